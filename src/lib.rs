@@ -1,0 +1,21 @@
+//! libsss_sigchld: child processes for C daemons.
+//!
+//! The map, from the kernel up; arrows run down only:
+//!
+//! - [`sys`]: one file per kernel facility, the only place with a syscall;
+//! - [`spawn`]: a spawn spec becomes a process, its pidfd, its exec error;
+//! - [`reap`]: who ended, and telling it: table, sources, delivery, contexts;
+//! - [`ffi`]: the exports, one file per C object.
+//!
+//! `unsafe` is confined to `sys` and `ffi`.
+
+#![deny(unsafe_code)]
+
+#[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
+compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries a 64-bit id");
+
+#[allow(unsafe_code)]
+pub mod ffi;
+pub(crate) mod reap;
+#[allow(unsafe_code)]
+pub(crate) mod sys;
