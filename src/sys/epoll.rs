@@ -1,0 +1,109 @@
+//! epoll(7), eventfd(2) and timerfd_create(2): what a context's descriptor is
+//! made of.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::time::TimeSpec;
+use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+/// What woke a descriptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// wake() was called.
+    Wake,
+    /// The timer ran out.
+    Timer,
+    /// The pidfd that was added with this number became readable.
+    Pidfd(u32),
+}
+
+const WAKE: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+
+/// How many events one look takes.
+pub(crate) const BATCH: usize = 64;
+
+/// An epoll that holds pidfds, an eventfd to wake it and a timerfd.
+#[derive(Debug)]
+pub(crate) struct Descriptor {
+    epoll: Epoll,
+    wake: EventFd,
+    timer: TimerFd,
+}
+
+impl Descriptor {
+    pub(crate) fn new() -> Result<Self, Errno> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        let wake =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let timer = TimerFd::new(
+            ClockId::CLOCK_MONOTONIC,
+            TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
+        )?;
+        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        Ok(Descriptor { epoll, wake, timer })
+    }
+
+    pub(crate) fn raw(&self) -> RawFd {
+        self.epoll.0.as_raw_fd()
+    }
+
+    /// Edge-triggered: a corpse that a tracer holds keeps its pidfd readable
+    /// while there is nothing to wait for; the release is an edge of its own.
+    pub(crate) fn add(&self, pidfd: BorrowedFd, number: u32) -> Result<(), Errno> {
+        let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+        self.epoll
+            .add(pidfd, EpollEvent::new(flags, u64::from(number)))
+    }
+
+    /// A close alone would leave the entry while a forked child holds a copy
+    /// of the pidfd.
+    pub(crate) fn remove(&self, pidfd: BorrowedFd) {
+        let _ = self.epoll.delete(pidfd);
+    }
+
+    /// Makes the descriptor readable until an Event::Wake is taken.
+    pub(crate) fn wake(&self) {
+        let _ = self.wake.write(1);
+    }
+
+    /// Fires once after `nanoseconds`, at least one.
+    pub(crate) fn arm(&self, nanoseconds: u64) {
+        let after = TimeSpec::from_duration(Duration::from_nanos(nanoseconds.max(1)));
+        let _ = self
+            .timer
+            .set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
+    }
+
+    /// Takes at most `most` events, and what made them, without waiting.
+    pub(crate) fn take(&self, most: usize, mut each: impl FnMut(Event)) -> usize {
+        let mut events = [EpollEvent::empty(); BATCH];
+        let most = most.clamp(1, BATCH);
+        let found = self
+            .epoll
+            .wait(&mut events[..most], EpollTimeout::ZERO)
+            .unwrap_or(0);
+        for event in &events[..found] {
+            each(match event.data() {
+                WAKE => {
+                    let _ = self.wake.read();
+                    Event::Wake
+                }
+                TIMER => {
+                    // A read would block where the timer was set anew.
+                    let mut count = [0; 8];
+                    let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
+                    Event::Timer
+                }
+                #[allow(clippy::cast_possible_truncation)] // added as u32
+                number => Event::Pidfd(number as u32),
+            });
+        }
+        found
+    }
+}

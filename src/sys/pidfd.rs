@@ -1,0 +1,107 @@
+//! pidfd_open(2), pidfd_send_signal(2) and the pidfd's ioctl(2).
+
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+/// A pidfd as the table holds it: four bytes, without a destructor. Whoever
+/// takes it out of the table closes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pidfd(u32);
+
+impl Pidfd {
+    pub(crate) fn from_bits(bits: u32) -> Self {
+        Pidfd(bits)
+    }
+
+    pub(crate) fn to_bits(self) -> u32 {
+        self.0
+    }
+
+    pub(crate) fn borrow(&self) -> BorrowedFd<'_> {
+        // SAFETY: made of an OwnedFd, and closed only when taken out.
+        unsafe { BorrowedFd::borrow_raw(self.0.cast_signed()) }
+    }
+
+    pub(crate) fn close(self) {
+        // SAFETY: made of an OwnedFd, and given back once.
+        drop(unsafe { OwnedFd::from_raw_fd(self.0.cast_signed()) });
+    }
+}
+
+impl From<OwnedFd> for Pidfd {
+    fn from(fd: OwnedFd) -> Self {
+        Pidfd(fd.into_raw_fd().cast_unsigned())
+    }
+}
+
+/// A close-on-exec descriptor of `pid`, a zombie too.
+pub(crate) fn open(pid: i32) -> Result<OwnedFd, Errno> {
+    // SAFETY: no memory is passed.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    // SAFETY: the kernel just gave it to us.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Errno> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: a null siginfo is allowed.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            pidfd.as_raw_fd(),
+            signum,
+            no_info,
+            0,
+        )
+    };
+    Errno::result(code).map(drop)
+}
+
+/// struct pidfd_info of linux/pidfd.h, its first version.
+#[repr(C)]
+#[derive(Default)]
+struct PidfdInfo {
+    mask: u64,
+    cgroupid: u64,
+    pid: u32,
+    tgid: u32,
+    ppid: u32,
+    ruid: u32,
+    rgid: u32,
+    euid: u32,
+    egid: u32,
+    suid: u32,
+    sgid: u32,
+    fsuid: u32,
+    fsgid: u32,
+    exit_code: i32,
+}
+
+const PIDFD_INFO_EXIT: u64 = 1 << 3;
+/// _IOWR(0xFF, 11, struct pidfd_info): the kernel takes the size from it.
+const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B;
+
+/// The raw wait status of a process that somebody has reaped (Linux 6.15):
+/// None where the kernel does not have it.
+pub(crate) fn exit_status(pidfd: BorrowedFd) -> Option<i32> {
+    let mut info = PidfdInfo {
+        mask: PIDFD_INFO_EXIT,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the struct is as large as the request says.
+    let code = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    // The mask that comes back tells what was filled in, whatever was asked.
+    (code == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ioctl_number_says_the_size() {
+        assert_eq!(size_of::<PidfdInfo>(), 64);
+    }
+}

@@ -1,0 +1,105 @@
+//! waitpid(2) and waitid(2). No wait here ever blocks.
+
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use nix::errno::Errno;
+
+/// What a look at a process that leaves it as it is tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Peek {
+    /// A child that lives, or that a tracer still holds.
+    Running,
+    /// A zombie of ours.
+    Ended,
+    /// A child that only __WALL sees: cloned without SIGCHLD.
+    Silent,
+    /// No child of this process.
+    Stranger,
+}
+
+fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
+    // SAFETY: siginfo_t is plain data, for which zeros are valid.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    loop {
+        // SAFETY: `info` outlives the call.
+        let code = unsafe { libc::waitid(kind, id, &raw mut info, options) };
+        match Errno::result(code) {
+            Ok(_) => return Ok(info),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn pid_of(info: &libc::siginfo_t) -> i32 {
+    // SAFETY: waitid fills it in, or leaves the zero.
+    unsafe { info.si_pid() }
+}
+
+/// Looks at `pid` without reaping it.
+pub(crate) fn peek(pid: i32) -> Peek {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let id = pid.unsigned_abs();
+    match waitid(libc::P_PID, id, look) {
+        Ok(info) if pid_of(&info) == pid && is_end(&info) => Peek::Ended,
+        Ok(_) => Peek::Running,
+        Err(_) => match waitid(libc::P_PID, id, look | libc::__WALL) {
+            Ok(_) => Peek::Silent,
+            Err(_) => Peek::Stranger,
+        },
+    }
+}
+
+/// Whether the process behind a pidfd is a child of ours, reaped by nobody.
+pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    waitid(libc::P_PIDFD, raw(pidfd), look).is_ok()
+}
+
+/// waitpid(2) with `options | WNOHANG`: a pid and its raw status, or None
+/// where nothing has changed. `pid` -1 means any child.
+pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errno> {
+    let mut status = 0;
+    loop {
+        // SAFETY: `status` outlives the call.
+        let found = unsafe { libc::waitpid(pid, &raw mut status, options | libc::WNOHANG) };
+        match Errno::result(found) {
+            Ok(0) => return Ok(None),
+            Ok(found) => return Ok(Some((found, status))),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Reaps the process behind a pidfd: its raw wait status, or None where it
+/// lives or a tracer still holds the corpse.
+pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Errno> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    let info = waitid(libc::P_PIDFD, raw(pidfd), options)?;
+    Ok((pid_of(&info) != 0).then(|| status_of(&info)).flatten())
+}
+
+fn raw(fd: BorrowedFd) -> libc::id_t {
+    fd.as_raw_fd().unsigned_abs()
+}
+
+/// waitid's WEXITED also returns a traced child's stops: only these end one.
+fn is_end(info: &libc::siginfo_t) -> bool {
+    matches!(
+        info.si_code,
+        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
+    )
+}
+
+/// The raw status that waitpid would have given.
+fn status_of(info: &libc::siginfo_t) -> Option<i32> {
+    // SAFETY: set with every CLD_ code.
+    let status = unsafe { info.si_status() };
+    match info.si_code {
+        libc::CLD_EXITED => Some((status & 0xff) << 8),
+        libc::CLD_KILLED => Some(status & 0x7f),
+        libc::CLD_DUMPED => Some(status & 0x7f | 0x80),
+        _ => None,
+    }
+}
