@@ -1,0 +1,56 @@
+//! A look at what could keep exits from being told, and its mending.
+
+use nix::errno::Errno;
+
+use super::id::ContextId;
+use super::log::{Note, note};
+use super::reaper::{Attending, Counts, lock};
+use crate::sys::signal::{self, Disposition};
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Audit {
+    pub(crate) ignored: bool,
+    pub(crate) no_zombies: bool,
+    pub(crate) no_stops: bool,
+    pub(crate) replaced: bool,
+    pub(crate) blocked: bool,
+    pub(crate) reaper: Counts,
+}
+
+pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
+    let now = Disposition::read();
+    let blocked = signal::sigchld_blocked();
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    let replaced = !now.same_handler(ctx.disposition);
+    let no_stops = ctx.options != 0 && now.no_stops();
+    ctx.disposition = now;
+    let (reachable, hosted) = (ctx.polled, ctx.hosted);
+    if hosted {
+        reaper.attending = Attending::One(id.index);
+    }
+    // A pidfd tells what no signal does.
+    if reachable && (now.auto_reaps() || replaced) {
+        reaper.promote_all(id.index);
+    }
+    if now.auto_reaps() {
+        note(Note::AutoReap);
+    }
+    if replaced {
+        note(Note::Replaced);
+    }
+    reaper.take_unpolled_pidfds();
+    reaper.sweep();
+    if let Some(owner) = reaper.for_unknown() {
+        reaper.walk(owner);
+    }
+    reaper.attending = Attending::Nobody;
+    Ok(Audit {
+        ignored: now.ignored(),
+        no_zombies: now.no_zombies(),
+        no_stops,
+        replaced,
+        blocked,
+        reaper: reaper.counts(),
+    })
+}

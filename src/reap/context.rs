@@ -1,0 +1,394 @@
+//! Contexts: subscribers of the reaper.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+use parking_lot::Mutex;
+
+use super::callback::Unknown;
+use super::id::ContextId;
+use super::log::{Note, note};
+use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, lock, process};
+use super::table::{Flags, NIL};
+use crate::sys::epoll::Descriptor;
+use crate::sys::futex::EventCount;
+use crate::sys::signal::Disposition;
+use crate::sys::thread::{self, Thread};
+
+/// Whose children a context waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Scope {
+    #[default]
+    Registered,
+    All,
+}
+
+/// What a context is made of.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Params {
+    pub(crate) options: i32,
+    pub(crate) scope: Scope,
+    pub(crate) untrusted: bool,
+    pub(crate) hosted: bool,
+    /// The host has no signals: the descriptor alone wakes.
+    pub(crate) no_signal: bool,
+    pub(crate) unknown: Option<Unknown>,
+}
+
+impl Params {
+    pub(crate) fn check(&self) -> Result<(), Errno> {
+        if self.options & !(libc::WUNTRACED | libc::WCONTINUED) != 0
+            || (self.unknown.is_some() && self.scope != Scope::All)
+        {
+            return Err(Errno::EINVAL);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) live: bool,
+    pub(crate) generation: u32,
+    /// The how manieth of the process it is.
+    pub(crate) made: u64,
+    pub(crate) scope: Scope,
+    pub(crate) options: i32,
+    pub(crate) untrusted: bool,
+    pub(crate) hosted: bool,
+    pub(crate) no_signal: bool,
+    /// With a host: the loop's thread, the only one that may call.
+    thread: Thread,
+    pub(crate) unknown: Option<Unknown>,
+    pub(crate) descriptor: Option<Descriptor>,
+    /// Somebody polls the descriptor.
+    pub(crate) polled: bool,
+    /// SIGCHLD reaches this context.
+    pub(crate) signalled: bool,
+    /// SIGCHLD's disposition when this context last looked.
+    pub(crate) disposition: Disposition,
+    /// The queue of watches that have something to tell.
+    pub(crate) head: u32,
+    pub(crate) tail: u32,
+    pub(crate) queued: u32,
+    pub(crate) watches: u64,
+    pub(crate) delivered: u64,
+    /// It was woken, and has not come round yet.
+    pub(crate) announced: bool,
+    /// When its timer runs out.
+    pub(crate) alarm_at: Option<u64>,
+    /// A walk stopped for want of room.
+    pub(crate) walk_again: bool,
+    /// The thread that makes callbacks, and how deep it is in them.
+    pub(crate) dispatcher: Option<(Thread, u32)>,
+}
+
+impl Context {
+    /// Whether the calling thread may use it.
+    pub(crate) fn admits(&self) -> Result<(), Errno> {
+        if self.hosted && self.thread != thread::current() {
+            return Err(Errno::EPERM);
+        }
+        Ok(())
+    }
+
+    /// Whether its children need a pidfd from their registration on.
+    pub(crate) fn trusts_no_signal(&self) -> bool {
+        self.untrusted || (self.polled && !self.signalled) || Disposition::read().auto_reaps()
+    }
+}
+
+/// Panics are caught at the border; the default hook would print them.
+fn silence_panics() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if cfg!(not(test)) && !DONE.swap(true, Ordering::Relaxed) {
+        std::panic::set_hook(Box::new(|_| {}));
+    }
+}
+
+pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
+    silence_panics();
+    let own = PROCESS.get_or_make(|depth| Process {
+        reaper: Mutex::new(Reaper::new(depth)),
+        returned: EventCount::new(),
+    })?;
+    let mut reaper = own.value.reaper.lock();
+    let disposition = Disposition::read();
+    if disposition.auto_reaps() && !params.hosted {
+        note(Note::AutoReap);
+    }
+    if params.scope == Scope::All {
+        reaper.parked.reserve().map_err(|_| Errno::ENOMEM)?;
+    }
+    let free = reaper.contexts.iter().position(|ctx| !ctx.live);
+    let at = free.unwrap_or(reaper.contexts.len());
+    let index = u16::try_from(at).map_err(|_| Errno::EMFILE)?;
+    let generation = free.map_or(1, |at| reaper.contexts[at].generation);
+    if free.is_none() {
+        reaper.contexts.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+    }
+    reaper.made += 1;
+    let ctx = Context {
+        live: true,
+        generation,
+        made: reaper.made,
+        scope: params.scope,
+        options: params.options,
+        untrusted: params.untrusted,
+        hosted: params.hosted,
+        no_signal: params.no_signal,
+        thread: thread::current(),
+        unknown: params.unknown,
+        descriptor: None,
+        polled: false,
+        signalled: false,
+        disposition,
+        head: NIL,
+        tail: NIL,
+        queued: 0,
+        watches: 0,
+        delivered: 0,
+        announced: false,
+        alarm_at: None,
+        walk_again: false,
+        dispatcher: None,
+    };
+    match free {
+        Some(at) => reaper.contexts[at] = ctx,
+        None => reaper.contexts.push(ctx),
+    }
+    let id = ContextId {
+        index,
+        generation,
+        depth: reaper.depth,
+    };
+    if !params.hosted {
+        reaper.look_once(index);
+    }
+    Ok(id)
+}
+
+/// Whether the context is live, of this process, and this thread's to use.
+pub(crate) fn check(id: ContextId) -> Result<(), Errno> {
+    lock(id.depth)?.context(id).map(drop)
+}
+
+/// The host has taken SIGCHLD: what ended before told nobody.
+pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    ctx.signalled = true;
+    ctx.disposition = Disposition::read();
+    reaper.attending = Attending::One(id.index);
+    reaper.look_once(id.index);
+    reaper.attending = Attending::Nobody;
+    note(Note::Context(id.index));
+    Ok(())
+}
+
+pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    if ctx.scope != Scope::All {
+        return Err(Errno::ENOTSUP);
+    }
+    ctx.unknown = unknown;
+    if unknown.is_some() && reaper.parked.is_due() && reaper.for_unknown() == Some(id.index) {
+        reaper.announce(id.index);
+    }
+    Ok(())
+}
+
+/// The descriptor to poll; from now on somebody does.
+pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
+    let mut reaper = lock(id.depth)?;
+    reaper.context(id)?;
+    reaper.ensure_descriptor(id.index)?;
+    let ctx = reaper.at_mut(id.index);
+    let first = !std::mem::replace(&mut ctx.polled, true);
+    ctx.announced = false;
+    let due = ctx.head != NIL;
+    let raw = ctx.descriptor.as_ref().map_or(-1, Descriptor::raw);
+    if due {
+        reaper.announce(id.index);
+    }
+    if first {
+        reaper.poll_unheard(id.index);
+    }
+    Ok(raw)
+}
+
+/// Counts of one context, and the process's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stats {
+    pub(crate) watches: u64,
+    pub(crate) pending: u64,
+    pub(crate) delivered: u64,
+    pub(crate) reaper: Counts,
+}
+
+pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    let (watches, pending, delivered) = (ctx.watches, u64::from(ctx.queued), ctx.delivered);
+    Ok(Stats {
+        watches,
+        pending,
+        delivered,
+        reaper: reaper.counts(),
+    })
+}
+
+/// Ends a context and its watches; their hooks have run.
+pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
+    let own = match process(id.depth) {
+        Ok(own) => own,
+        Err(errno) => {
+            close_inherited(id);
+            return Err(errno);
+        }
+    };
+    let mut reaper = own.value.reaper.lock();
+    reaper.context(id)?;
+    // No callback of it runs once this returns.
+    while reaper
+        .live(id)
+        .and_then(|ctx| ctx.dispatcher)
+        .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
+    {
+        reaper = own.value.wait_for_return(reaper);
+    }
+    reaper.context(id)?;
+    reaper.end_context(id.index);
+    Ok(())
+}
+
+/// A context made before a fork: this process's copies of its descriptors go.
+/// Nothing is taken out of an epoll that the former process still uses.
+fn close_inherited(id: ContextId) {
+    let Some(former) = PROCESS.of_depth(id.depth) else {
+        return;
+    };
+    // Held by a thread that is not here: then the state may be torn, and the
+    // descriptors stay open until exec closes them.
+    let Some(mut reaper) = former.value.reaper.try_lock() else {
+        return;
+    };
+    if reaper.live(id).is_some() {
+        reaper.close_context(id.index);
+    }
+}
+
+/// The context of a former process as one of this process.
+pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
+    if process(id.depth).is_ok() {
+        check(id)?;
+        return Ok(id);
+    }
+    let former = PROCESS.of_depth(id.depth).ok_or(Errno::EINVAL)?;
+    let mut reaper = former.value.reaper.try_lock().ok_or(Errno::EBUSY)?;
+    let ctx = reaper.live(id).ok_or(Errno::EINVAL)?;
+    let params = Params {
+        options: ctx.options,
+        scope: ctx.scope,
+        untrusted: ctx.untrusted,
+        hosted: ctx.hosted,
+        no_signal: ctx.no_signal,
+        unknown: ctx.unknown,
+    };
+    let made = create(&params)?;
+    reaper.close_context(id.index);
+    Ok(made)
+}
+
+impl Reaper {
+    /// Looks for what ended before a context could be told.
+    fn look_once(&mut self, index: u16) {
+        if self.at(index).scope == Scope::All {
+            self.walk(index);
+        }
+        if self.table.young() > 0 {
+            self.sweep();
+        }
+    }
+
+    fn end_context(&mut self, index: u16) {
+        let heir = self
+            .contexts
+            .iter()
+            .enumerate()
+            .filter(|(at, ctx)| ctx.live && *at != usize::from(index))
+            .min_by_key(|(_, ctx)| ctx.made)
+            .and_then(|(at, _)| u16::try_from(at).ok());
+        // Placeholders leave the queue first, so that slots can go.
+        while self.at(index).head != NIL {
+            let at = self.at(index).head;
+            self.dequeue(index);
+            if self.table.slot(at).is(Flags::ABANDONED) && !self.table.slot(at).is(Flags::LEADS) {
+                self.table.release(at);
+            }
+        }
+        for at in 0..self.table.bound() {
+            let slot = self.table.slot(at);
+            if !slot.is(Flags::USED) || slot.context != index {
+                continue;
+            }
+            if !slot.is(Flags::ABANDONED) {
+                self.end_watch(at, false);
+            }
+            let slot = self.table.slot(at);
+            if slot.is(Flags::LEADS) && slot.context == index {
+                self.bequeath(at, index, heir);
+            }
+        }
+        self.close_context(index);
+        if heir.is_none() {
+            self.parked.clear();
+            self.timer = None;
+            self.timer_at = None;
+        }
+        let waits = heir.filter(|_| self.parked.is_due());
+        if let Some(owner) = waits.and_then(|_| self.for_unknown())
+            && self.at(owner).unknown.is_some()
+        {
+            self.announce(owner);
+        }
+    }
+
+    /// A child that is still to be reaped goes to another context, or to none.
+    fn bequeath(&mut self, leader: u32, from: u16, heir: Option<u16>) {
+        match heir {
+            Some(heir) => {
+                self.table.slot_mut(leader).context = heir;
+                self.rehome(from, leader);
+                let ctx = self.at(heir);
+                if ctx.polled && !ctx.signalled && self.table.slot(leader).pidfd().is_none() {
+                    self.poll_unheard(heir);
+                }
+            }
+            None => {
+                self.let_go(leader);
+                self.table.release(leader);
+            }
+        }
+    }
+
+    /// The context is gone; so are this process's copies of its descriptors.
+    fn close_context(&mut self, index: u16) {
+        let ctx = self.at_mut(index);
+        ctx.live = false;
+        ctx.generation = ctx.generation.wrapping_add(1).max(1);
+        ctx.descriptor = None;
+        ctx.unknown = None;
+        for at in 0..self.table.bound() {
+            let slot = self.table.slot(at);
+            if slot.is(Flags::LEADS | Flags::OLD)
+                && slot.context == index
+                && let Some(pidfd) = self.table.make_young(at)
+            {
+                pidfd.close();
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! What runs when something woke a context: the sources, each where it is
+//! worth its cost. Statuses are collected here and told afterwards.
+
+use nix::errno::Errno;
+
+use super::id::ContextId;
+use super::policy::{CHEAP_WALK, PID_WAIT, When};
+use super::reaper::{Attending, Reaper, lock};
+use super::table::Flags;
+use crate::sys::{clock, wait};
+
+/// What the signal said. Signals merge: si_pid is any one of the children.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Hint {
+    /// Nothing: look at everybody.
+    None,
+    /// At least this child ended.
+    Ended(i32),
+    /// At least this child stopped or was continued.
+    Changed(i32),
+}
+
+/// SIGCHLD came.
+pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    ctx.signalled = true;
+    let hosted = ctx.hosted;
+    reaper.attending = if hosted {
+        Attending::One(id.index)
+    } else {
+        Attending::Bare(id.index)
+    };
+    reaper.after_signal(id.index, hint);
+    reaper.attending = Attending::Nobody;
+    Ok(())
+}
+
+/// The context's descriptor is readable.
+pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    let ctx = reaper.context(id)?;
+    if !ctx.polled {
+        return Err(Errno::ENOTSUP);
+    }
+    ctx.announced = false;
+    reaper.attending = Attending::One(id.index);
+    if reaper.take_pidfds(id.index, budget) {
+        reaper.at_mut(id.index).alarm_at = None;
+        reaper.after_alarm(id.index);
+    }
+    reaper.attending = Attending::Nobody;
+    Ok(())
+}
+
+impl Reaper {
+    fn after_signal(&mut self, me: u16, hint: Hint) {
+        let owner = self.for_unknown();
+        if let Some(owner) = owner
+            && self.policy.walk_cost(self.children()) <= CHEAP_WALK
+            && self.walk_sees_all(owner)
+        {
+            self.walk(owner);
+            // A walk does not show that a child was taken by somebody else.
+            if self.table.young() > 0 && self.counts.walks.is_multiple_of(16) {
+                self.sweep();
+            }
+            self.promote();
+            return;
+        }
+        let now = clock::now();
+        match hint {
+            Hint::None => {
+                self.timer_at = None;
+                self.take_unpolled_pidfds();
+                let walks = self.counts.walks;
+                self.sweep_now(owner, now, true);
+                if let Some(owner) = owner
+                    && self.counts.walks == walks
+                {
+                    self.walk(owner);
+                }
+            }
+            Hint::Ended(pid) | Hint::Changed(pid) => {
+                self.take_hint(owner, pid);
+                self.take_unpolled_pidfds();
+                self.sweep_in_time(me, owner, now);
+                if let Some(owner) = owner {
+                    self.look_in_time(me, owner, now);
+                }
+            }
+        }
+        self.promote();
+    }
+
+    /// The timer of a context's descriptor ran out.
+    fn after_alarm(&mut self, me: u16) {
+        let now = clock::now();
+        let owner = self.for_unknown();
+        if self.sweep_owed {
+            self.sweep_in_time(me, owner, now);
+        }
+        if let Some(owner) = owner
+            && let Some(by) = self.policy.look_by()
+            && (now >= by || !self.alarm(me, by))
+        {
+            self.walk(owner);
+        }
+        self.poll_unheard(me);
+        self.promote();
+    }
+
+    /// Whether waitpid(-1) with this context's options tells all there is.
+    fn walk_sees_all(&self, owner: u16) -> bool {
+        let options = self.at(owner).options;
+        self.contexts
+            .iter()
+            .all(|ctx| !ctx.live || ctx.options & !options == 0)
+    }
+
+    /// Waits for the child that the signal named, after a look in the table.
+    fn take_hint(&mut self, owner: Option<u16>, pid: i32) {
+        if let Some(leader) = self.table.find(pid) {
+            let slot = self.table.slot(leader);
+            let (old, fresh) = (slot.is(Flags::OLD), slot.is(Flags::FRESH));
+            if old {
+                self.look_for_stops(leader);
+            }
+            // The stop may have told of the end too.
+            if self.table.find(pid) == Some(leader) && self.wait_child(leader) && !old {
+                self.policy.died(fresh, self.table.settled());
+            }
+        } else if let Some(owner) = owner
+            && self.parked.has_room(self.at(owner).unknown.is_some())
+            && let Ok(Some((pid, status))) = wait::waitpid(pid, self.at(owner).options)
+        {
+            self.found_unknown(owner, pid, status);
+        }
+    }
+
+    fn sweep_cost(&self) -> u64 {
+        u64::from(self.table.young() + self.old_may_stop()) * PID_WAIT
+    }
+
+    /// Sweeps in the cheaper of its two ways.
+    fn sweep_now(&mut self, owner: Option<u16>, now: u64, charged: bool) {
+        let cost = self.sweep_cost();
+        if cost == 0 {
+            return;
+        }
+        // Every sixteenth asks for each child, as only that shows that one was
+        // taken by somebody else.
+        if let Some(owner) = owner
+            && self.policy.walk_cost(self.children()) < cost
+            && self.walk_sees_all(owner)
+            && !self.counts.walks.is_multiple_of(16)
+        {
+            self.sweep_owed = false;
+            self.walk(owner);
+        } else {
+            let settled = self.table.settled();
+            let swept = self.sweep();
+            if charged {
+                self.policy.died(swept.settled == 0, settled);
+            }
+        }
+        self.policy.swept(now, clock::now());
+    }
+
+    /// A signal that named one child may hide others: looks for them now, or
+    /// later where that is dear.
+    fn sweep_in_time(&mut self, me: u16, owner: Option<u16>, now: u64) {
+        let cost = self.sweep_cost();
+        if cost == 0 {
+            self.sweep_owed = false;
+            return;
+        }
+        if let When::At(at) = self.policy.sweep(cost, now) {
+            self.sweep_owed = true;
+            if self.alarm(me, at) {
+                return;
+            }
+        }
+        self.sweep_now(owner, now, false);
+    }
+
+    fn look_in_time(&mut self, me: u16, owner: u16, now: u64) {
+        if let When::At(at) = self.policy.look(self.children(), now)
+            && self.alarm(me, at)
+        {
+            return;
+        }
+        self.walk(owner);
+    }
+
+    /// Looks after children that neither a signal nor a pidfd tells of.
+    pub(crate) fn poll_unheard(&mut self, me: u16) {
+        let ctx = self.at(me);
+        if !ctx.polled || ctx.signalled || self.table.young() == 0 {
+            return;
+        }
+        if !self.promote_all(me) {
+            self.sweep();
+            let again = clock::now() + self.policy.poll_after(self.table.young());
+            self.alarm(me, again);
+        }
+    }
+}

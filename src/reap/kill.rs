@@ -1,0 +1,53 @@
+//! Signals to a watched child: never to a stranger.
+
+use std::os::fd::OwnedFd;
+
+use nix::errno::Errno;
+
+use super::id::WatchId;
+use super::reaper::{Reaper, lock};
+use super::table::Flags;
+use crate::sys::{pidfd, signal};
+
+/// The lock that also guards the reap is held: while it is, the child's pid is
+/// the child's, zombie or not.
+pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
+    if !signal::is_signal(signum) {
+        return Err(Errno::EINVAL);
+    }
+    let reaper = lock(id.depth())?;
+    let leader = reaper.unreaped(id)?;
+    let slot = reaper.table.slot(leader);
+    match slot.pidfd() {
+        Some(held) => match pidfd::send_signal(held.borrow(), signum) {
+            Err(Errno::ENOSYS) => signal::kill(slot.pid, signum),
+            sent => sent,
+        },
+        None => signal::kill(slot.pid, signum),
+    }
+}
+
+/// A pidfd of the child, the caller's own.
+pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Errno> {
+    let reaper = lock(id.depth())?;
+    let leader = reaper.unreaped(id)?;
+    let slot = reaper.table.slot(leader);
+    match slot.pidfd() {
+        Some(held) => held
+            .borrow()
+            .try_clone_to_owned()
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE))),
+        None => pidfd::open(slot.pid),
+    }
+}
+
+impl Reaper {
+    /// The leader of a watch's child, if the child is still to be reaped.
+    fn unreaped(&self, id: WatchId) -> Result<u32, Errno> {
+        let (_, slot) = self.watch(id)?;
+        if slot.flags.intersects(Flags::INERT | Flags::ENDED) {
+            return Err(Errno::ESRCH);
+        }
+        self.table.find(slot.pid).ok_or(Errno::ESRCH)
+    }
+}

@@ -1,0 +1,29 @@
+//! Who ended, and telling it.
+//!
+//! There is one reaper per process, since children belong to the process;
+//! contexts are its subscribers. A status goes its way in this order:
+//!
+//! - a *source* finds it: [`sweep`] asks for the young children one by one or
+//!   for all at once, [`pidfds`] hears of the old ones;
+//! - [`reaper`] writes it down in the [`table`] and queues the watches;
+//! - [`deliver`] hands out the callbacks that are due.
+//!
+//! [`drain`] runs the sources when something woke a context; [`policy`] says
+//! which of them are worth their cost.
+
+pub(crate) mod audit;
+pub(crate) mod callback;
+pub(crate) mod context;
+pub(crate) mod deliver;
+pub(crate) mod drain;
+pub(crate) mod id;
+pub(crate) mod kill;
+pub(crate) mod log;
+mod parked;
+mod pidfds;
+mod policy;
+mod reaper;
+mod status;
+mod sweep;
+mod table;
+pub(crate) mod watch;

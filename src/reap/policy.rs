@@ -1,0 +1,208 @@
+//! When to sweep, when to walk, when a young child gets a pidfd. Pure: costs
+//! and times come in, decisions go out.
+//!
+//! All figures are nanoseconds of one machine; only their ratios matter, and
+//! `make bench-sweep` shows how flat the optimum is around each.
+
+/// A waitpid(pid) that finds nothing.
+pub(crate) const PID_WAIT: u64 = 300;
+/// What a child costs that waitpid(-1) walks over in vain.
+pub(crate) const WALKED_CHILD: u64 = 30;
+/// pidfd_open, epoll_ctl twice and close: what a pidfd costs in its life.
+pub(crate) const PIDFD: u64 = 7_000;
+/// A sweep that costs less than this is made at once: a timer would cost more.
+pub(crate) const AT_ONCE: u64 = 6_000;
+/// Dearer sweeps get one part in so many of the time.
+pub(crate) const SHARE: u64 = 16;
+/// An exit that is handled without a walk earns this much towards one.
+pub(crate) const EXIT: u64 = 12_000;
+/// Below this a walk is made for each signal, as the plain loop does.
+pub(crate) const CHEAP_WALK: u64 = 1_000;
+/// The longest that a look at the unknown is put off.
+pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
+/// How many children get their pidfd in one go.
+pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
+/// Where neither a signal nor a pidfd tells of a child: how often to look.
+pub(crate) const POLL_AT_LEAST: u64 = 1_000_000_000;
+pub(crate) const POLL_AT_MOST: u64 = 10_000_000;
+
+#[derive(Debug)]
+pub(crate) struct Policy {
+    /// What sweeps in vain over the settled young have cost, so to say: each
+    /// death of a newcomer is charged one, each other death is credited one.
+    vain: u64,
+    promoting: bool,
+    /// No dear sweep before.
+    sweep_from: u64,
+    /// What the last empty walk took.
+    walk: u64,
+    /// What exits have earned since the last walk.
+    earned: u64,
+    /// The unknown are to be looked at until then.
+    look_by: Option<u64>,
+}
+
+/// What is to be done now, or at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Now,
+    At(u64),
+}
+
+impl Policy {
+    pub(crate) const fn new() -> Self {
+        Policy {
+            vain: 0,
+            promoting: false,
+            sweep_from: 0,
+            walk: 0,
+            earned: 0,
+            look_by: None,
+        }
+    }
+
+    /// A child ended that `si_pid` or a sweep over `settled` others told of.
+    pub(crate) fn died(&mut self, fresh: bool, settled: u32) {
+        let sweep = u64::from(settled) * PID_WAIT;
+        self.vain = if fresh {
+            self.vain + sweep
+        } else {
+            self.vain.saturating_sub(sweep)
+        };
+        if settled > 0 && self.vain >= u64::from(settled) * PIDFD {
+            self.promoting = true;
+        }
+    }
+
+    /// How many of the settled get a pidfd now.
+    pub(crate) fn promote(&self, settled: u32) -> u32 {
+        if self.promoting {
+            settled.min(PROMOTED_AT_ONCE)
+        } else {
+            0
+        }
+    }
+
+    /// All the settled have theirs, or none can be had: it costs the same
+    /// again before the next attempt.
+    pub(crate) fn promoted(&mut self) {
+        self.promoting = false;
+        self.vain = 0;
+    }
+
+    /// When to sweep, at this cost.
+    pub(crate) fn sweep(&self, cost: u64, now: u64) -> When {
+        if cost <= AT_ONCE || now >= self.sweep_from {
+            When::Now
+        } else {
+            When::At(self.sweep_from)
+        }
+    }
+
+    /// A sweep took from `began` to `now`.
+    pub(crate) fn swept(&mut self, began: u64, now: u64) {
+        self.sweep_from = now + (now - began) * SHARE;
+    }
+
+    /// What a walk over all children is thought to cost.
+    pub(crate) fn walk_cost(&self, children: u32) -> u64 {
+        if self.walk == 0 {
+            u64::from(children) * WALKED_CHILD
+        } else {
+            self.walk
+        }
+    }
+
+    /// SIGCHLD came: when to look at the unknown. The looks cost no more than
+    /// the exits between them, and none is put off for longer than LOOK_WITHIN.
+    pub(crate) fn look(&mut self, children: u32, now: u64) -> When {
+        self.earned += EXIT;
+        let by = *self.look_by.get_or_insert(now + LOOK_WITHIN);
+        if self.earned >= self.walk_cost(children) || now >= by {
+            When::Now
+        } else {
+            When::At(by)
+        }
+    }
+
+    /// Until when a look is owed.
+    pub(crate) fn look_by(&self) -> Option<u64> {
+        self.look_by
+    }
+
+    /// A walk found nothing more, and that took `cost`.
+    pub(crate) fn walked(&mut self, cost: u64) {
+        // The last few weigh most; one that was interrupted does not decide.
+        self.walk = if self.walk == 0 {
+            cost.max(1)
+        } else {
+            ((self.walk * 3 + cost.min(self.walk * 4)) / 4).max(1)
+        };
+        self.earned = 0;
+        self.look_by = None;
+    }
+
+    /// How long until the next look where nothing tells of `young` children.
+    pub(crate) fn poll_after(&self, young: u32) -> u64 {
+        (u64::from(young) * PID_WAIT * SHARE * 4).clamp(POLL_AT_MOST, POLL_AT_LEAST)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_steady_daemon_promotes_its_settled_children() {
+        let mut policy = Policy::new();
+        let deaths = (1..)
+            .take_while(|_| {
+                policy.died(true, 1_000);
+                policy.promote(1_000) == 0
+            })
+            .count();
+        assert!((10..60).contains(&deaths), "{deaths} deaths");
+        assert_eq!(policy.promote(1_000), PROMOTED_AT_ONCE);
+        policy.promoted();
+        assert_eq!(policy.promote(1_000), 0);
+    }
+
+    #[test]
+    fn a_storm_does_not_promote() {
+        let mut policy = Policy::new();
+        for settled in (0..10_000).rev() {
+            policy.died(false, settled);
+            assert_eq!(policy.promote(settled), 0);
+        }
+    }
+
+    #[test]
+    fn dear_sweeps_get_a_share_of_the_time() {
+        let mut policy = Policy::new();
+        assert_eq!(policy.sweep(1_000_000, 5), When::Now);
+        policy.swept(5, 1_000_005);
+        let from = 1_000_005 + 1_000_000 * SHARE;
+        assert_eq!(policy.sweep(1_000_000, 1_000_006), When::At(from));
+        assert_eq!(policy.sweep(1_000_000, from), When::Now);
+        assert_eq!(policy.sweep(AT_ONCE, 1_000_006), When::Now);
+    }
+
+    #[test]
+    fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
+        let mut policy = Policy::new();
+        policy.walked(100 * EXIT);
+        let looks = (0..1_000)
+            .filter(|_| {
+                let now = policy.look(10_000, 7) == When::Now;
+                if now {
+                    policy.walked(100 * EXIT);
+                }
+                now
+            })
+            .count();
+        assert_eq!(looks, 10);
+        assert_eq!(policy.look(10_000, 50), When::At(50 + LOOK_WITHIN));
+        assert_eq!(policy.look_by(), Some(50 + LOOK_WITHIN));
+        assert_eq!(policy.look(10_000, 50 + LOOK_WITHIN), When::Now);
+    }
+}

@@ -1,0 +1,394 @@
+//! The process's one reaper: its state, its lock, and what happens to a status
+//! that a source found.
+
+use nix::errno::Errno;
+use parking_lot::{Mutex, MutexGuard};
+
+use super::context::{Context, Scope};
+use super::id::{ContextId, WatchId};
+use super::log::{Note, note};
+use super::parked::ParkingLot;
+use super::policy::Policy;
+use super::status::{Change, classify};
+use super::table::{Flags, NIL, Slot, Table};
+use super::watch::Hook;
+use crate::sys::fork::{Generation, PerProcess};
+use crate::sys::futex::EventCount;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::timer::SignalTimer;
+use crate::sys::{clock, signal, thread, wait};
+
+/// What a process has: the reaper, and who waits for a callback to return.
+pub(crate) struct Process {
+    pub(crate) reaper: Mutex<Reaper>,
+    pub(crate) returned: EventCount,
+}
+
+impl Process {
+    /// Gives the lock up until some callback has returned.
+    pub(crate) fn wait_for_return<'a>(
+        &'a self,
+        mut reaper: MutexGuard<'a, Reaper>,
+    ) -> MutexGuard<'a, Reaper> {
+        reaper.waiting += 1;
+        let seen = self.returned.seen();
+        drop(reaper);
+        self.returned.wait(seen);
+        let mut reaper = self.reaper.lock();
+        reaper.waiting -= 1;
+        reaper
+    }
+}
+
+pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
+
+/// Ids hold twelve bits of a process's depth.
+const DEPTH_MASK: u32 = 0xfff;
+
+/// This process's part, if the id with this depth is of this process.
+pub(crate) fn process(depth: u32) -> Result<&'static Generation<Process>, Errno> {
+    PROCESS
+        .get()
+        .filter(|own| own.depth() & DEPTH_MASK == depth & DEPTH_MASK)
+        .ok_or(Errno::ECHILD)
+}
+
+/// The reaper, locked, if the id with this depth is of this process.
+#[inline(never)] // most exports begin with it
+pub(crate) fn lock(depth: u32) -> Result<MutexGuard<'static, Reaper>, Errno> {
+    Ok(process(depth)?.value.reaper.lock())
+}
+
+/// Counts of the whole process.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) young: u64,
+    pub(crate) old: u64,
+    pub(crate) reaped: u64,
+    pub(crate) unknown: u64,
+    pub(crate) parked: u64,
+    pub(crate) dropped: u64,
+    pub(crate) recovered: u64,
+    pub(crate) lost: u64,
+    pub(crate) sweeps: u64,
+    pub(crate) walks: u64,
+    pub(crate) promoted: u64,
+    pub(crate) no_pidfd: u64,
+}
+
+pub(crate) struct Reaper {
+    pub(crate) depth: u32,
+    pub(crate) table: Table,
+    pub(crate) contexts: Vec<Context>,
+    /// By slot; as long as the last slot that ever had one.
+    pub(crate) hooks: Vec<Option<Hook>>,
+    pub(crate) parked: ParkingLot,
+    pub(crate) policy: Policy,
+    pub(crate) counts: Counts,
+    /// Wakes contexts that have no descriptor, and for when it is set.
+    pub(crate) timer: Option<SignalTimer>,
+    pub(crate) timer_at: Option<u64>,
+    /// A sweep was put off.
+    pub(crate) sweep_owed: bool,
+    /// Who calls back as soon as the lock is released, so need not be woken.
+    pub(crate) attending: Attending,
+    /// Threads that wait for a callback to return.
+    pub(crate) waiting: u32,
+    /// How many contexts were made.
+    pub(crate) made: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attending {
+    Nobody,
+    One(u16),
+    /// This one, and all that have neither host nor descriptor.
+    Bare(u16),
+}
+
+impl Reaper {
+    pub(crate) fn new(depth: u32) -> Self {
+        Reaper {
+            depth,
+            table: Table::new(),
+            contexts: Vec::new(),
+            hooks: Vec::new(),
+            parked: ParkingLot::new(),
+            policy: Policy::new(),
+            counts: Counts::default(),
+            timer: None,
+            timer_at: None,
+            sweep_owed: false,
+            attending: Attending::Nobody,
+            waiting: 0,
+            made: 0,
+        }
+    }
+
+    /// A live context, for the thread that may use it.
+    #[inline(never)]
+    pub(crate) fn context(&mut self, id: ContextId) -> Result<&mut Context, Errno> {
+        let ctx = self.live(id).ok_or(Errno::EINVAL)?;
+        ctx.admits()?;
+        Ok(ctx)
+    }
+
+    /// A live context, whoever asks.
+    pub(crate) fn live(&mut self, id: ContextId) -> Option<&mut Context> {
+        self.contexts
+            .get_mut(usize::from(id.index))
+            .filter(|ctx| ctx.live && ctx.generation == id.generation)
+    }
+
+    pub(crate) fn at(&self, index: u16) -> &Context {
+        &self.contexts[usize::from(index)]
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u16) -> &mut Context {
+        &mut self.contexts[usize::from(index)]
+    }
+
+    /// The slot of a live handle, for the thread that may use it; ESRCH where
+    /// the handle was freed.
+    #[inline(never)]
+    pub(crate) fn watch(&self, id: WatchId) -> Result<(u32, &Slot), Errno> {
+        let at = id.index();
+        let slot = self
+            .table
+            .resolve(at, id.generation())
+            .ok_or(Errno::ESRCH)?;
+        self.at(slot.context).admits()?;
+        Ok((at, slot))
+    }
+
+    /// The context that is told of unknown children: the one made first.
+    pub(crate) fn for_unknown(&self) -> Option<u16> {
+        self.contexts
+            .iter()
+            .enumerate()
+            .filter(|(_, ctx)| ctx.live && ctx.scope == Scope::All)
+            .min_by_key(|(_, ctx)| ctx.made)
+            .and_then(|(index, _)| u16::try_from(index).ok())
+    }
+
+    /// How many children the table holds.
+    pub(crate) fn children(&self) -> u32 {
+        self.table.young() + self.table.old()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            young: u64::from(self.table.young()),
+            old: u64::from(self.table.old()),
+            parked: self.parked.len() as u64,
+            dropped: self.parked.dropped(),
+            ..self.counts
+        }
+    }
+
+    /// The options of a sweep's wait for one child: what its watches ask for.
+    pub(crate) fn options(&self, leader: u32) -> i32 {
+        let mut options = 0;
+        let mut at = leader;
+        while at != NIL {
+            let slot = self.table.slot(at);
+            if slot.is(Flags::JOBS) {
+                options |= self.at(slot.context).options;
+            }
+            at = self.table.next_watch(at);
+        }
+        options
+    }
+
+    /// Waits for one child, until it has nothing new to say; whether it ended.
+    pub(crate) fn wait_child(&mut self, leader: u32) -> bool {
+        loop {
+            let slot = *self.table.slot(leader);
+            let change = match slot.pidfd() {
+                Some(pidfd) => match wait::reap(pidfd.borrow()) {
+                    Ok(Some(status)) => {
+                        self.counts.reaped += 1;
+                        classify(status)
+                    }
+                    Err(Errno::ECHILD) => self.recover(slot.pid, pidfd),
+                    Ok(None) | Err(_) => return false,
+                },
+                None => match wait::waitpid(slot.pid, self.options(leader)) {
+                    Ok(Some((_, status))) => {
+                        self.counts.reaped += 1;
+                        classify(status)
+                    }
+                    Err(Errno::ECHILD) => {
+                        self.counts.lost += 1;
+                        note(Note::Lost(slot.pid));
+                        Change::Lost
+                    }
+                    Ok(None) | Err(_) => return false,
+                },
+            };
+            if self.changed(leader, change) {
+                return true;
+            }
+        }
+    }
+
+    /// Somebody else reaped a child whose pidfd we hold.
+    fn recover(&mut self, pid: i32, pidfd: Pidfd) -> Change {
+        match pidfd::exit_status(pidfd.borrow()) {
+            Some(status) => {
+                self.counts.recovered += 1;
+                note(Note::Recovered(pid));
+                classify(status)
+            }
+            None => {
+                self.counts.lost += 1;
+                note(Note::Lost(pid));
+                Change::Lost
+            }
+        }
+    }
+
+    /// Writes down what a source found out about a child, for each of its
+    /// watches; whether it ended.
+    pub(crate) fn changed(&mut self, leader: u32, change: Change) -> bool {
+        let ended = matches!(change, Change::End(_) | Change::Lost);
+        if ended {
+            self.let_go(leader);
+        }
+        let mut at = leader;
+        while at != NIL {
+            let next = self.table.next_watch(at);
+            let slot = self.table.slot(at);
+            if !slot.is(Flags::ABANDONED) {
+                if self.table.record(at, change) {
+                    self.enqueue(at);
+                }
+            } else if ended && !slot.is(Flags::QUEUED) {
+                self.table.release(at);
+            }
+            at = next;
+        }
+        ended
+    }
+
+    /// Takes a child out of the table and closes its pidfd.
+    pub(crate) fn let_go(&mut self, leader: u32) {
+        let home = self.table.slot(leader).context;
+        if let Some(pidfd) = self.table.remove_child(leader) {
+            self.close(home, pidfd);
+        }
+    }
+
+    pub(crate) fn close(&mut self, home: u16, pidfd: Pidfd) {
+        if let Some(descriptor) = &self.at(home).descriptor {
+            descriptor.remove(pidfd.borrow());
+        }
+        pidfd.close();
+    }
+
+    fn enqueue(&mut self, at: u32) {
+        let slot = self.table.slot_mut(at);
+        if slot.is(Flags::QUEUED) {
+            return;
+        }
+        slot.flags |= Flags::QUEUED;
+        slot.next_queued = NIL;
+        let index = slot.context;
+        let ctx = self.at_mut(index);
+        ctx.queued += 1;
+        let tail = std::mem::replace(&mut ctx.tail, at);
+        if tail == NIL {
+            ctx.head = at;
+        } else {
+            self.table.slot_mut(tail).next_queued = at;
+        }
+        self.announce(index);
+    }
+
+    /// Takes the first watch out of a context's queue.
+    pub(crate) fn dequeue(&mut self, index: u16) {
+        let at = self.at(index).head;
+        let slot = self.table.slot_mut(at);
+        slot.flags -= Flags::QUEUED;
+        let next = slot.next_queued;
+        let ctx = self.at_mut(index);
+        ctx.queued -= 1;
+        ctx.head = next;
+        if next == NIL {
+            ctx.tail = NIL;
+        }
+    }
+
+    /// A child that nobody registered ended.
+    pub(crate) fn found_unknown(&mut self, owner: u16, pid: i32, status: i32) {
+        if !matches!(classify(status), Change::End(_)) {
+            return;
+        }
+        self.counts.reaped += 1;
+        self.counts.unknown += 1;
+        self.parked.park(pid, status, clock::now());
+        if self.at(owner).unknown.is_some() {
+            self.announce(owner);
+        } else {
+            note(Note::Unknown(pid));
+        }
+    }
+
+    /// Has a context's loop come round for what is due.
+    pub(crate) fn announce(&mut self, index: u16) {
+        let attending = self.attending;
+        let ctx = self.at_mut(index);
+        if ctx.announced
+            || attending == Attending::One(index)
+            || attending == Attending::Bare(index)
+        {
+            return;
+        }
+        if ctx.polled {
+            ctx.announced = true;
+            if let Some(descriptor) = &ctx.descriptor {
+                descriptor.wake();
+            }
+        } else if !matches!(attending, Attending::Bare(_)) {
+            // The one way to wake a daemon that gave us no descriptor is the
+            // signal that it takes anyway.
+            ctx.announced = true;
+            signal::raise_sigchld();
+        }
+    }
+
+    /// Has a context come round at a time; false where it cannot be.
+    pub(crate) fn alarm(&mut self, index: u16, at: u64) -> bool {
+        let now = clock::now();
+        let ctx = self.at_mut(index);
+        if ctx.polled
+            && let Some(descriptor) = &ctx.descriptor
+        {
+            if ctx.alarm_at.is_none_or(|set| at < set || set <= now) {
+                descriptor.arm(at.saturating_sub(now));
+                ctx.alarm_at = Some(at);
+            }
+            return true;
+        }
+        if self.timer.is_none() {
+            self.timer = SignalTimer::new().ok();
+        }
+        let Some(timer) = &self.timer else {
+            return false;
+        };
+        if self.timer_at.is_none_or(|set| at < set || set <= now) {
+            timer.arm(at.saturating_sub(now));
+            self.timer_at = Some(at);
+        }
+        true
+    }
+
+    /// Whether a callback of this watch runs in another thread.
+    pub(crate) fn runs_elsewhere(&self, slot: &Slot) -> bool {
+        slot.is(Flags::RUNNING)
+            && self
+                .at(slot.context)
+                .dispatcher
+                .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
+    }
+}

@@ -1,0 +1,116 @@
+//! The first source: asking the kernel, for one child after the other or for
+//! all at once.
+
+use nix::errno::Errno;
+
+use super::reaper::Reaper;
+use super::status::classify;
+use super::table::{Flags, NIL};
+use crate::sys::{clock, wait};
+
+/// What a sweep over the young found.
+#[derive(Default, Debug)]
+pub(crate) struct Swept {
+    /// Of those that were not among the newest.
+    pub(crate) settled: u32,
+}
+
+impl Reaper {
+    /// Waits for each young child, and for each old one that may stop: O(n).
+    pub(crate) fn sweep(&mut self) -> Swept {
+        let mut swept = Swept::default();
+        self.counts.sweeps += 1;
+        self.sweep_owed = false;
+        let mut at = self.table.first_young();
+        while at != NIL {
+            let next = self.table.next_young(at);
+            let fresh = self.table.slot(at).is(Flags::FRESH);
+            if self.wait_child(at) && !fresh {
+                swept.settled += 1;
+            }
+            at = next;
+        }
+        if self.old_may_stop() > 0 {
+            self.sweep_old();
+        }
+        swept
+    }
+
+    /// How many waits a sweep makes for old children: stops and continues make
+    /// no pidfd readable.
+    pub(crate) fn old_may_stop(&self) -> u32 {
+        if self.contexts.iter().any(|ctx| ctx.live && ctx.options != 0) {
+            self.table.old()
+        } else {
+            0
+        }
+    }
+
+    fn sweep_old(&mut self) {
+        for at in 0..self.table.bound() {
+            if self.table.slot(at).is(Flags::LEADS | Flags::OLD) {
+                self.look_for_stops(at);
+            }
+        }
+    }
+
+    /// Tells of an old child's stops and continues, and of its end too if the
+    /// wait happens to return it.
+    pub(crate) fn look_for_stops(&mut self, leader: u32) {
+        let options = self.options(leader);
+        let pid = self.table.slot(leader).pid;
+        while options != 0
+            && let Ok(Some((_, status))) = wait::waitpid(pid, options)
+        {
+            self.counts.reaped += 1;
+            if self.changed(leader, classify(status)) {
+                return;
+            }
+        }
+    }
+
+    /// Waits for any child until there is none: the full look at the unknown.
+    /// The kernel walks over all children for each.
+    pub(crate) fn walk(&mut self, owner: u16) {
+        self.counts.walks += 1;
+        loop {
+            let ctx = self.at(owner);
+            if !self.parked.has_room(ctx.unknown.is_some()) {
+                // They stay zombies, and nothing is lost, until those that were
+                // collected have been told; the delivery asks for the rest.
+                self.at_mut(owner).walk_again = true;
+                return;
+            }
+            let options = ctx.options;
+            let began = clock::now();
+            match wait::waitpid(-1, options) {
+                Ok(Some((pid, status))) => self.found(owner, pid, status),
+                Ok(None) => {
+                    self.policy.walked(clock::now() - began);
+                    return;
+                }
+                Err(errno) => {
+                    self.policy.walked(clock::now() - began);
+                    // No child at all: whoever is in the table was taken.
+                    if errno == Errno::ECHILD && self.table.young() > 0 {
+                        self.sweep();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn found(&mut self, owner: u16, pid: i32, status: i32) {
+        let Some(leader) = self.table.find(pid) else {
+            self.found_unknown(owner, pid, status);
+            return;
+        };
+        self.counts.reaped += 1;
+        let slot = self.table.slot(leader);
+        let (young, fresh) = (!slot.is(Flags::OLD), slot.is(Flags::FRESH));
+        if self.changed(leader, classify(status)) && young {
+            self.policy.died(fresh, self.table.settled());
+        }
+    }
+}

@@ -1,0 +1,409 @@
+//! Watches: registering a child, and ending it again.
+
+use std::ffi::{c_int, c_void};
+
+use nix::errno::Errno;
+
+use super::callback::{ChildFn, Pvt};
+use super::id::{ContextId, WatchId};
+use super::reaper::{Attending, Reaper, lock, process};
+use super::status::{Jobs, classify};
+use super::table::{Flags, NIL};
+use crate::sys::clock;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::wait::{self, Peek};
+
+/// What runs before a watch ends.
+pub(crate) type HookFn = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    pub(crate) call: HookFn,
+    /// The handle.
+    pub(crate) child: Pvt,
+    pub(crate) pvt: Pvt,
+}
+
+/// What becomes of a child whose last watch ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// It is still reaped.
+    Free,
+    /// It is the daemon's again.
+    Release,
+}
+
+/// One watch, as an enumeration shows it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) id: WatchId,
+    pub(crate) pid: i32,
+    pub(crate) ended: bool,
+    pub(crate) callback: Option<ChildFn>,
+    pub(crate) pvt: Pvt,
+}
+
+pub(crate) fn register(
+    ctx: ContextId,
+    pid: i32,
+    callback: Option<ChildFn>,
+    pvt: Pvt,
+) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    let hosted = reaper.context(ctx)?.hosted;
+    if hosted {
+        // Its loop calls back once register returns.
+        reaper.attending = Attending::One(ctx.index);
+    }
+    let registered = reaper.register(ctx.index, pid, callback, pvt);
+    reaper.attending = Attending::Nobody;
+    registered
+}
+
+/// Whether the handle is of this process and this thread's to use.
+pub(crate) fn check(id: WatchId) -> Result<(), Errno> {
+    match lock(id.depth())?.watch(id) {
+        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Whether the watch's child is still to be reaped.
+pub(crate) fn expect_unreaped(id: WatchId) -> Result<(), Errno> {
+    let reaper = lock(id.depth())?;
+    let (_, slot) = reaper.watch(id)?;
+    if slot.flags.intersects(Flags::INERT | Flags::ENDED) {
+        return Err(Errno::ESRCH);
+    }
+    Ok(())
+}
+
+pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, slot) = reaper.watch(id)?;
+    if slot.is(Flags::INERT) {
+        return Err(Errno::ESRCH);
+    }
+    let slot = reaper.table.slot_mut(at);
+    slot.callback = callback;
+    slot.pvt = pvt;
+    Ok(())
+}
+
+pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, _) = reaper.watch(id)?;
+    let wanted = at as usize + 1;
+    let short = wanted.saturating_sub(reaper.hooks.len());
+    if hook.is_some() && short > 0 {
+        reaper.hooks.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
+        reaper.hooks.resize(wanted, None);
+    }
+    reaper.take_hook(at);
+    if let Some(hook) = hook {
+        reaper.hooks[at as usize] = Some(hook);
+        reaper.table.slot_mut(at).flags |= Flags::HOOKED;
+    }
+    Ok(())
+}
+
+/// The hook to run before the watch ends, unless it runs or has run.
+pub(crate) fn begin_hook(id: WatchId) -> Option<Hook> {
+    let mut reaper = lock(id.depth()).ok()?;
+    let (at, slot) = reaper.watch(id).ok()?;
+    if !slot.is(Flags::HOOKED) || slot.is(Flags::HOOK_RUN) {
+        return None;
+    }
+    reaper.table.slot_mut(at).flags |= Flags::HOOK_RUN;
+    reaper.hooks[at as usize]
+}
+
+/// The watch lives on, so the hook may run again.
+pub(crate) fn refuse(id: WatchId) {
+    if let Ok(mut reaper) = lock(id.depth())
+        && let Ok((at, _)) = reaper.watch(id)
+    {
+        reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
+    }
+}
+
+/// The next hook, at or after `cursor`, of a context that ends; each once.
+pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
+    let mut reaper = lock(ctx.depth).ok()?;
+    reaper.context(ctx).ok()?;
+    while (*cursor as usize) < reaper.hooks.len() {
+        let at = *cursor;
+        *cursor += 1;
+        let slot = reaper.table.slot(at);
+        if slot.context == ctx.index && slot.is(Flags::HOOKED) && !slot.is(Flags::HOOK_RUN) {
+            return reaper.take_hook(at);
+        }
+    }
+    None
+}
+
+/// Sets what becomes of the child when the watch ends; what it was.
+pub(crate) fn set_ending(id: WatchId, ending: Ending) -> Ending {
+    let former = self::ending(id);
+    if let Ok(mut reaper) = lock(id.depth())
+        && let Ok((at, _)) = reaper.watch(id)
+    {
+        let slot = reaper.table.slot_mut(at);
+        slot.flags.set(Flags::RELEASE, ending == Ending::Release);
+    }
+    former
+}
+
+pub(crate) fn ending(id: WatchId) -> Ending {
+    match lock(id.depth()) {
+        Ok(reaper)
+            if reaper
+                .watch(id)
+                .is_ok_and(|(_, slot)| slot.is(Flags::RELEASE)) =>
+        {
+            Ending::Release
+        }
+        _ => Ending::Free,
+    }
+}
+
+/// Ends a watch and its handle. No callback of it runs once this returns.
+pub(crate) fn end(id: WatchId, ending: Ending) -> Result<(), Errno> {
+    let own = process(id.depth())?;
+    let mut reaper = own.value.reaper.lock();
+    loop {
+        let at = match reaper.watch(id) {
+            Ok((at, _)) => at,
+            Err(Errno::ESRCH) => return Ok(()),
+            Err(errno) => return Err(errno),
+        };
+        if !reaper.runs_elsewhere(reaper.table.slot(at)) {
+            reaper.end_watch(at, ending == Ending::Release);
+            return Ok(());
+        }
+        // The one that runs is the last.
+        reaper.table.slot_mut(at).callback = None;
+        reaper = own.value.wait_for_return(reaper);
+    }
+}
+
+/// The next watch of a context at or after `cursor` whose end was not told.
+pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
+    let mut reaper = lock(ctx.depth).ok()?;
+    reaper.context(ctx).ok()?;
+    while *cursor < reaper.table.bound() {
+        let at = *cursor;
+        *cursor += 1;
+        let slot = reaper.table.slot(at);
+        if slot.is(Flags::USED)
+            && !slot.flags.intersects(Flags::ABANDONED | Flags::INERT)
+            && slot.context == ctx.index
+        {
+            return Some(Seen {
+                id: WatchId::new(at, slot.generation, reaper.depth),
+                pid: slot.pid,
+                ended: slot.is(Flags::ENDED),
+                callback: slot.callback,
+                pvt: slot.pvt,
+            });
+        }
+    }
+    None
+}
+
+/// How a child stands that is to be registered.
+enum Found {
+    /// A child of ours, with the pidfd that it needs, if it does.
+    Child { pidfd: Option<Pidfd>, ended: bool },
+    /// Reaped before anybody registered it.
+    Parked(i32),
+}
+
+impl Reaper {
+    fn register(
+        &mut self,
+        me: u16,
+        pid: i32,
+        callback: Option<ChildFn>,
+        pvt: Pvt,
+    ) -> Result<WatchId, Errno> {
+        self.table.reserve().ok_or(Errno::ENOMEM)?;
+        self.drop_stale(pid);
+        let found = self.find_child(me, pid)?;
+        let jobs = if self.at(me).options == 0 {
+            Flags::empty()
+        } else {
+            Flags::JOBS
+        };
+        let former = self.own_watch(me, pid);
+        let at = self.table.insert(pid, me, jobs);
+        let slot = self.table.slot_mut(at);
+        slot.callback = callback;
+        slot.pvt = pvt;
+        let id = WatchId::new(at, slot.generation, self.depth);
+        self.at_mut(me).watches += 1;
+        if let Some(former) = former {
+            self.supersede(former);
+        }
+        let leader = self.table.find(pid).unwrap_or(at);
+        if self.table.slot(leader).is(Flags::ABANDONED)
+            && self.leave(leader)
+            && !self.table.slot(leader).is(Flags::QUEUED)
+        {
+            self.table.release(leader);
+        }
+        let leader = self.table.find(pid).unwrap_or(at);
+        match found {
+            Found::Parked(status) => {
+                self.changed(leader, classify(status));
+            }
+            Found::Child { pidfd, ended } => {
+                if let Some(pidfd) = pidfd
+                    && let Err(errno) = self.adopt_pidfd(leader, pidfd)
+                {
+                    self.no_pidfd(errno);
+                }
+                if ended {
+                    self.wait_child(leader);
+                } else {
+                    self.unheard(me, leader);
+                }
+            }
+        }
+        Ok(id)
+    }
+
+    /// Where a child has neither a pidfd nor a signal: looks after it by time.
+    fn unheard(&mut self, me: u16, leader: u32) {
+        let ctx = self.at(me);
+        if ctx.polled && !ctx.signalled && !self.table.slot(leader).is(Flags::OLD) {
+            let again = clock::now() + self.policy.poll_after(self.table.young());
+            self.alarm(me, again);
+        }
+    }
+
+    /// A child in the table whose status somebody else took is over; its pid
+    /// may be another child's by now.
+    fn drop_stale(&mut self, pid: i32) {
+        if let Some(leader) = self.table.find(pid)
+            && let Some(pidfd) = self.table.slot(leader).pidfd()
+            && !wait::is_child(pidfd.borrow())
+        {
+            self.wait_child(leader);
+        }
+    }
+
+    fn find_child(&mut self, me: u16, pid: i32) -> Result<Found, Errno> {
+        let known = self.table.find(pid);
+        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        let wanted = !held && self.at(me).trusts_no_signal();
+        let mut pidfd = None;
+        if wanted {
+            match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
+                Ok(fd) => pidfd = Some(fd),
+                Err(Errno::ESRCH) => return self.claim(pid),
+                Err(errno) => self.no_pidfd(errno),
+            }
+        }
+        let mut peek = wait::peek(pid);
+        if peek == Peek::Silent && pidfd.is_none() && !held {
+            // Neither SIGCHLD nor a sweep ever tells of it.
+            self.ensure_descriptor(me)?;
+            pidfd = Some(pidfd::open(pid)?);
+        }
+        if let Some(fd) = &pidfd
+            && !wait::is_child(std::os::fd::AsFd::as_fd(fd))
+        {
+            peek = Peek::Stranger;
+        }
+        match peek {
+            Peek::Stranger => {
+                if let Some(leader) = known {
+                    self.wait_child(leader);
+                }
+                self.claim(pid)
+            }
+            Peek::Running | Peek::Silent | Peek::Ended => {
+                self.parked.forget(pid);
+                Ok(Found::Child {
+                    pidfd: pidfd.map(Pidfd::from),
+                    ended: peek == Peek::Ended,
+                })
+            }
+        }
+    }
+
+    fn claim(&mut self, pid: i32) -> Result<Found, Errno> {
+        self.parked
+            .claim(pid, clock::now())
+            .map(Found::Parked)
+            .ok_or(Errno::ESRCH)
+    }
+
+    /// The watch that a context has on a child.
+    fn own_watch(&self, me: u16, pid: i32) -> Option<u32> {
+        let mut at = self.table.find(pid).unwrap_or(NIL);
+        while at != NIL {
+            let slot = self.table.slot(at);
+            if slot.context == me && !slot.is(Flags::ABANDONED) {
+                return Some(at);
+            }
+            at = self.table.next_watch(at);
+        }
+        None
+    }
+
+    /// A newer watch takes this one's place: its handle stays, inert.
+    fn supersede(&mut self, at: u32) {
+        self.leave(at);
+        let slot = self.table.slot_mut(at);
+        slot.flags |= Flags::INERT;
+        slot.jobs = Jobs::NONE;
+        let context = slot.context;
+        self.at_mut(context).watches -= 1;
+    }
+
+    /// Takes a watch out of its child's; false where it is the only one.
+    fn leave(&mut self, at: u32) -> bool {
+        let slot = *self.table.slot(at);
+        if !self.table.leave_child(at) {
+            return false;
+        }
+        if slot.is(Flags::LEADS)
+            && let Some(leader) = self.table.find(slot.pid)
+        {
+            self.rehome(slot.context, leader);
+        }
+        true
+    }
+
+    pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
+        self.take_hook(at);
+        let slot = self.table.slot_mut(at);
+        let over = slot.is(Flags::INERT);
+        let ended = slot.is(Flags::ENDED);
+        slot.jobs = Jobs::NONE;
+        let context = slot.context;
+        if !over {
+            self.at_mut(context).watches -= 1;
+        }
+        // Only a watch of a child that is still to be reaped has company.
+        if !over && !ended && !self.leave(at) && release && self.table.slot(at).is(Flags::LEADS) {
+            self.let_go(at);
+        }
+        self.table.expire(at);
+        if !self
+            .table
+            .slot(at)
+            .flags
+            .intersects(Flags::LEADS | Flags::QUEUED)
+        {
+            self.table.release(at);
+        }
+    }
+
+    fn take_hook(&mut self, at: u32) -> Option<Hook> {
+        self.table.slot_mut(at).flags -= Flags::HOOKED | Flags::HOOK_RUN;
+        self.hooks.get_mut(at as usize)?.take()
+    }
+}
