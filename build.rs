@@ -1,0 +1,66 @@
+//! Link arguments of the shared library, and with the feature `regen-header` the C header.
+
+/// Changes when the ABI breaks, never with the version. The Makefile reads it from this line.
+const SOVERSION: &str = "0";
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    // The Makefile hands it to the linker; cargo alone would not see it change.
+    println!("cargo::rerun-if-changed=pkgconfig/sss_sigchld.map");
+
+    for argument in [
+        &format!("-soname,libsss_sigchld.so.{SOVERSION}"),
+        // dlclose() must not unmap code that a thread, a handler or a loop can still reach.
+        "-z,nodelete",
+        "-z,relro",
+        "-z,now",
+        "-z,noexecstack",
+        "-Bsymbolic",
+    ] {
+        println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
+    }
+
+    #[cfg(feature = "regen-header")]
+    header::write();
+}
+
+#[cfg(feature = "regen-header")]
+mod header {
+    use std::{env, fs};
+
+    /// Generates the header from `src/ffi`, in the order of its `mod` lines.
+    pub fn write() {
+        let target = env::var("SSS_SIGCHLD_HEADER").unwrap_or("include/sss_sigchld.h".into());
+        println!("cargo::rerun-if-env-changed=SSS_SIGCHLD_HEADER");
+        for input in ["src/ffi", "cbindgen.toml", &target] {
+            println!("cargo::rerun-if-changed={input}");
+        }
+
+        let mut header = Vec::new();
+        cbindgen::Builder::new()
+            .with_config(cbindgen::Config::from_file("cbindgen.toml").expect("cbindgen.toml"))
+            .with_src("src/ffi/mod.rs")
+            .generate()
+            .expect("cbindgen reads src/ffi")
+            .write(&mut header);
+        let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
+        fs::write(&target, without_safety_sections(&header)).expect("the header is writable");
+    }
+
+    /// `# Safety` speaks to Rust callers and is the last section of a comment.
+    fn without_safety_sections(header: &str) -> String {
+        let mut kept: Vec<&str> = Vec::new();
+        let mut in_section = false;
+        for line in header.lines() {
+            if line.trim() == "* # Safety" {
+                in_section = true;
+                kept.pop_if(|blank| blank.trim() == "*");
+            }
+            in_section &= line.trim() != "*/";
+            if !in_section {
+                kept.push(line);
+            }
+        }
+        kept.join("\n") + "\n"
+    }
+}

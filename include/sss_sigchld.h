@@ -1,0 +1,919 @@
+/*
+ * libsss_sigchld: child processes for C daemons.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef SSS_SIGCHLD_H
+#define SSS_SIGCHLD_H
+
+/* Generated from src/ffi by `make header`; edits belong there. */
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#ifndef HAVE_ERRNO_T
+#define HAVE_ERRNO_T
+/** 0 or a positive errno, as in SSSD and Samba. */
+typedef int errno_t;
+#endif
+
+/**
+ * Given as wait_status where the status cannot be had because somebody else
+ * took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
+ * for it.
+ */
+#define SSS_WAIT_STATUS_LOST -1
+
+/**
+ * Only children that were registered are ever waited for: popen(3),
+ * system(3) and other libraries keep theirs. The default of
+ * sss_sigchld_ctx_create().
+ */
+#define SSS_SCOPE_REGISTERED 1
+
+/**
+ * Every child of the process is waited for, as waitpid(-1) does: for daemons
+ * that own all their children. What was not registered goes to the
+ * unknown-child callback.
+ */
+#define SSS_SCOPE_ALL 2
+
+/**
+ * Other code in this process waits for children that are not its own: hold a
+ * pidfd for each child from its registration on, so that a status that was
+ * taken is noticed and recovered, and no signal reaches a reused pid.
+ */
+#define SSS_CTX_UNTRUSTED 1
+
+/**
+ * sss_ctx_params.options counts.
+ */
+#define SSS_CTX_PARAM_OPTIONS 1
+
+/**
+ * sss_ctx_params.scope counts.
+ */
+#define SSS_CTX_PARAM_SCOPE 2
+
+/**
+ * sss_ctx_params.flags counts.
+ */
+#define SSS_CTX_PARAM_FLAGS 4
+
+/**
+ * The unknown-child callback's answer: not mine. The status is kept for a
+ * sss_child_register() that comes late.
+ */
+#define SSS_UNKNOWN_PARK 0
+
+/**
+ * The unknown-child callback's answer: mine. The status is forgotten.
+ */
+#define SSS_UNKNOWN_TAKEN 1
+
+/**
+ * sss_child_info.state: no end was seen yet.
+ */
+#define SSS_CHILD_RUNNING 0
+
+/**
+ * sss_child_info.state: the child was reaped, its callback is due.
+ */
+#define SSS_CHILD_ENDED 1
+
+/**
+ * Something keeps statuses from being seen: SIGCHLD is ignored.
+ */
+#define SSS_AUDIT_IGNORED 1
+
+/**
+ * SIGCHLD is taken with SA_NOCLDWAIT: children do not become zombies.
+ */
+#define SSS_AUDIT_NOCLDWAIT 2
+
+/**
+ * SIGCHLD is taken with SA_NOCLDSTOP, though options ask for stops.
+ */
+#define SSS_AUDIT_NOCLDSTOP 4
+
+/**
+ * SIGCHLD's handler is not the one that stood when this context last looked.
+ */
+#define SSS_AUDIT_REPLACED 8
+
+/**
+ * SIGCHLD is blocked in the calling thread.
+ */
+#define SSS_AUDIT_BLOCKED 16
+
+/**
+ * A handle to one watch of a child: what sss_child_register() makes. Opaque.
+ *
+ * Without a host the pointer is the watch's 64-bit id itself and points to no
+ * memory: one that was freed is told from every later one, and using it is
+ * harmless. With a host it points to an object of the host's, and the host's
+ * rules for freed memory hold.
+ */
+struct sss_child_ctx;
+
+/**
+ * A context: what sss_sigchld_ctx_init() and sss_sigchld_ctx_create() make.
+ * Opaque.
+ */
+struct sss_sigchild_ctx;
+
+/**
+ * An event loop of tevent's; the library hands it to the host only.
+ */
+struct tevent_context;
+
+/**
+ * A signal event of tevent's; never looked at.
+ */
+struct tevent_signal;
+
+/**
+ * Tells that a child ended, stopped or continued.
+ *
+ * Called exactly once for the end of each watched child, and for stops and
+ * continues as the context's options ask; from the loop or from dispatch,
+ * never from a signal handler, without a lock held. The callbacks of one
+ * context run one at a time, in the order in which the statuses were waited
+ * for. A callback may use every function of the library, on any handle, its
+ * own included, and may free the context; it may also fork or call exit(3).
+ * It must not throw, longjmp(3) or end its thread.
+ *
+ * @param pid          the child's process id; after its end a number only, as
+ *                     the process is reaped.
+ * @param wait_status  as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST.
+ * @param pvt          as given at registration.
+ */
+typedef void (*sss_child_fn_t)(int pid, int wait_status, void *pvt);
+
+/**
+ * Runs when a watch is about to end; see sss_child_set_destructor().
+ *
+ * @param child  the handle.
+ * @param pvt    as given to sss_child_set_destructor().
+ *
+ * @return 0 to agree, -1 to refuse an explicit sss_child_free().
+ */
+typedef int (*sss_child_destructor_t)(struct sss_child_ctx *child, void *pvt);
+
+/**
+ * A daemon's memory and event loop, as the library uses them.
+ *
+ * The library links neither an allocator nor an event loop; a host is a table
+ * of functions that reaches the daemon's own. sss_sigchld/tevent.h holds one
+ * for talloc and tevent. The table is copied when it is given; every function
+ * in it must be set, and stays callable for as long as a context uses it.
+ * All are called from the loop's thread only, without a lock held.
+ *
+ * A context with a host may only be used from the thread that made it: from
+ * any other thread each call returns EPERM.
+ */
+struct sss_host {
+    /**
+     * sizeof(struct sss_host), which tells the table's version.
+     */
+    size_t size;
+    /**
+     * Allocate size bytes under parent, zeroed, aligned for any object.
+     *
+     * parent is a memctx that the daemon passed, or memory that this function
+     * returned, or NULL. type_name is a string in static memory.
+     *
+     * If gone is not NULL, call gone(memory) once when the memory is freed, in
+     * whatever way, while it is still readable: after the daemon's own
+     * destructor on it has agreed and before anything below it is released.
+     *
+     * Returns NULL when out of memory.
+     */
+    void *(*alloc)(void *parent,
+                   size_t size,
+                   const char *type_name,
+                   void (*gone)(void *memory));
+    /**
+     * Free what alloc returned. Returns 0, or -1 when a destructor of the
+     * daemon's refused: then nothing was freed.
+     */
+    int (*free)(void *memory);
+    /**
+     * Prepare calls of fn(arg) from the loop's next turn.
+     *
+     * owner is the context's memory. All allocation happens here, so that
+     * defer() cannot fail. Returns NULL when out of memory.
+     */
+    void *(*defer_new)(void *owner, void *loop, void (*fn)(void *arg), void *arg);
+    /**
+     * Have the loop make the prepared call once, in its next turn and not
+     * before this function returned. A second call before that changes nothing.
+     */
+    void (*defer)(void *deferral);
+    /**
+     * Cancel and free what defer_new returned; also from inside its own call.
+     */
+    void (*defer_free)(void *deferral);
+    /**
+     * Call readable(arg) from the loop whenever fd is readable (level
+     * triggered). fd is borrowed: not to be closed. Writes *watch.
+     * Returns 0 or an errno.
+     */
+    errno_t (*watch_fd)(void *owner,
+                        void *loop,
+                        int fd,
+                        void (*readable)(void *arg),
+                        void *arg,
+                        void **watch);
+    /**
+     * Take SIGCHLD for this loop: unblock it, and from the loop (never from a
+     * signal handler) call sss_child_handler() with ctx as its private_data
+     * and, where the loop has it, the signal's siginfo_t. Writes *watch.
+     * Returns 0 or an errno.
+     *
+     * NULL if the loop has no signals: the context then lives by its
+     * descriptor alone, and options must be 0.
+     */
+    errno_t (*watch_sigchld)(void *owner,
+                             void *loop,
+                             struct sss_sigchild_ctx *ctx,
+                             void **watch);
+    /**
+     * End and free a watch of watch_fd or watch_sigchld; for SIGCHLD give the
+     * daemon its former disposition back. Also from inside the watch's own call.
+     */
+    void (*unwatch)(void *watch);
+};
+
+/**
+ * Told of a child that ended and that nobody registered (scope ALL).
+ *
+ * Called as a sss_child_fn_t is, for the end of a child only.
+ *
+ * @param pid          the child that was reaped.
+ * @param wait_status  as waitpid(2) gives it.
+ * @param pvt          as given with the callback.
+ *
+ * @return SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+ */
+typedef uint32_t (*sss_unknown_child_fn_t)(int pid, int wait_status, void *pvt);
+
+/**
+ * What sss_sigchld_ctx_create() makes a context of. Zero it, set size, set
+ * what is needed.
+ */
+struct sss_ctx_params {
+    /**
+     * sizeof(struct sss_ctx_params), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * Which of options, scope and flags count: SSS_CTX_PARAM_*, ORed.
+     */
+    uint32_t mask;
+    /**
+     * WUNTRACED and WCONTINUED, ORed; default 0.
+     */
+    int32_t options;
+    /**
+     * SSS_SCOPE_REGISTERED or SSS_SCOPE_ALL; default SSS_SCOPE_REGISTERED.
+     */
+    uint32_t scope;
+    /**
+     * SSS_CTX_*, ORed; default 0.
+     */
+    uint32_t flags;
+    /**
+     * The host's table, copied; NULL: the library's own memory, and callbacks
+     * from sss_child_handler() and sss_sigchld_ctx_dispatch().
+     */
+    const struct sss_host *host;
+    /**
+     * With a host: the parent of the context's memory, or NULL. Without: NULL.
+     */
+    void *memctx;
+    /**
+     * With a host: its event loop, borrowed until the context is freed.
+     */
+    void *loop;
+    /**
+     * Scope ALL: told of children that nobody registered, or NULL.
+     */
+    sss_unknown_child_fn_t unknown_fn;
+    /**
+     * Handed to unknown_fn as it is; borrowed until the context is freed.
+     */
+    void *unknown_pvt;
+};
+
+/**
+ * One watch, as sss_sigchld_ctx_foreach() shows it.
+ */
+struct sss_child_info {
+    /**
+     * sizeof(struct sss_child_info) of the library.
+     */
+    size_t size;
+    /**
+     * The watch's id, as sss_child_id() tells it.
+     */
+    uint64_t id;
+    /**
+     * The child.
+     */
+    int32_t pid;
+    /**
+     * SSS_CHILD_RUNNING or SSS_CHILD_ENDED.
+     */
+    uint32_t state;
+    /**
+     * The callback.
+     */
+    sss_child_fn_t cb;
+    /**
+     * The callback's data.
+     */
+    void *pvt;
+};
+
+/**
+ * Shown one watch; see sss_sigchld_ctx_foreach().
+ *
+ * @param info  valid until the callback returns.
+ * @param pvt   as given to sss_sigchld_ctx_foreach().
+ *
+ * @return 0 to go on, anything else to stop.
+ */
+typedef int (*sss_child_info_fn_t)(const struct sss_child_info *info, void *pvt);
+
+/**
+ * Counts of one context and of the process's reaper, since the context was
+ * made where nothing else is said.
+ */
+struct sss_ctx_stats {
+    /**
+     * sizeof(struct sss_ctx_stats), set by the caller.
+     */
+    size_t size;
+    /**
+     * Watches of this context whose child's end was not told yet, now.
+     */
+    uint64_t watches;
+    /**
+     * Callbacks of this context that are due, now.
+     */
+    uint64_t pending;
+    /**
+     * Callbacks that were made: ends, stops and continues.
+     */
+    uint64_t delivered;
+    /**
+     * Children of the process that the reaper holds without a pidfd, now.
+     */
+    uint64_t young;
+    /**
+     * Children of the process that the reaper holds by a pidfd, now.
+     */
+    uint64_t old;
+    /**
+     * Statuses that the reaper waited for, since the first context.
+     */
+    uint64_t reaped;
+    /**
+     * Of those, statuses of children that nobody had registered.
+     */
+    uint64_t unknown;
+    /**
+     * Statuses kept for a late registration, now.
+     */
+    uint64_t parked;
+    /**
+     * Parked statuses that were given up: too many or too old.
+     */
+    uint64_t dropped;
+    /**
+     * Statuses that somebody else took and that were recovered by a pidfd.
+     */
+    uint64_t recovered;
+    /**
+     * Statuses that somebody else took and that could not be had.
+     */
+    uint64_t lost;
+    /**
+     * Sweeps over the young children.
+     */
+    uint64_t sweeps;
+    /**
+     * Looks at all children, waitpid(-1) until it finds nothing.
+     */
+    uint64_t walks;
+    /**
+     * Children that got a pidfd after their registration.
+     */
+    uint64_t promoted;
+    /**
+     * Times that no pidfd could be had.
+     */
+    uint64_t no_pidfd;
+};
+
+/**
+ * What sss_sigchld_ctx_audit() found.
+ */
+struct sss_ctx_audit {
+    /**
+     * sizeof(struct sss_ctx_audit), set by the caller.
+     */
+    size_t size;
+    /**
+     * SSS_AUDIT_*, ORed: the state of SIGCHLD.
+     */
+    uint32_t findings;
+    /**
+     * 0; for later use.
+     */
+    uint32_t reserved;
+    /**
+     * As in struct sss_ctx_stats.
+     */
+    uint64_t recovered;
+    /**
+     * As in struct sss_ctx_stats.
+     */
+    uint64_t lost;
+    /**
+     * As in struct sss_ctx_stats.
+     */
+    uint64_t parked;
+    /**
+     * As in struct sss_ctx_stats.
+     */
+    uint64_t unknown;
+};
+
+/**
+ * Receives the library's messages; see sss_sigchld_set_log_fn().
+ *
+ * @param level    a severity of syslog(3): LOG_ERR (3) to LOG_DEBUG (7).
+ * @param message  one line without a newline, in the library's memory, valid
+ *                 until the callback returns.
+ * @param pvt      as given to sss_sigchld_set_log_fn().
+ */
+typedef void (*sss_log_fn_t)(uint32_t level, const char *message, void *pvt);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+/**
+ * Call back when a child process ends.
+ *
+ * The child may have ended already: the callback then comes from the next
+ * dispatch. If pid was registered before in the same context, the new
+ * registration takes its place and the former handle becomes inert; other
+ * contexts' watches of the same child are not touched, each is told.
+ *
+ * @param memctx       with a host: the parent of the handle's memory, or NULL
+ *                     for none; freeing the parent ends the watch. Without a
+ *                     host: NULL.
+ * @param sigchld_ctx  the context.
+ * @param pid          a child of this process, greater than 0.
+ * @param cb           the callback, or NULL: the child is reaped all the same.
+ * @param pvt          handed to cb as it is; borrowed until the watch ends.
+ * @param child_ctx    written last, on success only. The owner frees it with
+ *                     sss_child_free(), after the child's end too; the library
+ *                     never does, though the end of the context makes it
+ *                     inert. May be NULL where memctx is not: the memctx then
+ *                     owns the watch.
+ *
+ * @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
+ *         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
+ *         this process; ENOMEM; EPERM from a thread that is not the host's
+ *         loop; ECHILD where the context belongs to another process. Nothing
+ *         has changed then.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_register(void *memctx,
+                           struct sss_sigchild_ctx *sigchld_ctx,
+                           pid_t pid,
+                           sss_child_fn_t cb,
+                           void *pvt,
+                           struct sss_child_ctx **child_ctx);
+
+/**
+ * End a watch and free its handle.
+ *
+ * There is no callback after this returns: where another thread is in the
+ * watch's callback, this waits for it to return (so do not hold a lock that
+ * the callback takes). The process itself lives on and is still reaped when it
+ * ends, for as long as the process has a context.
+ *
+ * A hook set with sss_child_set_destructor() runs first and may refuse.
+ * With a host this frees the handle's memory, and a destructor that the daemon
+ * put on it may refuse too.
+ *
+ * @param child  the handle; NULL is allowed. Without a host a handle that was
+ *               freed before, or whose context is gone, is allowed too.
+ *
+ * @return 0; EBUSY where a hook or destructor refused: the watch lives on;
+ *         EPERM from a thread that is not the host's loop; ECHILD in a process
+ *         that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_free(struct sss_child_ctx *child);
+
+/**
+ * End a watch without reaping: hand the child back to the daemon.
+ *
+ * As sss_child_free(), but the library does not wait for the child any more:
+ * waitpid(2) on it is the caller's. In a context of scope ALL the child is an
+ * unknown one from then on, and may be waited for as such. Where another watch
+ * holds the same child, it stays the library's.
+ *
+ * @param child  the handle.
+ *
+ * @return 0; EINVAL for NULL; ESRCH where the child has been reaped or the
+ *         watch is over (the handle is left as it was: free it); EBUSY where
+ *         a hook or destructor refused; EPERM; ECHILD: as sss_child_free().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_release(struct sss_child_ctx *child);
+
+/**
+ * Change a watch's callback and its data.
+ *
+ * Holds for every call that has not begun, one that is due included.
+ *
+ * @param child  the handle.
+ * @param cb     the callback, or NULL for none.
+ * @param pvt    handed to cb as it is; borrowed until the watch ends.
+ *
+ * @return 0; EINVAL for NULL; ESRCH where the watch is over; EPERM from a
+ *         thread that is not the host's loop; ECHILD in a process that is not
+ *         the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_set_cb(struct sss_child_ctx *child,
+                         sss_child_fn_t cb,
+                         void *pvt);
+
+/**
+ * Set a hook that runs when the watch ends by an explicit free or with its
+ * context.
+ *
+ * It runs once, before the watch ends, without a lock held. When it returns -1
+ * to sss_child_free() or sss_child_release(), the watch and the handle live
+ * on, and the hook with them. The end of the context, or of the handle's
+ * memory in another way than by those two, ends the watch whatever it returns.
+ *
+ * @param child       the handle.
+ * @param destructor  the hook, or NULL for none.
+ * @param pvt         handed to the hook as it is; borrowed until it has run.
+ *
+ * @return 0; EINVAL for NULL; ESRCH where the handle was freed or its context
+ *         is gone; ENOMEM; EPERM from a thread that is not the host's loop;
+ *         ECHILD in a process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_set_destructor(struct sss_child_ctx *child,
+                                 sss_child_destructor_t destructor,
+                                 void *pvt);
+
+/**
+ * The watch's id: unlike a pid it is not given to another watch during the
+ * life of the process.
+ *
+ * @param child  the handle.
+ * @param id     written on success.
+ *
+ * @return 0; EINVAL for a NULL pointer; EPERM from a thread that is not the
+ *         host's loop; ECHILD in a process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_id(struct sss_child_ctx *child, uint64_t *id);
+
+/**
+ * Send a signal to a watched child, and never to a stranger.
+ *
+ * The child cannot be reaped by the library while it is sent, so that its pid
+ * cannot have been given to another process; with a pidfd not even another
+ * waiter in the process changes that (see SSS_CTX_UNTRUSTED).
+ *
+ * @param child   the handle.
+ * @param signum  a signal, or 0 to test only: 0 to SIGRTMAX.
+ *
+ * @return 0; EINVAL for a NULL pointer or no signal; ESRCH where the child was
+ *         reaped or the watch is over; EPERM where kill(2) is not permitted,
+ *         or from a thread that is not the host's loop; ECHILD in a process
+ *         that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_kill(struct sss_child_ctx *child, int signum);
+
+/**
+ * A pidfd of a watched child, for the caller to keep.
+ *
+ * @param child  the handle.
+ * @param pidfd  written on success: a new descriptor, close-on-exec, which the
+ *               caller closes. The library is still the one who waits.
+ *
+ * @return 0; EINVAL for a NULL pointer; ESRCH where the child was reaped or the
+ *         watch is over; EMFILE, ENFILE, ENOMEM, ENOSYS: as pidfd_open(2);
+ *         EPERM from a thread that is not the host's loop; ECHILD in a process
+ *         that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
+
+/**
+ * Make a context in the manner of SSSD: scope ALL, the default host.
+ *
+ * Takes SIGCHLD for the loop where there is a host. Where SIGCHLD is ignored
+ * or blocked before, the host unblocks it and takes it; the former disposition
+ * comes back when the context is freed. Children that ended earlier are looked
+ * for once.
+ *
+ * @param memctx       with a host set by sss_host_set_default(): the parent of
+ *                     the context's memory, or NULL. Without a host: NULL.
+ * @param ev           with a host: its event loop, borrowed. Without: NULL.
+ * @param options      WUNTRACED and WCONTINUED, ORed, or 0: whether stopped and
+ *                     continued children call back too. Each sweep waits with
+ *                     exactly options | WNOHANG.
+ * @param sigchld_ctx  written last, on success only; free it with
+ *                     sss_sigchld_ctx_free().
+ *
+ * @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
+ *         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
+ *         context gets no descriptors; EIO or another errno that the host gave.
+ *         Nothing has changed then.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_init(void *memctx,
+                             struct tevent_context *ev,
+                             int options,
+                             struct sss_sigchild_ctx **sigchld_ctx);
+
+/**
+ * Make a context.
+ *
+ * @param params       what to make; not kept.
+ * @param sigchld_ctx  written last, on success only; free it with
+ *                     sss_sigchld_ctx_free().
+ *
+ * @return as sss_sigchld_ctx_init(); EINVAL also for a NULL or too small
+ *         params, an unknown bit in mask, flags or options, an unknown scope, a
+ *         host with a function missing, an unknown_fn without scope ALL;
+ *         E2BIG for params or a host of a later version that uses what this
+ *         library does not know; ENOTSUP for options with a host that has no
+ *         signals.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_create(const struct sss_ctx_params *params,
+                               struct sss_sigchild_ctx **sigchld_ctx);
+
+/**
+ * The SIGCHLD handler: collect the statuses of children that ended, and call
+ * back.
+ *
+ * Fits tevent_signal_handler_t. From any other loop, call it whenever SIGCHLD
+ * was seen, with NULL or 0 for all arguments but private_data. Never call it
+ * from a sigaction(2) handler: it takes locks.
+ *
+ * With a host it collects, and the callbacks come in the loop's next turn.
+ * Without one they come before it returns, this context's and those of every
+ * other context without a host whose descriptor was never asked for.
+ *
+ * @param ev            ignored.
+ * @param se            ignored.
+ * @param signum        ignored.
+ * @param count         ignored: signals merge.
+ * @param siginfo       the signal's siginfo_t, or NULL. Its si_pid, where
+ *                      si_code is a CLD_ code, saves looking at the others; it
+ *                      is a hint only.
+ * @param private_data  the struct sss_sigchild_ctx. NULL, and a context of
+ *                      another process, do nothing.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+void sss_child_handler(struct tevent_context *ev,
+                       struct tevent_signal *se,
+                       int signum,
+                       int count,
+                       void *siginfo,
+                       void *private_data);
+
+/**
+ * Free a context: every watch of it ends, its callbacks do not come any more.
+ *
+ * The hooks of its watches run first and cannot refuse. Handles stay valid,
+ * inert: freeing them is harmless, in any order. Children that live on are
+ * reaped by the other contexts of the process; when the last one is gone they
+ * are nobody's. With a host the former disposition of SIGCHLD comes back and
+ * the memory is freed; freeing it in the host's own way is as good.
+ *
+ * Where another thread is in a callback of this context, waits for it.
+ *
+ * @param sigchld_ctx  the context; NULL is allowed.
+ *
+ * @return 0; EBUSY where a destructor of the daemon's on the memory refused;
+ *         EPERM from a thread that is not the host's loop; ECHILD in a forked
+ *         child: there it closes the descriptors that were inherited and frees
+ *         the memory, if the memory is the library's.
+ *
+ * Thread-safe without a host, but for one context it must be the last call.
+ * Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_free(struct sss_sigchild_ctx *sigchld_ctx);
+
+/**
+ * Take a context along into a forked child, for daemons that make it before
+ * daemon(3).
+ *
+ * To be called in the child, before anything else of the library. The context
+ * works there as a new one: options, scope, host and unknown-child callback are
+ * kept, its watches are not (the children are the former process's): their
+ * handles are inert and to be freed. An event loop that needs it must have been
+ * made ready after the fork before (tevent_re_initialise()). A descriptor that
+ * sss_sigchld_ctx_fd() told is closed: ask for it anew.
+ *
+ * @param sigchld_ctx  the context.
+ *
+ * @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
+ *         where another thread was inside the library when the process forked;
+ *         ENOMEM, EMFILE, ENFILE: then the context is still the former process's.
+ *
+ * Not thread-safe: call it while the child has one thread. Not for signal
+ * handlers.
+ */
+errno_t sss_sigchld_ctx_after_fork(struct sss_sigchild_ctx *sigchld_ctx);
+
+/**
+ * Set what is told of children that nobody registered.
+ *
+ * @param sigchld_ctx  a context of scope ALL. Of several, the one that was
+ *                     made first is told.
+ * @param unknown_fn   the callback, or NULL: statuses are parked then, for a
+ *                     registration that comes late.
+ * @param pvt          handed to it as it is; borrowed until replaced.
+ *
+ * @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
+ *         from a thread that is not the host's loop; ECHILD in a process that
+ *         is not the context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_set_unknown_fn(struct sss_sigchild_ctx *sigchld_ctx,
+                                       sss_unknown_child_fn_t unknown_fn,
+                                       void *pvt);
+
+/**
+ * Show every watch of a context whose child's end was not told yet.
+ *
+ * The callback may use every function of the library, free watches and the
+ * context included; watches that come meanwhile may be shown or not.
+ *
+ * @param sigchld_ctx  the context.
+ * @param info_fn      called for each watch, in no particular order.
+ * @param pvt          handed to it as it is.
+ *
+ * @return 0, also where the callback stopped it; EINVAL for a NULL pointer;
+ *         EPERM from a thread that is not the host's loop; ECHILD in a process
+ *         that is not the context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_foreach(struct sss_sigchild_ctx *sigchld_ctx,
+                                sss_child_info_fn_t info_fn,
+                                void *pvt);
+
+/**
+ * Tell a context's counts.
+ *
+ * @param sigchld_ctx  the context.
+ * @param stats        its size set by the caller; the rest is written.
+ *
+ * @return 0; EINVAL for a NULL pointer or a size too small; EPERM from a thread
+ *         that is not the host's loop; ECHILD in a process that is not the
+ *         context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_stats(struct sss_sigchild_ctx *sigchld_ctx,
+                              struct sss_ctx_stats *stats);
+
+/**
+ * The context's descriptor, to be polled for reading.
+ *
+ * It is readable while sss_sigchld_ctx_dispatch() has work. It needs no
+ * SIGCHLD: the signal may be at its default, ignored, blocked or somebody
+ * else's. From the first call on the children of this context are held by
+ * pidfds, unless sss_child_handler() is called for it too. Not for a context
+ * with a host, whose loop watches it already.
+ *
+ * Stops and continues are told by SIGCHLD only.
+ *
+ * @param sigchld_ctx  the context.
+ * @param fd           written on success; the context's, not to be closed,
+ *                     valid until it is freed.
+ *
+ * @return 0; EINVAL for a NULL pointer; ENOTSUP with a host; EMFILE, ENFILE,
+ *         ENOMEM where no descriptor can be had; ECHILD in a process that is
+ *         not the context's.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_fd(struct sss_sigchild_ctx *sigchld_ctx, int *fd);
+
+/**
+ * Collect statuses by the context's descriptor, and call back.
+ *
+ * Never blocks. What is left after the budget keeps the descriptor readable.
+ *
+ * @param sigchld_ctx  a context whose descriptor was asked for.
+ * @param budget       how many callbacks to make at most; 0 for the default,
+ *                     which is 256.
+ *
+ * @return 0; EINVAL for NULL; ENOTSUP with a host, or where sss_sigchld_ctx_fd()
+ *         was never called; ECHILD in a process that is not the context's.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_dispatch(struct sss_sigchild_ctx *sigchld_ctx,
+                                 uint32_t budget);
+
+/**
+ * Look at what could keep exits from being told, and mend what can be mended.
+ *
+ * Looks at SIGCHLD's disposition and mask and once at every child. Where the
+ * signal cannot be relied on, all children of the context get pidfds.
+ *
+ * @param sigchld_ctx  the context.
+ * @param found        its size set by the caller; the rest is written.
+ *
+ * @return 0; EINVAL for a NULL pointer or a size too small; EPERM from a thread
+ *         that is not the host's loop; ECHILD in a process that is not the
+ *         context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
+                              struct sss_ctx_audit *found);
+
+/**
+ * Set the host that sss_sigchld_ctx_init() uses, once, at the daemon's start.
+ *
+ * @param host  the table, copied; NULL takes the default away. Contexts that
+ *              exist keep the host they were made with.
+ *
+ * @return 0; EINVAL where a function that must be set is NULL or size is too
+ *         small; E2BIG where size is larger than the library knows and the
+ *         rest is not zero.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_host_set_default(const struct sss_host *host);
+
+/**
+ * Send the library's messages to a callback.
+ *
+ * The library prints nothing; without a callback its messages are dropped.
+ * One callback serves the whole process. It runs in whatever thread called
+ * into the library, after that call's work is done, without a lock held, and
+ * must not call back into the library.
+ *
+ * @param log_fn  the callback, or NULL for none.
+ * @param pvt     handed to the callback as it is; borrowed until replaced.
+ *
+ * @return 0.
+ *
+ * Thread-safe; a message that another thread is just handing over may still
+ * reach the former callback. Not for signal handlers.
+ */
+errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
+
+/**
+ * The library's version, such as "0.1.0".
+ *
+ * @return a string in static memory, never NULL.
+ *
+ * Thread-safe, and safe in a signal handler.
+ */
+const char *sss_version(void);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* SSS_SIGCHLD_H */

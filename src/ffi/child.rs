@@ -1,0 +1,363 @@
+//! `sss_child_*`: one watch of one child.
+
+use std::ffi::{c_int, c_void};
+
+use nix::errno::Errno;
+
+use super::boundary::{errno_t, guard, symver};
+use super::handle::{Child, sss_child_ctx, sss_sigchild_ctx};
+use super::{context, host};
+use crate::reap::{callback::Pvt, kill, watch};
+
+/// Given as wait_status where the status cannot be had because somebody else
+/// took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
+/// for it.
+pub const SSS_WAIT_STATUS_LOST: c_int = -1;
+
+/// Tells that a child ended, stopped or continued.
+///
+/// Called exactly once for the end of each watched child, and for stops and
+/// continues as the context's options ask; from the loop or from dispatch,
+/// never from a signal handler, without a lock held. The callbacks of one
+/// context run one at a time, in the order in which the statuses were waited
+/// for. A callback may use every function of the library, on any handle, its
+/// own included, and may free the context; it may also fork or call exit(3).
+/// It must not throw, longjmp(3) or end its thread.
+///
+/// @param pid          the child's process id; after its end a number only, as
+///                     the process is reaped.
+/// @param wait_status  as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST.
+/// @param pvt          as given at registration.
+#[allow(non_camel_case_types)]
+pub type sss_child_fn_t =
+    Option<unsafe extern "C" fn(pid: c_int, wait_status: c_int, pvt: *mut c_void)>;
+
+/// Runs when a watch is about to end; see sss_child_set_destructor().
+///
+/// @param child  the handle.
+/// @param pvt    as given to sss_child_set_destructor().
+///
+/// @return 0 to agree, -1 to refuse an explicit sss_child_free().
+#[allow(non_camel_case_types)]
+pub type sss_child_destructor_t =
+    Option<unsafe extern "C" fn(child: *mut sss_child_ctx, pvt: *mut c_void) -> c_int>;
+
+/// Call back when a child process ends.
+///
+/// The child may have ended already: the callback then comes from the next
+/// dispatch. If pid was registered before in the same context, the new
+/// registration takes its place and the former handle becomes inert; other
+/// contexts' watches of the same child are not touched, each is told.
+///
+/// @param memctx       with a host: the parent of the handle's memory, or NULL
+///                     for none; freeing the parent ends the watch. Without a
+///                     host: NULL.
+/// @param sigchld_ctx  the context.
+/// @param pid          a child of this process, greater than 0.
+/// @param cb           the callback, or NULL: the child is reaped all the same.
+/// @param pvt          handed to cb as it is; borrowed until the watch ends.
+/// @param child_ctx    written last, on success only. The owner frees it with
+///                     sss_child_free(), after the child's end too; the library
+///                     never does, though the end of the context makes it
+///                     inert. May be NULL where memctx is not: the memctx then
+///                     owns the watch.
+///
+/// @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
+///         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
+///         this process; ENOMEM; EPERM from a thread that is not the host's
+///         loop; ECHILD where the context belongs to another process. Nothing
+///         has changed then.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; `pvt` stays valid for `cb` until the watch
+/// ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_register(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    pid: libc::pid_t,
+    cb: sss_child_fn_t,
+    pvt: *mut c_void,
+    child_ctx: *mut *mut sss_child_ctx,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { super::handle::context(sigchld_ctx) }?;
+        let owned = !memctx.is_null();
+        if pid <= 0 || (child_ctx.is_null() && !owned) || (owned && ctx.binding.is_none()) {
+            return Err(Errno::EINVAL);
+        }
+        let place = host::ChildPlace::new(ctx, memctx)?;
+        let id = match watch::register(ctx.id, pid, cb, Pvt(pvt)) {
+            Ok(id) => id,
+            Err(errno) => {
+                place.discard();
+                return Err(errno);
+            }
+        };
+        let handle = place.fill(id);
+        context::wake_own_loop(ctx);
+        if !child_ctx.is_null() {
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { child_ctx.write(handle) };
+        }
+        Ok(())
+    })
+}
+symver!("sss_child_register");
+
+/// End a watch and free its handle.
+///
+/// There is no callback after this returns: where another thread is in the
+/// watch's callback, this waits for it to return (so do not hold a lock that
+/// the callback takes). The process itself lives on and is still reaped when it
+/// ends, for as long as the process has a context.
+///
+/// A hook set with sss_child_set_destructor() runs first and may refuse.
+/// With a host this frees the handle's memory, and a destructor that the daemon
+/// put on it may refuse too.
+///
+/// @param child  the handle; NULL is allowed. Without a host a handle that was
+///               freed before, or whose context is gone, is allowed too.
+///
+/// @return 0; EBUSY where a hook or destructor refused: the watch lives on;
+///         EPERM from a thread that is not the host's loop; ECHILD in a process
+///         that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_free(child: *mut sss_child_ctx) -> errno_t {
+    guard(|| {
+        if child.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        end(&child, watch::Ending::Free)
+    })
+}
+symver!("sss_child_free");
+
+/// End a watch without reaping: hand the child back to the daemon.
+///
+/// As sss_child_free(), but the library does not wait for the child any more:
+/// waitpid(2) on it is the caller's. In a context of scope ALL the child is an
+/// unknown one from then on, and may be waited for as such. Where another watch
+/// holds the same child, it stays the library's.
+///
+/// @param child  the handle.
+///
+/// @return 0; EINVAL for NULL; ESRCH where the child has been reaped or the
+///         watch is over (the handle is left as it was: free it); EBUSY where
+///         a hook or destructor refused; EPERM; ECHILD: as sss_child_free().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_release(child: *mut sss_child_ctx) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        watch::expect_unreaped(child.id())?;
+        end(&child, watch::Ending::Release)
+    })
+}
+symver!("sss_child_release");
+
+/// Asks the hook, then ends the watch and frees the handle's memory.
+fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
+    watch::check(child.id())?;
+    if let Some(hook) = watch::begin_hook(child.id()) {
+        // SAFETY: the daemon's hook, with what it was set with.
+        let verdict = unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+        if verdict != 0 {
+            watch::refuse(child.id());
+            return Err(Errno::EBUSY);
+        }
+    }
+    match *child {
+        Child::Plain(id) => watch::end(id, ending),
+        Child::Hosted(id, memory) => {
+            let former = watch::set_ending(id, ending);
+            // SAFETY: a handle with a host carries the host's own free.
+            let freed = unsafe { ((*memory).free)(memory.cast()) };
+            if freed != 0 {
+                watch::set_ending(id, former);
+                watch::refuse(id);
+                return Err(Errno::EBUSY);
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Change a watch's callback and its data.
+///
+/// Holds for every call that has not begun, one that is due included.
+///
+/// @param child  the handle.
+/// @param cb     the callback, or NULL for none.
+/// @param pvt    handed to cb as it is; borrowed until the watch ends.
+///
+/// @return 0; EINVAL for NULL; ESRCH where the watch is over; EPERM from a
+///         thread that is not the host's loop; ECHILD in a process that is not
+///         the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_set_cb(
+    child: *mut sss_child_ctx,
+    cb: sss_child_fn_t,
+    pvt: *mut c_void,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        watch::set_callback(child.id(), cb, Pvt(pvt))
+    })
+}
+symver!("sss_child_set_cb");
+
+/// Set a hook that runs when the watch ends by an explicit free or with its
+/// context.
+///
+/// It runs once, before the watch ends, without a lock held. When it returns -1
+/// to sss_child_free() or sss_child_release(), the watch and the handle live
+/// on, and the hook with them. The end of the context, or of the handle's
+/// memory in another way than by those two, ends the watch whatever it returns.
+///
+/// @param child       the handle.
+/// @param destructor  the hook, or NULL for none.
+/// @param pvt         handed to the hook as it is; borrowed until it has run.
+///
+/// @return 0; EINVAL for NULL; ESRCH where the handle was freed or its context
+///         is gone; ENOMEM; EPERM from a thread that is not the host's loop;
+///         ECHILD in a process that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_set_destructor(
+    child: *mut sss_child_ctx,
+    destructor: sss_child_destructor_t,
+    pvt: *mut c_void,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let id = unsafe { Child::from_c(child) }?.id();
+        let hook = destructor.map(|call| watch::Hook {
+            // SAFETY: only the pointee type of the first argument differs; the
+            // core hands it back as it is.
+            call: unsafe {
+                std::mem::transmute::<
+                    unsafe extern "C" fn(*mut sss_child_ctx, *mut c_void) -> c_int,
+                    watch::HookFn,
+                >(call)
+            },
+            child: Pvt(child.cast()),
+            pvt: Pvt(pvt),
+        });
+        watch::set_hook(id, hook)
+    })
+}
+symver!("sss_child_set_destructor");
+
+/// The watch's id: unlike a pid it is not given to another watch during the
+/// life of the process.
+///
+/// @param child  the handle.
+/// @param id     written on success.
+///
+/// @return 0; EINVAL for a NULL pointer; EPERM from a thread that is not the
+///         host's loop; ECHILD in a process that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_id(child: *mut sss_child_ctx, id: *mut u64) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let watch = unsafe { Child::from_c(child) }?.id();
+        if id.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        watch::check(watch)?;
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { id.write(watch.tagged()) };
+        Ok(())
+    })
+}
+symver!("sss_child_id");
+
+/// Send a signal to a watched child, and never to a stranger.
+///
+/// The child cannot be reaped by the library while it is sent, so that its pid
+/// cannot have been given to another process; with a pidfd not even another
+/// waiter in the process changes that (see SSS_CTX_UNTRUSTED).
+///
+/// @param child   the handle.
+/// @param signum  a signal, or 0 to test only: 0 to SIGRTMAX.
+///
+/// @return 0; EINVAL for a NULL pointer or no signal; ESRCH where the child was
+///         reaped or the watch is over; EPERM where kill(2) is not permitted,
+///         or from a thread that is not the host's loop; ECHILD in a process
+///         that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_kill(child: *mut sss_child_ctx, signum: c_int) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        kill::kill(child.id(), signum)
+    })
+}
+symver!("sss_child_kill");
+
+/// A pidfd of a watched child, for the caller to keep.
+///
+/// @param child  the handle.
+/// @param pidfd  written on success: a new descriptor, close-on-exec, which the
+///               caller closes. The library is still the one who waits.
+///
+/// @return 0; EINVAL for a NULL pointer; ESRCH where the child was reaped or the
+///         watch is over; EMFILE, ENFILE, ENOMEM, ENOSYS: as pidfd_open(2);
+///         EPERM from a thread that is not the host's loop; ECHILD in a process
+///         that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_pidfd(child: *mut sss_child_ctx, pidfd: *mut c_int) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        if pidfd.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let descriptor = kill::pidfd(child.id())?;
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { pidfd.write(std::os::fd::IntoRawFd::into_raw_fd(descriptor)) };
+        Ok(())
+    })
+}
+symver!("sss_child_pidfd");

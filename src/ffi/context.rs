@@ -1,0 +1,861 @@
+//! `sss_sigchld_ctx_*` and `sss_child_handler`: a subscriber of the reaper.
+
+use std::ffi::{c_int, c_void};
+
+use nix::errno::Errno;
+
+use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
+use super::child::sss_child_fn_t;
+use super::handle::{CONTEXT_TYPE, context, sss_sigchild_ctx};
+use super::host::{self, Binding, sss_host};
+use crate::reap::callback::{Call, Pvt, Unknown};
+use crate::reap::context::{Params, Scope};
+use crate::reap::drain::Hint;
+use crate::reap::{self, audit, deliver, drain};
+
+/// An event loop of tevent's; the library hands it to the host only.
+#[allow(non_camel_case_types)]
+pub enum tevent_context {}
+/// A signal event of tevent's; never looked at.
+#[allow(non_camel_case_types)]
+pub enum tevent_signal {}
+
+/// Only children that were registered are ever waited for: popen(3),
+/// system(3) and other libraries keep theirs. The default of
+/// sss_sigchld_ctx_create().
+pub const SSS_SCOPE_REGISTERED: u32 = 1;
+/// Every child of the process is waited for, as waitpid(-1) does: for daemons
+/// that own all their children. What was not registered goes to the
+/// unknown-child callback.
+pub const SSS_SCOPE_ALL: u32 = 2;
+
+/// Other code in this process waits for children that are not its own: hold a
+/// pidfd for each child from its registration on, so that a status that was
+/// taken is noticed and recovered, and no signal reaches a reused pid.
+pub const SSS_CTX_UNTRUSTED: u32 = 0x1;
+
+/// sss_ctx_params.options counts.
+pub const SSS_CTX_PARAM_OPTIONS: u32 = 0x1;
+/// sss_ctx_params.scope counts.
+pub const SSS_CTX_PARAM_SCOPE: u32 = 0x2;
+/// sss_ctx_params.flags counts.
+pub const SSS_CTX_PARAM_FLAGS: u32 = 0x4;
+
+/// The unknown-child callback's answer: not mine. The status is kept for a
+/// sss_child_register() that comes late.
+pub const SSS_UNKNOWN_PARK: u32 = 0;
+/// The unknown-child callback's answer: mine. The status is forgotten.
+pub const SSS_UNKNOWN_TAKEN: u32 = 1;
+
+/// sss_child_info.state: no end was seen yet.
+pub const SSS_CHILD_RUNNING: u32 = 0;
+/// sss_child_info.state: the child was reaped, its callback is due.
+pub const SSS_CHILD_ENDED: u32 = 1;
+
+/// Told of a child that ended and that nobody registered (scope ALL).
+///
+/// Called as a sss_child_fn_t is, for the end of a child only.
+///
+/// @param pid          the child that was reaped.
+/// @param wait_status  as waitpid(2) gives it.
+/// @param pvt          as given with the callback.
+///
+/// @return SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+#[allow(non_camel_case_types)]
+pub type sss_unknown_child_fn_t =
+    Option<unsafe extern "C" fn(pid: c_int, wait_status: c_int, pvt: *mut c_void) -> u32>;
+
+/// What sss_sigchld_ctx_create() makes a context of. Zero it, set size, set
+/// what is needed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_ctx_params {
+    /// sizeof(struct sss_ctx_params), which tells the struct's version.
+    pub size: usize,
+    /// Which of options, scope and flags count: SSS_CTX_PARAM_*, ORed.
+    pub mask: u32,
+    /// WUNTRACED and WCONTINUED, ORed; default 0.
+    pub options: i32,
+    /// SSS_SCOPE_REGISTERED or SSS_SCOPE_ALL; default SSS_SCOPE_REGISTERED.
+    pub scope: u32,
+    /// SSS_CTX_*, ORed; default 0.
+    pub flags: u32,
+    /// The host's table, copied; NULL: the library's own memory, and callbacks
+    /// from sss_child_handler() and sss_sigchld_ctx_dispatch().
+    pub host: *const sss_host,
+    /// With a host: the parent of the context's memory, or NULL. Without: NULL.
+    pub memctx: *mut c_void,
+    /// With a host: its event loop, borrowed until the context is freed.
+    pub r#loop: *mut c_void,
+    /// Scope ALL: told of children that nobody registered, or NULL.
+    pub unknown_fn: sss_unknown_child_fn_t,
+    /// Handed to unknown_fn as it is; borrowed until the context is freed.
+    pub unknown_pvt: *mut c_void,
+}
+
+/// One watch, as sss_sigchld_ctx_foreach() shows it.
+#[repr(C)]
+pub struct sss_child_info {
+    /// sizeof(struct sss_child_info) of the library.
+    pub size: usize,
+    /// The watch's id, as sss_child_id() tells it.
+    pub id: u64,
+    /// The child.
+    pub pid: i32,
+    /// SSS_CHILD_RUNNING or SSS_CHILD_ENDED.
+    pub state: u32,
+    /// The callback.
+    pub cb: sss_child_fn_t,
+    /// The callback's data.
+    pub pvt: *mut c_void,
+}
+
+/// Shown one watch; see sss_sigchld_ctx_foreach().
+///
+/// @param info  valid until the callback returns.
+/// @param pvt   as given to sss_sigchld_ctx_foreach().
+///
+/// @return 0 to go on, anything else to stop.
+#[allow(non_camel_case_types)]
+pub type sss_child_info_fn_t =
+    Option<unsafe extern "C" fn(info: *const sss_child_info, pvt: *mut c_void) -> c_int>;
+
+/// Counts of one context and of the process's reaper, since the context was
+/// made where nothing else is said.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct sss_ctx_stats {
+    /// sizeof(struct sss_ctx_stats), set by the caller.
+    pub size: usize,
+    /// Watches of this context whose child's end was not told yet, now.
+    pub watches: u64,
+    /// Callbacks of this context that are due, now.
+    pub pending: u64,
+    /// Callbacks that were made: ends, stops and continues.
+    pub delivered: u64,
+    /// Children of the process that the reaper holds without a pidfd, now.
+    pub young: u64,
+    /// Children of the process that the reaper holds by a pidfd, now.
+    pub old: u64,
+    /// Statuses that the reaper waited for, since the first context.
+    pub reaped: u64,
+    /// Of those, statuses of children that nobody had registered.
+    pub unknown: u64,
+    /// Statuses kept for a late registration, now.
+    pub parked: u64,
+    /// Parked statuses that were given up: too many or too old.
+    pub dropped: u64,
+    /// Statuses that somebody else took and that were recovered by a pidfd.
+    pub recovered: u64,
+    /// Statuses that somebody else took and that could not be had.
+    pub lost: u64,
+    /// Sweeps over the young children.
+    pub sweeps: u64,
+    /// Looks at all children, waitpid(-1) until it finds nothing.
+    pub walks: u64,
+    /// Children that got a pidfd after their registration.
+    pub promoted: u64,
+    /// Times that no pidfd could be had.
+    pub no_pidfd: u64,
+}
+
+/// Make a context in the manner of SSSD: scope ALL, the default host.
+///
+/// Takes SIGCHLD for the loop where there is a host. Where SIGCHLD is ignored
+/// or blocked before, the host unblocks it and takes it; the former disposition
+/// comes back when the context is freed. Children that ended earlier are looked
+/// for once.
+///
+/// @param memctx       with a host set by sss_host_set_default(): the parent of
+///                     the context's memory, or NULL. Without a host: NULL.
+/// @param ev           with a host: its event loop, borrowed. Without: NULL.
+/// @param options      WUNTRACED and WCONTINUED, ORed, or 0: whether stopped and
+///                     continued children call back too. Each sweep waits with
+///                     exactly options | WNOHANG.
+/// @param sigchld_ctx  written last, on success only; free it with
+///                     sss_sigchld_ctx_free().
+///
+/// @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
+///         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
+///         context gets no descriptors; EIO or another errno that the host gave.
+///         Nothing has changed then.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid, `memctx` and `ev` as the host demands.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_init(
+    memctx: *mut c_void,
+    ev: *mut tevent_context,
+    options: c_int,
+    sigchld_ctx: *mut *mut sss_sigchild_ctx,
+) -> errno_t {
+    guard(|| {
+        let host = host::default();
+        if host.is_none() && !(memctx.is_null() && ev.is_null()) {
+            return Err(Errno::EINVAL);
+        }
+        let params = Params {
+            options,
+            scope: Scope::All,
+            ..Params::default()
+        };
+        // SAFETY: as the caller vouches.
+        unsafe { create(params, host, memctx, ev.cast(), sigchld_ctx) }
+    })
+}
+symver!("sss_sigchld_ctx_init");
+
+/// Make a context.
+///
+/// @param params       what to make; not kept.
+/// @param sigchld_ctx  written last, on success only; free it with
+///                     sss_sigchld_ctx_free().
+///
+/// @return as sss_sigchld_ctx_init(); EINVAL also for a NULL or too small
+///         params, an unknown bit in mask, flags or options, an unknown scope, a
+///         host with a function missing, an unknown_fn without scope ALL;
+///         E2BIG for params or a host of a later version that uses what this
+///         library does not know; ENOTSUP for options with a host that has no
+///         signals.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; each struct is as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_create(
+    params: *const sss_ctx_params,
+    sigchld_ctx: *mut *mut sss_sigchild_ctx,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the struct.
+        let given: sss_ctx_params = unsafe { read_sized(params) }?;
+        let known = SSS_CTX_PARAM_OPTIONS | SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
+        if given.mask & !known != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let mut params = Params {
+            unknown: given.unknown_fn.map(|call| Unknown {
+                call,
+                pvt: Pvt(given.unknown_pvt),
+            }),
+            ..Params::default()
+        };
+        if given.mask & SSS_CTX_PARAM_OPTIONS != 0 {
+            params.options = given.options;
+        }
+        if given.mask & SSS_CTX_PARAM_SCOPE != 0 {
+            params.scope = match given.scope {
+                SSS_SCOPE_REGISTERED => Scope::Registered,
+                SSS_SCOPE_ALL => Scope::All,
+                _ => return Err(Errno::EINVAL),
+            };
+        }
+        if given.mask & SSS_CTX_PARAM_FLAGS != 0 {
+            if given.flags & !SSS_CTX_UNTRUSTED != 0 {
+                return Err(Errno::EINVAL);
+            }
+            params.untrusted = given.flags & SSS_CTX_UNTRUSTED != 0;
+        }
+        let host = if given.host.is_null() {
+            if !given.memctx.is_null() || !given.r#loop.is_null() {
+                return Err(Errno::EINVAL);
+            }
+            None
+        } else {
+            // SAFETY: not NULL; the caller vouches for the table.
+            Some(unsafe { host::from_c(given.host) }?)
+        };
+        // SAFETY: as the caller vouches.
+        unsafe { create(params, host, given.memctx, given.r#loop, sigchld_ctx) }
+    })
+}
+symver!("sss_sigchld_ctx_create");
+
+/// # Safety
+/// The pointers are as the host demands; `out` is NULL or writable.
+unsafe fn create(
+    mut params: Params,
+    host: Option<host::Host>,
+    memctx: *mut c_void,
+    event_loop: *mut c_void,
+    out: *mut *mut sss_sigchild_ctx,
+) -> Result<(), Errno> {
+    if out.is_null() {
+        return Err(Errno::EINVAL);
+    }
+    params.check()?;
+    if let Some(host) = &host {
+        params.hosted = true;
+        params.no_signal = host.watch_sigchld.is_none();
+        if params.no_signal && params.options != 0 {
+            return Err(Errno::ENOTSUP);
+        }
+    }
+    let memory = host::allocate_context(host.as_ref(), memctx, CONTEXT_TYPE)?;
+    let made = reap::context::create(&params).and_then(|id| {
+        // SAFETY: freshly allocated and large enough; `gone` ignores id 0.
+        unsafe {
+            (*memory).id = id;
+        }
+        match host {
+            Some(host) => Binding::attach(host, memory, event_loop),
+            None => Ok(()),
+        }
+    });
+    if let Err(errno) = made {
+        // SAFETY: made above, and handed to nobody.
+        unsafe { host::discard_context(host.as_ref(), memory) };
+        return Err(errno);
+    }
+    // SAFETY: not NULL; the caller vouches for it.
+    unsafe {
+        wake_own_loop(&*memory);
+        out.write(memory);
+    }
+    Ok(())
+}
+
+/// Has the host's loop call back for what is due; without a host the reaper
+/// has woken the context already.
+pub(crate) fn wake_own_loop(ctx: &sss_sigchild_ctx) {
+    if let Some(binding) = &ctx.binding
+        && deliver::due(ctx.id)
+    {
+        binding.defer();
+    }
+}
+
+/// The host's deferred call: the loop's next turn.
+pub(crate) unsafe extern "C" fn deferred(ctx: *mut c_void) {
+    // SAFETY: the host calls with the context it was given, until it is freed.
+    let id = unsafe { (*ctx.cast::<sss_sigchild_ctx>()).id };
+    deliver_to(id, deliver::TURN);
+    // A callback may have freed the context: only a live one may be touched.
+    if deliver::due(id) {
+        // SAFETY: the id is live, so the memory is.
+        wake_own_loop(unsafe { &*ctx.cast::<sss_sigchild_ctx>() });
+    }
+}
+
+/// The host's word that the context's descriptor is readable.
+pub(crate) unsafe extern "C" fn readable(ctx: *mut c_void) {
+    protect(|| {
+        // SAFETY: the host calls with the context it was given, until it is freed.
+        let ctx = unsafe { &*ctx.cast::<sss_sigchild_ctx>() };
+        let _ = drain::readable(ctx.id, deliver::TURN);
+        wake_own_loop(ctx);
+    });
+}
+
+/// Makes the callbacks that are due, no Rust value that needs dropping on the
+/// stack while one runs. Returns how many it made.
+fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> u32 {
+    let mut made = 0;
+    if protect(|| deliver::begin(ctx)) != Some(true) {
+        return 0;
+    }
+    let mut last = None;
+    while made < budget {
+        let Some(Some((call, turn))) = protect(|| deliver::next(ctx, last)) else {
+            return made;
+        };
+        match call {
+            Call::Child {
+                callback: Some(callback),
+                pid,
+                status,
+                pvt,
+            } => {
+                // SAFETY: the daemon's callback with its own data.
+                unsafe { callback(pid, status, pvt.0) }
+            }
+            Call::Child { callback: None, .. } => {}
+            Call::Unknown {
+                unknown,
+                pid,
+                status,
+            } => {
+                // SAFETY: the daemon's callback with its own data.
+                let verdict = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
+                protect(|| deliver::judged(ctx, pid, status, verdict == SSS_UNKNOWN_TAKEN));
+            }
+        }
+        last = Some(turn);
+        made += 1;
+    }
+    protect(|| deliver::end(ctx, last));
+    made
+}
+
+/// The SIGCHLD handler: collect the statuses of children that ended, and call
+/// back.
+///
+/// Fits tevent_signal_handler_t. From any other loop, call it whenever SIGCHLD
+/// was seen, with NULL or 0 for all arguments but private_data. Never call it
+/// from a sigaction(2) handler: it takes locks.
+///
+/// With a host it collects, and the callbacks come in the loop's next turn.
+/// Without one they come before it returns, this context's and those of every
+/// other context without a host whose descriptor was never asked for.
+///
+/// @param ev            ignored.
+/// @param se            ignored.
+/// @param signum        ignored.
+/// @param count         ignored: signals merge.
+/// @param siginfo       the signal's siginfo_t, or NULL. Its si_pid, where
+///                      si_code is a CLD_ code, saves looking at the others; it
+///                      is a hint only.
+/// @param private_data  the struct sss_sigchild_ctx. NULL, and a context of
+///                      another process, do nothing.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `private_data` is NULL or a context that is not freed, `siginfo` NULL or a
+/// siginfo_t.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_handler(
+    ev: *mut tevent_context,
+    se: *mut tevent_signal,
+    signum: c_int,
+    count: c_int,
+    siginfo: *mut c_void,
+    private_data: *mut c_void,
+) {
+    let _ = (ev, se, signum, count);
+    let drained = protect(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(private_data.cast()) }?;
+        // SAFETY: the caller vouches for it.
+        let hint = unsafe { hint_of(siginfo.cast()) };
+        drain::signalled(ctx.id, hint)?;
+        wake_own_loop(ctx);
+        Ok::<_, Errno>((ctx.id, ctx.binding.is_some()))
+    });
+    if let Some(Ok((id, hosted))) = drained {
+        if !hosted {
+            deliver_to(id, u32::MAX);
+        }
+        let mut after = None;
+        while let Some(Some(other)) = protect(|| deliver::next_bare(id.depth, after)) {
+            if other != id || hosted {
+                deliver_to(other, u32::MAX);
+            }
+            after = Some(other);
+        }
+    }
+}
+symver!("sss_child_handler");
+
+/// # Safety
+/// `siginfo` is NULL or readable.
+unsafe fn hint_of(siginfo: *const libc::siginfo_t) -> Hint {
+    // SAFETY: as the caller vouches.
+    let Some(info) = (unsafe { siginfo.as_ref() }) else {
+        return Hint::None;
+    };
+    // SAFETY: a CLD_ code, which is looked at first, says that it is set.
+    let pid = || unsafe { info.si_pid() };
+    match info.si_code {
+        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => Hint::Ended(pid()),
+        libc::CLD_STOPPED | libc::CLD_CONTINUED | libc::CLD_TRAPPED => Hint::Changed(pid()),
+        _ => Hint::None,
+    }
+}
+
+/// Free a context: every watch of it ends, its callbacks do not come any more.
+///
+/// The hooks of its watches run first and cannot refuse. Handles stay valid,
+/// inert: freeing them is harmless, in any order. Children that live on are
+/// reaped by the other contexts of the process; when the last one is gone they
+/// are nobody's. With a host the former disposition of SIGCHLD comes back and
+/// the memory is freed; freeing it in the host's own way is as good.
+///
+/// Where another thread is in a callback of this context, waits for it.
+///
+/// @param sigchld_ctx  the context; NULL is allowed.
+///
+/// @return 0; EBUSY where a destructor of the daemon's on the memory refused;
+///         EPERM from a thread that is not the host's loop; ECHILD in a forked
+///         child: there it closes the descriptors that were inherited and frees
+///         the memory, if the memory is the library's.
+///
+/// Thread-safe without a host, but for one context it must be the last call.
+/// Not for signal handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_free(sigchld_ctx: *mut sss_sigchild_ctx) -> errno_t {
+    guard(|| {
+        if sigchld_ctx.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the context.
+        unsafe { host::free_context(sigchld_ctx) }
+    })
+}
+symver!("sss_sigchld_ctx_free");
+
+/// Runs the hooks of all watches of a context that ends, then ends it.
+pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
+    reap::context::check(id)?;
+    let mut cursor = 0;
+    while let Some(hook) = reap::watch::next_hook(id, &mut cursor) {
+        // SAFETY: the daemon's hook, with what it was set with; its verdict
+        // does not count here.
+        unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+    }
+    reap::context::free(id)
+}
+
+/// Take a context along into a forked child, for daemons that make it before
+/// daemon(3).
+///
+/// To be called in the child, before anything else of the library. The context
+/// works there as a new one: options, scope, host and unknown-child callback are
+/// kept, its watches are not (the children are the former process's): their
+/// handles are inert and to be freed. An event loop that needs it must have been
+/// made ready after the fork before (tevent_re_initialise()). A descriptor that
+/// sss_sigchld_ctx_fd() told is closed: ask for it anew.
+///
+/// @param sigchld_ctx  the context.
+///
+/// @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
+///         where another thread was inside the library when the process forked;
+///         ENOMEM, EMFILE, ENFILE: then the context is still the former process's.
+///
+/// Not thread-safe: call it while the child has one thread. Not for signal
+/// handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchild_ctx) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context, and for one thread.
+        let ctx = unsafe { sigchld_ctx.as_mut() }.ok_or(Errno::EINVAL)?;
+        let id = reap::context::after_fork(ctx.id)?;
+        if id != ctx.id {
+            ctx.id = id;
+            host::reattach(sigchld_ctx)?;
+        }
+        Ok(())
+    })
+}
+symver!("sss_sigchld_ctx_after_fork");
+
+/// Set what is told of children that nobody registered.
+///
+/// @param sigchld_ctx  a context of scope ALL. Of several, the one that was
+///                     made first is told.
+/// @param unknown_fn   the callback, or NULL: statuses are parked then, for a
+///                     registration that comes late.
+/// @param pvt          handed to it as it is; borrowed until replaced.
+///
+/// @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
+///         from a thread that is not the host's loop; ECHILD in a process that
+///         is not the context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_set_unknown_fn(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    unknown_fn: sss_unknown_child_fn_t,
+    pvt: *mut c_void,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        let unknown = unknown_fn.map(|call| Unknown {
+            call,
+            pvt: Pvt(pvt),
+        });
+        reap::context::set_unknown(ctx.id, unknown)
+    })
+}
+symver!("sss_sigchld_ctx_set_unknown_fn");
+
+/// Show every watch of a context whose child's end was not told yet.
+///
+/// The callback may use every function of the library, free watches and the
+/// context included; watches that come meanwhile may be shown or not.
+///
+/// @param sigchld_ctx  the context.
+/// @param info_fn      called for each watch, in no particular order.
+/// @param pvt          handed to it as it is.
+///
+/// @return 0, also where the callback stopped it; EINVAL for a NULL pointer;
+///         EPERM from a thread that is not the host's loop; ECHILD in a process
+///         that is not the context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_foreach(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    info_fn: sss_child_info_fn_t,
+    pvt: *mut c_void,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let id = unsafe { context(sigchld_ctx) }?.id;
+        let show = info_fn.ok_or(Errno::EINVAL)?;
+        reap::context::check(id)?;
+        let mut cursor = 0;
+        while let Some(seen) = reap::watch::next_from(id, &mut cursor) {
+            let info = sss_child_info {
+                size: size_of::<sss_child_info>(),
+                id: seen.id.tagged(),
+                pid: seen.pid,
+                state: if seen.ended {
+                    SSS_CHILD_ENDED
+                } else {
+                    SSS_CHILD_RUNNING
+                },
+                cb: seen.callback,
+                pvt: seen.pvt.0,
+            };
+            // SAFETY: the daemon's callback with its own data.
+            if unsafe { show(&raw const info, pvt) } != 0 {
+                break;
+            }
+        }
+        Ok(())
+    })
+}
+symver!("sss_sigchld_ctx_foreach");
+
+/// Tell a context's counts.
+///
+/// @param sigchld_ctx  the context.
+/// @param stats        its size set by the caller; the rest is written.
+///
+/// @return 0; EINVAL for a NULL pointer or a size too small; EPERM from a thread
+///         that is not the host's loop; ECHILD in a process that is not the
+///         context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; `stats` is as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_stats(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    stats: *mut sss_ctx_stats,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        let counts = reap::context::stats(ctx.id)?;
+        // SAFETY: the caller vouches for the struct.
+        unsafe { write_sized(stats, counts.into()) }
+    })
+}
+symver!("sss_sigchld_ctx_stats");
+
+impl From<reap::context::Stats> for sss_ctx_stats {
+    fn from(counts: reap::context::Stats) -> Self {
+        sss_ctx_stats {
+            size: 0,
+            watches: counts.watches,
+            pending: counts.pending,
+            delivered: counts.delivered,
+            young: counts.reaper.young,
+            old: counts.reaper.old,
+            reaped: counts.reaper.reaped,
+            unknown: counts.reaper.unknown,
+            parked: counts.reaper.parked,
+            dropped: counts.reaper.dropped,
+            recovered: counts.reaper.recovered,
+            lost: counts.reaper.lost,
+            sweeps: counts.reaper.sweeps,
+            walks: counts.reaper.walks,
+            promoted: counts.reaper.promoted,
+            no_pidfd: counts.reaper.no_pidfd,
+        }
+    }
+}
+
+/// The context's descriptor, to be polled for reading.
+///
+/// It is readable while sss_sigchld_ctx_dispatch() has work. It needs no
+/// SIGCHLD: the signal may be at its default, ignored, blocked or somebody
+/// else's. From the first call on the children of this context are held by
+/// pidfds, unless sss_child_handler() is called for it too. Not for a context
+/// with a host, whose loop watches it already.
+///
+/// Stops and continues are told by SIGCHLD only.
+///
+/// @param sigchld_ctx  the context.
+/// @param fd           written on success; the context's, not to be closed,
+///                     valid until it is freed.
+///
+/// @return 0; EINVAL for a NULL pointer; ENOTSUP with a host; EMFILE, ENFILE,
+///         ENOMEM where no descriptor can be had; ECHILD in a process that is
+///         not the context's.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_fd(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    fd: *mut c_int,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        if fd.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        if ctx.binding.is_some() {
+            return Err(Errno::ENOTSUP);
+        }
+        let descriptor = reap::context::descriptor(ctx.id)?;
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { fd.write(descriptor) };
+        Ok(())
+    })
+}
+symver!("sss_sigchld_ctx_fd");
+
+/// Collect statuses by the context's descriptor, and call back.
+///
+/// Never blocks. What is left after the budget keeps the descriptor readable.
+///
+/// @param sigchld_ctx  a context whose descriptor was asked for.
+/// @param budget       how many callbacks to make at most; 0 for the default,
+///                     which is 256.
+///
+/// @return 0; EINVAL for NULL; ENOTSUP with a host, or where sss_sigchld_ctx_fd()
+///         was never called; ECHILD in a process that is not the context's.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_dispatch(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    budget: u32,
+) -> errno_t {
+    let budget = if budget == 0 { deliver::TURN } else { budget };
+    let mut drained = None;
+    let code = guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        if ctx.binding.is_some() {
+            return Err(Errno::ENOTSUP);
+        }
+        drain::readable(ctx.id, budget)?;
+        drained = Some(ctx.id);
+        Ok(())
+    });
+    if let Some(id) = drained {
+        deliver_to(id, budget);
+        protect(|| deliver::keep_readable(id));
+    }
+    code
+}
+symver!("sss_sigchld_ctx_dispatch");
+
+/// Something keeps statuses from being seen: SIGCHLD is ignored.
+pub const SSS_AUDIT_IGNORED: u32 = 0x1;
+/// SIGCHLD is taken with SA_NOCLDWAIT: children do not become zombies.
+pub const SSS_AUDIT_NOCLDWAIT: u32 = 0x2;
+/// SIGCHLD is taken with SA_NOCLDSTOP, though options ask for stops.
+pub const SSS_AUDIT_NOCLDSTOP: u32 = 0x4;
+/// SIGCHLD's handler is not the one that stood when this context last looked.
+pub const SSS_AUDIT_REPLACED: u32 = 0x8;
+/// SIGCHLD is blocked in the calling thread.
+pub const SSS_AUDIT_BLOCKED: u32 = 0x10;
+
+/// What sss_sigchld_ctx_audit() found.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct sss_ctx_audit {
+    /// sizeof(struct sss_ctx_audit), set by the caller.
+    pub size: usize,
+    /// SSS_AUDIT_*, ORed: the state of SIGCHLD.
+    pub findings: u32,
+    /// 0; for later use.
+    pub reserved: u32,
+    /// As in struct sss_ctx_stats.
+    pub recovered: u64,
+    /// As in struct sss_ctx_stats.
+    pub lost: u64,
+    /// As in struct sss_ctx_stats.
+    pub parked: u64,
+    /// As in struct sss_ctx_stats.
+    pub unknown: u64,
+}
+
+/// Look at what could keep exits from being told, and mend what can be mended.
+///
+/// Looks at SIGCHLD's disposition and mask and once at every child. Where the
+/// signal cannot be relied on, all children of the context get pidfds.
+///
+/// @param sigchld_ctx  the context.
+/// @param found        its size set by the caller; the rest is written.
+///
+/// @return 0; EINVAL for a NULL pointer or a size too small; EPERM from a thread
+///         that is not the host's loop; ECHILD in a process that is not the
+///         context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; `found` is as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_audit(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    found: *mut sss_ctx_audit,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        if found.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let audit = audit::audit(ctx.id)?;
+        wake_own_loop(ctx);
+        let mut findings = 0;
+        for (is_so, bit) in [
+            (audit.ignored, SSS_AUDIT_IGNORED),
+            (audit.no_zombies, SSS_AUDIT_NOCLDWAIT),
+            (audit.no_stops, SSS_AUDIT_NOCLDSTOP),
+            (audit.replaced, SSS_AUDIT_REPLACED),
+            (audit.blocked, SSS_AUDIT_BLOCKED),
+        ] {
+            if is_so {
+                findings |= bit;
+            }
+        }
+        // SAFETY: the caller vouches for the struct.
+        unsafe {
+            write_sized(
+                found,
+                sss_ctx_audit {
+                    size: 0,
+                    findings,
+                    reserved: 0,
+                    recovered: audit.reaper.recovered,
+                    lost: audit.reaper.lost,
+                    parked: audit.reaper.parked,
+                    unknown: audit.reaper.unknown,
+                },
+            )
+        }
+    })
+}
+symver!("sss_sigchld_ctx_audit");

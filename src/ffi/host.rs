@@ -1,0 +1,459 @@
+//! `struct sss_host`: how the library meets a daemon's allocator and loop.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+
+use nix::errno::Errno;
+use parking_lot::Mutex;
+
+use super::boundary::{errno_t, guard, protect, read_sized, symver};
+use super::context;
+use super::handle::{CHILD_TYPE, sss_child_ctx, sss_sigchild_ctx, tagged};
+use crate::reap::id::{ContextId, WatchId};
+use crate::reap::{self, watch};
+
+/// A daemon's memory and event loop, as the library uses them.
+///
+/// The library links neither an allocator nor an event loop; a host is a table
+/// of functions that reaches the daemon's own. sss_sigchld/tevent.h holds one
+/// for talloc and tevent. The table is copied when it is given; every function
+/// in it must be set, and stays callable for as long as a context uses it.
+/// All are called from the loop's thread only, without a lock held.
+///
+/// A context with a host may only be used from the thread that made it: from
+/// any other thread each call returns EPERM.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_host {
+    /// sizeof(struct sss_host), which tells the table's version.
+    pub size: usize,
+
+    /// Allocate size bytes under parent, zeroed, aligned for any object.
+    ///
+    /// parent is a memctx that the daemon passed, or memory that this function
+    /// returned, or NULL. type_name is a string in static memory.
+    ///
+    /// If gone is not NULL, call gone(memory) once when the memory is freed, in
+    /// whatever way, while it is still readable: after the daemon's own
+    /// destructor on it has agreed and before anything below it is released.
+    ///
+    /// Returns NULL when out of memory.
+    pub alloc: Option<
+        unsafe extern "C" fn(
+            parent: *mut c_void,
+            size: usize,
+            type_name: *const c_char,
+            gone: Option<unsafe extern "C" fn(memory: *mut c_void)>,
+        ) -> *mut c_void,
+    >,
+
+    /// Free what alloc returned. Returns 0, or -1 when a destructor of the
+    /// daemon's refused: then nothing was freed.
+    pub free: Option<unsafe extern "C" fn(memory: *mut c_void) -> c_int>,
+
+    /// Prepare calls of fn(arg) from the loop's next turn.
+    ///
+    /// owner is the context's memory. All allocation happens here, so that
+    /// defer() cannot fail. Returns NULL when out of memory.
+    pub defer_new: Option<
+        unsafe extern "C" fn(
+            owner: *mut c_void,
+            r#loop: *mut c_void,
+            r#fn: unsafe extern "C" fn(arg: *mut c_void),
+            arg: *mut c_void,
+        ) -> *mut c_void,
+    >,
+
+    /// Have the loop make the prepared call once, in its next turn and not
+    /// before this function returned. A second call before that changes nothing.
+    pub defer: Option<unsafe extern "C" fn(deferral: *mut c_void)>,
+
+    /// Cancel and free what defer_new returned; also from inside its own call.
+    pub defer_free: Option<unsafe extern "C" fn(deferral: *mut c_void)>,
+
+    /// Call readable(arg) from the loop whenever fd is readable (level
+    /// triggered). fd is borrowed: not to be closed. Writes *watch.
+    /// Returns 0 or an errno.
+    pub watch_fd: Option<
+        unsafe extern "C" fn(
+            owner: *mut c_void,
+            r#loop: *mut c_void,
+            fd: c_int,
+            readable: unsafe extern "C" fn(arg: *mut c_void),
+            arg: *mut c_void,
+            watch: *mut *mut c_void,
+        ) -> errno_t,
+    >,
+
+    /// Take SIGCHLD for this loop: unblock it, and from the loop (never from a
+    /// signal handler) call sss_child_handler() with ctx as its private_data
+    /// and, where the loop has it, the signal's siginfo_t. Writes *watch.
+    /// Returns 0 or an errno.
+    ///
+    /// NULL if the loop has no signals: the context then lives by its
+    /// descriptor alone, and options must be 0.
+    pub watch_sigchld: Option<
+        unsafe extern "C" fn(
+            owner: *mut c_void,
+            r#loop: *mut c_void,
+            ctx: *mut sss_sigchild_ctx,
+            watch: *mut *mut c_void,
+        ) -> errno_t,
+    >,
+
+    /// End and free a watch of watch_fd or watch_sigchld; for SIGCHLD give the
+    /// daemon its former disposition back. Also from inside the watch's own call.
+    pub unwatch: Option<unsafe extern "C" fn(watch: *mut c_void)>,
+}
+
+/// A host's table, checked: every function that must be set is.
+#[derive(Clone, Copy)]
+pub(crate) struct Host {
+    alloc: AllocFn,
+    free: FreeFn,
+    defer_new: DeferNewFn,
+    defer: PointerFn,
+    defer_free: PointerFn,
+    watch_fd: WatchFdFn,
+    pub(crate) watch_sigchld: Option<WatchSigchldFn>,
+    unwatch: PointerFn,
+}
+
+type PointerFn = unsafe extern "C" fn(*mut c_void);
+type FreeFn = unsafe extern "C" fn(*mut c_void) -> c_int;
+type AllocFn =
+    unsafe extern "C" fn(*mut c_void, usize, *const c_char, Option<PointerFn>) -> *mut c_void;
+type DeferNewFn =
+    unsafe extern "C" fn(*mut c_void, *mut c_void, PointerFn, *mut c_void) -> *mut c_void;
+type WatchFdFn = unsafe extern "C" fn(
+    *mut c_void,
+    *mut c_void,
+    c_int,
+    PointerFn,
+    *mut c_void,
+    *mut *mut c_void,
+) -> errno_t;
+type WatchSigchldFn = unsafe extern "C" fn(
+    *mut c_void,
+    *mut c_void,
+    *mut sss_sigchild_ctx,
+    *mut *mut c_void,
+) -> errno_t;
+
+static DEFAULT: Mutex<Option<Host>> = Mutex::new(None);
+
+/// The host of sss_sigchld_ctx_init().
+pub(crate) fn default() -> Option<Host> {
+    *DEFAULT.lock()
+}
+
+/// Copies and checks a daemon's table.
+///
+/// # Safety
+/// `host` points to a table as large as its size says.
+pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
+    // SAFETY: the caller vouches for the table.
+    let table: sss_host = unsafe { read_sized(host) }?;
+    Ok(Host {
+        alloc: table.alloc.ok_or(Errno::EINVAL)?,
+        free: table.free.ok_or(Errno::EINVAL)?,
+        defer_new: table.defer_new.ok_or(Errno::EINVAL)?,
+        defer: table.defer.ok_or(Errno::EINVAL)?,
+        defer_free: table.defer_free.ok_or(Errno::EINVAL)?,
+        watch_fd: table.watch_fd.ok_or(Errno::EINVAL)?,
+        watch_sigchld: table.watch_sigchld,
+        unwatch: table.unwatch.ok_or(Errno::EINVAL)?,
+    })
+}
+
+/// Set the host that sss_sigchld_ctx_init() uses, once, at the daemon's start.
+///
+/// @param host  the table, copied; NULL takes the default away. Contexts that
+///              exist keep the host they were made with.
+///
+/// @return 0; EINVAL where a function that must be set is NULL or size is too
+///         small; E2BIG where size is larger than the library knows and the
+///         rest is not zero.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// `host` is NULL or points to a table as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_host_set_default(host: *const sss_host) -> errno_t {
+    guard(|| {
+        let table = if host.is_null() {
+            None
+        } else {
+            // SAFETY: not NULL; the caller vouches for the rest.
+            Some(unsafe { from_c(host) }?)
+        };
+        *DEFAULT.lock() = table;
+        Ok(())
+    })
+}
+symver!("sss_host_set_default");
+
+/// What ties a context to its host's loop.
+pub(crate) struct Binding {
+    host: Host,
+    event_loop: *mut c_void,
+    deferral: *mut c_void,
+    descriptor: *mut c_void,
+    signal: *mut c_void,
+}
+
+impl Binding {
+    /// Joins a fresh context to its loop; undoes what it did where it fails.
+    pub(crate) fn attach(
+        host: Host,
+        memory: *mut sss_sigchild_ctx,
+        event_loop: *mut c_void,
+    ) -> Result<(), Errno> {
+        let mut binding = Binding {
+            host,
+            event_loop,
+            deferral: std::ptr::null_mut(),
+            descriptor: std::ptr::null_mut(),
+            signal: std::ptr::null_mut(),
+        };
+        let joined = binding.join(memory);
+        if joined.is_err() {
+            binding.part();
+            return joined;
+        }
+        // SAFETY: the memory of a live context.
+        unsafe { (*memory).binding = Some(binding) };
+        Ok(())
+    }
+
+    fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
+        // SAFETY: the memory of a live context.
+        let id = unsafe { (*memory).id };
+        let owner = memory.cast::<c_void>();
+        // SAFETY: the host's own functions with its own loop.
+        self.deferral =
+            unsafe { (self.host.defer_new)(owner, self.event_loop, context::deferred, owner) };
+        if self.deferral.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        let descriptor = reap::context::descriptor(id)?;
+        // SAFETY: as above.
+        errno(unsafe {
+            (self.host.watch_fd)(
+                owner,
+                self.event_loop,
+                descriptor,
+                context::readable,
+                owner,
+                &raw mut self.descriptor,
+            )
+        })?;
+        if let Some(watch_sigchld) = self.host.watch_sigchld {
+            // SAFETY: as above.
+            errno(unsafe { watch_sigchld(owner, self.event_loop, memory, &raw mut self.signal) })?;
+            reap::context::signal_taken(id)?;
+        }
+        Ok(())
+    }
+
+    /// Frees what join() made, the last first.
+    fn part(&mut self) {
+        // SAFETY: each was made by the host and is given back once.
+        unsafe {
+            for watch in [&mut self.signal, &mut self.descriptor] {
+                if !watch.is_null() {
+                    (self.host.unwatch)(std::mem::replace(watch, std::ptr::null_mut()));
+                }
+            }
+            if !self.deferral.is_null() {
+                (self.host.defer_free)(self.deferral);
+                self.deferral = std::ptr::null_mut();
+            }
+        }
+    }
+
+    /// Has the loop call deferred() in its next turn.
+    pub(crate) fn defer(&self) {
+        // SAFETY: made by the host, not freed before the context is.
+        unsafe { (self.host.defer)(self.deferral) };
+    }
+}
+
+/// Joins a context that went over a fork to its loop again.
+pub(crate) fn reattach(memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
+    // SAFETY: a live context of this process, one thread.
+    let Some(mut former) = (unsafe { (*memory).binding.take() }) else {
+        return Ok(());
+    };
+    former.part();
+    Binding::attach(former.host, memory, former.event_loop)
+}
+
+fn errno(code: errno_t) -> Result<(), Errno> {
+    match code {
+        0 => Ok(()),
+        code => Err(Errno::from_raw(code)),
+    }
+}
+
+/// Allocates a context's memory, its id still 0.
+pub(crate) fn allocate_context(
+    host: Option<&Host>,
+    memctx: *mut c_void,
+    type_name: &'static CStr,
+) -> Result<*mut sss_sigchild_ctx, Errno> {
+    let memory: *mut sss_sigchild_ctx = match host {
+        // SAFETY: the host's own function with its own parent.
+        Some(host) => unsafe {
+            (host.alloc)(
+                memctx,
+                size_of::<sss_sigchild_ctx>(),
+                type_name.as_ptr(),
+                Some(context_gone),
+            )
+        },
+        // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
+        None => unsafe { libc::calloc(1, size_of::<sss_sigchild_ctx>()) },
+    }
+    .cast();
+    if memory.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    // SAFETY: large enough and aligned.
+    unsafe {
+        memory.write(sss_sigchild_ctx {
+            id: ContextId::NONE,
+            binding: None,
+        });
+    }
+    Ok(memory)
+}
+
+/// Frees a context that never came to be.
+///
+/// # Safety
+/// `memory` is from allocate_context() with the same host.
+pub(crate) unsafe fn discard_context(host: Option<&Host>, memory: *mut sss_sigchild_ctx) {
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        match host {
+            Some(host) => {
+                (host.free)(memory.cast());
+            }
+            None => {
+                let _ = context::end((*memory).id);
+                libc::free(memory.cast());
+            }
+        }
+    }
+}
+
+/// Ends a context and frees its memory.
+///
+/// # Safety
+/// `memory` is a live context.
+pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
+    // SAFETY: the caller vouches for the memory.
+    let ctx = unsafe { &*memory };
+    let host = ctx.binding.as_ref().map(|binding| binding.host);
+    if let Some(host) = host {
+        match reap::context::check(ctx.id) {
+            // The memory stays its parent's, who may still free it.
+            Err(Errno::ECHILD) => return reap::context::free(ctx.id),
+            other => other?,
+        }
+        // SAFETY: the host's memory; context_gone() ends the context.
+        return match unsafe { (host.free)(memory.cast()) } {
+            0 => Ok(()),
+            _ => Err(Errno::EBUSY),
+        };
+    }
+    let ended = context::end(ctx.id);
+    // SAFETY: without a host the memory is calloc's.
+    unsafe { libc::free(memory.cast()) };
+    ended
+}
+
+/// The host's word that a context's memory is about to be freed.
+unsafe extern "C" fn context_gone(memory: *mut c_void) {
+    let memory = memory.cast::<sss_sigchild_ctx>();
+    protect(|| {
+        // SAFETY: still readable; the loop's thread.
+        unsafe {
+            // In a forked child the loop's watches are only freed: they are
+            // this process's own copies.
+            if let Some(mut binding) = (*memory).binding.take() {
+                binding.part();
+            }
+            let _ = context::end((*memory).id);
+        }
+    });
+}
+
+/// Where a new watch's handle will be: the id itself, or the host's memory.
+pub(crate) enum ChildPlace {
+    Plain,
+    Hosted(*mut sss_child_ctx),
+}
+
+impl ChildPlace {
+    /// Allocates before anything else happens.
+    pub(crate) fn new(ctx: &sss_sigchild_ctx, memctx: *mut c_void) -> Result<Self, Errno> {
+        let Some(binding) = &ctx.binding else {
+            return Ok(ChildPlace::Plain);
+        };
+        // The host's allocator is the loop thread's own.
+        reap::context::check(ctx.id)?;
+        // SAFETY: the host's own function with its own parent.
+        let memory = unsafe {
+            (binding.host.alloc)(
+                memctx,
+                size_of::<sss_child_ctx>(),
+                CHILD_TYPE.as_ptr(),
+                Some(child_gone),
+            )
+        }
+        .cast::<sss_child_ctx>();
+        if memory.is_null() {
+            return Err(Errno::ENOMEM);
+        }
+        // SAFETY: large enough and aligned.
+        unsafe {
+            memory.write(sss_child_ctx {
+                id: WatchId::NONE,
+                free: binding.host.free,
+            });
+        }
+        Ok(ChildPlace::Hosted(memory))
+    }
+
+    pub(crate) fn fill(self, id: WatchId) -> *mut sss_child_ctx {
+        match self {
+            ChildPlace::Plain => tagged(id),
+            ChildPlace::Hosted(memory) => {
+                // SAFETY: made by new().
+                unsafe { (*memory).id = id };
+                memory
+            }
+        }
+    }
+
+    pub(crate) fn discard(self) {
+        if let ChildPlace::Hosted(memory) = self {
+            // SAFETY: made by new(), known to nobody else.
+            unsafe { ((*memory).free)(memory.cast()) };
+        }
+    }
+}
+
+/// The host's word that a handle's memory is about to be freed.
+unsafe extern "C" fn child_gone(memory: *mut c_void) {
+    // SAFETY: still readable.
+    let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
+    if let Some(Some(hook)) = protect(|| watch::begin_hook(id)) {
+        // SAFETY: the daemon's hook with what it was set with; the memory goes
+        // whatever it says.
+        unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+    }
+    protect(|| watch::end(id, watch::ending(id)));
+}

@@ -1,0 +1,12 @@
+//! The exports: one file per C object.
+//!
+//! Each validates and converts its arguments, calls one function of the safe
+//! core, and maps the error.
+
+pub mod boundary;
+pub mod child;
+pub mod context;
+pub mod handle;
+pub mod host;
+pub mod log;
+pub mod version;
