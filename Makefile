@@ -1,0 +1,235 @@
+# libsss_sigchld: build, test, install. What is made lies below $(O).
+#
+#   make                 the shared and the static library
+#   make check           all tests; check-valgrind, check-asan, check-tsan,
+#                        check-old-kernels and check-sssd run more
+#   make install         DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR
+#   make stage           the same into $(O)/stage
+#   make header          include/sss_sigchld.h anew from src/ffi
+#   make dist            a tarball with all crates, for building without network
+#
+# The version nodes need a linker that takes more than one version script: lld,
+# rustc's own on x86_64. Elsewhere: make CDYLIB_FLAGS=-Clink-arg=-fuse-ld=lld
+
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+VERSION   := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml)
+SOVERSION := $(shell sed -n 's/^const SOVERSION: &str = "\(.*\)";/\1/p' build.rs)
+
+O          ?= build
+override O := $(abspath $(O))
+STAGE      := $(O)/stage
+
+DESTDIR    ?=
+PREFIX     ?= /usr/local
+LIBDIR     ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR     ?= $(PREFIX)/share/man
+
+CARGO      ?= cargo
+RUSTC      ?= rustc
+CARGO_HOME ?= $(HOME)/.cargo
+HOST        = $(shell $(RUSTC) -vV | sed -n 's/^host: //p')
+INSTALL    ?= install
+PKG_CONFIG ?= pkg-config
+CARGO_TARGET_DIR ?= $(O)/cargo
+override CARGO_TARGET_DIR := $(abspath $(CARGO_TARGET_DIR))
+export CARGO_TARGET_DIR
+
+SONAME   := libsss_sigchld.so.$(SOVERSION)
+REALNAME := $(SONAME).$(shell echo $(VERSION) | cut -d. -f2-)
+LIBRARY  := $(O)/lib/$(REALNAME)
+ARCHIVE  := $(O)/lib/libsss_sigchld.a
+MAN3     := $(wildcard man/*.3)
+MAN7     := $(wildcard man/*.7)
+
+# Built anywhere, the bytes are the same. RUSTFLAGS in the environment hides the
+# flags of cargo's configuration, so they are set there only if they are already.
+REMAP := --remap-path-prefix=$(CARGO_HOME)=cargo \
+	 --remap-path-prefix=$(CURDIR)=sss_sigchld-$(VERSION)
+ifdef RUSTFLAGS
+SHIP := RUSTFLAGS="$(RUSTFLAGS) $(REMAP)" $(CARGO) rustc
+else
+comma := ,
+empty :=
+SHIP := $(CARGO) --config 'build.rustflags=[$(subst $(empty) $(empty),$(comma),$(patsubst %,"%",$(REMAP)))]' rustc
+endif
+SHIP += --release --locked --lib
+SHIPPED := $(CARGO_TARGET_DIR)$(addprefix /,$(CARGO_BUILD_TARGET))/release
+
+.PHONY: all
+all: $(LIBRARY) $(ARCHIVE)
+
+# cargo knows what is stale.
+$(LIBRARY): FORCE
+	$(SHIP) --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
+		-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
+	@mkdir -p $(@D)
+	cp -p $(SHIPPED)/libsss_sigchld.so $@
+	ln -sf $(REALNAME) $(@D)/$(SONAME)
+	ln -sf $(SONAME) $(@D)/libsss_sigchld.so
+
+$(ARCHIVE): FORCE
+	$(SHIP) --crate-type staticlib
+	@mkdir -p $(@D)
+	cp -p $(SHIPPED)/libsss_sigchld.a $@
+
+.PHONY: header
+header:
+	$(CARGO) check --locked --lib --features regen-header
+
+.PHONY: exports
+exports: all
+	c-tests/build/exports $(LIBRARY) > c-tests/build/exports.list
+
+## Install
+
+# What was built is not looked at again: root may have no cargo.
+.PHONY: install
+install: $(if $(and $(wildcard $(LIBRARY)),$(wildcard $(ARCHIVE))),,all)
+	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/sss_sigchld \
+		$(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7
+	$(INSTALL) -p -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/$(REALNAME)
+	ln -sf $(REALNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
+	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsss_sigchld.so
+	$(INSTALL) -p -m 644 $(ARCHIVE) $(DESTDIR)$(LIBDIR)/libsss_sigchld.a
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
+		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
+		pkgconfig/sss_sigchld.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/sss_sigchld.pc
+	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/sss_sigchld.pc
+	$(INSTALL) -p -m 644 include/sss_sigchld.h $(DESTDIR)$(INCLUDEDIR)
+	$(foreach h,$(wildcard include/sss_sigchld/*.h),$(INSTALL) -p -m 644 $(h) $(DESTDIR)$(INCLUDEDIR)/sss_sigchld &&) :
+	$(foreach m,$(MAN3),$(INSTALL) -p -m 644 $(m) $(DESTDIR)$(MANDIR)/man3 &&) :
+	$(foreach m,$(MAN7),$(INSTALL) -p -m 644 $(m) $(DESTDIR)$(MANDIR)/man7 &&) :
+
+.PHONY: uninstall
+uninstall:
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(REALNAME) $(SONAME) libsss_sigchld.so \
+		libsss_sigchld.a pkgconfig/sss_sigchld.pc)
+	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(patsubst include/%,%,\
+		include/sss_sigchld.h $(wildcard include/sss_sigchld/*.h)))
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man3/,$(notdir $(MAN3))) \
+		$(addprefix $(DESTDIR)$(MANDIR)/man7/,$(notdir $(MAN7)))
+	[ ! -d $(DESTDIR)$(INCLUDEDIR)/sss_sigchld ] || rmdir $(DESTDIR)$(INCLUDEDIR)/sss_sigchld
+
+.PHONY: stage
+stage: all
+	rm -rf $(STAGE)
+	$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib \
+		INCLUDEDIR=$(STAGE)/include MANDIR=$(STAGE)/share/man
+
+## Test
+
+# What the recipes below hand to c-tests/build/* and c-tests/Makefile.
+TESTENV = O=$(O) STAGE=$(STAGE) VERSION=$(VERSION) SONAME=$(SONAME) \
+	MAKE="$(MAKE)" RUSTC="$(RUSTC)" HOST=$(HOST) PKG_CONFIG="$(PKG_CONFIG)" \
+	PKG_CONFIG_PATH=$(STAGE)/lib/pkgconfig:$(PKG_CONFIG_PATH)
+CTESTS  = $(TESTENV) $(MAKE) --no-print-directory -C c-tests
+
+.PHONY: check
+check: check-rust check-package check-c
+
+.PHONY: check-rust
+check-rust:
+	$(CARGO) test --locked
+
+PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
+	check-pkgconfig check-install check-man
+
+.PHONY: check-package $(PACKAGE_CHECKS)
+check-package: $(PACKAGE_CHECKS)
+
+check-header-stale:
+	mkdir -p $(O)
+	SSS_SIGCHLD_HEADER=$(O)/regenerated.h $(MAKE) --no-print-directory header
+	diff -u include/sss_sigchld.h $(O)/regenerated.h
+
+check-header check-pkgconfig: stage
+	$(TESTENV) c-tests/build/$@
+
+check-exports: all
+	c-tests/build/exports $(LIBRARY) | diff -u c-tests/build/exports.list -
+	c-tests/build/declared include/sss_sigchld.h c-tests/build/exports.list
+
+check-elf: all
+	$(TESTENV) c-tests/build/$@ $(LIBRARY)
+
+check-install: all
+check-install check-man:
+	$(TESTENV) c-tests/build/$@
+
+# One program or a few: make check-c TESTS="reregister burst"
+.PHONY: check-c check-valgrind check-old-kernels
+check-c: stage
+	$(CTESTS) check
+
+check-valgrind: stage
+	$(CTESTS) check PROFILE=valgrind
+
+check-old-kernels: stage
+	$(CTESTS) check PROFILE=linux-5.10
+	$(CTESTS) check PROFILE=linux-4.19
+
+# The sanitizers are unstable options of a stable compiler, for tests only.
+ASAN_RUSTFLAGS := -Zsanitizer=address
+TSAN_RUSTFLAGS := -Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer
+
+.PHONY: check-asan check-tsan
+check-asan: stage $(O)/asan/libsss_sigchld.a
+	$(CTESTS) check PROFILE=asan
+
+check-tsan: stage $(O)/tsan/libsss_sigchld.a
+	$(CTESTS) check PROFILE=tsan
+
+$(O)/asan/libsss_sigchld.a: SANITIZE := $(ASAN_RUSTFLAGS)
+$(O)/tsan/libsss_sigchld.a: SANITIZE := $(TSAN_RUSTFLAGS)
+$(O)/%/libsss_sigchld.a: FORCE
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(SANITIZE)" CARGO_TARGET_DIR=$(@D)/cargo \
+		$(CARGO) rustc --locked --lib --target $(HOST) --crate-type staticlib
+	cp -p $(@D)/cargo/$(HOST)/debug/libsss_sigchld.a $@
+
+.PHONY: check-sssd
+check-sssd: stage
+	$(TESTENV) c-tests/sssd/run
+
+SOAK_SECONDS ?= 600
+.PHONY: soak
+soak: stage
+	$(CTESTS) soak SOAK_SECONDS=$(SOAK_SECONDS)
+
+.PHONY: bench
+bench: stage
+	$(TESTENV) $(MAKE) --no-print-directory -C benches
+	$(TESTENV) python3 benches/run.py $(BENCH_ARGS)
+
+.PHONY: check-reproducible
+check-reproducible:
+	$(TESTENV) DIST_FILES="$(DIST_FILES)" c-tests/build/$@
+
+## Distribute
+
+DIST       := sss_sigchld-$(VERSION)
+DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
+	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c fuzz include man \
+	pkgconfig src
+
+.PHONY: dist check-dist
+dist:
+	rm -rf $(O)/dist
+	mkdir -p $(O)/dist/$(DIST)/.cargo
+	tar -c --exclude=target --exclude=__pycache__ $(DIST_FILES) | tar -x -C $(O)/dist/$(DIST)
+	cd $(O)/dist/$(DIST) && $(CARGO) vendor --locked > .cargo/config.toml
+	tar -C $(O)/dist -c --sort=name --owner=0 --group=0 --numeric-owner \
+		--mtime=@$${SOURCE_DATE_EPOCH:-0} $(DIST) | gzip -n > $(O)/$(DIST).tar.gz
+	@echo $(O)/$(DIST).tar.gz
+
+check-dist: dist
+	$(TESTENV) c-tests/build/$@ $(O)/$(DIST).tar.gz
+
+.PHONY: clean
+clean:
+	rm -rf $(O)
+
+.PHONY: FORCE
+FORCE:
