@@ -349,8 +349,8 @@ struct sss_child_info {
 typedef int (*sss_child_info_fn_t)(const struct sss_child_info *info, void *pvt);
 
 /**
- * Counts of one context and of the process's reaper, since the context was
- * made where nothing else is said.
+ * Counts of one context, and from `young` on of the whole process since its
+ * first context.
  */
 struct sss_ctx_stats {
     /**
@@ -378,7 +378,7 @@ struct sss_ctx_stats {
      */
     uint64_t old;
     /**
-     * Statuses that the reaper waited for, since the first context.
+     * Statuses that the reaper waited for.
      */
     uint64_t reaped;
     /**
@@ -490,7 +490,9 @@ extern "C" {
  *
  * @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
  *         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
- *         this process; ENOMEM; EPERM from a thread that is not the host's
+ *         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
+ *         ENFILE, ENOSYS where a child that was cloned without SIGCHLD gets no
+ *         pidfd; EPERM from a thread that is not the host's
  *         loop; ECHILD where the context belongs to another process. Nothing
  *         has changed then.
  *
@@ -654,7 +656,8 @@ errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
  *
  * @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
  *         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
- *         context gets no descriptors; EIO or another errno that the host gave.
+ *         context gets no descriptors, EMFILE also for the 65,536th context;
+ *         EIO or another errno that the host gave.
  *         Nothing has changed then.
  *
  * Thread-safe. Not for signal handlers.
@@ -822,7 +825,8 @@ errno_t sss_sigchld_ctx_stats(struct sss_sigchild_ctx *sigchld_ctx,
  * pidfds, unless sss_child_handler() is called for it too. Not for a context
  * with a host, whose loop watches it already.
  *
- * Stops and continues are told by SIGCHLD only.
+ * Stops and continues are told by SIGCHLD only. In scope ALL, unknown children
+ * are looked for once a second where SIGCHLD does not tell of them.
  *
  * @param sigchld_ctx  the context.
  * @param fd           written on success; the context's, not to be closed,
@@ -857,7 +861,8 @@ errno_t sss_sigchld_ctx_dispatch(struct sss_sigchild_ctx *sigchld_ctx,
  * Look at what could keep exits from being told, and mend what can be mended.
  *
  * Looks at SIGCHLD's disposition and mask and once at every child. Where the
- * signal cannot be relied on, all children of the context get pidfds.
+ * signal cannot be relied on (ignored, SA_NOCLDWAIT, handler replaced) and the
+ * context's descriptor is polled, its children get pidfds.
  *
  * @param sigchld_ctx  the context.
  * @param found        its size set by the caller; the rest is written.

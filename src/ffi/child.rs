@@ -64,7 +64,9 @@ pub type sss_child_destructor_t =
 ///
 /// @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
 ///         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
-///         this process; ENOMEM; EPERM from a thread that is not the host's
+///         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
+///         ENFILE, ENOSYS where a child that was cloned without SIGCHLD gets no
+///         pidfd; EPERM from a thread that is not the host's
 ///         loop; ECHILD where the context belongs to another process. Nothing
 ///         has changed then.
 ///

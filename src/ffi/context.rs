@@ -120,8 +120,8 @@ pub struct sss_child_info {
 pub type sss_child_info_fn_t =
     Option<unsafe extern "C" fn(info: *const sss_child_info, pvt: *mut c_void) -> c_int>;
 
-/// Counts of one context and of the process's reaper, since the context was
-/// made where nothing else is said.
+/// Counts of one context, and from `young` on of the whole process since its
+/// first context.
 #[repr(C)]
 #[derive(Clone, Copy, Default)]
 pub struct sss_ctx_stats {
@@ -137,7 +137,7 @@ pub struct sss_ctx_stats {
     pub young: u64,
     /// Children of the process that the reaper holds by a pidfd, now.
     pub old: u64,
-    /// Statuses that the reaper waited for, since the first context.
+    /// Statuses that the reaper waited for.
     pub reaped: u64,
     /// Of those, statuses of children that nobody had registered.
     pub unknown: u64,
@@ -177,7 +177,8 @@ pub struct sss_ctx_stats {
 ///
 /// @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
 ///         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
-///         context gets no descriptors; EIO or another errno that the host gave.
+///         context gets no descriptors, EMFILE also for the 65,536th context;
+///         EIO or another errno that the host gave.
 ///         Nothing has changed then.
 ///
 /// Thread-safe. Not for signal handlers.
@@ -502,7 +503,6 @@ symver!("sss_sigchld_ctx_free");
 
 /// Runs the hooks of all watches of a context that ends, then ends it.
 pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
-    reap::context::check(id)?;
     let mut cursor = 0;
     while let Some(hook) = reap::watch::next_hook(id, &mut cursor) {
         // SAFETY: the daemon's hook, with what it was set with; its verdict
@@ -693,7 +693,8 @@ impl From<reap::context::Stats> for sss_ctx_stats {
 /// pidfds, unless sss_child_handler() is called for it too. Not for a context
 /// with a host, whose loop watches it already.
 ///
-/// Stops and continues are told by SIGCHLD only.
+/// Stops and continues are told by SIGCHLD only. In scope ALL, unknown children
+/// are looked for once a second where SIGCHLD does not tell of them.
 ///
 /// @param sigchld_ctx  the context.
 /// @param fd           written on success; the context's, not to be closed,
@@ -803,7 +804,8 @@ pub struct sss_ctx_audit {
 /// Look at what could keep exits from being told, and mend what can be mended.
 ///
 /// Looks at SIGCHLD's disposition and mask and once at every child. Where the
-/// signal cannot be relied on, all children of the context get pidfds.
+/// signal cannot be relied on (ignored, SA_NOCLDWAIT, handler replaced) and the
+/// context's descriptor is polled, its children get pidfds.
 ///
 /// @param sigchld_ctx  the context.
 /// @param found        its size set by the caller; the rest is written.

@@ -10,6 +10,7 @@ use super::callback::Unknown;
 use super::id::ContextId;
 use super::log::{Note, note};
 use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, lock, process};
+use super::status::Change;
 use super::table::{Flags, NIL};
 use crate::sys::epoll::Descriptor;
 use crate::sys::futex::EventCount;
@@ -93,9 +94,13 @@ impl Context {
         Ok(())
     }
 
-    /// Whether its children need a pidfd from their registration on.
-    pub(crate) fn trusts_no_signal(&self) -> bool {
-        self.untrusted || (self.polled && !self.signalled) || Disposition::read().auto_reaps()
+    /// Whether its watches are told of a change.
+    pub(crate) fn asks_for(&self, change: Change) -> bool {
+        match change {
+            Change::End(_) | Change::Lost => true,
+            Change::Stop(_) => self.options & libc::WUNTRACED != 0,
+            Change::Continue => self.options & libc::WCONTINUED != 0,
+        }
     }
 }
 
@@ -303,6 +308,26 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
 }
 
 impl Reaper {
+    /// Whether SIGCHLD can be relied on to tell of a context's children. If not
+    /// they need a pidfd from their registration on.
+    pub(crate) fn trusts_signal(&mut self, index: u16) -> bool {
+        let now = Disposition::read();
+        let ctx = self.at_mut(index);
+        if ctx.untrusted || (ctx.polled && !ctx.signalled) || now.auto_reaps() {
+            return false;
+        }
+        if !ctx.hosted || now.same_handler(ctx.disposition) {
+            return true;
+        }
+        // Somebody took the signal from the host: what is young now would never
+        // be heard of again.
+        note(Note::Replaced);
+        ctx.disposition = now;
+        ctx.signalled = false;
+        self.promote_all(index);
+        false
+    }
+
     /// Looks for what ended before a context could be told.
     fn look_once(&mut self, index: u16) {
         if self.at(index).scope == Scope::All {

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use super::id::ContextId;
-use super::policy::{CHEAP_WALK, PID_WAIT, When};
+use super::policy::{CHEAP_WALK, LOOK_WITHIN, PID_WAIT, When};
 use super::reaper::{Attending, Reaper, lock};
 use super::table::Flags;
 use crate::sys::{clock, wait};
@@ -193,16 +193,24 @@ impl Reaper {
         self.walk(owner);
     }
 
-    /// Looks after children that neither a signal nor a pidfd tells of.
+    /// Looks after children that neither a signal nor a pidfd tells of: where
+    /// no pidfd can be had, and the unknown ones.
     pub(crate) fn poll_unheard(&mut self, me: u16) {
         let ctx = self.at(me);
-        if !ctx.polled || ctx.signalled || self.table.young() == 0 {
+        if !ctx.polled || ctx.signalled {
             return;
         }
-        if !self.promote_all(me) {
+        let mut after = None;
+        if self.table.young() > 0 && !self.promote_all(me) {
             self.sweep();
-            let again = clock::now() + self.policy.poll_after(self.table.young());
-            self.alarm(me, again);
+            after = Some(self.policy.poll_after(self.table.young()));
+        }
+        if self.for_unknown() == Some(me) {
+            self.walk(me);
+            after = after.or(Some(LOOK_WITHIN));
+        }
+        if let Some(after) = after {
+            self.alarm(me, clock::now() + after);
         }
     }
 }

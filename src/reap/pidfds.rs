@@ -35,17 +35,21 @@ impl Reaper {
 
     /// Joins a child's pidfd to its context's epoll.
     pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
-        let home = self.table.slot(leader).context;
-        let joined = match &self.at(home).descriptor {
-            Some(descriptor) => descriptor.add(pidfd.borrow(), leader),
-            None => Err(Errno::EBADF),
-        };
-        if let Err(errno) = joined {
+        if let Err(errno) = self.join(leader, pidfd) {
             pidfd.close();
             return Err(errno);
         }
         self.table.make_old(leader, pidfd);
         Ok(())
+    }
+
+    fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+        let home = self.table.slot(leader).context;
+        self.ensure_descriptor(home)?;
+        match &self.at(home).descriptor {
+            Some(descriptor) => descriptor.add(pidfd.borrow(), leader),
+            None => Err(Errno::EBADF),
+        }
     }
 
     pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Errno> {
@@ -115,13 +119,7 @@ impl Reaper {
         if let Some(descriptor) = &self.at(from).descriptor {
             descriptor.remove(pidfd.borrow());
         }
-        let joined = self.ensure_descriptor(slot.context).and_then(|()| {
-            match &self.at(slot.context).descriptor {
-                Some(descriptor) => descriptor.add(pidfd.borrow(), leader),
-                None => Err(Errno::EBADF),
-            }
-        });
-        if let Err(errno) = joined {
+        if let Err(errno) = self.join(leader, pidfd) {
             self.no_pidfd(errno);
             if let Some(pidfd) = self.table.make_young(leader) {
                 pidfd.close();
@@ -170,6 +168,9 @@ impl Reaper {
 
     /// The same for the contexts whose descriptor nobody polls.
     pub(crate) fn take_unpolled_pidfds(&mut self) {
+        if self.table.old() == 0 {
+            return;
+        }
         for index in 0..self.contexts.len() {
             let ctx = &self.contexts[index];
             if ctx.live && !ctx.polled && ctx.descriptor.is_some() {

@@ -192,7 +192,7 @@ impl Reaper {
         let mut at = leader;
         while at != NIL {
             let slot = self.table.slot(at);
-            if slot.is(Flags::JOBS) {
+            if !slot.is(Flags::ABANDONED) {
                 options |= self.at(slot.context).options;
             }
             at = self.table.next_watch(at);
@@ -260,7 +260,8 @@ impl Reaper {
             let next = self.table.next_watch(at);
             let slot = self.table.slot(at);
             if !slot.is(Flags::ABANDONED) {
-                if self.table.record(at, change) {
+                if self.at(slot.context).asks_for(change) {
+                    self.table.record(at, change);
                     self.enqueue(at);
                 }
             } else if ended && !slot.is(Flags::QUEUED) {
@@ -286,11 +287,17 @@ impl Reaper {
         pidfd.close();
     }
 
+    /// Queues a watch in its context. Ends are told in the order in which they
+    /// were waited for, also that of a child whose stop is still to be told.
     fn enqueue(&mut self, at: u32) {
-        let slot = self.table.slot_mut(at);
+        let slot = self.table.slot(at);
         if slot.is(Flags::QUEUED) {
-            return;
+            if !slot.is(Flags::ENDED) || slot.next_queued == NIL {
+                return;
+            }
+            self.unqueue(at);
         }
+        let slot = self.table.slot_mut(at);
         slot.flags |= Flags::QUEUED;
         slot.next_queued = NIL;
         let index = slot.context;
@@ -303,6 +310,22 @@ impl Reaper {
             self.table.slot_mut(tail).next_queued = at;
         }
         self.announce(index);
+    }
+
+    /// Takes a watch that is not the last out of its context's queue.
+    fn unqueue(&mut self, at: u32) {
+        let index = self.table.slot(at).context;
+        let next = self.table.slot(at).next_queued;
+        let mut before = self.at(index).head;
+        if before == at {
+            self.at_mut(index).head = next;
+        } else {
+            while self.table.slot(before).next_queued != at {
+                before = self.table.slot(before).next_queued;
+            }
+            self.table.slot_mut(before).next_queued = next;
+        }
+        self.at_mut(index).queued -= 1;
     }
 
     /// Takes the first watch out of a context's queue.

@@ -45,8 +45,6 @@ bitflags::bitflags! {
         const HOOKED = 1 << 11;
         /// The hook runs or has run.
         const HOOK_RUN = 1 << 12;
-        /// It wants to be told of stops or continues.
-        const JOBS = 1 << 13;
     }
 }
 
@@ -231,7 +229,7 @@ impl Table {
 
     /// A slot for a watch of `pid`, joined to the child's others or, if there
     /// is none, leading a young child. Needs `reserve`.
-    pub(crate) fn insert(&mut self, pid: i32, context: u16, flags: Flags) -> u32 {
+    pub(crate) fn insert(&mut self, pid: i32, context: u16) -> u32 {
         let at = if self.free == NIL {
             self.made += 1;
             self.made - 1
@@ -245,7 +243,7 @@ impl Table {
             generation,
             pid,
             context,
-            flags: flags | Flags::USED,
+            flags: Flags::USED,
             ..FREE
         };
         match self.find(pid) {
@@ -373,7 +371,7 @@ impl Table {
         slot.generation += 1;
         slot.callback = None;
         slot.pvt = Pvt(std::ptr::null_mut());
-        slot.flags -= Flags::RUNNING | Flags::HOOKED | Flags::HOOK_RUN | Flags::JOBS;
+        slot.flags -= Flags::RUNNING | Flags::HOOKED | Flags::HOOK_RUN;
         slot.flags |= Flags::ABANDONED;
     }
 
@@ -393,8 +391,8 @@ impl Table {
         }
     }
 
-    /// Writes down a change for one watch; whether it is news.
-    pub(crate) fn record(&mut self, at: u32, change: Change) -> bool {
+    /// Writes down a change for one watch.
+    pub(crate) fn record(&mut self, at: u32, change: Change) {
         let slot = self.slot_mut(at);
         match change {
             Change::End(status) => {
@@ -402,10 +400,8 @@ impl Table {
                 slot.flags |= Flags::ENDED;
             }
             Change::Lost => slot.flags |= Flags::ENDED | Flags::LOST,
-            Change::Stop(_) | Change::Continue if slot.is(Flags::JOBS) => slot.jobs.push(change),
-            Change::Stop(_) | Change::Continue => return false,
+            Change::Stop(_) | Change::Continue => slot.jobs.push(change),
         }
-        true
     }
 
     fn append_young(&mut self, at: u32) {
@@ -528,7 +524,7 @@ mod tests {
                 match step {
                     0 | 1 => {
                         table.reserve().unwrap();
-                        let at = table.insert(pid, 0, Flags::empty());
+                        let at = table.insert(pid, 0);
                         model.entry(pid).or_default().0.push(at);
                     }
                     2 => {
@@ -588,12 +584,12 @@ mod tests {
     fn a_used_up_slot_is_never_given_out_again() {
         let mut table = Table::new();
         table.reserve().unwrap();
-        let at = table.insert(1, 0, Flags::empty());
+        let at = table.insert(1, 0);
         table.slot_mut(at).generation = MAX_GENERATION - 1;
         table.remove_child(at);
         table.expire(at);
         table.release(at);
         table.reserve().unwrap();
-        assert_ne!(table.insert(1, 0, Flags::empty()), at);
+        assert_ne!(table.insert(1, 0), at);
     }
 }

@@ -230,13 +230,8 @@ impl Reaper {
         self.table.reserve().ok_or(Errno::ENOMEM)?;
         self.drop_stale(pid);
         let found = self.find_child(me, pid)?;
-        let jobs = if self.at(me).options == 0 {
-            Flags::empty()
-        } else {
-            Flags::JOBS
-        };
         let former = self.own_watch(me, pid);
-        let at = self.table.insert(pid, me, jobs);
+        let at = self.table.insert(pid, me);
         let slot = self.table.slot_mut(at);
         slot.callback = callback;
         slot.pvt = pvt;
@@ -296,7 +291,7 @@ impl Reaper {
     fn find_child(&mut self, me: u16, pid: i32) -> Result<Found, Errno> {
         let known = self.table.find(pid);
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        let wanted = !held && self.at(me).trusts_no_signal();
+        let wanted = !held && !self.trusts_signal(me);
         let mut pidfd = None;
         if wanted {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
