@@ -311,11 +311,19 @@ impl Reaper {
     /// Whether SIGCHLD can be relied on to tell of a context's children. If not
     /// they need a pidfd from their registration on.
     pub(crate) fn trusts_signal(&mut self, index: u16) -> bool {
-        let now = Disposition::read();
-        let ctx = self.at_mut(index);
-        if ctx.untrusted || (ctx.polled && !ctx.signalled) || now.auto_reaps() {
+        let ctx = self.at(index);
+        if ctx.untrusted || (ctx.polled && !ctx.signalled) {
             return false;
         }
+        // It came a moment ago: worth a syscall less in each registration.
+        if std::mem::take(&mut self.heard) {
+            return true;
+        }
+        let now = Disposition::read();
+        if now.auto_reaps() {
+            return false;
+        }
+        let ctx = self.at_mut(index);
         if !ctx.hosted || now.same_handler(ctx.disposition) {
             return true;
         }

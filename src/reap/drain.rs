@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use super::id::ContextId;
-use super::policy::{CHEAP_WALK, LOOK_WITHIN, PID_WAIT, When};
+use super::policy::{AT_ONCE, CHEAP_WALK, LOOK_WITHIN, PID_WAIT, When};
 use super::reaper::{Attending, Reaper, lock};
 use super::table::Flags;
 use crate::sys::{clock, wait};
@@ -26,6 +26,7 @@ pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<(), Errno> {
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
     let hosted = ctx.hosted;
+    reaper.heard = true;
     reaper.attending = if hosted {
         Attending::One(id.index)
     } else {
@@ -57,7 +58,7 @@ impl Reaper {
     fn after_signal(&mut self, me: u16, hint: Hint) {
         let owner = self.for_unknown();
         if let Some(owner) = owner
-            && self.policy.walk_cost(self.children()) <= CHEAP_WALK
+            && self.children() <= CHEAP_WALK
             && self.walk_sees_all(owner)
         {
             self.walk(owner);
@@ -68,13 +69,12 @@ impl Reaper {
             self.promote();
             return;
         }
-        let now = clock::now();
         match hint {
             Hint::None => {
                 self.timer_at = None;
                 self.take_unpolled_pidfds();
                 let walks = self.counts.walks;
-                self.sweep_now(owner, now, true);
+                self.sweep_now(owner, clock::now(), true);
                 if let Some(owner) = owner
                     && self.counts.walks == walks
                 {
@@ -84,9 +84,9 @@ impl Reaper {
             Hint::Ended(pid) | Hint::Changed(pid) => {
                 self.take_hint(owner, pid);
                 self.take_unpolled_pidfds();
-                self.sweep_in_time(me, owner, now);
+                self.sweep_in_time(me, owner);
                 if let Some(owner) = owner {
-                    self.look_in_time(me, owner, now);
+                    self.look_in_time(me, owner);
                 }
             }
         }
@@ -95,16 +95,17 @@ impl Reaper {
 
     /// The timer of a context's descriptor ran out.
     fn after_alarm(&mut self, me: u16) {
-        let now = clock::now();
         let owner = self.for_unknown();
         if self.sweep_owed {
-            self.sweep_in_time(me, owner, now);
+            self.sweep_in_time(me, owner);
         }
         if let Some(owner) = owner
             && let Some(by) = self.policy.look_by()
-            && (now >= by || !self.alarm(me, by))
         {
-            self.walk(owner);
+            let now = clock::now();
+            if now >= by || !self.alarm(me, by, now) {
+                self.walk(owner);
+            }
         }
         self.poll_unheard(me);
         self.promote();
@@ -164,31 +165,40 @@ impl Reaper {
                 self.policy.died(swept.settled == 0, settled);
             }
         }
-        self.policy.swept(now, clock::now());
+        self.policy.swept(cost, now);
     }
 
     /// A signal that named one child may hide others: looks for them now, or
     /// later where that is dear.
-    fn sweep_in_time(&mut self, me: u16, owner: Option<u16>, now: u64) {
+    fn sweep_in_time(&mut self, me: u16, owner: Option<u16>) {
         let cost = self.sweep_cost();
-        if cost == 0 {
+        if cost <= AT_ONCE {
+            if cost > 0 {
+                self.sweep();
+            }
             self.sweep_owed = false;
             return;
         }
-        if let When::At(at) = self.policy.sweep(cost, now) {
+        let now = clock::now();
+        if let When::At(at) = self.policy.sweep(now) {
             self.sweep_owed = true;
-            if self.alarm(me, at) {
+            if self.alarm(me, at, now) {
                 return;
             }
         }
         self.sweep_now(owner, now, false);
     }
 
-    fn look_in_time(&mut self, me: u16, owner: u16, now: u64) {
-        if let When::At(at) = self.policy.look(self.children(), now)
-            && self.alarm(me, at)
-        {
-            return;
+    fn look_in_time(&mut self, me: u16, owner: u16) {
+        if !self.policy.earn(self.children()) {
+            if self.policy.look_by().is_some() {
+                return;
+            }
+            let now = clock::now();
+            let by = self.policy.owe(now);
+            if self.alarm(me, by, now) {
+                return;
+            }
         }
         self.walk(owner);
     }
@@ -210,7 +220,8 @@ impl Reaper {
             after = after.or(Some(LOOK_WITHIN));
         }
         if let Some(after) = after {
-            self.alarm(me, clock::now() + after);
+            let now = clock::now();
+            self.alarm(me, now + after, now);
         }
     }
 }

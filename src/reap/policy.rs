@@ -14,10 +14,13 @@ pub(crate) const PIDFD: u64 = 7_000;
 pub(crate) const AT_ONCE: u64 = 6_000;
 /// Dearer sweeps get one part in so many of the time.
 pub(crate) const SHARE: u64 = 16;
-/// An exit that is handled without a walk earns this much towards one.
-pub(crate) const EXIT: u64 = 12_000;
-/// Below this a walk is made for each signal, as the plain loop does.
-pub(crate) const CHEAP_WALK: u64 = 1_000;
+/// An exit that is handled without a walk earns this much towards one: looks at
+/// the unknown cost about a tenth of what the exits do.
+pub(crate) const EARNED: u64 = 1_000;
+/// So few children that a walk is made for each signal, as the plain loop does.
+pub(crate) const CHEAP_WALK: u32 = 16;
+/// One walk in so many is timed.
+pub(crate) const TIMED: u64 = 16;
 /// The longest that a look at the unknown is put off.
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
 /// How many children get their pidfd in one go.
@@ -90,18 +93,18 @@ impl Policy {
         self.vain = 0;
     }
 
-    /// When to sweep, at this cost.
-    pub(crate) fn sweep(&self, cost: u64, now: u64) -> When {
-        if cost <= AT_ONCE || now >= self.sweep_from {
+    /// When to sweep, at this cost, if it is not cheap.
+    pub(crate) fn sweep(&self, now: u64) -> When {
+        if now >= self.sweep_from {
             When::Now
         } else {
             When::At(self.sweep_from)
         }
     }
 
-    /// A sweep took from `began` to `now`.
-    pub(crate) fn swept(&mut self, began: u64, now: u64) {
-        self.sweep_from = now + (now - began) * SHARE;
+    /// A sweep of this cost is made.
+    pub(crate) fn swept(&mut self, cost: u64, now: u64) {
+        self.sweep_from = now + cost * (SHARE + 1);
     }
 
     /// What a walk over all children is thought to cost.
@@ -113,16 +116,15 @@ impl Policy {
         }
     }
 
-    /// SIGCHLD came: when to look at the unknown. The looks cost no more than
-    /// the exits between them, and none is put off for longer than LOOK_WITHIN.
-    pub(crate) fn look(&mut self, children: u32, now: u64) -> When {
-        self.earned += EXIT;
-        let by = *self.look_by.get_or_insert(now + LOOK_WITHIN);
-        if self.earned >= self.walk_cost(children) || now >= by {
-            When::Now
-        } else {
-            When::At(by)
-        }
+    /// SIGCHLD came: whether a look at the unknown has been earned.
+    pub(crate) fn earn(&mut self, children: u32) -> bool {
+        self.earned += EARNED;
+        self.earned >= self.walk_cost(children)
+    }
+
+    /// A look is put off: until when, at most.
+    pub(crate) fn owe(&mut self, now: u64) -> u64 {
+        *self.look_by.get_or_insert(now + LOOK_WITHIN)
     }
 
     /// Until when a look is owed.
@@ -130,14 +132,15 @@ impl Policy {
         self.look_by
     }
 
-    /// A walk found nothing more, and that took `cost`.
-    pub(crate) fn walked(&mut self, cost: u64) {
-        // The last few weigh most; one that was interrupted does not decide.
-        self.walk = if self.walk == 0 {
-            cost.max(1)
-        } else {
-            ((self.walk * 3 + cost.min(self.walk * 4)) / 4).max(1)
-        };
+    /// Everybody was looked at; finding nothing more took `cost`, if timed.
+    pub(crate) fn walked(&mut self, cost: Option<u64>) {
+        if let Some(cost) = cost {
+            // The last few weigh most; one that was interrupted does not decide.
+            self.walk = match self.walk {
+                0 => cost.max(1),
+                walk => ((walk * 3 + cost.min(walk * 4)) / 4).max(1),
+            };
+        }
         self.earned = 0;
         self.look_by = None;
     }
@@ -179,30 +182,31 @@ mod tests {
     #[test]
     fn dear_sweeps_get_a_share_of_the_time() {
         let mut policy = Policy::new();
-        assert_eq!(policy.sweep(1_000_000, 5), When::Now);
-        policy.swept(5, 1_000_005);
-        let from = 1_000_005 + 1_000_000 * SHARE;
-        assert_eq!(policy.sweep(1_000_000, 1_000_006), When::At(from));
-        assert_eq!(policy.sweep(1_000_000, from), When::Now);
-        assert_eq!(policy.sweep(AT_ONCE, 1_000_006), When::Now);
+        assert_eq!(policy.sweep(5), When::Now);
+        policy.swept(1_000_000, 5);
+        let from = 5 + 1_000_000 * (SHARE + 1);
+        assert_eq!(policy.sweep(1_000_006), When::At(from));
+        assert_eq!(policy.sweep(from), When::Now);
     }
 
     #[test]
     fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
         let mut policy = Policy::new();
-        policy.walked(100 * EXIT);
+        policy.walked(Some(100 * EARNED));
         let looks = (0..1_000)
             .filter(|_| {
-                let now = policy.look(10_000, 7) == When::Now;
+                let now = policy.earn(10_000);
                 if now {
-                    policy.walked(100 * EXIT);
+                    policy.walked(None);
                 }
                 now
             })
             .count();
         assert_eq!(looks, 10);
-        assert_eq!(policy.look(10_000, 50), When::At(50 + LOOK_WITHIN));
-        assert_eq!(policy.look_by(), Some(50 + LOOK_WITHIN));
-        assert_eq!(policy.look(10_000, 50 + LOOK_WITHIN), When::Now);
+        assert!(!policy.earn(10_000));
+        assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
+        assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
+        policy.walked(None);
+        assert_eq!(policy.look_by(), None);
     }
 }

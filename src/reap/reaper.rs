@@ -92,6 +92,8 @@ pub(crate) struct Reaper {
     pub(crate) sweep_owed: bool,
     /// Who calls back as soon as the lock is released, so need not be woken.
     pub(crate) attending: Attending,
+    /// SIGCHLD has come since a registration last looked at its disposition.
+    pub(crate) heard: bool,
     /// Threads that wait for a callback to return.
     pub(crate) waiting: u32,
     /// How many contexts were made.
@@ -120,6 +122,7 @@ impl Reaper {
             timer_at: None,
             sweep_owed: false,
             attending: Attending::Nobody,
+            heard: false,
             waiting: 0,
             made: 0,
         }
@@ -381,16 +384,23 @@ impl Reaper {
     }
 
     /// Has a context come round at a time; false where it cannot be.
-    pub(crate) fn alarm(&mut self, index: u16, at: u64) -> bool {
-        let now = clock::now();
+    pub(crate) fn alarm(&mut self, index: u16, at: u64, now: u64) -> bool {
+        let timer_at = self.timer_at;
         let ctx = self.at_mut(index);
-        if ctx.polled
-            && let Some(descriptor) = &ctx.descriptor
-        {
-            if ctx.alarm_at.is_none_or(|set| at < set || set <= now) {
-                descriptor.arm(at.saturating_sub(now));
-                ctx.alarm_at = Some(at);
-            }
+        let polled = ctx.descriptor.as_ref().filter(|_| ctx.polled);
+        let set = if polled.is_some() {
+            ctx.alarm_at
+        } else {
+            timer_at
+        };
+        // One that should have run out may have been lost: signals merge.
+        if set.is_some_and(|set| set <= at && set > now) {
+            return true;
+        }
+        let after = at.saturating_sub(now);
+        if let Some(descriptor) = polled {
+            descriptor.arm(after);
+            ctx.alarm_at = Some(at);
             return true;
         }
         if self.timer.is_none() {
@@ -399,10 +409,8 @@ impl Reaper {
         let Some(timer) = &self.timer else {
             return false;
         };
-        if self.timer_at.is_none_or(|set| at < set || set <= now) {
-            timer.arm(at.saturating_sub(now));
-            self.timer_at = Some(at);
-        }
+        timer.arm(after);
+        self.timer_at = Some(at);
         true
     }
 

@@ -3,6 +3,7 @@
 
 use nix::errno::Errno;
 
+use super::policy::TIMED;
 use super::reaper::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL};
@@ -72,6 +73,7 @@ impl Reaper {
     /// Waits for any child until there is none: the full look at the unknown.
     /// The kernel walks over all children for each.
     pub(crate) fn walk(&mut self, owner: u16) {
+        let timed = self.counts.walks.is_multiple_of(TIMED);
         self.counts.walks += 1;
         loop {
             let ctx = self.at(owner);
@@ -82,22 +84,18 @@ impl Reaper {
                 return;
             }
             let options = ctx.options;
-            let began = clock::now();
-            match wait::waitpid(-1, options) {
-                Ok(Some((pid, status))) => self.found(owner, pid, status),
-                Ok(None) => {
-                    self.policy.walked(clock::now() - began);
-                    return;
-                }
-                Err(errno) => {
-                    self.policy.walked(clock::now() - began);
-                    // No child at all: whoever is in the table was taken.
-                    if errno == Errno::ECHILD && self.table.young() > 0 {
-                        self.sweep();
-                    }
-                    return;
-                }
+            let began = timed.then(clock::now);
+            let found = wait::waitpid(-1, options);
+            if let Ok(Some((pid, status))) = found {
+                self.found(owner, pid, status);
+                continue;
             }
+            self.policy.walked(began.map(|began| clock::now() - began));
+            // No child at all: whoever is in the table was taken.
+            if found == Err(Errno::ECHILD) && self.table.young() > 0 {
+                self.sweep();
+            }
+            return;
         }
     }
 

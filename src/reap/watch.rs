@@ -272,8 +272,9 @@ impl Reaper {
     fn unheard(&mut self, me: u16, leader: u32) {
         let ctx = self.at(me);
         if ctx.polled && !ctx.signalled && !self.table.slot(leader).is(Flags::OLD) {
-            let again = clock::now() + self.policy.poll_after(self.table.young());
-            self.alarm(me, again);
+            let now = clock::now();
+            let after = self.policy.poll_after(self.table.young());
+            self.alarm(me, now + after, now);
         }
     }
 
@@ -291,41 +292,57 @@ impl Reaper {
     fn find_child(&mut self, me: u16, pid: i32) -> Result<Found, Errno> {
         let known = self.table.find(pid);
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        let wanted = !held && !self.trusts_signal(me);
-        let mut pidfd = None;
-        if wanted {
+        if !held && !self.trusts_signal(me) {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
-                Ok(fd) => pidfd = Some(fd),
-                Err(Errno::ESRCH) => return self.claim(pid),
+                Ok(fd) => return self.find_held(me, known, pid, Pidfd::from(fd)),
+                Err(Errno::ESRCH) => return self.find_gone(known, pid),
                 Err(errno) => self.no_pidfd(errno),
             }
         }
-        let mut peek = wait::peek(pid);
-        if peek == Peek::Silent && pidfd.is_none() && !held {
-            // Neither SIGCHLD nor a sweep ever tells of it.
-            self.ensure_descriptor(me)?;
-            pidfd = Some(pidfd::open(pid)?);
-        }
-        if let Some(fd) = &pidfd
-            && !wait::is_child(std::os::fd::AsFd::as_fd(fd))
-        {
-            peek = Peek::Stranger;
-        }
-        match peek {
-            Peek::Stranger => {
-                if let Some(leader) = known {
-                    self.wait_child(leader);
-                }
-                self.claim(pid)
+        match wait::peek(pid) {
+            Peek::Stranger => self.find_gone(known, pid),
+            Peek::Silent if !held => {
+                // Neither SIGCHLD nor a sweep ever tells of it.
+                self.ensure_descriptor(me)?;
+                let fd = pidfd::open(pid)?;
+                self.find_held(me, known, pid, Pidfd::from(fd))
             }
-            Peek::Running | Peek::Silent | Peek::Ended => {
+            peek => {
                 self.parked.forget(pid);
                 Ok(Found::Child {
-                    pidfd: pidfd.map(Pidfd::from),
+                    pidfd: None,
                     ended: peek == Peek::Ended,
                 })
             }
         }
+    }
+
+    /// What the pidfd stands for cannot change; a corpse makes it readable.
+    fn find_held(
+        &mut self,
+        me: u16,
+        known: Option<u32>,
+        pid: i32,
+        pidfd: Pidfd,
+    ) -> Result<Found, Errno> {
+        if !wait::is_child(pidfd.borrow()) {
+            pidfd.close();
+            return self.find_gone(known, pid);
+        }
+        self.parked.forget(pid);
+        Ok(Found::Child {
+            pidfd: Some(pidfd),
+            // Nobody polls for it: then a look now.
+            ended: !self.at(me).polled,
+        })
+    }
+
+    /// No child of ours, or one that was reaped before.
+    fn find_gone(&mut self, known: Option<u32>, pid: i32) -> Result<Found, Errno> {
+        if let Some(leader) = known {
+            self.wait_child(leader);
+        }
+        self.claim(pid)
     }
 
     fn claim(&mut self, pid: i32) -> Result<Found, Errno> {

@@ -1,0 +1,183 @@
+//! From a spec to the program of its child.
+//!
+//! The order is the point. What needs the caller's descriptors by their own
+//! numbers comes before the map; what needs privilege before the credentials;
+//! and pdeathsig after them, because they clear it.
+
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use super::map::{FdOp, Plan, plan};
+use super::path::{Candidates, is_searched};
+use super::{Cwd, SpawnError, Spec, Step};
+use crate::sys::clone::{Manner, getpid, pidfd_open};
+use crate::sys::close_range::LAST;
+use crate::sys::credentials::uids;
+use crate::sys::exec::Program;
+use crate::sys::gate;
+
+/// What holds a child, seen from both sides.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) end: OwnedFd,
+    child_end: OwnedFd,
+    /// Our own pidfd, by which the child sees us die.
+    parent: Option<OwnedFd>,
+}
+
+impl Hold {
+    pub(crate) fn new(spec: &Spec) -> Result<Option<Self>, SpawnError> {
+        if !spec.gate {
+            return Ok(None);
+        }
+        let (end, child_end) = gate::pair().map_err(|errno| SpawnError::new(Step::Gate, errno))?;
+        let parent = match pidfd_open(getpid()) {
+            Ok(parent) => Some(parent),
+            // The end of file at the gate must do.
+            Err(libc::ENOSYS | libc::EPERM) => None,
+            Err(errno) => return Err(SpawnError::new(Step::Gate, errno)),
+        };
+        Ok(Some(Hold {
+            end,
+            child_end,
+            parent,
+        }))
+    }
+
+    fn fds(&self) -> impl Iterator<Item = i32> {
+        std::iter::once(&self.child_end)
+            .chain(&self.parent)
+            .map(AsRawFd::as_raw_fd)
+    }
+}
+
+/// The paths to try, where they are searched for.
+pub(crate) fn candidates(spec: &Spec) -> Result<Option<Candidates>, SpawnError> {
+    match spec.search {
+        Some(list) if is_searched(spec.path) => Candidates::new(spec.path, list)
+            .map(Some)
+            .map_err(out_of_memory),
+        _ => Ok(None),
+    }
+}
+
+/// Lays out what the child does.
+pub(crate) fn program<'a>(
+    spec: &'a Spec,
+    manner: Manner,
+    hold: Option<&Hold>,
+    candidates: Option<&'a Candidates>,
+) -> Result<Program<'a>, SpawnError> {
+    let mut program = Program::new(spec.argv, spec.envp);
+    lay_out(&mut program, spec, manner, hold, candidates).map_err(out_of_memory)?;
+    Ok(program)
+}
+
+fn out_of_memory(errno: i32) -> SpawnError {
+    SpawnError::new(Step::Memory, errno)
+}
+
+fn lay_out<'a>(
+    program: &mut Program<'a>,
+    spec: &'a Spec,
+    manner: Manner,
+    hold: Option<&Hold>,
+    candidates: Option<&'a Candidates>,
+) -> Result<(), i32> {
+    // What clone3 has not done the child does itself.
+    let cgroup = spec.cgroup.filter(|_| manner.cgroup.is_none());
+    let mut keep = Vec::new();
+    keep.try_reserve(2).map_err(|_| libc::ENOMEM)?;
+    keep.extend(hold.iter().flat_map(|hold| hold.fds()));
+    let plan = plan(spec.fds, &keep, cgroup.as_slice())?;
+
+    program.default_signals()?;
+    session(program, spec)?;
+    match spec.cwd {
+        Some(Cwd::Path(path)) => program.chdir(path)?,
+        Some(Cwd::Fd(fd)) => program.fchdir(fd)?,
+        None => {}
+    }
+    if let Some(mask) = spec.umask {
+        program.umask(mask)?;
+    }
+    program.close_range(plan.close_from, LAST, manner.share_files)?;
+    if let Some(directory) = cgroup {
+        program.enter_cgroup(directory)?;
+    }
+    // The kernel gives a vfork child a value of its own, unlike other processes
+    // that share memory.
+    if let Some(value) = spec.oom_score_adj {
+        program.oom_score_adj(value)?;
+    }
+    descriptors(program, &plan)?;
+    limits(program, spec)?;
+    credentials(program, spec)?;
+    program.unblock_signals()?;
+    if let [gate, ref parent @ ..] = plan.kept[..] {
+        program.hold(gate, parent.first().copied().unwrap_or(-1))?;
+    }
+    match candidates {
+        Some(candidates) => candidates
+            .iter()
+            .try_for_each(|path| program.candidate(path)),
+        None => program.candidate(spec.path),
+    }
+}
+
+fn session(program: &mut Program, spec: &Spec) -> Result<(), i32> {
+    if spec.session {
+        program.setsid()?;
+    }
+    if let Some(pgrp) = spec.pgrp {
+        program.setpgid(pgrp)?;
+    }
+    if let Some(terminal) = spec.terminal {
+        program.controlling_terminal(terminal)?;
+    }
+    if let Some(terminal) = spec.foreground {
+        program.foreground(terminal)?;
+    }
+    Ok(())
+}
+
+fn descriptors(program: &mut Program, plan: &Plan) -> Result<(), i32> {
+    for op in &plan.ops {
+        match *op {
+            FdOp::Dup { from, to, cloexec } => program.dup(from, to, cloexec)?,
+            FdOp::Inherit(fd) => program.inherit(fd)?,
+            FdOp::Close { first, last } => program.close_range(first, last, false)?,
+        }
+    }
+    Ok(())
+}
+
+/// Limits after the map, whose targets RLIMIT_NOFILE may forbid.
+fn limits<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
+    if let Some(nice) = spec.nice {
+        program.nice(nice)?;
+    }
+    for rlimit in spec.rlimits {
+        program.rlimit(rlimit.resource, &rlimit.limit)?;
+    }
+    Ok(())
+}
+
+fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
+    let dropped: Option<&[u32]> = (spec.uid.is_some() && uids().effective == 0).then_some(&[]);
+    if let Some(groups) = spec.groups.or(dropped) {
+        program.setgroups(groups)?;
+    }
+    if let Some(gid) = spec.gid {
+        program.setresgid(gid)?;
+    }
+    if let Some(uid) = spec.uid {
+        program.setresuid(uid)?;
+    }
+    if spec.no_new_privs {
+        program.no_new_privs()?;
+    }
+    if let Some(signal) = spec.pdeathsig {
+        program.pdeathsig(signal, getpid())?;
+    }
+    Ok(())
+}

@@ -1,0 +1,205 @@
+//! A spawn spec becomes a process, its pidfd, its exec error.
+//!
+//! As a rule the child shares our memory until it execs (vfork), so that its
+//! start costs the same whatever the daemon's size. Three things need a child
+//! with memory of its own (fork): a new uid or gid, because the loss of
+//! PR_GET_DUMPABLE that comes with it would be the daemon's too, and because
+//! the new user may stop the child; a start gate, because a vfork child holds
+//! the thread that should open the gate; and the spec's own word.
+
+mod compile;
+mod map;
+mod path;
+mod spec;
+#[cfg(test)]
+mod tests;
+
+use std::os::fd::OwnedFd;
+
+pub(crate) use self::map::FdMap;
+pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
+pub(crate) use self::spec::{Cwd, Rlimit, Spec};
+pub(crate) use crate::sys::exec::{CStrArray, CStrVec, Step};
+
+use crate::sys::cancel::NoCancellation;
+use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};
+use crate::sys::close_range::is_missing;
+use crate::sys::credentials::{gids, uids};
+use crate::sys::gate;
+use crate::sys::mmap::Shared;
+
+/// Why there is no child: the step that failed, and its errno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpawnError {
+    pub(crate) step: Step,
+    pub(crate) errno: i32,
+}
+
+impl SpawnError {
+    pub(crate) fn new(step: Step, errno: i32) -> Self {
+        SpawnError { step, errno }
+    }
+}
+
+/// A child that runs its program, or is held at its gate.
+#[derive(Debug)]
+pub(crate) struct Spawned {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: Option<OwnedFd>,
+    pub(crate) gate: Option<Gate>,
+}
+
+/// What holds a child back. Dropped unopened, it ends the child.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    pid: i32,
+    end: OwnedFd,
+    meeting: Shared<Meeting>,
+}
+
+impl Gate {
+    /// Lets the child exec, and waits until it has. A child that fails here
+    /// still has to be reaped, as any other; ESRCH if it is dead already.
+    pub(crate) fn open(self) -> Result<(), SpawnError> {
+        let _uncancelled = NoCancellation::begin();
+        if !self.meeting.is_alive(self.pid) || gate::open(&self.end).is_err() {
+            return Err(SpawnError::new(Step::Gate, libc::ESRCH));
+        }
+        self.meeting
+            .execed(self.pid)
+            .map_err(|errno| SpawnError::new(Step::Exec, errno))
+    }
+}
+
+/// Makes the child. On an error no process is left, and none was to be seen:
+/// no SIGCHLD, nothing for anybody's waitpid(-1) (but for a held child's).
+pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
+    let _uncancelled = NoCancellation::begin();
+    spec.check()?;
+    let hold = compile::Hold::new(spec)?;
+    let mut manner = first_manner(spec);
+    loop {
+        let failure = match attempt(spec, manner, hold.as_ref()) {
+            Ok(child) => return Ok(spawned(child, hold)),
+            Err(failure) => failure,
+        };
+        manner = next_manner(manner, failure).ok_or(failure.error)?;
+    }
+}
+
+/// An error, and whether its cause was the system call or the child.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    error: SpawnError,
+    by_clone: bool,
+}
+
+impl From<SpawnError> for Attempt {
+    fn from(error: SpawnError) -> Self {
+        Attempt {
+            error,
+            by_clone: false,
+        }
+    }
+}
+
+fn attempt(spec: &Spec, manner: Manner, hold: Option<&compile::Hold>) -> Result<Child, Attempt> {
+    let candidates = compile::candidates(spec)?;
+    let program = compile::program(spec, manner, hold, candidates.as_ref())?;
+    clone::start(&program, manner).map_err(|failure| {
+        let by_clone = matches!(failure, Failure::Clone(_));
+        let error = match failure {
+            Failure::Memory(errno) => SpawnError::new(Step::Memory, errno),
+            Failure::Clone(errno) => SpawnError::new(clone_step(manner, errno), errno),
+            Failure::Child { index, errno } => SpawnError::new(program.step(index), errno),
+            Failure::Killed => SpawnError::new(Step::Exec, libc::EINTR),
+        };
+        Attempt { error, by_clone }
+    })
+}
+
+/// Errors of clone3(2) that speak of the cgroup.
+fn clone_step(manner: Manner, errno: i32) -> Step {
+    match errno {
+        libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::EOPNOTSUPP
+            if manner.cgroup.is_some() =>
+        {
+            Step::Cgroup
+        }
+        _ => Step::Clone,
+    }
+}
+
+fn spawned(child: Child, hold: Option<compile::Hold>) -> Spawned {
+    let gate = child.meeting.zip(hold).map(|(meeting, hold)| Gate {
+        pid: child.pid,
+        end: hold.end,
+        meeting,
+    });
+    Spawned {
+        pid: child.pid,
+        pidfd: child.pidfd,
+        gate,
+    }
+}
+
+fn first_manner(spec: &Spec) -> Manner {
+    let ids_change = spec.uid.is_some_and(|uid| !uids().are(uid))
+        || spec.gid.is_some_and(|gid| !gids().are(gid));
+    let share_memory = !(spec.fork || spec.gate || ids_change);
+    Manner {
+        share_memory,
+        share_files: share_memory,
+        pidfd: if spec.pidfd {
+            Pidfd::Clone
+        } else {
+            Pidfd::None
+        },
+        cgroup: spec.cgroup,
+    }
+}
+
+/// The next best manner where this one is not to be had: an old kernel, a
+/// filter, or no descriptor left for the pidfd. None if it would fail as well.
+fn next_manner(manner: Manner, Attempt { error, by_clone }: Attempt) -> Option<Manner> {
+    let missing = is_missing(error.errno);
+    if !by_clone {
+        let unparted = manner.share_files && error.step == Step::Close && missing;
+        return unparted.then_some(Manner {
+            share_files: false,
+            ..manner
+        });
+    }
+    if manner.pidfd == Pidfd::Clone && matches!(error.errno, libc::EMFILE | libc::ENFILE) {
+        return Some(Manner {
+            pidfd: Pidfd::None,
+            ..manner
+        });
+    }
+    // A kernel before 5.7 meets an unknown cgroup field with E2BIG.
+    if manner.cgroup.is_some() && (missing || error.errno == libc::E2BIG) {
+        return Some(Manner {
+            cgroup: None,
+            ..manner
+        });
+    }
+    if !missing {
+        return None;
+    }
+    if manner.share_files {
+        return Some(Manner {
+            share_files: false,
+            ..manner
+        });
+    }
+    if manner.share_memory {
+        return Some(Manner {
+            share_memory: false,
+            ..manner
+        });
+    }
+    (manner.pidfd == Pidfd::Clone).then_some(Manner {
+        pidfd: Pidfd::Open,
+        ..manner
+    })
+}

@@ -1,0 +1,168 @@
+//! What a caller asks for, borrowed.
+
+use std::ffi::CStr;
+use std::os::fd::RawFd;
+
+use super::map::FdMap;
+use super::{SpawnError, Step};
+use crate::sys::clone::is_open;
+use crate::sys::exec::CStrArray;
+
+/// The working directory of a child.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Cwd<'a> {
+    Path(&'a CStr),
+    Fd(RawFd),
+}
+
+/// One resource limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rlimit {
+    pub(crate) resource: u32,
+    pub(crate) limit: libc::rlimit64,
+}
+
+/// A child to be. Each descriptor stays the caller's.
+#[derive(Debug, Clone)]
+pub(crate) struct Spec<'a> {
+    /// What to execute. A relative path is looked up from the new cwd.
+    pub(crate) path: &'a CStr,
+    /// Directories, separated by colons, to look for a `path` without a slash.
+    pub(crate) search: Option<&'a CStr>,
+    pub(crate) argv: CStrArray<'a>,
+    pub(crate) envp: CStrArray<'a>,
+    pub(crate) cwd: Option<Cwd<'a>>,
+    /// The child's descriptors; it has no others. Without a map: 0 to 2 as they
+    /// are.
+    pub(crate) fds: Option<&'a [FdMap]>,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    /// Supplementary groups. Without them a privileged caller's are dropped
+    /// where the uid is given.
+    pub(crate) groups: Option<&'a [u32]>,
+    pub(crate) umask: Option<u32>,
+    pub(crate) rlimits: &'a [Rlimit],
+    pub(crate) nice: Option<i32>,
+    pub(crate) oom_score_adj: Option<i32>,
+    /// A session of its own.
+    pub(crate) session: bool,
+    /// The process group to be in; 0 is one of its own.
+    pub(crate) pgrp: Option<i32>,
+    /// The controlling terminal, for a child with a session of its own.
+    pub(crate) terminal: Option<RawFd>,
+    /// The terminal whose foreground group the child's group becomes.
+    pub(crate) foreground: Option<RawFd>,
+    /// The signal that the child gets when the calling thread ends.
+    pub(crate) pdeathsig: Option<i32>,
+    pub(crate) no_new_privs: bool,
+    /// The directory of the cgroup to start in.
+    pub(crate) cgroup: Option<RawFd>,
+    /// Hold the child before its exec until the gate is opened.
+    pub(crate) gate: bool,
+    /// Give its pidfd, where there is one to be had.
+    pub(crate) pidfd: bool,
+    /// Never share memory with the child.
+    pub(crate) fork: bool,
+}
+
+impl<'a> Spec<'a> {
+    pub(crate) fn new(path: &'a CStr, argv: CStrArray<'a>, envp: CStrArray<'a>) -> Self {
+        Spec {
+            path,
+            search: None,
+            argv,
+            envp,
+            cwd: None,
+            fds: None,
+            uid: None,
+            gid: None,
+            groups: None,
+            umask: None,
+            rlimits: &[],
+            nice: None,
+            oom_score_adj: None,
+            session: false,
+            pgrp: None,
+            terminal: None,
+            foreground: None,
+            pdeathsig: None,
+            no_new_privs: false,
+            cgroup: None,
+            gate: false,
+            pidfd: false,
+            fork: false,
+        }
+    }
+
+    /// Refuses what no child could do, before there is one.
+    pub(crate) fn check(&self) -> Result<(), SpawnError> {
+        if self.argv.is_empty()
+            || !id_is_valid(self.uid)
+            || !id_is_valid(self.gid)
+            || self.umask.is_some_and(|mask| mask > 0o777)
+            || self.nice.is_some_and(|nice| !(-20..=19).contains(&nice))
+            || self
+                .oom_score_adj
+                .is_some_and(|value| !(-1000..=1000).contains(&value))
+            || self.pgrp.is_some_and(|pgrp| pgrp < 0)
+            || self
+                .pdeathsig
+                .is_some_and(|signal| !(1..=64).contains(&signal))
+        {
+            return Err(SpawnError::new(Step::Spec, libc::EINVAL));
+        }
+        self.check_map()?;
+        self.check_open()
+    }
+
+    fn check_map(&self) -> Result<(), SpawnError> {
+        let entries = self.fds.unwrap_or_default();
+        if entries.iter().any(|entry| entry.target < 0) {
+            return Err(SpawnError::new(Step::Descriptors, libc::EINVAL));
+        }
+        let mut targets = Vec::new();
+        targets
+            .try_reserve_exact(entries.len())
+            .map_err(|_| SpawnError::new(Step::Memory, libc::ENOMEM))?;
+        targets.extend(entries.iter().map(|entry| entry.target));
+        targets.sort_unstable();
+        if targets.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(SpawnError::new(Step::Descriptors, libc::EINVAL));
+        }
+        Ok(())
+    }
+
+    /// A closed number must not come to mean a descriptor that is opened for the
+    /// spawn itself.
+    fn check_open(&self) -> Result<(), SpawnError> {
+        let cwd = match self.cwd {
+            Some(Cwd::Fd(fd)) => Some(fd),
+            _ => None,
+        };
+        let sources = self
+            .fds
+            .unwrap_or_default()
+            .iter()
+            .map(|entry| entry.source);
+        let others = [
+            (Step::Cwd, cwd),
+            (Step::Terminal, self.terminal),
+            (Step::Foreground, self.foreground),
+            (Step::Cgroup, self.cgroup),
+        ];
+        sources
+            .map(|fd| (Step::Descriptors, fd))
+            .chain(
+                others
+                    .into_iter()
+                    .filter_map(|(step, fd)| Some((step, fd?))),
+            )
+            .find(|&(_, fd)| !is_open(fd))
+            .map_or(Ok(()), |(step, _)| Err(SpawnError::new(step, libc::EBADF)))
+    }
+}
+
+/// The id of all ones means "unchanged" to setresuid(2).
+fn id_is_valid(id: Option<u32>) -> bool {
+    id != Some(u32::MAX)
+}

@@ -1,0 +1,432 @@
+//! clone(2) and clone3(2): a process that runs a [`Program`], and its pidfd.
+//!
+//! Its exit signal is 0 until it execs, when the kernel makes it SIGCHLD. So a
+//! child that fails before is nobody else's: no SIGCHLD, and a waitpid(-1)
+//! elsewhere does not find it. A held child, which somebody may kill while it is
+//! held, has SIGCHLD from the start.
+
+use std::arch::asm;
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::ptr::null;
+
+use super::exec::{Program, Report, Start, child_main};
+use super::mmap::{Shared, Stack};
+use super::robust::{Latch, Latches, Wait};
+use super::syscall::{address, call, word};
+
+/// How a child is made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Manner {
+    /// As vfork(2) does; else as fork(2) does.
+    pub(crate) share_memory: bool,
+    /// Whether the descriptor table too is the parent's at first.
+    pub(crate) share_files: bool,
+    pub(crate) pidfd: Pidfd,
+    /// The directory of the cgroup that the child starts in.
+    pub(crate) cgroup: Option<i32>,
+}
+
+/// Where a child's pidfd comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pidfd {
+    None,
+    /// The kernel gives it with the child.
+    Clone,
+    /// It is opened for a forked child that has not execed yet, which nobody
+    /// else can have reaped.
+    Open,
+}
+
+/// A new process: execed, or held.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(crate) pid: i32,
+    pub(crate) pidfd: Option<OwnedFd>,
+    /// Where a held child will tell what becomes of it.
+    pub(crate) meeting: Option<Shared<Meeting>>,
+}
+
+/// Why there is no process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// There was no memory for a stack or a shared page.
+    Memory(i32),
+    /// The kernel made none.
+    Clone(i32),
+    /// It failed at this op of its program.
+    Child { index: u32, errno: i32 },
+    /// Something killed it before it execed.
+    Killed,
+}
+
+/// What a forked child and its parent share.
+#[derive(Debug)]
+#[repr(C)]
+pub(crate) struct Meeting {
+    latches: Latches,
+    report: Report,
+}
+
+// SAFETY: the pointers in it are the kernel's and the child's; Rust follows none.
+unsafe impl Sync for Meeting {}
+
+/// Runs `program` in a new process. Returns once it has execed, is held or is no
+/// more; the calling thread's signals are blocked while it shares our memory.
+pub(crate) fn start(program: &Program, manner: Manner) -> Result<Child, Failure> {
+    if manner.share_memory {
+        vfork(program, manner)
+    } else {
+        fork(program, manner)
+    }
+}
+
+fn vfork(program: &Program, manner: Manner) -> Result<Child, Failure> {
+    let stack = Stack::take().map_err(Failure::Memory)?;
+    let report = Report::default();
+    let start = program.start(&report, null());
+    let (pid, pidfd) = clone(&start, manner, Some(&stack), 0).map_err(Failure::Clone)?;
+    settle(pid, &report)?;
+    Ok(Child {
+        pid,
+        pidfd,
+        meeting: None,
+    })
+}
+
+fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
+    // SAFETY: atomics and pointers, for all of which zero is valid.
+    let meeting = unsafe { Shared::<Meeting>::zeroed() }.map_err(Failure::Memory)?;
+    // SAFETY: zeroed just now, mapped until the child has left it.
+    unsafe { Latches::link(&raw mut (*meeting.as_ptr()).latches) };
+    let start = program.start(&meeting.report, &raw const meeting.latches);
+    let held = program.is_held();
+    let exit_signal = if held { libc::SIGCHLD } else { 0 };
+    let (pid, pidfd) = clone(&start, manner, None, exit_signal).map_err(Failure::Clone)?;
+    let pidfd = match manner.pidfd {
+        Pidfd::None => None,
+        Pidfd::Clone | Pidfd::Open => pidfd.or_else(|| pidfd_open(pid).ok()),
+    };
+    if !held {
+        wait(&meeting.latches.gone, pid);
+        settle(pid, &meeting.report)?;
+        return Ok(Child {
+            pid,
+            pidfd,
+            meeting: None,
+        });
+    }
+    if wait(&meeting.latches.ready, pid) == Wait::Open {
+        return Ok(Child {
+            pid,
+            pidfd,
+            meeting: Some(meeting),
+        });
+    }
+    reap(pid);
+    Err(failure(&meeting.report).unwrap_or(Failure::Killed))
+}
+
+fn failure(report: &Report) -> Option<Failure> {
+    let (index, errno) = report.failure()?;
+    Some(Failure::Child { index, errno })
+}
+
+/// Tells an execed child from one that failed or was killed, which is reaped.
+fn settle(pid: i32, report: &Report) -> Result<(), Failure> {
+    if let Some(failure) = failure(report) {
+        reap(pid);
+        return Err(failure);
+    }
+    // With __WCLONE only a child that has not execed is waited for, and one that
+    // has left us without exec is about to end.
+    match wait_for(pid, libc::WEXITED | libc::__WCLONE, null()) {
+        Ok(()) => Err(Failure::Killed),
+        Err(_) => Ok(()),
+    }
+}
+
+fn reap(pid: i32) {
+    // ECHILD: a held child, taken by another waitpid of this process.
+    let _ = wait_for(pid, libc::WEXITED | libc::__WALL, null());
+}
+
+fn wait_for(pid: i32, options: i32, info: *const libc::siginfo_t) -> Result<(), i32> {
+    loop {
+        // SAFETY: `info` is NULL or a siginfo_t of the caller's.
+        let waited = unsafe {
+            call!(
+                SYS_waitid,
+                libc::P_PID as usize,
+                word(pid),
+                address(info),
+                word(options),
+                0
+            )
+        };
+        match waited {
+            Ok(_) => return Ok(()),
+            Err(libc::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// How long a wait trusts the kernel's wake-up before it looks for itself.
+const LOOK_MILLISECONDS: u32 = 20;
+
+/// Waits until the latch opens or its owner has left.
+fn wait(latch: &Latch, pid: i32) -> Wait {
+    loop {
+        let state = latch.wait(LOOK_MILLISECONDS);
+        if state != Wait::TimedOut {
+            return state;
+        }
+        match condition(pid) {
+            Condition::Running => {}
+            Condition::Ended => return Wait::Left,
+            Condition::Stopped => resume(latch, pid),
+        }
+    }
+}
+
+/// A child that runs under another uid already can be stopped by that user, and
+/// must not hold its parent. Its stop came before its exec if the latch is still
+/// closed now.
+fn resume(latch: &Latch, pid: i32) {
+    if latch.state() != Wait::TimedOut {
+        return;
+    }
+    // SAFETY: no pointers.
+    let _ = unsafe { call!(SYS_kill, word(pid), word(libc::SIGCONT)) };
+}
+
+enum Condition {
+    Running,
+    Stopped,
+    Ended,
+}
+
+fn condition(pid: i32) -> Condition {
+    // SAFETY: all zero is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    if wait_for(pid, options, &raw mut info).is_err() {
+        return Condition::Ended;
+    }
+    match info.si_code {
+        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => Condition::Ended,
+        libc::CLD_STOPPED => Condition::Stopped,
+        _ => Condition::Running,
+    }
+}
+
+impl Shared<Meeting> {
+    /// Whether the held child is still there.
+    pub(crate) fn is_alive(&self, pid: i32) -> bool {
+        self.latches.gone.state() == Wait::TimedOut && !matches!(condition(pid), Condition::Ended)
+    }
+
+    /// Waits for the exec of a child that was let go, or its errno.
+    pub(crate) fn execed(&self, pid: i32) -> Result<(), i32> {
+        wait(&self.latches.gone, pid);
+        self.report
+            .failure()
+            .map_or(Ok(()), |(_, errno)| Err(errno))
+    }
+}
+
+/// pidfd_open(2).
+pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, i32> {
+    // SAFETY: no pointers.
+    let fd = unsafe { call!(SYS_pidfd_open, word(pid), 0)? };
+    Ok(owned(fd))
+}
+
+fn owned(fd: usize) -> OwnedFd {
+    #[allow(clippy::cast_possible_truncation, reason = "a descriptor is an int")]
+    // SAFETY: the kernel gave it to us just now.
+    unsafe {
+        OwnedFd::from_raw_fd(fd as i32)
+    }
+}
+
+/// Our own pid, as the kernel knows it now.
+pub(crate) fn getpid() -> i32 {
+    // SAFETY: no pointers; it cannot fail.
+    let pid = unsafe { call!(SYS_getpid) }.unwrap_or(0);
+    #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
+    (pid as i32)
+}
+
+/// Whether this is an open descriptor.
+pub(crate) fn is_open(fd: i32) -> bool {
+    // SAFETY: no pointers.
+    unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) }.is_ok()
+}
+
+/// All signals blocked, also those that libc keeps to itself: neither a handler
+/// nor a cancellation runs on memory that a child is using.
+struct AllBlocked {
+    old: u64,
+}
+
+impl AllBlocked {
+    fn begin() -> Self {
+        let all = u64::MAX;
+        let mut old = 0;
+        // SAFETY: two masks of this frame.
+        let _ = unsafe {
+            call!(
+                SYS_rt_sigprocmask,
+                word(libc::SIG_SETMASK),
+                address(&raw const all),
+                address(&raw mut old),
+                size_of::<u64>()
+            )
+        };
+        AllBlocked { old }
+    }
+}
+
+impl Drop for AllBlocked {
+    fn drop(&mut self) {
+        // SAFETY: a mask of ours.
+        let _ = unsafe {
+            call!(
+                SYS_rt_sigprocmask,
+                word(libc::SIG_SETMASK),
+                address(&raw const self.old),
+                0,
+                size_of::<u64>()
+            )
+        };
+    }
+}
+
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Makes the process, which begins in [`child_main`]: on `stack`, or without one
+/// on a copy of this thread's.
+fn clone(
+    start: &Start,
+    manner: Manner,
+    stack: Option<&Stack>,
+    exit_signal: i32,
+) -> Result<(i32, Option<OwnedFd>), i32> {
+    let mut pidfd = -1_i32;
+    let mut flags = 0;
+    if manner.share_memory {
+        flags |= libc::CLONE_VM | libc::CLONE_VFORK;
+    }
+    if manner.share_files {
+        flags |= libc::CLONE_FILES;
+    }
+    if manner.pidfd == Pidfd::Clone {
+        flags |= libc::CLONE_PIDFD;
+    }
+    let flags = word(flags);
+    let (bottom, length) = stack.map_or((0, 0), |stack| (stack.bottom(), stack.len()));
+    let _blocked = AllBlocked::begin();
+    let pid = if let Some(cgroup) = manner.cgroup {
+        // SAFETY: all zero is a valid struct clone_args.
+        let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+        args.flags = flags as u64 | CLONE_INTO_CGROUP;
+        args.pidfd = address(&raw mut pidfd) as u64;
+        args.exit_signal = word(exit_signal) as u64;
+        args.stack = bottom as u64;
+        args.stack_size = length as u64;
+        args.cgroup = word(cgroup) as u64;
+        let args = [address(&raw const args), size_of::<libc::clone_args>(), 0];
+        // SAFETY: valid arguments; the child's stack is its own and its Start,
+        // in this frame, is either copied or kept until the child has left.
+        unsafe { enter(libc::SYS_clone3, args, start)? }
+    } else {
+        let top = bottom + length;
+        let args = [flags | word(exit_signal), top, address(&raw mut pidfd)];
+        // SAFETY: as above.
+        unsafe { enter(libc::SYS_clone, args, start)? }
+    };
+    // An old kernel ignores CLONE_PIDFD and leaves the number alone.
+    let pidfd = usize::try_from(pidfd).ok().map(owned);
+    #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
+    Ok((pid as i32, pidfd))
+}
+
+/// The system call in the parent, and a call of [`child_main`] in the child.
+///
+/// # Safety
+/// The arguments make a process, not a thread; its stack, if not a copy of this
+/// one, is its own, and `start` holds until it has left our memory.
+#[cfg(target_arch = "x86_64")]
+#[inline(never)]
+unsafe fn enter(
+    number: libc::c_long,
+    [a, b, c]: [usize; 3],
+    start: *const Start,
+) -> Result<usize, i32> {
+    let result: isize;
+    // SAFETY: the parent's registers are the kernel's to keep; the child leaves
+    // by the call, on an aligned stack.
+    unsafe {
+        asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call {child}",
+            "ud2",
+            "2:",
+            child = sym child_main,
+            inlateout("rax") number as isize => result,
+            in("rdi") a,
+            in("rsi") b,
+            in("rdx") c,
+            in("r10") 0_usize,
+            in("r8") 0_usize,
+            in("r12") start,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+    }
+    super::syscall::outcome(result)
+}
+
+/// The system call in the parent, and a call of [`child_main`] in the child.
+///
+/// # Safety
+/// The arguments make a process, not a thread; its stack, if not a copy of this
+/// one, is its own, and `start` holds until it has left our memory.
+#[cfg(target_arch = "aarch64")]
+#[inline(never)]
+unsafe fn enter(
+    number: libc::c_long,
+    [a, b, c]: [usize; 3],
+    start: *const Start,
+) -> Result<usize, i32> {
+    let result: isize;
+    // SAFETY: the parent's registers are the kernel's to keep; the child leaves
+    // by the call, on an aligned stack.
+    unsafe {
+        asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x30, xzr",
+            "mov x0, x20",
+            "bl {child}",
+            "brk #1",
+            "2:",
+            child = sym child_main,
+            in("x8") number,
+            inlateout("x0") a => result,
+            in("x1") b,
+            in("x2") c,
+            in("x3") 0_usize,
+            in("x4") 0_usize,
+            in("x20") start,
+            lateout("x30") _,
+        );
+    }
+    super::syscall::outcome(result)
+}

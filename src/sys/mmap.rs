@@ -1,0 +1,136 @@
+//! mmap(2): stacks for children that share our memory, and memory to share with
+//! those that do not.
+
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use super::syscall::{address, call, word};
+
+/// No more than the child's few locals need, and a multiple of every page size.
+const STACK: usize = 64 * 1024;
+/// What an overflow meets.
+const GUARD: usize = 64 * 1024;
+
+/// Stacks between two uses: as many as threads commonly spawn at once. Atomic
+/// slots, not a lock: a fork in another thread leaves no slot held in its child.
+static SPARE: [AtomicPtr<u8>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
+
+fn map(length: usize, protection: i32, flags: i32) -> Result<NonNull<u8>, i32> {
+    // SAFETY: a new mapping.
+    let start = unsafe {
+        call!(
+            SYS_mmap,
+            0,
+            length,
+            word(protection),
+            word(flags | libc::MAP_ANONYMOUS),
+            word(-1)
+        )?
+    };
+    NonNull::new(std::ptr::with_exposed_provenance_mut(start)).ok_or(libc::ENOMEM)
+}
+
+fn unmap(start: *const u8, length: usize) {
+    // SAFETY: the caller's own mapping, whole; it cannot fail.
+    let _ = unsafe { call!(SYS_munmap, address(start), length) };
+}
+
+/// The stack of one child, above a guard.
+#[derive(Debug)]
+pub(crate) struct Stack {
+    start: NonNull<u8>,
+}
+
+impl Stack {
+    /// A spare stack or a new one.
+    pub(crate) fn take() -> Result<Self, i32> {
+        for slot in &SPARE {
+            if let Some(start) = NonNull::new(slot.swap(null_mut(), Ordering::Acquire)) {
+                return Ok(Stack { start });
+            }
+        }
+        let start = map(
+            GUARD + STACK,
+            libc::PROT_NONE,
+            libc::MAP_PRIVATE | libc::MAP_STACK | libc::MAP_NORESERVE,
+        )?;
+        let stack = Stack { start };
+        // SAFETY: the upper part of the mapping, which nobody uses yet.
+        unsafe {
+            call!(
+                SYS_mprotect,
+                address(start.as_ptr()) + GUARD,
+                STACK,
+                word(libc::PROT_READ | libc::PROT_WRITE)
+            )?;
+        }
+        Ok(stack)
+    }
+
+    /// The lowest address of the stack proper.
+    pub(crate) fn bottom(&self) -> usize {
+        address(self.start.as_ptr()) + GUARD
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        STACK
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let start = self.start.as_ptr();
+        let kept = SPARE.iter().any(|slot| {
+            slot.compare_exchange(null_mut(), start, Ordering::Release, Ordering::Relaxed)
+                .is_ok()
+        });
+        if !kept {
+            unmap(start, GUARD + STACK);
+        }
+    }
+}
+
+/// A `T`, all zero at first, in memory that forked children share.
+#[derive(Debug)]
+pub(crate) struct Shared<T> {
+    value: NonNull<T>,
+}
+
+// SAFETY: it owns its mapping; T says whether it may be shared between threads.
+unsafe impl<T: Sync> Send for Shared<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for Shared<T> {}
+
+impl<T> Shared<T> {
+    /// # Safety
+    /// A `T` of zero bytes is valid and needs no drop.
+    pub(crate) unsafe fn zeroed() -> Result<Self, i32> {
+        let start = map(
+            size_of::<T>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED,
+        )?;
+        Ok(Shared {
+            value: start.cast(),
+        })
+    }
+
+    pub(crate) fn as_ptr(&self) -> *mut T {
+        self.value.as_ptr()
+    }
+}
+
+impl<T> std::ops::Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: the mapping lives as long as this.
+        unsafe { self.value.as_ref() }
+    }
+}
+
+impl<T> Drop for Shared<T> {
+    fn drop(&mut self) {
+        unmap(self.as_ptr().cast(), size_of::<T>());
+    }
+}

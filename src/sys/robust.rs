@@ -1,0 +1,141 @@
+//! set_robust_list(2): the kernel marks and wakes a futex when its owner execs
+//! or dies. That is how a forked child tells its parent that it has exec'ed:
+//! unlike the end of file of a pipe, no stray copy of a descriptor in some other
+//! process can delay it, and the child's descriptors hold nothing of ours.
+
+use std::ptr::null;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::syscall::{address, call};
+
+/// What a latch holds once its owner opened it, being no thread's id.
+const OPEN: u32 = 1 << 29;
+
+/// Closed until its owner opens it, execs or dies.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Latch {
+    next: *const Latch,
+    word: AtomicU32,
+}
+
+/// The kernel's struct robust_list_head.
+#[repr(C)]
+#[derive(Debug)]
+struct Head {
+    first: *const Latch,
+    offset: isize,
+    pending: *const Latch,
+}
+
+/// The two latches of a forked child, in memory that it shares with its parent.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct Latches {
+    head: Head,
+    /// Opened when the child is set up and held.
+    pub(crate) ready: Latch,
+    /// Opened by the child's exec or end.
+    pub(crate) gone: Latch,
+}
+
+/// How a wait for a latch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// It is open.
+    Open,
+    /// Its owner execed or died.
+    Left,
+    /// Neither within the time.
+    TimedOut,
+}
+
+impl Latches {
+    /// Links the list, whose addresses hold in the child too.
+    ///
+    /// # Safety
+    /// `this` points to zeroed memory that outlives the child's use of it.
+    pub(crate) unsafe fn link(this: *mut Latches) {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let ready = &raw const (*this).ready;
+            let gone = &raw const (*this).gone;
+            (*this).head = Head {
+                first: ready,
+                offset: std::mem::offset_of!(Latch, word).cast_signed(),
+                pending: null(),
+            };
+            (*this).ready.next = gone;
+            // The list ends where it began, at its head.
+            (*this).gone.next = (&raw const (*this).head).cast();
+        }
+    }
+
+    /// In the child: makes both latches its own.
+    ///
+    /// # Safety
+    /// Linked, and not the list of another live thread.
+    #[inline(always)]
+    pub(crate) unsafe fn own(this: *const Latches) -> Result<(), i32> {
+        // SAFETY: as the caller promises.
+        unsafe {
+            let tid = call!(SYS_gettid)?;
+            #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
+            let owned = tid as u32 | libc::FUTEX_WAITERS;
+            (*this).ready.word.store(owned, Ordering::SeqCst);
+            (*this).gone.word.store(owned, Ordering::SeqCst);
+            call!(SYS_set_robust_list, address(this), size_of::<Head>())?;
+        }
+        Ok(())
+    }
+}
+
+impl Latch {
+    /// In the child: opens the latch.
+    #[inline(always)]
+    pub(crate) fn open(&self) {
+        self.word.store(OPEN, Ordering::SeqCst);
+        // SAFETY: wakes whoever waits on this word; no memory is written.
+        let _ = unsafe {
+            call!(
+                SYS_futex,
+                address(self.word.as_ptr()),
+                libc::FUTEX_WAKE.cast_unsigned() as usize,
+                1
+            )
+        };
+    }
+
+    /// What the latch says now.
+    pub(crate) fn state(&self) -> Wait {
+        match self.word.load(Ordering::SeqCst) {
+            OPEN => Wait::Open,
+            word if word & libc::FUTEX_OWNER_DIED != 0 => Wait::Left,
+            _ => Wait::TimedOut,
+        }
+    }
+
+    /// Waits for the owner, some milliseconds at most.
+    pub(crate) fn wait(&self, milliseconds: u32) -> Wait {
+        let timeout = libc::timespec {
+            tv_sec: i64::from(milliseconds / 1000),
+            tv_nsec: i64::from(milliseconds % 1000) * 1_000_000,
+        };
+        let seen = self.word.load(Ordering::SeqCst);
+        if self.state() != Wait::TimedOut {
+            return self.state();
+        }
+        // SAFETY: the word and the timeout are valid for the call. Any error is
+        // a reason to look at the word again.
+        let _ = unsafe {
+            call!(
+                SYS_futex,
+                address(self.word.as_ptr()),
+                libc::FUTEX_WAIT.cast_unsigned() as usize,
+                seen as usize,
+                address(&raw const timeout)
+            )
+        };
+        self.state()
+    }
+}
