@@ -175,8 +175,7 @@ symver!("sss_child_release");
 
 /// Asks the hook, then ends the watch and frees the handle's memory.
 fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
-    watch::check(child.id())?;
-    if let Some(hook) = watch::begin_hook(child.id()) {
+    if let Some(hook) = watch::begin_hook(child.id())? {
         // SAFETY: the daemon's hook, with what it was set with.
         let verdict = unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
         if verdict != 0 {

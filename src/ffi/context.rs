@@ -10,6 +10,7 @@ use super::handle::{CONTEXT_TYPE, context, sss_sigchild_ctx};
 use super::host::{self, Binding, sss_host};
 use crate::reap::callback::{Call, Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
+use crate::reap::deliver::Progress;
 use crate::reap::drain::Hint;
 use crate::reap::{self, audit, deliver, drain};
 
@@ -352,17 +353,11 @@ pub(crate) unsafe extern "C" fn readable(ctx: *mut c_void) {
 }
 
 /// Makes the callbacks that are due, no Rust value that needs dropping on the
-/// stack while one runs. Returns how many it made.
-fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> u32 {
-    let mut made = 0;
-    if protect(|| deliver::begin(ctx)) != Some(true) {
-        return 0;
-    }
-    let mut last = None;
-    while made < budget {
-        let Some(Some((call, turn))) = protect(|| deliver::next(ctx, last)) else {
-            return made;
-        };
+/// stack while one runs.
+fn deliver_to(ctx: reap::id::ContextId, budget: u32) {
+    let mut left = budget;
+    let mut progress = Progress::First;
+    while let Some(Some((call, turn))) = protect(|| deliver::next(ctx, progress)) {
         match call {
             Call::Child {
                 callback: Some(callback),
@@ -384,11 +379,13 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> u32 {
                 protect(|| deliver::judged(ctx, pid, status, verdict == SSS_UNKNOWN_TAKEN));
             }
         }
-        last = Some(turn);
-        made += 1;
+        left -= 1;
+        if left == 0 {
+            protect(|| deliver::end(ctx, turn));
+            return;
+        }
+        progress = Progress::After(turn);
     }
-    protect(|| deliver::end(ctx, last));
-    made
 }
 
 /// The SIGCHLD handler: collect the statuses of children that ended, and call
@@ -432,21 +429,20 @@ pub unsafe extern "C" fn sss_child_handler(
         let ctx = unsafe { context(private_data.cast()) }?;
         // SAFETY: the caller vouches for it.
         let hint = unsafe { hint_of(siginfo.cast()) };
-        drain::signalled(ctx.id, hint)?;
+        let callable = drain::signalled(ctx.id, hint)?;
         wake_own_loop(ctx);
-        Ok::<_, Errno>((ctx.id, ctx.binding.is_some()))
+        Ok::<_, Errno>((ctx.id, callable))
     });
-    if let Some(Ok((id, hosted))) = drained {
-        if !hosted {
-            deliver_to(id, u32::MAX);
-        }
-        let mut after = None;
-        while let Some(Some(other)) = protect(|| deliver::next_bare(id.depth, after)) {
-            if other != id || hosted {
-                deliver_to(other, u32::MAX);
-            }
-            after = Some(other);
-        }
+    let Some(Ok((own, callable))) = drained else {
+        return;
+    };
+    if callable.own {
+        deliver_to(own, u32::MAX);
+    }
+    let mut bare = callable.bare;
+    while let Some(id) = bare {
+        deliver_to(id, u32::MAX);
+        bare = protect(|| deliver::next_bare(id.depth, Some(id.index))).flatten();
     }
 }
 symver!("sss_child_handler");

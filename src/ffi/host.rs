@@ -450,7 +450,7 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
-    if let Some(Some(hook)) = protect(|| watch::begin_hook(id)) {
+    if let Some(Ok(Some(hook))) = protect(|| watch::begin_hook(id)) {
         // SAFETY: the daemon's hook with what it was set with; the memory goes
         // whatever it says.
         unsafe { (hook.call)(hook.child.0, hook.pvt.0) };

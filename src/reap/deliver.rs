@@ -30,31 +30,25 @@ pub(crate) fn due(id: ContextId) -> bool {
     lock(id.depth).is_ok_and(|mut reaper| reaper.live(id).is_some() && reaper.is_due(id.index))
 }
 
-/// The calling thread makes the context's callbacks; false where another one
-/// does, and goes on until there is none left.
-pub(crate) fn begin(id: ContextId) -> bool {
-    let Ok(mut reaper) = lock(id.depth) else {
-        return false;
-    };
-    let Some(ctx) = reaper.live(id) else {
-        return false;
-    };
-    ctx.announced = false;
-    let me = thread::current();
-    match &mut ctx.dispatcher {
-        None => ctx.dispatcher = Some((me, 1)),
-        Some((dispatcher, depth)) if *dispatcher == me => *depth += 1,
-        Some(_) => return false,
-    }
-    true
+/// Where a thread is in making a context's callbacks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Progress {
+    /// It begins.
+    First,
+    /// This callback has returned.
+    After(Turn),
 }
 
-/// The next callback, the last one having returned; None, and the caller is no
-/// dispatcher any more, where there is none.
-pub(crate) fn next(id: ContextId, last: Option<Turn>) -> Option<(Call, Turn)> {
+/// The next callback. None where there is no more, or where another thread
+/// makes them, which goes on until there is none left; the caller is no
+/// dispatcher then.
+pub(crate) fn next(id: ContextId, progress: Progress) -> Option<(Call, Turn)> {
     let own = process(id.depth).ok()?;
     let mut reaper = own.value.reaper.lock();
-    reaper.returned(last);
+    match progress {
+        Progress::First => reaper.begin(id)?,
+        Progress::After(turn) => reaper.returned(turn),
+    }
     reaper.live(id)?;
     let call = reaper.next_call(id.index);
     if call.is_none() {
@@ -67,7 +61,7 @@ pub(crate) fn next(id: ContextId, last: Option<Turn>) -> Option<(Call, Turn)> {
 }
 
 /// The caller stops though there may be more.
-pub(crate) fn end(id: ContextId, last: Option<Turn>) {
+pub(crate) fn end(id: ContextId, last: Turn) {
     let Ok(own) = process(id.depth) else {
         return;
     };
@@ -100,26 +94,29 @@ pub(crate) fn keep_readable(id: ContextId) {
     }
 }
 
-/// The next context after `after` that has callbacks due and nothing of its
-/// own that would wake it.
-pub(crate) fn next_bare(depth: u32, after: Option<ContextId>) -> Option<ContextId> {
-    let reaper = lock(depth).ok()?;
-    let first = after.map_or(0, |after| usize::from(after.index) + 1);
-    (first..reaper.contexts.len())
-        .filter_map(|at| u16::try_from(at).ok())
-        .find(|&index| {
-            let ctx = reaper.at(index);
-            ctx.live && !ctx.hosted && !ctx.polled && reaper.is_due(index)
-        })
-        .map(|index| ContextId {
-            index,
-            generation: reaper.at(index).generation,
-            depth: reaper.depth,
-        })
+/// The next context after the `after`th that has callbacks due and nothing of
+/// its own that would wake it.
+pub(crate) fn next_bare(depth: u32, after: Option<u16>) -> Option<ContextId> {
+    lock(depth).ok()?.next_bare(after)
 }
 
 impl Reaper {
-    fn is_due(&self, index: u16) -> bool {
+    pub(crate) fn next_bare(&self, after: Option<u16>) -> Option<ContextId> {
+        let first = after.map_or(0, |after| usize::from(after) + 1);
+        (first..self.contexts.len())
+            .filter_map(|at| u16::try_from(at).ok())
+            .find(|&index| {
+                let ctx = self.at(index);
+                ctx.live && !ctx.hosted && !ctx.polled && self.is_due(index)
+            })
+            .map(|index| ContextId {
+                index,
+                generation: self.at(index).generation,
+                depth: self.depth,
+            })
+    }
+
+    pub(crate) fn is_due(&self, index: u16) -> bool {
         let ctx = self.at(index);
         ctx.head != NIL || self.unknown_is_due(index)
     }
@@ -127,12 +124,25 @@ impl Reaper {
     fn unknown_is_due(&self, index: u16) -> bool {
         let ctx = self.at(index);
         (ctx.unknown.is_some() && self.parked.is_due() || ctx.walk_again)
+            && self.spawning == 0
             && self.for_unknown() == Some(index)
     }
 
-    fn returned(&mut self, last: Option<Turn>) {
-        if let Some(turn) = last
-            && let Some(slot) = self.table.resolve(turn.at, turn.generation)
+    /// The calling thread makes the callbacks, if no other one does.
+    fn begin(&mut self, id: ContextId) -> Option<()> {
+        let ctx = self.live(id)?;
+        ctx.announced = false;
+        let me = thread::current();
+        match &mut ctx.dispatcher {
+            None => ctx.dispatcher = Some((me, 1)),
+            Some((dispatcher, depth)) if *dispatcher == me => *depth += 1,
+            Some(_) => return None,
+        }
+        Some(())
+    }
+
+    fn returned(&mut self, turn: Turn) {
+        if let Some(slot) = self.table.resolve(turn.at, turn.generation)
             && slot.is(Flags::RUNNING)
         {
             self.table.slot_mut(turn.at).flags -= Flags::RUNNING;
@@ -198,7 +208,7 @@ impl Reaper {
     }
 
     fn next_unknown(&mut self, index: u16) -> Option<(Call, Turn)> {
-        if self.for_unknown() != Some(index) {
+        if self.spawning > 0 || self.for_unknown() != Some(index) {
             return None;
         }
         let unknown = self.at(index).unknown;

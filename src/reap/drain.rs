@@ -20,8 +20,18 @@ pub(crate) enum Hint {
     Changed(i32),
 }
 
+/// For whom the caller is to make callbacks, as no loop comes round for them.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Callable {
+    /// The context itself has a descriptor too, and is told by this call all
+    /// the same.
+    pub(crate) own: bool,
+    /// The first of those that have neither a host nor a descriptor.
+    pub(crate) bare: Option<ContextId>,
+}
+
 /// SIGCHLD came.
-pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<(), Errno> {
+pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<Callable, Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
@@ -34,7 +44,10 @@ pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<(), Errno> {
     };
     reaper.after_signal(id.index, hint);
     reaper.attending = Attending::Nobody;
-    Ok(())
+    Ok(Callable {
+        own: !hosted && reaper.at(id.index).polled && reaper.is_due(id.index),
+        bare: reaper.next_bare(None),
+    })
 }
 
 /// The context's descriptor is readable.
@@ -56,6 +69,10 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
 
 impl Reaper {
     fn after_signal(&mut self, me: u16, hint: Hint) {
+        // Those that got no pidfd at their registration may get one now.
+        if self.at(me).untrusted && self.table.young() > 0 {
+            self.promote_all(me);
+        }
         let owner = self.for_unknown();
         if let Some(owner) = owner
             && self.children() <= CHEAP_WALK

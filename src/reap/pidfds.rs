@@ -83,26 +83,21 @@ impl Reaper {
     }
 
     /// Gives a pidfd to every young child of one context; false where one got
-    /// none.
+    /// none, as then the others would not either.
     pub(crate) fn promote_all(&mut self, index: u16) -> bool {
-        let mut all = true;
         let mut at = self.table.first_young();
         while at != NIL {
             let next = self.table.next_young(at);
             if self.table.slot(at).context == index {
-                match self.make_old(at) {
-                    Ok(()) => self.counts.promoted += 1,
-                    Err(errno) => {
-                        if all {
-                            self.no_pidfd(errno);
-                        }
-                        all = false;
-                    }
+                if let Err(errno) = self.make_old(at) {
+                    self.no_pidfd(errno);
+                    return false;
                 }
+                self.counts.promoted += 1;
             }
             at = next;
         }
-        all
+        true
     }
 
     pub(crate) fn no_pidfd(&mut self, errno: Errno) {

@@ -94,6 +94,8 @@ pub(crate) struct Reaper {
     pub(crate) attending: Attending,
     /// SIGCHLD has come since a registration last looked at its disposition.
     pub(crate) heard: bool,
+    /// Children that are being spawned and not registered yet.
+    pub(crate) spawning: u32,
     /// Threads that wait for a callback to return.
     pub(crate) waiting: u32,
     /// How many contexts were made.
@@ -123,6 +125,7 @@ impl Reaper {
             sweep_owed: false,
             attending: Attending::Nobody,
             heard: false,
+            spawning: 0,
             waiting: 0,
             made: 0,
         }

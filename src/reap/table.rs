@@ -123,6 +123,7 @@ struct Young {
 pub(crate) struct Table {
     segments: Vec<Box<Segment>>,
     free: u32,
+    freed: u32,
     made: u32,
     by_pid: HashTable<u32>,
     young: Young,
@@ -146,6 +147,7 @@ impl Table {
         Table {
             segments: Vec::new(),
             free: NIL,
+            freed: 0,
             made: 0,
             by_pid: HashTable::new(),
             young: Young {
@@ -159,22 +161,23 @@ impl Table {
         }
     }
 
-    /// Makes room for one more watch; None when memory or ids are out.
-    pub(crate) fn reserve(&mut self) -> Option<()> {
+    /// Makes room for `more` watches; None when memory or ids are out.
+    pub(crate) fn reserve(&mut self, more: u32) -> Option<()> {
         let slots = &self.segments;
         self.by_pid
-            .try_reserve(1, |&leader| {
+            .try_reserve(more as usize, |&leader| {
                 hash(slots[leader as usize / SEGMENT][leader as usize % SEGMENT].pid)
             })
             .ok()?;
-        if self.free != NIL || (self.made as usize) < self.segments.len() * SEGMENT {
-            return Some(());
+        while (self.freed as usize) + self.segments.len() * SEGMENT
+            < self.made as usize + more as usize
+        {
+            if self.made + more > MAX_SLOTS {
+                return None;
+            }
+            self.segments.try_reserve(1).ok()?;
+            self.segments.push(segment()?);
         }
-        if self.made >= MAX_SLOTS {
-            return None;
-        }
-        self.segments.try_reserve(1).ok()?;
-        self.segments.push(segment()?);
         Some(())
     }
 
@@ -227,15 +230,16 @@ impl Table {
             .copied()
     }
 
-    /// A slot for a watch of `pid`, joined to the child's others or, if there
-    /// is none, leading a young child. Needs `reserve`.
-    pub(crate) fn insert(&mut self, pid: i32, context: u16) -> u32 {
+    /// A slot for a watch of `pid`, joined to the child's others behind `leader`
+    /// or, if there is none, leading a young child. Needs `reserve`.
+    pub(crate) fn insert(&mut self, pid: i32, context: u16, leader: Option<u32>) -> u32 {
         let at = if self.free == NIL {
             self.made += 1;
             self.made - 1
         } else {
             let at = self.free;
             self.free = self.slot(at).next_watch;
+            self.freed -= 1;
             at
         };
         let generation = self.slot(at).generation;
@@ -246,7 +250,7 @@ impl Table {
             flags: Flags::USED,
             ..FREE
         };
-        match self.find(pid) {
+        match leader {
             Some(leader) => {
                 let next = self.slot(leader).next_watch;
                 self.slot_mut(at).next_watch = next;
@@ -388,6 +392,7 @@ impl Table {
         // A slot whose generations are used up is never given out again.
         if slot.generation < MAX_GENERATION {
             self.free = at;
+            self.freed += 1;
         }
     }
 
@@ -523,8 +528,9 @@ mod tests {
             for (step, pid) in steps {
                 match step {
                     0 | 1 => {
-                        table.reserve().unwrap();
-                        let at = table.insert(pid, 0);
+                        table.reserve(1).unwrap();
+                        let leader = table.find(pid);
+                        let at = table.insert(pid, 0, leader);
                         model.entry(pid).or_default().0.push(at);
                     }
                     2 => {
@@ -583,13 +589,13 @@ mod tests {
     #[test]
     fn a_used_up_slot_is_never_given_out_again() {
         let mut table = Table::new();
-        table.reserve().unwrap();
-        let at = table.insert(1, 0);
+        table.reserve(1).unwrap();
+        let at = table.insert(1, 0, None);
         table.slot_mut(at).generation = MAX_GENERATION - 1;
         table.remove_child(at);
         table.expire(at);
         table.release(at);
-        table.reserve().unwrap();
-        assert_ne!(table.insert(1, 0), at);
+        table.reserve(1).unwrap();
+        assert_ne!(table.insert(1, 0, None), at);
     }
 }

@@ -1,6 +1,7 @@
 //! Watches: registering a child, and ending it again.
 
 use std::ffi::{c_int, c_void};
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
@@ -55,7 +56,9 @@ pub(crate) fn register(
         // Its loop calls back once register returns.
         reaper.attending = Attending::One(ctx.index);
     }
-    let registered = reaper.register(ctx.index, pid, callback, pvt);
+    let registered = reaper
+        .reserve()
+        .and_then(|()| reaper.register(ctx.index, pid, None, callback, pvt));
     reaper.attending = Attending::Nobody;
     registered
 }
@@ -107,15 +110,19 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The hook to run before the watch ends, unless it runs or has run.
-pub(crate) fn begin_hook(id: WatchId) -> Option<Hook> {
-    let mut reaper = lock(id.depth()).ok()?;
-    let (at, slot) = reaper.watch(id).ok()?;
+/// The hook to run before the watch ends, if there is one, unless it runs or has
+/// run. An error where the calling thread or process may not end it.
+pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, slot) = match reaper.watch(id) {
+        Err(Errno::ESRCH) => return Ok(None),
+        found => found?,
+    };
     if !slot.is(Flags::HOOKED) || slot.is(Flags::HOOK_RUN) {
-        return None;
+        return Ok(None);
     }
     reaper.table.slot_mut(at).flags |= Flags::HOOK_RUN;
-    reaper.hooks[at as usize]
+    Ok(reaper.hooks[at as usize])
 }
 
 /// The watch lives on, so the hook may run again.
@@ -220,34 +227,26 @@ enum Found {
 }
 
 impl Reaper {
+    /// `pidfd` is the child's, if it came with one.
     fn register(
         &mut self,
         me: u16,
         pid: i32,
+        pidfd: Option<OwnedFd>,
         callback: Option<ChildFn>,
         pvt: Pvt,
     ) -> Result<WatchId, Errno> {
-        self.table.reserve().ok_or(Errno::ENOMEM)?;
-        self.drop_stale(pid);
-        let found = self.find_child(me, pid)?;
-        let former = self.own_watch(me, pid);
-        let at = self.table.insert(pid, me);
+        let known = self.find_fresh(pid);
+        let found = self.find_child(me, pid, known, pidfd)?;
+        // The look may have ended what was known.
+        let known = known.and_then(|_| self.table.find(pid));
+        let at = self.table.insert(pid, me, known);
         let slot = self.table.slot_mut(at);
         slot.callback = callback;
         slot.pvt = pvt;
         let id = WatchId::new(at, slot.generation, self.depth);
         self.at_mut(me).watches += 1;
-        if let Some(former) = former {
-            self.supersede(former);
-        }
-        let leader = self.table.find(pid).unwrap_or(at);
-        if self.table.slot(leader).is(Flags::ABANDONED)
-            && self.leave(leader)
-            && !self.table.slot(leader).is(Flags::QUEUED)
-        {
-            self.table.release(leader);
-        }
-        let leader = self.table.find(pid).unwrap_or(at);
+        let leader = known.map_or(at, |_| self.join_others(me, at));
         match found {
             Found::Parked(status) => {
                 self.changed(leader, classify(status));
@@ -268,6 +267,29 @@ impl Reaper {
         Ok(id)
     }
 
+    /// A new watch takes the place of its context's former one, and of one that
+    /// was only kept to reap the child; the leader from then on.
+    fn join_others(&mut self, me: u16, at: u32) -> u32 {
+        let pid = self.table.slot(at).pid;
+        if let Some(former) = self.own_watch(me, pid, at) {
+            self.supersede(former);
+        }
+        let leader = self.table.find(pid).unwrap_or(at);
+        if self.table.slot(leader).is(Flags::ABANDONED)
+            && self.leave(leader)
+            && !self.table.slot(leader).is(Flags::QUEUED)
+        {
+            self.table.release(leader);
+        }
+        self.table.find(pid).unwrap_or(at)
+    }
+
+    /// Room for one watch more than those that are being spawned.
+    fn reserve(&mut self) -> Result<(), Errno> {
+        let wanted = self.spawning + 1;
+        self.table.reserve(wanted).ok_or(Errno::ENOMEM)
+    }
+
     /// Where a child has neither a pidfd nor a signal: looks after it by time.
     fn unheard(&mut self, me: u16, leader: u32) {
         let ctx = self.at(me);
@@ -278,20 +300,33 @@ impl Reaper {
         }
     }
 
-    /// A child in the table whose status somebody else took is over; its pid
-    /// may be another child's by now.
-    fn drop_stale(&mut self, pid: i32) {
-        if let Some(leader) = self.table.find(pid)
-            && let Some(pidfd) = self.table.slot(leader).pidfd()
-            && !wait::is_child(pidfd.borrow())
-        {
-            self.wait_child(leader);
+    /// The child in the table with this pid. One whose status somebody else took
+    /// is over, and its pid may be another child's by now.
+    fn find_fresh(&mut self, pid: i32) -> Option<u32> {
+        let leader = self.table.find(pid)?;
+        let stale = self
+            .table
+            .slot(leader)
+            .pidfd()
+            .is_some_and(|pidfd| !wait::is_child(pidfd.borrow()));
+        if stale && self.wait_child(leader) {
+            return None;
         }
+        Some(leader)
     }
 
-    fn find_child(&mut self, me: u16, pid: i32) -> Result<Found, Errno> {
-        let known = self.table.find(pid);
+    fn find_child(
+        &mut self,
+        me: u16,
+        pid: i32,
+        known: Option<u32>,
+        pidfd: Option<OwnedFd>,
+    ) -> Result<Found, Errno> {
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        if let Some(fd) = pidfd.filter(|_| !held) {
+            self.ensure_descriptor(me)?;
+            return self.find_held(me, known, pid, Pidfd::from(fd));
+        }
         if !held && !self.trusts_signal(me) {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
                 Ok(fd) => return self.find_held(me, known, pid, Pidfd::from(fd)),
@@ -352,12 +387,12 @@ impl Reaper {
             .ok_or(Errno::ESRCH)
     }
 
-    /// The watch that a context has on a child.
-    fn own_watch(&self, me: u16, pid: i32) -> Option<u32> {
+    /// The watch that a context has on a child, but for this one.
+    fn own_watch(&self, me: u16, pid: i32, but: u32) -> Option<u32> {
         let mut at = self.table.find(pid).unwrap_or(NIL);
         while at != NIL {
             let slot = self.table.slot(at);
-            if slot.context == me && !slot.is(Flags::ABANDONED) {
+            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) {
                 return Some(at);
             }
             at = self.table.next_watch(at);

@@ -1,0 +1,468 @@
+//! `struct sss_spawn`: what a child is to be, as C writes it down.
+
+use std::ffi::{CStr, c_char};
+
+use nix::errno::Errno;
+
+use super::boundary::read_sized;
+use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
+
+/// sss_spawn.uid counts. Where the caller's effective uid is 0 and
+/// SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
+pub const SSS_SPAWN_UID: u32 = 0x1;
+/// sss_spawn.gid counts.
+pub const SSS_SPAWN_GID: u32 = 0x2;
+/// sss_spawn.groups and groups_count count.
+pub const SSS_SPAWN_GROUPS: u32 = 0x4;
+/// sss_spawn.umask counts.
+pub const SSS_SPAWN_UMASK: u32 = 0x8;
+/// sss_spawn.rlimits and rlimits_count count.
+pub const SSS_SPAWN_RLIMITS: u32 = 0x10;
+/// sss_spawn.nice counts.
+pub const SSS_SPAWN_NICE: u32 = 0x20;
+/// sss_spawn.oom_score_adj counts.
+pub const SSS_SPAWN_OOM_SCORE_ADJ: u32 = 0x40;
+/// sss_spawn.pgrp counts.
+pub const SSS_SPAWN_PGRP: u32 = 0x80;
+/// sss_spawn.terminal_fd counts.
+pub const SSS_SPAWN_TERMINAL: u32 = 0x100;
+/// sss_spawn.foreground_fd counts.
+pub const SSS_SPAWN_FOREGROUND: u32 = 0x200;
+/// sss_spawn.pdeathsig counts.
+pub const SSS_SPAWN_PDEATHSIG: u32 = 0x400;
+/// sss_spawn.cgroup_fd counts.
+pub const SSS_SPAWN_CGROUP: u32 = 0x800;
+/// sss_spawn.cwd_fd counts; sss_spawn.cwd must be NULL then.
+pub const SSS_SPAWN_CWD_FD: u32 = 0x1000;
+/// sss_spawn.fds and fds_count count. Without it the child has the caller's
+/// descriptors 0, 1 and 2 and no others.
+pub const SSS_SPAWN_FDS: u32 = 0x2000;
+
+/// Look for a sss_spawn.path without a slash in the directories of the caller's
+/// PATH, as execvp(3) does, but for its shell: ENOEXEC is an error.
+pub const SSS_SPAWN_SEARCH_PATH: u32 = 0x1_0000;
+/// Make a session of its own for the child: setsid(2).
+pub const SSS_SPAWN_SESSION: u32 = 0x2_0000;
+/// The child and its children gain no privilege by exec: PR_SET_NO_NEW_PRIVS.
+pub const SSS_SPAWN_NO_NEW_PRIVS: u32 = 0x4_0000;
+/// Hold the child right before its exec until its gate is opened. It ends if the
+/// caller dies first. Its memory is a copy of the caller's until then.
+pub const SSS_SPAWN_GATE: u32 = 0x8_0000;
+/// Never share memory with the child until it execs. Slower the more memory the
+/// caller has; for valgrind and sanitizers. The environment variable
+/// SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn.
+pub const SSS_SPAWN_FORK: u32 = 0x10_0000;
+
+/// A spawn failed while it looked at its sss_spawn.
+pub const SSS_SPAWN_STEP_SPEC: u32 = 1;
+/// A spawn failed for want of memory.
+pub const SSS_SPAWN_STEP_MEMORY: u32 = 2;
+/// A spawn failed to make the process: clone(2).
+pub const SSS_SPAWN_STEP_CLONE: u32 = 3;
+/// A spawn failed to set signals to their default.
+pub const SSS_SPAWN_STEP_SIGNALS: u32 = 4;
+/// A spawn failed at setsid(2).
+pub const SSS_SPAWN_STEP_SESSION: u32 = 5;
+/// A spawn failed at setpgid(2).
+pub const SSS_SPAWN_STEP_PGRP: u32 = 6;
+/// A spawn failed to take the controlling terminal: TIOCSCTTY.
+pub const SSS_SPAWN_STEP_TERMINAL: u32 = 7;
+/// A spawn failed to become the foreground group: tcsetpgrp(3).
+pub const SSS_SPAWN_STEP_FOREGROUND: u32 = 8;
+/// A spawn failed at chdir(2) or fchdir(2).
+pub const SSS_SPAWN_STEP_CWD: u32 = 9;
+/// A spawn failed at umask(2).
+pub const SSS_SPAWN_STEP_UMASK: u32 = 10;
+/// A spawn failed at the descriptor map: EBADF for a source that is closed or a
+/// target beyond RLIMIT_NOFILE, EINVAL for one target twice.
+pub const SSS_SPAWN_STEP_FDS: u32 = 11;
+/// A spawn failed to close the other descriptors.
+pub const SSS_SPAWN_STEP_CLOSE: u32 = 12;
+/// A spawn failed to enter the cgroup.
+pub const SSS_SPAWN_STEP_CGROUP: u32 = 13;
+/// A spawn failed to set oom_score_adj.
+pub const SSS_SPAWN_STEP_OOM_SCORE_ADJ: u32 = 14;
+/// A spawn failed at setpriority(2).
+pub const SSS_SPAWN_STEP_NICE: u32 = 15;
+/// A spawn failed at setrlimit(2).
+pub const SSS_SPAWN_STEP_RLIMITS: u32 = 16;
+/// A spawn failed at setgroups(2).
+pub const SSS_SPAWN_STEP_GROUPS: u32 = 17;
+/// A spawn failed at setresgid(2).
+pub const SSS_SPAWN_STEP_GID: u32 = 18;
+/// A spawn failed at setresuid(2).
+pub const SSS_SPAWN_STEP_UID: u32 = 19;
+/// A spawn failed to set the parent-death signal.
+pub const SSS_SPAWN_STEP_PDEATHSIG: u32 = 20;
+/// A spawn failed to set no_new_privs.
+pub const SSS_SPAWN_STEP_NO_NEW_PRIVS: u32 = 21;
+/// A spawn failed at the start gate: ESRCH if the held child is dead.
+pub const SSS_SPAWN_STEP_GATE: u32 = 22;
+/// A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
+/// before.
+pub const SSS_SPAWN_STEP_EXEC: u32 = 23;
+
+const _: () = {
+    assert!(SSS_SPAWN_STEP_SPEC == Step::Spec as u32);
+    assert!(SSS_SPAWN_STEP_MEMORY == Step::Memory as u32);
+    assert!(SSS_SPAWN_STEP_CLONE == Step::Clone as u32);
+    assert!(SSS_SPAWN_STEP_SIGNALS == Step::Signals as u32);
+    assert!(SSS_SPAWN_STEP_SESSION == Step::Session as u32);
+    assert!(SSS_SPAWN_STEP_PGRP == Step::ProcessGroup as u32);
+    assert!(SSS_SPAWN_STEP_TERMINAL == Step::Terminal as u32);
+    assert!(SSS_SPAWN_STEP_FOREGROUND == Step::Foreground as u32);
+    assert!(SSS_SPAWN_STEP_CWD == Step::Cwd as u32);
+    assert!(SSS_SPAWN_STEP_UMASK == Step::Umask as u32);
+    assert!(SSS_SPAWN_STEP_FDS == Step::Descriptors as u32);
+    assert!(SSS_SPAWN_STEP_CLOSE == Step::Close as u32);
+    assert!(SSS_SPAWN_STEP_CGROUP == Step::Cgroup as u32);
+    assert!(SSS_SPAWN_STEP_OOM_SCORE_ADJ == Step::OomScoreAdj as u32);
+    assert!(SSS_SPAWN_STEP_NICE == Step::Nice as u32);
+    assert!(SSS_SPAWN_STEP_RLIMITS == Step::Rlimit as u32);
+    assert!(SSS_SPAWN_STEP_GROUPS == Step::Groups as u32);
+    assert!(SSS_SPAWN_STEP_GID == Step::Gid as u32);
+    assert!(SSS_SPAWN_STEP_UID == Step::Uid as u32);
+    assert!(SSS_SPAWN_STEP_PDEATHSIG == Step::Pdeathsig as u32);
+    assert!(SSS_SPAWN_STEP_NO_NEW_PRIVS == Step::NoNewPrivs as u32);
+    assert!(SSS_SPAWN_STEP_GATE == Step::Gate as u32);
+    assert!(SSS_SPAWN_STEP_EXEC == Step::Exec as u32);
+};
+
+const KNOWN: u32 = SSS_SPAWN_UID
+    | SSS_SPAWN_GID
+    | SSS_SPAWN_GROUPS
+    | SSS_SPAWN_UMASK
+    | SSS_SPAWN_RLIMITS
+    | SSS_SPAWN_NICE
+    | SSS_SPAWN_OOM_SCORE_ADJ
+    | SSS_SPAWN_PGRP
+    | SSS_SPAWN_TERMINAL
+    | SSS_SPAWN_FOREGROUND
+    | SSS_SPAWN_PDEATHSIG
+    | SSS_SPAWN_CGROUP
+    | SSS_SPAWN_CWD_FD
+    | SSS_SPAWN_FDS
+    | SSS_SPAWN_SEARCH_PATH
+    | SSS_SPAWN_SESSION
+    | SSS_SPAWN_NO_NEW_PRIVS
+    | SSS_SPAWN_GATE
+    | SSS_SPAWN_FORK;
+
+/// One entry of a child's descriptor map.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_spawn_fd {
+    /// A descriptor of the caller, borrowed until the spawn returns.
+    pub source: i32,
+    /// What it is in the child, open over the exec. No target comes twice;
+    /// sources and targets may overlap in any way, also in rings.
+    pub target: i32,
+}
+
+/// One resource limit of a child; see setrlimit(2).
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_spawn_rlimit {
+    /// RLIMIT_*.
+    pub resource: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The soft limit; UINT64_MAX is none.
+    pub soft: u64,
+    /// The hard limit; UINT64_MAX is none.
+    pub hard: u64,
+}
+
+/// A child to be. Zero it, set size, path and argv, and what else is needed.
+/// Everything in it is borrowed until the spawn returns.
+///
+/// The child begins with every signal at its default and none blocked, and with
+/// no descriptors but those that this names. What is not given stays as the
+/// caller has it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_spawn {
+    /// sizeof(struct sss_spawn), which tells the struct's version.
+    pub size: usize,
+    /// SSS_SPAWN_*, ORed: which of the fields below that are no pointers count,
+    /// and what else is wanted.
+    pub mask: u32,
+    /// The mask for modes of new files: 0 to 0777.
+    pub umask: u32,
+    /// The program. A relative path is looked up from the child's cwd.
+    pub path: *const c_char,
+    /// The arguments, argv[0] first, ended by NULL.
+    pub argv: *const *const c_char,
+    /// The environment, ended by NULL; or NULL for the caller's.
+    pub envp: *const *const c_char,
+    /// The working directory, entered with the caller's credentials; or NULL.
+    pub cwd: *const c_char,
+    /// The descriptor map.
+    pub fds: *const sss_spawn_fd,
+    /// How many entries fds has; 0 leaves the child without descriptors.
+    pub fds_count: usize,
+    /// Resource limits, set with the caller's credentials.
+    pub rlimits: *const sss_spawn_rlimit,
+    /// How many entries rlimits has.
+    pub rlimits_count: usize,
+    /// Supplementary groups.
+    pub groups: *const u32,
+    /// How many entries groups has; 0 drops all.
+    pub groups_count: usize,
+    /// Real, effective and saved user id. A child whose ids change is made by
+    /// fork(2), which takes the longer the more memory the caller has.
+    pub uid: u32,
+    /// Real, effective and saved group id; see uid.
+    pub gid: u32,
+    /// The nice value itself, -20 to 19.
+    pub nice: i32,
+    /// -1000 to 1000; see proc_pid_oom_score_adj(5).
+    pub oom_score_adj: i32,
+    /// The process group to join; 0 makes one of the child's own.
+    pub pgrp: i32,
+    /// 1 to 64: the signal that the child gets when the calling thread ends. A
+    /// caller that is dead before it is set makes the child end.
+    pub pdeathsig: i32,
+    /// The terminal to make the child's controlling terminal, with
+    /// SSS_SPAWN_SESSION. In the child it is open only if fds maps it.
+    pub terminal_fd: i32,
+    /// The terminal whose foreground process group the child's group becomes.
+    pub foreground_fd: i32,
+    /// The directory of the cgroup (v2) that the child runs in from the start.
+    pub cgroup_fd: i32,
+    /// The working directory by a descriptor.
+    pub cwd_fd: i32,
+    /// Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL.
+    pub failed_step: *mut u32,
+}
+
+/// Hands the spec that C wrote down to `spawn`, and tells C the step that
+/// failed.
+///
+/// # Safety
+/// `given` is NULL or a struct sss_spawn as its documentation says.
+pub(crate) unsafe fn with_spec<T>(
+    given: *const sss_spawn,
+    spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
+) -> Result<T, Errno> {
+    // SAFETY: as the caller promises.
+    let given = unsafe { read_sized(given)? };
+    // SAFETY: as the caller promises; the lists live until `spawn` returns.
+    let outcome = unsafe { rlimits(&given).and_then(|rlimits| spawn(&spec(&given, &rlimits)?)) };
+    outcome.map_err(|error| {
+        if !given.failed_step.is_null() {
+            // SAFETY: the caller's.
+            unsafe { given.failed_step.write(error.step as u32) };
+        }
+        Errno::from_raw(error.errno)
+    })
+}
+
+fn invalid() -> SpawnError {
+    SpawnError::new(Step::Spec, libc::EINVAL)
+}
+
+/// # Safety
+/// As [`with_spec`]'s; what it gives borrows from `given`'s pointers.
+unsafe fn spec<'a>(given: &sss_spawn, rlimits: &'a [Rlimit]) -> Result<Spec<'a>, SpawnError> {
+    let has = |bit| given.mask & bit != 0;
+    let counted = |bit, value: i32| has(bit).then_some(value);
+    if given.mask & !KNOWN != 0
+        || given.path.is_null()
+        || given.argv.is_null()
+        || (has(SSS_SPAWN_CWD_FD) && !given.cwd.is_null())
+    {
+        return Err(invalid());
+    }
+    // SAFETY: C strings, NULL-terminated arrays of them, and lists as long as
+    // their counts say, all the caller's and valid until the spawn returns.
+    unsafe {
+        let argv = CStrArray::from_ptr(given.argv);
+        let envp = if given.envp.is_null() {
+            CStrArray::environ()
+        } else {
+            CStrArray::from_ptr(given.envp)
+        };
+        let mut spec = Spec::new(CStr::from_ptr(given.path), argv, envp);
+        if has(SSS_SPAWN_SEARCH_PATH) {
+            spec.search = Some(path_variable());
+        }
+        if has(SSS_SPAWN_CWD_FD) {
+            spec.cwd = Some(Cwd::Fd(given.cwd_fd));
+        } else if !given.cwd.is_null() {
+            spec.cwd = Some(Cwd::Path(CStr::from_ptr(given.cwd)));
+        }
+        if has(SSS_SPAWN_FDS) {
+            spec.fds = Some(list(given.fds.cast::<FdMap>(), given.fds_count)?);
+        }
+        if has(SSS_SPAWN_GROUPS) {
+            spec.groups = Some(list(given.groups, given.groups_count)?);
+        }
+        spec.rlimits = rlimits;
+        spec.uid = has(SSS_SPAWN_UID).then_some(given.uid);
+        spec.gid = has(SSS_SPAWN_GID).then_some(given.gid);
+        spec.umask = has(SSS_SPAWN_UMASK).then_some(given.umask);
+        spec.nice = counted(SSS_SPAWN_NICE, given.nice);
+        spec.oom_score_adj = counted(SSS_SPAWN_OOM_SCORE_ADJ, given.oom_score_adj);
+        spec.pgrp = counted(SSS_SPAWN_PGRP, given.pgrp);
+        spec.pdeathsig = counted(SSS_SPAWN_PDEATHSIG, given.pdeathsig);
+        spec.terminal = counted(SSS_SPAWN_TERMINAL, given.terminal_fd);
+        spec.foreground = counted(SSS_SPAWN_FOREGROUND, given.foreground_fd);
+        spec.cgroup = counted(SSS_SPAWN_CGROUP, given.cgroup_fd);
+        spec.session = has(SSS_SPAWN_SESSION);
+        spec.no_new_privs = has(SSS_SPAWN_NO_NEW_PRIVS);
+        spec.gate = has(SSS_SPAWN_GATE);
+        spec.fork = has(SSS_SPAWN_FORK) || fork_is_forced();
+        Ok(spec)
+    }
+}
+
+const _: () = assert!(size_of::<sss_spawn_fd>() == size_of::<FdMap>());
+
+/// # Safety
+/// `first` is NULL or points to `count` values that outlive `'a`.
+unsafe fn list<'a, T>(first: *const T, count: usize) -> Result<&'a [T], SpawnError> {
+    if count == 0 {
+        return Ok(&[]);
+    }
+    if first.is_null() || count > isize::MAX.unsigned_abs() / size_of::<T>() {
+        return Err(invalid());
+    }
+    // SAFETY: as the caller promises.
+    Ok(unsafe { std::slice::from_raw_parts(first, count) })
+}
+
+/// # Safety
+/// As [`with_spec`]'s.
+unsafe fn rlimits(given: &sss_spawn) -> Result<Vec<Rlimit>, SpawnError> {
+    let mut rlimits = Vec::new();
+    if given.mask & SSS_SPAWN_RLIMITS == 0 {
+        return Ok(rlimits);
+    }
+    // SAFETY: as the caller promises.
+    let given = unsafe { list(given.rlimits, given.rlimits_count)? };
+    if given.iter().any(|rlimit| rlimit.reserved != 0) {
+        return Err(invalid());
+    }
+    rlimits
+        .try_reserve_exact(given.len())
+        .map_err(|_| SpawnError::new(Step::Memory, libc::ENOMEM))?;
+    rlimits.extend(given.iter().map(|rlimit| Rlimit {
+        resource: rlimit.resource,
+        limit: libc::rlimit64 {
+            rlim_cur: rlimit.soft,
+            rlim_max: rlimit.hard,
+        },
+    }));
+    Ok(rlimits)
+}
+
+/// The caller's PATH, or where execvp(3) looks without one.
+///
+/// # Safety
+/// Nobody changes the environment until the spawn returns.
+unsafe fn path_variable<'a>() -> &'a CStr {
+    // SAFETY: getenv gives NULL or a C string in the environment.
+    unsafe {
+        let path = libc::getenv(c"PATH".as_ptr());
+        if path.is_null() {
+            DEFAULT_SEARCH
+        } else {
+            CStr::from_ptr(path)
+        }
+    }
+}
+
+/// Whether SSS_SIGCHLD_SPAWN_FORK is set, as for a run under valgrind.
+fn fork_is_forced() -> bool {
+    unsafe extern "C" {
+        fn secure_getenv(name: *const c_char) -> *const c_char;
+    }
+    // SAFETY: NULL or a C string in the environment.
+    unsafe { !secure_getenv(c"SSS_SIGCHLD_SPAWN_FORK".as_ptr()).is_null() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr::null;
+
+    fn plain(argv: &[*const c_char]) -> sss_spawn {
+        // SAFETY: integers and pointers, for all of which zero is valid.
+        let mut spawn: sss_spawn = unsafe { std::mem::zeroed() };
+        spawn.size = size_of::<sss_spawn>();
+        spawn.path = c"/bin/true".as_ptr();
+        spawn.argv = argv.as_ptr();
+        spawn
+    }
+
+    fn parse(given: &sss_spawn) -> Result<(), Errno> {
+        // SAFETY: made by plain().
+        unsafe { with_spec(given, |spec| spec.check()) }
+    }
+
+    #[test]
+    fn fields_count_with_their_bit_only() {
+        let argv = [c"true".as_ptr(), null()];
+        let given = plain(&argv);
+        // SAFETY: made by plain().
+        let parsed = unsafe {
+            with_spec(&raw const given, |spec| {
+                assert!(spec.uid.is_none() && spec.nice.is_none() && spec.cwd.is_none());
+                assert!(spec.fds.is_none() && spec.groups.is_none() && spec.search.is_none());
+                Ok(())
+            })
+        };
+        assert_eq!(parsed, Ok(()));
+        let mut with_bits = given;
+        with_bits.mask = SSS_SPAWN_UID | SSS_SPAWN_FDS | SSS_SPAWN_SEARCH_PATH;
+        // SAFETY: as above.
+        let parsed = unsafe {
+            with_spec(&raw const with_bits, |spec| {
+                assert_eq!(spec.uid, Some(0));
+                assert_eq!(spec.fds.map(<[FdMap]>::len), Some(0));
+                assert!(spec.search.is_some());
+                Ok(())
+            })
+        };
+        assert_eq!(parsed, Ok(()));
+    }
+
+    #[test]
+    fn what_is_refused() {
+        let argv = [c"true".as_ptr(), null()];
+        let mut step = 0;
+        let bad = |change: &dyn Fn(&mut sss_spawn)| {
+            let mut given = plain(&argv);
+            change(&mut given);
+            parse(&given)
+        };
+        assert_eq!(bad(&|given| given.path = null()), Err(Errno::EINVAL));
+        assert_eq!(bad(&|given| given.argv = null()), Err(Errno::EINVAL));
+        assert_eq!(bad(&|given| given.mask = 1 << 31), Err(Errno::EINVAL));
+        assert_eq!(bad(&|given| given.size = 8), Err(Errno::EINVAL));
+        assert_eq!(bad(&|given| given.size = 5000), Err(Errno::E2BIG));
+        assert_eq!(
+            bad(&|given| {
+                given.mask = SSS_SPAWN_FDS;
+                given.fds_count = 1;
+            }),
+            Err(Errno::EINVAL)
+        );
+        assert_eq!(
+            bad(&|given| {
+                given.mask = SSS_SPAWN_CWD_FD;
+                given.cwd = c"/".as_ptr();
+            }),
+            Err(Errno::EINVAL)
+        );
+        let none = [null()];
+        let mut given = plain(&none);
+        given.failed_step = &raw mut step;
+        assert_eq!(parse(&given), Err(Errno::EINVAL));
+        assert_eq!(step, SSS_SPAWN_STEP_SPEC);
+        // SAFETY: NULL is allowed.
+        let parsed = unsafe { with_spec(null(), |_| Ok(())) };
+        assert_eq!(parsed, Err(Errno::EINVAL));
+    }
+}
