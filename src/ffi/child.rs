@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, symver};
 use super::handle::{Child, sss_child_ctx, sss_sigchild_ctx};
 use super::{context, host};
-use crate::reap::{callback::Pvt, kill, watch};
+use crate::reap::{callback::Pvt, id::WatchId, kill, watch};
 
 /// Given as wait_status where the status cannot be had because somebody else
 /// took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
@@ -175,17 +175,18 @@ symver!("sss_child_release");
 
 /// Asks the hook, then ends the watch and frees the handle's memory.
 fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
-    if let Some(hook) = watch::begin_hook(child.id())? {
-        // SAFETY: the daemon's hook, with what it was set with.
-        let verdict = unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
-        if verdict != 0 {
-            watch::refuse(child.id());
-            return Err(Errno::EBUSY);
-        }
-    }
     match *child {
-        Child::Plain(id) => watch::end(id, ending),
+        Child::Plain(id) => {
+            if let Some(hook) = watch::end(id, ending)? {
+                ask(id, &hook)?;
+                watch::end(id, ending)?;
+            }
+            Ok(())
+        }
         Child::Hosted(id, memory) => {
+            if let Some(hook) = watch::begin_hook(id)? {
+                ask(id, &hook)?;
+            }
             let former = watch::set_ending(id, ending);
             // SAFETY: a handle with a host carries the host's own free.
             let freed = unsafe { ((*memory).free)(memory.cast()) };
@@ -197,6 +198,16 @@ fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
             Ok(())
         }
     }
+}
+
+/// Runs a hook, which may refuse.
+fn ask(id: WatchId, hook: &watch::Hook) -> Result<(), Errno> {
+    // SAFETY: the daemon's hook, with what it was set with.
+    if unsafe { (hook.call)(hook.child.0, hook.pvt.0) } == 0 {
+        return Ok(());
+    }
+    watch::refuse(id);
+    Err(Errno::EBUSY)
 }
 
 /// Change a watch's callback and its data.

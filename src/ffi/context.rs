@@ -442,6 +442,9 @@ pub unsafe extern "C" fn sss_child_handler(
     let mut bare = callable.bare;
     while let Some(id) = bare {
         deliver_to(id, u32::MAX);
+        if !callable.others {
+            return;
+        }
         bare = protect(|| deliver::next_bare(id.depth, Some(id.index))).flatten();
     }
 }

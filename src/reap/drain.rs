@@ -28,6 +28,8 @@ pub(crate) struct Callable {
     pub(crate) own: bool,
     /// The first of those that have neither a host nor a descriptor.
     pub(crate) bare: Option<ContextId>,
+    /// There are other contexts.
+    pub(crate) others: bool,
 }
 
 /// SIGCHLD came.
@@ -47,6 +49,7 @@ pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<Callable, Errno> {
     Ok(Callable {
         own: !hosted && reaper.at(id.index).polled && reaper.is_due(id.index),
         bare: reaper.next_bare(None),
+        others: reaper.contexts.len() > 1,
     })
 }
 

@@ -10,9 +10,8 @@ use super::id::{ContextId, WatchId};
 use super::reaper::{Attending, Reaper, lock, process};
 use super::status::{Jobs, classify};
 use super::table::{Flags, NIL};
-use crate::sys::clock;
 use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::wait::{self, Peek};
+use crate::sys::{clock, wait};
 
 /// What runs before a watch ends.
 pub(crate) type HookFn = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
@@ -114,15 +113,11 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
 /// run. An error where the calling thread or process may not end it.
 pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
     let mut reaper = lock(id.depth())?;
-    let (at, slot) = match reaper.watch(id) {
-        Err(Errno::ESRCH) => return Ok(None),
-        found => found?,
-    };
-    if !slot.is(Flags::HOOKED) || slot.is(Flags::HOOK_RUN) {
-        return Ok(None);
+    match reaper.watch(id) {
+        Ok((at, _)) => Ok(reaper.begin_hook(at)),
+        Err(Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(errno),
     }
-    reaper.table.slot_mut(at).flags |= Flags::HOOK_RUN;
-    Ok(reaper.hooks[at as usize])
 }
 
 /// The watch lives on, so the hook may run again.
@@ -174,19 +169,23 @@ pub(crate) fn ending(id: WatchId) -> Ending {
     }
 }
 
-/// Ends a watch and its handle. No callback of it runs once this returns.
-pub(crate) fn end(id: WatchId, ending: Ending) -> Result<(), Errno> {
+/// Ends a watch and its handle, unless its hook is to run first: that one. No
+/// callback of the watch runs once this returns.
+pub(crate) fn end(id: WatchId, ending: Ending) -> Result<Option<Hook>, Errno> {
     let own = process(id.depth())?;
     let mut reaper = own.value.reaper.lock();
     loop {
         let at = match reaper.watch(id) {
             Ok((at, _)) => at,
-            Err(Errno::ESRCH) => return Ok(()),
+            Err(Errno::ESRCH) => return Ok(None),
             Err(errno) => return Err(errno),
         };
+        if let Some(hook) = reaper.begin_hook(at) {
+            return Ok(Some(hook));
+        }
         if !reaper.runs_elsewhere(reaper.table.slot(at)) {
             reaper.end_watch(at, ending == Ending::Release);
-            return Ok(());
+            return Ok(None);
         }
         // The one that runs is the last.
         reaper.table.slot_mut(at).callback = None;
@@ -219,11 +218,12 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
 }
 
 /// How a child stands that is to be registered.
-enum Found {
-    /// A child of ours, with the pidfd that it needs, if it does.
-    Child { pidfd: Option<Pidfd>, ended: bool },
-    /// Reaped before anybody registered it.
-    Parked(i32),
+#[derive(Default)]
+struct Found {
+    /// What was waited for already, by the look or by a sweep before it.
+    status: Option<i32>,
+    /// The pidfd that it needs, if it does.
+    pidfd: Option<Pidfd>,
 }
 
 impl Reaper {
@@ -247,22 +247,18 @@ impl Reaper {
         let id = WatchId::new(at, slot.generation, self.depth);
         self.at_mut(me).watches += 1;
         let leader = known.map_or(at, |_| self.join_others(me, at));
-        match found {
-            Found::Parked(status) => {
-                self.changed(leader, classify(status));
+        if let Some(pidfd) = found.pidfd {
+            if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
+                self.no_pidfd(errno);
             }
-            Found::Child { pidfd, ended } => {
-                if let Some(pidfd) = pidfd
-                    && let Err(errno) = self.adopt_pidfd(leader, pidfd)
-                {
-                    self.no_pidfd(errno);
-                }
-                if ended {
-                    self.wait_child(leader);
-                } else {
-                    self.unheard(me, leader);
-                }
+            // Nobody polls for one that is dead already.
+            if !self.at(me).polled {
+                self.wait_child(leader);
             }
+        } else if let Some(status) = found.status {
+            self.changed(leader, classify(status));
+        } else {
+            self.unheard(me, leader);
         }
         Ok(id)
     }
@@ -325,50 +321,48 @@ impl Reaper {
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         if let Some(fd) = pidfd.filter(|_| !held) {
             self.ensure_descriptor(me)?;
-            return self.find_held(me, known, pid, Pidfd::from(fd));
+            return self.find_held(known, pid, Pidfd::from(fd));
         }
         if !held && !self.trusts_signal(me) {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
-                Ok(fd) => return self.find_held(me, known, pid, Pidfd::from(fd)),
+                Ok(fd) => return self.find_held(known, pid, Pidfd::from(fd)),
                 Err(Errno::ESRCH) => return self.find_gone(known, pid),
                 Err(errno) => self.no_pidfd(errno),
             }
         }
-        match wait::peek(pid) {
-            Peek::Stranger => self.find_gone(known, pid),
-            Peek::Silent if !held => {
-                // Neither SIGCHLD nor a sweep ever tells of it.
+        // A wait, not only a look: who is no child of ours is refused, and who
+        // ended before is reaped, at the cost of one syscall.
+        let known_options = known.map_or(0, |leader| self.options(leader));
+        match wait::waitpid(pid, self.at(me).options | known_options) {
+            Ok(found) => {
+                self.parked.forget(pid);
+                self.counts.reaped += u64::from(found.is_some());
+                Ok(Found {
+                    status: found.map(|(_, status)| status),
+                    pidfd: None,
+                })
+            }
+            Err(_) if !wait::is_silent_child(pid) => self.find_gone(known, pid),
+            Err(_) if held => Ok(Found::default()),
+            // Neither SIGCHLD nor a sweep ever tells of it.
+            Err(_) => {
                 self.ensure_descriptor(me)?;
                 let fd = pidfd::open(pid)?;
-                self.find_held(me, known, pid, Pidfd::from(fd))
-            }
-            peek => {
-                self.parked.forget(pid);
-                Ok(Found::Child {
-                    pidfd: None,
-                    ended: peek == Peek::Ended,
-                })
+                self.find_held(known, pid, Pidfd::from(fd))
             }
         }
     }
 
-    /// What the pidfd stands for cannot change; a corpse makes it readable.
-    fn find_held(
-        &mut self,
-        me: u16,
-        known: Option<u32>,
-        pid: i32,
-        pidfd: Pidfd,
-    ) -> Result<Found, Errno> {
+    /// What the pidfd stands for cannot change.
+    fn find_held(&mut self, known: Option<u32>, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
         if !wait::is_child(pidfd.borrow()) {
             pidfd.close();
             return self.find_gone(known, pid);
         }
         self.parked.forget(pid);
-        Ok(Found::Child {
+        Ok(Found {
+            status: None,
             pidfd: Some(pidfd),
-            // Nobody polls for it: then a look now.
-            ended: !self.at(me).polled,
         })
     }
 
@@ -377,14 +371,11 @@ impl Reaper {
         if let Some(leader) = known {
             self.wait_child(leader);
         }
-        self.claim(pid)
-    }
-
-    fn claim(&mut self, pid: i32) -> Result<Found, Errno> {
-        self.parked
-            .claim(pid, clock::now())
-            .map(Found::Parked)
-            .ok_or(Errno::ESRCH)
+        let status = self.parked.claim(pid, clock::now()).ok_or(Errno::ESRCH)?;
+        Ok(Found {
+            status: Some(status),
+            pidfd: None,
+        })
     }
 
     /// The watch that a context has on a child, but for this one.
@@ -447,6 +438,15 @@ impl Reaper {
         {
             self.table.release(at);
         }
+    }
+
+    fn begin_hook(&mut self, at: u32) -> Option<Hook> {
+        let slot = self.table.slot_mut(at);
+        if !slot.is(Flags::HOOKED) || slot.is(Flags::HOOK_RUN) {
+            return None;
+        }
+        slot.flags |= Flags::HOOK_RUN;
+        self.hooks[at as usize]
     }
 
     fn take_hook(&mut self, at: u32) -> Option<Hook> {

@@ -4,19 +4,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-/// What a look at a process that leaves it as it is tells.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Peek {
-    /// A child that lives, or that a tracer still holds.
-    Running,
-    /// A zombie of ours.
-    Ended,
-    /// A child that only __WALL sees: cloned without SIGCHLD.
-    Silent,
-    /// No child of this process.
-    Stranger,
-}
-
 fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
     // SAFETY: siginfo_t is plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
@@ -36,18 +23,10 @@ fn pid_of(info: &libc::siginfo_t) -> i32 {
     unsafe { info.si_pid() }
 }
 
-/// Looks at `pid` without reaping it.
-pub(crate) fn peek(pid: i32) -> Peek {
-    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-    let id = pid.unsigned_abs();
-    match waitid(libc::P_PID, id, look) {
-        Ok(info) if pid_of(&info) == pid && is_end(&info) => Peek::Ended,
-        Ok(_) => Peek::Running,
-        Err(_) => match waitid(libc::P_PID, id, look | libc::__WALL) {
-            Ok(_) => Peek::Silent,
-            Err(_) => Peek::Stranger,
-        },
-    }
+/// Whether `pid` is a child that only __WALL sees: one cloned without SIGCHLD.
+pub(crate) fn is_silent_child(pid: i32) -> bool {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok()
 }
 
 /// Whether the process behind a pidfd is a child of ours, reaped by nobody.
@@ -84,15 +63,8 @@ fn raw(fd: BorrowedFd) -> libc::id_t {
     fd.as_raw_fd().unsigned_abs()
 }
 
-/// waitid's WEXITED also returns a traced child's stops: only these end one.
-fn is_end(info: &libc::siginfo_t) -> bool {
-    matches!(
-        info.si_code,
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED
-    )
-}
-
-/// The raw status that waitpid would have given.
+/// The raw status that waitpid would have given. WEXITED also returns a traced
+/// child's stops, which end nothing.
 fn status_of(info: &libc::siginfo_t) -> Option<i32> {
     // SAFETY: set with every CLD_ code.
     let status = unsafe { info.si_status() };
