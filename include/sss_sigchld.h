@@ -1,7 +1,35 @@
 /*
- * libsss_sigchld: child processes for C daemons.
+ * libsss_sigchld: child processes for C daemons. sss_sigchld(7) is the overview.
  *
  * SPDX-License-Identifier: MIT OR Apache-2.0
+ *
+ * What holds for every function here:
+ *
+ * Errors. errno_t is 0 or a positive errno. A bad argument is EINVAL before
+ * anything changes, memory that is out is ENOMEM and leaves the state as it was,
+ * a context or handle of another process (after a fork) is ECHILD. Results go
+ * through out-pointers, which come last and are written on success only.
+ * Nothing prints, aborts, exits or unwinds; errno itself is left as it was.
+ *
+ * Memory. Nothing is allocated between a wait and its callback. Strings and data
+ * that the daemon passes are borrowed for as long as each parameter says.
+ *
+ * Callbacks. One for the end of each watched child, never from a signal handler
+ * and never with a lock held; all of one context one after the other, in the
+ * order of the waits. A callback may call anything here, on any handle. It must
+ * not throw, longjmp(3) or end its thread.
+ *
+ * Threads. Children belong to the process, so there is one reaper per process
+ * and each context is told of the children that it watches, whichever context
+ * was woken. Without a host every function may be called from any thread; with
+ * one only from the thread that made the context (else EPERM). No function may
+ * be called from a signal handler, but for sss_version().
+ *
+ * Descriptors are close-on-exec.
+ *
+ * Structs that begin with their size may grow: set it to sizeof, zero the rest.
+ * Fields that are no pointers count only with their bit in the mask, if there is
+ * one. Unknown flags are EINVAL.
  */
 
 #ifndef SSS_SIGCHLD_H

@@ -17,5 +17,7 @@ compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries
 #[allow(unsafe_code)]
 pub mod ffi;
 pub(crate) mod reap;
+#[cfg(feature = "spawn")]
+pub(crate) mod spawn;
 #[allow(unsafe_code)]
 pub(crate) mod sys;

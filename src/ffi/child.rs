@@ -87,11 +87,10 @@ pub unsafe extern "C" fn sss_child_register(
     guard(|| {
         // SAFETY: the caller vouches for the context.
         let ctx = unsafe { super::handle::context(sigchld_ctx) }?;
-        let owned = !memctx.is_null();
-        if pid <= 0 || (child_ctx.is_null() && !owned) || (owned && ctx.binding.is_none()) {
+        if pid <= 0 {
             return Err(Errno::EINVAL);
         }
-        let place = host::ChildPlace::new(ctx, memctx)?;
+        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         let id = match watch::register(ctx.id, pid, cb, Pvt(pvt)) {
             Ok(id) => id,
             Err(errno) => {

@@ -397,8 +397,17 @@ pub(crate) enum ChildPlace {
 }
 
 impl ChildPlace {
-    /// Allocates before anything else happens.
-    pub(crate) fn new(ctx: &sss_sigchild_ctx, memctx: *mut c_void) -> Result<Self, Errno> {
+    /// Allocates before anything else happens. `handle` is where C wants the
+    /// handle: it may do without where the memctx owns it.
+    pub(crate) fn new(
+        ctx: &sss_sigchild_ctx,
+        memctx: *mut c_void,
+        handle: *mut *mut sss_child_ctx,
+    ) -> Result<Self, Errno> {
+        let owned = !memctx.is_null();
+        if (handle.is_null() && !owned) || (owned && ctx.binding.is_none()) {
+            return Err(Errno::EINVAL);
+        }
         let Some(binding) = &ctx.binding else {
             return Ok(ChildPlace::Plain);
         };

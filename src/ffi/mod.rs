@@ -9,4 +9,6 @@ pub mod context;
 pub mod handle;
 pub mod host;
 pub mod log;
+#[cfg(feature = "spawn")]
+pub mod spawn;
 pub mod version;

@@ -1,10 +1,15 @@
 //! `struct sss_spawn`: what a child is to be, as C writes it down.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, c_char, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::read_sized;
+use super::boundary::{errno_t, guard, read_sized, symver};
+use super::child::sss_child_fn_t;
+use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
+use super::{context, host};
+use crate::reap::callback::Pvt;
+use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
 
 /// sss_spawn.uid counts. Where the caller's effective uid is 0 and
@@ -235,6 +240,116 @@ pub struct sss_spawn {
     /// Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL.
     pub failed_step: *mut u32,
 }
+
+/// Start a child process and call back when it ends, without a window between.
+///
+/// Returns when the child has executed its program, or is held at its gate. A
+/// failure of any step in the child is the call's own: then there is no process,
+/// no callback and nothing to free. The daemon's signal handlers never run in
+/// the child, and its memory is not copied, so that the cost does not grow with
+/// it (but see SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid).
+///
+/// @param memctx       as for sss_child_register().
+/// @param sigchld_ctx  the context.
+/// @param spawn        what to start; not kept.
+/// @param cb           the callback, or NULL.
+/// @param pvt          handed to cb as it is; borrowed until the watch ends.
+/// @param child_ctx    as for sss_child_register().
+///
+/// @return 0; EINVAL for a NULL pointer, a field out of its range or an unknown
+///         bit; E2BIG for a struct of a later version that uses what this library
+///         does not know; otherwise the errno of the step that failed, which is
+///         written to *spawn->failed_step: ENOENT, EACCES, ENOEXEC, E2BIG of
+///         execve(2), EBADF for a closed descriptor, EAGAIN where RLIMIT_NPROC
+///         forbids it, EPERM, ENOMEM, and so on; EPERM from a thread that is not
+///         the host's loop; ECHILD where the context belongs to another process.
+///
+/// Thread-safe without a host; other threads may fork, exec and change the table
+/// of descriptors meanwhile. Not for signal handlers, and no cancellation point.
+///
+/// # Safety
+/// The pointers are NULL or valid, `spawn` as its documentation says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_spawn(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    spawn: *const sss_spawn,
+    cb: sss_child_fn_t,
+    pvt: *mut c_void,
+    child_ctx: *mut *mut sss_child_ctx,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let started = spawned::begin_spawn(ctx.id).and_then(|pidfd| {
+            // SAFETY: the caller vouches for the struct.
+            let spawned = unsafe {
+                with_spec(spawn, |spec| {
+                    let spec = Spec {
+                        pidfd,
+                        ..spec.clone()
+                    };
+                    crate::spawn::spawn(&spec)
+                })
+            };
+            let pid = spawned.as_ref().map_or(0, |spawned| spawned.pid);
+            let (child, failure) = match spawned {
+                Ok(child) => (Some(child), Errno::EINVAL),
+                Err(errno) => (None, errno),
+            };
+            let id = spawned::end_spawn(ctx.id, child, cb, Pvt(pvt));
+            if id.is_none() && pid > 0 {
+                // The context was freed by another thread.
+                crate::sys::wait::put_down(pid);
+            }
+            id.ok_or(failure)
+        });
+        let id = match started {
+            Ok(id) => id,
+            Err(errno) => {
+                place.discard();
+                return Err(errno);
+            }
+        };
+        let handle = place.fill(id);
+        context::wake_own_loop(ctx);
+        if !child_ctx.is_null() {
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { child_ctx.write(handle) };
+        }
+        Ok(())
+    })
+}
+symver!("sss_child_spawn");
+
+/// Let a child that is held at its gate (SSS_SPAWN_GATE) execute its program.
+///
+/// Returns when it has. A watch that ends while its child is held ends the
+/// child: it exits with 127.
+///
+/// @param child  the handle.
+///
+/// @return 0; EINVAL for NULL; EALREADY where the child has no gate or it was
+///         opened before; ESRCH where the child is dead or the handle was freed;
+///         the errno of execve(2) where that fails: the child has ended then, and
+///         calls back; EPERM from a thread that is not the host's loop; ECHILD in
+///         a process that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_open_gate(child: *mut sss_child_ctx) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        let gate = spawned::take_gate(child.id())?;
+        gate.open().map_err(|error| Errno::from_raw(error.errno))
+    })
+}
+symver!("sss_child_open_gate");
 
 /// Hands the spec that C wrote down to `spawn`, and tells C the step that
 /// failed.

@@ -23,6 +23,8 @@ mod parked;
 mod pidfds;
 mod policy;
 mod reaper;
+#[cfg(feature = "spawn")]
+pub(crate) mod spawned;
 mod status;
 mod sweep;
 mod table;

@@ -12,6 +12,8 @@ use super::policy::Policy;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
 use super::watch::Hook;
+#[cfg(feature = "spawn")]
+use crate::spawn::Gate;
 use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::futex::EventCount;
 use crate::sys::pidfd::{self, Pidfd};
@@ -82,6 +84,9 @@ pub(crate) struct Reaper {
     pub(crate) contexts: Vec<Context>,
     /// By slot; as long as the last slot that ever had one.
     pub(crate) hooks: Vec<Option<Hook>>,
+    /// What holds spawned children back, by slot.
+    #[cfg(feature = "spawn")]
+    pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
     pub(crate) policy: Policy,
     pub(crate) counts: Counts,
@@ -117,6 +122,8 @@ impl Reaper {
             table: Table::new(),
             contexts: Vec::new(),
             hooks: Vec::new(),
+            #[cfg(feature = "spawn")]
+            gates: Vec::new(),
             parked: ParkingLot::new(),
             policy: Policy::new(),
             counts: Counts::default(),

@@ -1,14 +1,13 @@
 //! Watches: registering a child, and ending it again.
 
 use std::ffi::{c_int, c_void};
-use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 
 use super::callback::{ChildFn, Pvt};
 use super::id::{ContextId, WatchId};
 use super::reaper::{Attending, Reaper, lock, process};
-use super::status::{Jobs, classify};
+use super::status::{Change, Jobs, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::{clock, wait};
@@ -57,7 +56,7 @@ pub(crate) fn register(
     }
     let registered = reaper
         .reserve()
-        .and_then(|()| reaper.register(ctx.index, pid, None, callback, pvt));
+        .and_then(|()| reaper.register(ctx.index, pid, callback, pvt));
     reaper.attending = Attending::Nobody;
     registered
 }
@@ -219,27 +218,37 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
 
 /// How a child stands that is to be registered.
 #[derive(Default)]
-struct Found {
+pub(crate) struct Found {
     /// What was waited for already, by the look or by a sweep before it.
-    status: Option<i32>,
+    pub(crate) change: Option<Change>,
     /// The pidfd that it needs, if it does.
-    pidfd: Option<Pidfd>,
+    pub(crate) pidfd: Option<Pidfd>,
 }
 
 impl Reaper {
-    /// `pidfd` is the child's, if it came with one.
     fn register(
         &mut self,
         me: u16,
         pid: i32,
-        pidfd: Option<OwnedFd>,
         callback: Option<ChildFn>,
         pvt: Pvt,
     ) -> Result<WatchId, Errno> {
         let known = self.find_fresh(pid);
-        let found = self.find_child(me, pid, known, pidfd)?;
+        let found = self.find_child(me, pid, known)?;
         // The look may have ended what was known.
         let known = known.and_then(|_| self.table.find(pid));
+        Ok(self.insert(me, pid, known, found, callback, pvt))
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        me: u16,
+        pid: i32,
+        known: Option<u32>,
+        found: Found,
+        callback: Option<ChildFn>,
+        pvt: Pvt,
+    ) -> WatchId {
         let at = self.table.insert(pid, me, known);
         let slot = self.table.slot_mut(at);
         slot.callback = callback;
@@ -255,12 +264,12 @@ impl Reaper {
             if !self.at(me).polled {
                 self.wait_child(leader);
             }
-        } else if let Some(status) = found.status {
-            self.changed(leader, classify(status));
+        } else if let Some(change) = found.change {
+            self.changed(leader, change);
         } else {
             self.unheard(me, leader);
         }
-        Ok(id)
+        id
     }
 
     /// A new watch takes the place of its context's former one, and of one that
@@ -281,7 +290,7 @@ impl Reaper {
     }
 
     /// Room for one watch more than those that are being spawned.
-    fn reserve(&mut self) -> Result<(), Errno> {
+    pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
         let wanted = self.spawning + 1;
         self.table.reserve(wanted).ok_or(Errno::ENOMEM)
     }
@@ -298,7 +307,7 @@ impl Reaper {
 
     /// The child in the table with this pid. One whose status somebody else took
     /// is over, and its pid may be another child's by now.
-    fn find_fresh(&mut self, pid: i32) -> Option<u32> {
+    pub(crate) fn find_fresh(&mut self, pid: i32) -> Option<u32> {
         let leader = self.table.find(pid)?;
         let stale = self
             .table
@@ -311,18 +320,13 @@ impl Reaper {
         Some(leader)
     }
 
-    fn find_child(
+    pub(crate) fn find_child(
         &mut self,
         me: u16,
         pid: i32,
         known: Option<u32>,
-        pidfd: Option<OwnedFd>,
     ) -> Result<Found, Errno> {
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        if let Some(fd) = pidfd.filter(|_| !held) {
-            self.ensure_descriptor(me)?;
-            return self.find_held(known, pid, Pidfd::from(fd));
-        }
         if !held && !self.trusts_signal(me) {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
                 Ok(fd) => return self.find_held(known, pid, Pidfd::from(fd)),
@@ -338,7 +342,7 @@ impl Reaper {
                 self.parked.forget(pid);
                 self.counts.reaped += u64::from(found.is_some());
                 Ok(Found {
-                    status: found.map(|(_, status)| status),
+                    change: found.map(|(_, status)| classify(status)),
                     pidfd: None,
                 })
             }
@@ -361,7 +365,7 @@ impl Reaper {
         }
         self.parked.forget(pid);
         Ok(Found {
-            status: None,
+            change: None,
             pidfd: Some(pidfd),
         })
     }
@@ -373,7 +377,7 @@ impl Reaper {
         }
         let status = self.parked.claim(pid, clock::now()).ok_or(Errno::ESRCH)?;
         Ok(Found {
-            status: Some(status),
+            change: Some(classify(status)),
             pidfd: None,
         })
     }
@@ -417,6 +421,9 @@ impl Reaper {
 
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
+        // A child that is held still ends with its gate.
+        #[cfg(feature = "spawn")]
+        self.take_gate(at);
         let slot = self.table.slot_mut(at);
         let over = slot.is(Flags::INERT);
         let ended = slot.is(Flags::ENDED);

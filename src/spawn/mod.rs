@@ -19,7 +19,9 @@ use std::os::fd::OwnedFd;
 pub(crate) use self::map::FdMap;
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
 pub(crate) use self::spec::{Cwd, Rlimit, Spec};
-pub(crate) use crate::sys::exec::{CStrArray, CStrVec, Step};
+#[cfg(test)]
+pub(crate) use crate::sys::exec::CStrVec;
+pub(crate) use crate::sys::exec::{CStrArray, Step};
 
 use crate::sys::cancel::NoCancellation;
 use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};

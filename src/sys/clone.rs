@@ -12,7 +12,7 @@ use std::ptr::null;
 use super::exec::{Program, Report, Start, child_main};
 use super::mmap::{Shared, Stack};
 use super::robust::{Latch, Latches, Wait};
-use super::syscall::{address, call, word};
+use super::syscall::{address, call, int, word};
 
 /// How a child is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,32 +139,34 @@ fn settle(pid: i32, report: &Report) -> Result<(), Failure> {
     }
     // With __WCLONE only a child that has not execed is waited for, and one that
     // has left us without exec is about to end.
-    match wait_for(pid, libc::WEXITED | libc::__WCLONE, null()) {
-        Ok(()) => Err(Failure::Killed),
+    match wait_for(pid, libc::WEXITED | libc::__WCLONE) {
+        Ok(_) => Err(Failure::Killed),
         Err(_) => Ok(()),
     }
 }
 
 fn reap(pid: i32) {
     // ECHILD: a held child, taken by another waitpid of this process.
-    let _ = wait_for(pid, libc::WEXITED | libc::__WALL, null());
+    let _ = wait_for(pid, libc::WEXITED | libc::__WALL);
 }
 
-fn wait_for(pid: i32, options: i32, info: *const libc::siginfo_t) -> Result<(), i32> {
+/// The si_code of the child's change, 0 if there is none.
+fn wait_for(pid: i32, options: i32) -> Result<i32, i32> {
+    // SAFETY: all zero is a valid siginfo_t.
+    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `info` is NULL or a siginfo_t of the caller's.
+        // SAFETY: a siginfo_t of this frame.
         let waited = unsafe {
             call!(
                 SYS_waitid,
                 libc::P_PID as usize,
                 word(pid),
-                address(info),
-                word(options),
-                0
+                address(&raw mut info),
+                word(options)
             )
         };
         match waited {
-            Ok(_) => return Ok(()),
+            Ok(_) => return Ok(info.si_code),
             Err(libc::EINTR) => {}
             Err(errno) => return Err(errno),
         }
@@ -207,16 +209,11 @@ enum Condition {
 }
 
 fn condition(pid: i32) -> Condition {
-    // SAFETY: all zero is a valid siginfo_t.
-    let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     let options = libc::WEXITED | libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    if wait_for(pid, options, &raw mut info).is_err() {
-        return Condition::Ended;
-    }
-    match info.si_code {
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => Condition::Ended,
-        libc::CLD_STOPPED => Condition::Stopped,
-        _ => Condition::Running,
+    match wait_for(pid, options) {
+        Ok(libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED) | Err(_) => Condition::Ended,
+        Ok(libc::CLD_STOPPED) => Condition::Stopped,
+        Ok(_) => Condition::Running,
     }
 }
 
@@ -243,19 +240,14 @@ pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, i32> {
 }
 
 fn owned(fd: usize) -> OwnedFd {
-    #[allow(clippy::cast_possible_truncation, reason = "a descriptor is an int")]
     // SAFETY: the kernel gave it to us just now.
-    unsafe {
-        OwnedFd::from_raw_fd(fd as i32)
-    }
+    unsafe { OwnedFd::from_raw_fd(int(fd)) }
 }
 
 /// Our own pid, as the kernel knows it now.
 pub(crate) fn getpid() -> i32 {
     // SAFETY: no pointers; it cannot fail.
-    let pid = unsafe { call!(SYS_getpid) }.unwrap_or(0);
-    #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
-    (pid as i32)
+    int(unsafe { call!(SYS_getpid) }.unwrap_or(0))
 }
 
 /// Whether this is an open descriptor.
@@ -348,8 +340,7 @@ fn clone(
     };
     // An old kernel ignores CLONE_PIDFD and leaves the number alone.
     let pidfd = usize::try_from(pidfd).ok().map(owned);
-    #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
-    Ok((pid as i32, pidfd))
+    Ok((int(pid), pidfd))
 }
 
 /// The system call in the parent, and a call of [`child_main`] in the child.
@@ -378,7 +369,7 @@ unsafe fn enter(
             "ud2",
             "2:",
             child = sym child_main,
-            inlateout("rax") number as isize => result,
+            inlateout("rax") number => result,
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,

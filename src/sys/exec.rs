@@ -7,12 +7,13 @@
 
 use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
+#[cfg(test)]
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::close_range::close_range;
 use super::robust::Latches;
-use super::syscall::{address, call, id, word};
+use super::syscall::{address, call, id, int, word};
 
 /// What a spawn was doing when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,11 +113,13 @@ impl<'a> CStrArray<'a> {
 
 /// The array behind a [`CStrArray`], where the strings are Rust's.
 #[derive(Debug)]
+#[cfg(test)]
 pub(crate) struct CStrVec<'a> {
     pointers: Vec<*const c_char>,
     strings: PhantomData<&'a CStr>,
 }
 
+#[cfg(test)]
 impl<'a> CStrVec<'a> {
     pub(crate) fn new(strings: &[&'a CStr]) -> Result<Self, i32> {
         let mut pointers = Vec::new();
@@ -564,9 +567,7 @@ unsafe fn default_signals() -> Result<(), i32> {
 unsafe fn foreground(terminal: i32) -> Result<(), i32> {
     // SAFETY: the group is an int on this stack.
     unsafe {
-        let group = call!(SYS_getpgid, 0)?;
-        #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
-        let group = group as u32;
+        let group = int(call!(SYS_getpgid, 0)?);
         #[allow(clippy::cast_possible_truncation, reason = "0x5410")]
         let request = libc::TIOCSPGRP as usize;
         call!(

@@ -129,3 +129,9 @@ pub(crate) fn unlock_terminal(master: &std::fs::File) -> (u32, bool) {
     };
     (number, failed == 0)
 }
+
+/// Ends this process by SIGALRM when a test hangs.
+pub(crate) fn deadline(seconds: u32) {
+    // SAFETY: no pointers.
+    unsafe { libc::alarm(seconds) };
+}

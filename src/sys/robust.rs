@@ -6,7 +6,7 @@
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::syscall::{address, call};
+use super::syscall::{address, call, int};
 
 /// What a latch holds once its owner opened it, being no thread's id.
 const OPEN: u32 = 1 << 29;
@@ -79,9 +79,8 @@ impl Latches {
     pub(crate) unsafe fn own(this: *const Latches) -> Result<(), i32> {
         // SAFETY: as the caller promises.
         unsafe {
-            let tid = call!(SYS_gettid)?;
-            #[allow(clippy::cast_possible_truncation, reason = "a pid has 22 bits")]
-            let owned = tid as u32 | libc::FUTEX_WAITERS;
+            let tid = int(call!(SYS_gettid)?);
+            let owned = tid.cast_unsigned() | libc::FUTEX_WAITERS;
             (*this).ready.word.store(owned, Ordering::SeqCst);
             (*this).gone.word.store(owned, Ordering::SeqCst);
             call!(SYS_set_robust_list, address(this), size_of::<Head>())?;

@@ -17,7 +17,7 @@ pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
     unsafe {
         asm!(
             "syscall",
-            inlateout("rax") number as isize => result,
+            inlateout("rax") number => result,
             in("rdi") a,
             in("rsi") b,
             in("rdx") c,
@@ -70,6 +70,17 @@ pub(crate) fn outcome(result: isize) -> Result<usize, i32> {
         return Err(-result as i32);
     }
     Ok(result.cast_unsigned())
+}
+
+/// A descriptor or a pid from a result that holds nothing else.
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the kernel's type is int"
+)]
+#[inline(always)]
+pub(crate) const fn int(value: usize) -> i32 {
+    value as i32
 }
 
 /// A signed argument as the register holds it.

@@ -1,4 +1,4 @@
-//! waitpid(2) and waitid(2). No wait here ever blocks.
+//! waitpid(2) and waitid(2). No wait here blocks, but for one that was killed.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -73,5 +73,17 @@ fn status_of(info: &libc::siginfo_t) -> Option<i32> {
         libc::CLD_KILLED => Some(status & 0x7f),
         libc::CLD_DUMPED => Some(status & 0x7f | 0x80),
         _ => None,
+    }
+}
+
+/// Kills a child that is nobody's and waits for its end.
+#[cfg(feature = "spawn")]
+pub(crate) fn put_down(pid: i32) {
+    // SAFETY: no memory is passed; the child is ours and not reaped.
+    unsafe {
+        libc::kill(pid, libc::SIGKILL);
+        while libc::waitpid(pid, std::ptr::null_mut(), libc::__WALL) < 0
+            && Errno::last() == Errno::EINTR
+        {}
     }
 }

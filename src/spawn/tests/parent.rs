@@ -107,12 +107,11 @@ fn a_parent_that_died_before_is_noticed() {
         let mut parent = command.spawn().expect("the test binary runs");
         let mut out = parent.stdout.take().expect("a pipe");
         let mut text = String::new();
-        if dies {
-            parent.wait().expect("our child");
-        }
+        let dead = dies.then(|| parent.wait().expect("our child"));
         ours.write_all(b"x").expect("the child is held");
         out.read_to_string(&mut text).expect("text");
-        if dies {
+        let status = parent.wait().expect("our child");
+        if dead.is_some() {
             let pid = pid_in(&text);
             assert_eq!(end_of(pid), WaitStatus::Exited(Pid::from_raw(pid), 127));
         } else {
@@ -120,7 +119,7 @@ fn a_parent_that_died_before_is_noticed() {
                 text.contains("status Exited") && text.contains(", 0)"),
                 "{text}"
             );
-            assert!(parent.wait().expect("our child").success());
+            assert!(status.success());
         }
     }
 }
