@@ -252,6 +252,8 @@ impl Binding {
             // SAFETY: as above.
             errno(unsafe { watch_sigchld(owner, self.event_loop, memory, &raw mut self.signal) })?;
             reap::context::signal_taken(id)?;
+        } else {
+            reap::context::unheard(id)?;
         }
         Ok(())
     }

@@ -179,6 +179,16 @@ pub(crate) fn check(id: ContextId) -> Result<(), Errno> {
     lock(id.depth)?.context(id).map(drop)
 }
 
+/// The host's loop has no signals: what ended before told nobody.
+pub(crate) fn unheard(id: ContextId) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    reaper.context(id)?;
+    reaper.attending = Attending::One(id.index);
+    reaper.poll_unheard(id.index);
+    reaper.attending = Attending::Nobody;
+    Ok(())
+}
+
 /// The host has taken SIGCHLD: what ended before told nobody.
 pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
@@ -211,6 +221,7 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
     reaper.context(id)?;
     reaper.ensure_descriptor(id.index)?;
     let ctx = reaper.at_mut(id.index);
+    let hosted = ctx.hosted;
     let first = !std::mem::replace(&mut ctx.polled, true);
     ctx.announced = false;
     let due = ctx.head != NIL;
@@ -219,6 +230,9 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
         reaper.announce(id.index);
     }
     if first {
+        reaper.join_all(id.index);
+    }
+    if first && !hosted {
         reaper.poll_unheard(id.index);
     }
     Ok(raw)
@@ -315,10 +329,6 @@ impl Reaper {
         if ctx.untrusted || (ctx.polled && !ctx.signalled) {
             return false;
         }
-        // It came a moment ago: worth a syscall less in each registration.
-        if std::mem::take(&mut self.heard) {
-            return true;
-        }
         let now = Disposition::read();
         if now.auto_reaps() {
             return false;
@@ -381,11 +391,12 @@ impl Reaper {
             self.timer = None;
             self.timer_at = None;
         }
-        let waits = heir.filter(|_| self.parked.is_due());
-        if let Some(owner) = waits.and_then(|_| self.for_unknown())
-            && self.at(owner).unknown.is_some()
-        {
-            self.announce(owner);
+        if let Some(owner) = self.for_unknown() {
+            if self.is_due(owner) {
+                self.announce(owner);
+            }
+            // It may be the unknown's owner from now on, and hear of no signal.
+            self.poll_unheard(owner);
         }
     }
 
@@ -393,8 +404,13 @@ impl Reaper {
     fn bequeath(&mut self, leader: u32, from: u16, heir: Option<u16>) {
         match heir {
             Some(heir) => {
+                if let Some(pidfd) = self.table.slot(leader).pidfd()
+                    && let Some(descriptor) = &self.at(from).descriptor
+                {
+                    descriptor.remove(pidfd.borrow());
+                }
                 self.table.slot_mut(leader).context = heir;
-                self.rehome(from, leader);
+                self.rejoin(leader);
                 let ctx = self.at(heir);
                 if ctx.polled && !ctx.signalled && self.table.slot(leader).pidfd().is_none() {
                     self.poll_unheard(heir);

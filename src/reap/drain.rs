@@ -38,7 +38,6 @@ pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<Callable, Errno> {
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
     let hosted = ctx.hosted;
-    reaper.heard = true;
     reaper.attending = if hosted {
         Attending::One(id.index)
     } else {
@@ -81,9 +80,19 @@ impl Reaper {
             && self.children() <= CHEAP_WALK
             && self.walk_sees_all(owner)
         {
+            let reaped = self.counts.reaped;
             self.walk(owner);
             // A walk does not show that a child was taken by somebody else.
-            if self.table.young() > 0 && self.counts.walks.is_multiple_of(16) {
+            match hint {
+                Hint::Ended(pid) | Hint::Changed(pid) => {
+                    if let Some(leader) = self.table.find(pid) {
+                        self.wait_child(leader);
+                    }
+                }
+                Hint::None => {}
+            }
+            if self.counts.reaped == reaped || self.counts.walks.is_multiple_of(16) {
+                self.take_unpolled_pidfds();
                 self.sweep();
             }
             self.promote();

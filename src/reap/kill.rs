@@ -20,7 +20,9 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
     let slot = reaper.table.slot(leader);
     match slot.pidfd() {
         Some(held) => match pidfd::send_signal(held.borrow(), signum) {
-            Err(Errno::ENOSYS) => signal::kill(slot.pid, signum),
+            // A filter may refuse the newer call; where it is the child that may
+            // not be signalled, kill(2) says so too.
+            Err(Errno::ENOSYS | Errno::EPERM) => signal::kill(slot.pid, signum),
             sent => sent,
         },
         None => signal::kill(slot.pid, signum),

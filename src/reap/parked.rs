@@ -75,6 +75,10 @@ impl ParkingLot {
         self.dropped += (before - self.kept.len()) as u64;
     }
 
+    pub(crate) fn holds(&self, pid: i32) -> bool {
+        self.kept.iter().any(|parked| parked.pid == pid)
+    }
+
     /// The status of `pid`, for the one who registers it.
     pub(crate) fn claim(&mut self, pid: i32, now: u64) -> Option<i32> {
         self.expire(now);

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::log::{Note, note};
 use super::reaper::Reaper;
-use super::table::{Flags, NIL};
+use super::table::{Flags, NIL, Slot};
 use crate::sys::epoll::{BATCH, Descriptor, Event};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::wait;
@@ -33,9 +33,10 @@ impl Reaper {
         self.adopt_pidfd(leader, pidfd)
     }
 
-    /// Joins a child's pidfd to its context's epoll.
+    /// Gives a young child this pidfd of its own.
     pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
         if let Err(errno) = self.join(leader, pidfd) {
+            self.part(leader, pidfd);
             pidfd.close();
             return Err(errno);
         }
@@ -43,12 +44,34 @@ impl Reaper {
         Ok(())
     }
 
-    fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
-        let home = self.table.slot(leader).context;
-        self.ensure_descriptor(home)?;
-        match &self.at(home).descriptor {
-            Some(descriptor) => descriptor.add(pidfd.borrow(), leader),
-            None => Err(Errno::EBADF),
+    /// Has a pidfd wake whoever watches the child: each context whose descriptor
+    /// is polled, and at least that of the watch which leads.
+    pub(crate) fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+        let mut at = leader;
+        while at != NIL {
+            let Slot { context, pid, .. } = *self.table.slot(at);
+            if at == leader {
+                self.ensure_descriptor(context)?;
+            }
+            let ctx = self.at(context);
+            if let Some(descriptor) = &ctx.descriptor
+                && (at == leader || ctx.polled)
+            {
+                descriptor.add(pidfd.borrow(), pid)?;
+            }
+            at = self.table.next_watch(at);
+        }
+        Ok(())
+    }
+
+    /// Takes a pidfd out of every epoll that it may be in.
+    pub(crate) fn part(&mut self, leader: u32, pidfd: Pidfd) {
+        let mut at = leader;
+        while at != NIL {
+            if let Some(descriptor) = &self.at(self.table.slot(at).context).descriptor {
+                descriptor.remove(pidfd.borrow());
+            }
+            at = self.table.next_watch(at);
         }
     }
 
@@ -82,13 +105,13 @@ impl Reaper {
         }
     }
 
-    /// Gives a pidfd to every young child of one context; false where one got
-    /// none, as then the others would not either.
+    /// Gives a pidfd to every young child that a context watches; false where one
+    /// got none, as then the others would not either.
     pub(crate) fn promote_all(&mut self, index: u16) -> bool {
         let mut at = self.table.first_young();
         while at != NIL {
             let next = self.table.next_young(at);
-            if self.table.slot(at).context == index {
+            if self.watches(index, at) {
                 if let Err(errno) = self.make_old(at) {
                     self.no_pidfd(errno);
                     return false;
@@ -100,24 +123,41 @@ impl Reaper {
         true
     }
 
+    fn watches(&self, index: u16, leader: u32) -> bool {
+        let mut at = leader;
+        while at != NIL && self.table.slot(at).context != index {
+            at = self.table.next_watch(at);
+        }
+        at != NIL
+    }
+
     pub(crate) fn no_pidfd(&mut self, errno: Errno) {
         self.counts.no_pidfd += 1;
         note(Note::NoPidfd(errno as i32));
     }
 
-    /// Moves a child's pidfd to the context whose watch leads now.
-    pub(crate) fn rehome(&mut self, from: u16, leader: u32) {
-        let slot = *self.table.slot(leader);
-        let Some(pidfd) = slot.pidfd() else {
-            return;
-        };
-        if let Some(descriptor) = &self.at(from).descriptor {
-            descriptor.remove(pidfd.borrow());
-        }
-        if let Err(errno) = self.join(leader, pidfd) {
+    /// The watches of an old child are others than before.
+    pub(crate) fn rejoin(&mut self, leader: u32) {
+        if let Some(pidfd) = self.table.slot(leader).pidfd()
+            && let Err(errno) = self.join(leader, pidfd)
+        {
             self.no_pidfd(errno);
-            if let Some(pidfd) = self.table.make_young(leader) {
-                pidfd.close();
+            self.part(leader, pidfd);
+            self.table.make_young(leader);
+            pidfd.close();
+        }
+    }
+
+    /// Somebody polls for a context from now on: its children's pidfds are to
+    /// wake it.
+    pub(crate) fn join_all(&mut self, index: u16) {
+        for at in 0..self.table.bound() {
+            let slot = self.table.slot(at);
+            if slot.is(Flags::USED)
+                && slot.context == index
+                && let Some(leader) = self.table.find(slot.pid)
+            {
+                self.rejoin(leader);
             }
         }
     }
@@ -142,12 +182,9 @@ impl Reaper {
                 match *event {
                     Event::Timer => timer = true,
                     Event::Wake => {}
-                    // One batch may end two watches of one slot's neighbours;
-                    // a slot that is no old child's any more is passed over.
-                    Event::Pidfd(leader) => {
-                        if leader < self.table.bound()
-                            && self.table.slot(leader).is(Flags::LEADS | Flags::OLD)
-                        {
+                    // Another context may have been quicker.
+                    Event::Pidfd(pid) => {
+                        if let Some(leader) = self.table.find(pid) {
                             self.wait_child(leader);
                         }
                     }

@@ -97,8 +97,6 @@ pub(crate) struct Reaper {
     pub(crate) sweep_owed: bool,
     /// Who calls back as soon as the lock is released, so need not be woken.
     pub(crate) attending: Attending,
-    /// SIGCHLD has come since a registration last looked at its disposition.
-    pub(crate) heard: bool,
     /// Children that are being spawned and not registered yet.
     pub(crate) spawning: u32,
     /// Threads that wait for a callback to return.
@@ -131,7 +129,6 @@ impl Reaper {
             timer_at: None,
             sweep_owed: false,
             attending: Attending::Nobody,
-            heard: false,
             spawning: 0,
             waiting: 0,
             made: 0,
@@ -287,17 +284,10 @@ impl Reaper {
 
     /// Takes a child out of the table and closes its pidfd.
     pub(crate) fn let_go(&mut self, leader: u32) {
-        let home = self.table.slot(leader).context;
         if let Some(pidfd) = self.table.remove_child(leader) {
-            self.close(home, pidfd);
+            self.part(leader, pidfd);
+            pidfd.close();
         }
-    }
-
-    pub(crate) fn close(&mut self, home: u16, pidfd: Pidfd) {
-        if let Some(descriptor) = &self.at(home).descriptor {
-            descriptor.remove(pidfd.borrow());
-        }
-        pidfd.close();
     }
 
     /// Queues a watch in its context. Ends are told in the order in which they

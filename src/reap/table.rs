@@ -161,6 +161,16 @@ impl Table {
         }
     }
 
+    /// Whether `more` watches fit without an allocation.
+    pub(crate) fn has_room(&self, more: u32) -> bool {
+        self.by_pid.capacity() - self.by_pid.len() >= more as usize
+            && self.unused() >= more as usize
+    }
+
+    fn unused(&self) -> usize {
+        self.freed as usize + self.segments.len() * SEGMENT - self.made as usize
+    }
+
     /// Makes room for `more` watches; None when memory or ids are out.
     pub(crate) fn reserve(&mut self, more: u32) -> Option<()> {
         let slots = &self.segments;
@@ -169,9 +179,7 @@ impl Table {
                 hash(slots[leader as usize / SEGMENT][leader as usize % SEGMENT].pid)
             })
             .ok()?;
-        while (self.freed as usize) + self.segments.len() * SEGMENT
-            < self.made as usize + more as usize
-        {
+        while self.unused() < more as usize {
             if self.made + more > MAX_SLOTS {
                 return None;
             }

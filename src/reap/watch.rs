@@ -55,7 +55,7 @@ pub(crate) fn register(
         reaper.attending = Attending::One(ctx.index);
     }
     let registered = reaper
-        .reserve()
+        .reserve_for(pid)
         .and_then(|()| reaper.register(ctx.index, pid, callback, pvt));
     reaper.attending = Attending::Nobody;
     registered
@@ -286,13 +286,24 @@ impl Reaper {
         {
             self.table.release(leader);
         }
-        self.table.find(pid).unwrap_or(at)
+        let leader = self.table.find(pid).unwrap_or(at);
+        self.rejoin(leader);
+        leader
     }
 
     /// Room for one watch more than those that are being spawned.
     pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
         let wanted = self.spawning + 1;
         self.table.reserve(wanted).ok_or(Errno::ENOMEM)
+    }
+
+    /// The same for `pid`; nothing is allocated for a stranger.
+    fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
+        let there = self.table.has_room(self.spawning + 1);
+        if !there && !wait::is_child_pid(pid) && !self.parked.holds(pid) {
+            return Err(Errno::ESRCH);
+        }
+        self.reserve()
     }
 
     /// Where a child has neither a pidfd nor a signal: looks after it by time.
@@ -327,7 +338,10 @@ impl Reaper {
         known: Option<u32>,
     ) -> Result<Found, Errno> {
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        if !held && !self.trusts_signal(me) {
+        let trusted = held || self.trusts_signal(me);
+        // A signal that was taken away has just given it one.
+        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        if !held && !trusted {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
                 Ok(fd) => return self.find_held(known, pid, Pidfd::from(fd)),
                 Err(Errno::ESRCH) => return self.find_gone(known, pid),
@@ -346,7 +360,7 @@ impl Reaper {
                     pidfd: None,
                 })
             }
-            Err(_) if !wait::is_silent_child(pid) => self.find_gone(known, pid),
+            Err(_) if !wait::is_child_pid(pid) => self.find_gone(known, pid),
             Err(_) if held => Ok(Found::default()),
             // Neither SIGCHLD nor a sweep ever tells of it.
             Err(_) => {
@@ -408,13 +422,20 @@ impl Reaper {
     /// Takes a watch out of its child's; false where it is the only one.
     fn leave(&mut self, at: u32) -> bool {
         let slot = *self.table.slot(at);
+        let pidfd = self
+            .table
+            .find(slot.pid)
+            .and_then(|leader| self.table.slot(leader).pidfd());
         if !self.table.leave_child(at) {
             return false;
         }
-        if slot.is(Flags::LEADS)
+        if let Some(pidfd) = pidfd
             && let Some(leader) = self.table.find(slot.pid)
         {
-            self.rehome(slot.context, leader);
+            if let Some(descriptor) = &self.at(slot.context).descriptor {
+                descriptor.remove(pidfd.borrow());
+            }
+            self.rejoin(leader);
         }
         true
     }

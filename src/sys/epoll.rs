@@ -17,8 +17,8 @@ pub(crate) enum Event {
     Wake,
     /// The timer ran out.
     Timer,
-    /// The pidfd that was added with this number became readable.
-    Pidfd(u32),
+    /// The pidfd of this process became readable.
+    Pidfd(i32),
 }
 
 const WAKE: u64 = u64::MAX;
@@ -55,10 +55,13 @@ impl Descriptor {
 
     /// Edge-triggered: a corpse that a tracer holds keeps its pidfd readable
     /// while there is nothing to wait for; the release is an edge of its own.
-    pub(crate) fn add(&self, pidfd: BorrowedFd, number: u32) -> Result<(), Errno> {
+    pub(crate) fn add(&self, pidfd: BorrowedFd, pid: i32) -> Result<(), Errno> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
-        self.epoll
-            .add(pidfd, EpollEvent::new(flags, u64::from(number)))
+        let event = EpollEvent::new(flags, u64::from(pid.unsigned_abs()));
+        match self.epoll.add(pidfd, event) {
+            Err(Errno::EEXIST) => Ok(()),
+            added => added,
+        }
     }
 
     /// A close alone would leave the entry while a forked child holds a copy
@@ -100,8 +103,8 @@ impl Descriptor {
                     let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
                     Event::Timer
                 }
-                #[allow(clippy::cast_possible_truncation)] // added as u32
-                number => Event::Pidfd(number as u32),
+                #[allow(clippy::cast_possible_truncation)] // added as an i32
+                pid => Event::Pidfd(pid as i32),
             });
         }
         found

@@ -23,8 +23,9 @@ fn pid_of(info: &libc::siginfo_t) -> i32 {
     unsafe { info.si_pid() }
 }
 
-/// Whether `pid` is a child that only __WALL sees: one cloned without SIGCHLD.
-pub(crate) fn is_silent_child(pid: i32) -> bool {
+/// Whether `pid` is a child of ours, reaped by nobody; also one that was cloned
+/// without SIGCHLD, which only __WALL sees.
+pub(crate) fn is_child_pid(pid: i32) -> bool {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok()
 }
