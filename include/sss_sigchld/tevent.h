@@ -107,17 +107,9 @@ static inline int sss_tevent_free(void *memory)
 }
 
 /*
- * tevent refuses to free an event whose handler is running and does it
- * afterwards; until then the event must be nobody's, or its parent's end would
- * free it a second time.
+ * Deferred calls. tevent keeps an event that is freed while its handler runs,
+ * and frees it afterwards; talloc moves it to what is left above it until then.
  */
-static inline void sss_tevent_drop(void *event)
-{
-    (void)talloc_reparent(talloc_parent(event), NULL, event);
-    talloc_free(event);
-}
-
-/* Deferred calls. */
 
 struct sss_tevent_deferral {
     struct tevent_context *ev; /* NULL after the loop's end */
@@ -143,9 +135,6 @@ static inline int sss_tevent_deferral_destructor(void *ptr)
     struct sss_tevent_deferral *deferral = (struct sss_tevent_deferral *)ptr;
 
     TALLOC_FREE(deferral->at_ev);
-    if (deferral->im != NULL) {
-        sss_tevent_drop(deferral->im);
-    }
     return 0;
 }
 
@@ -296,7 +285,7 @@ static inline errno_t sss_tevent_watch_sigchld(void *owner, void *loop,
 
 static inline void sss_tevent_unwatch(void *watch)
 {
-    sss_tevent_drop(watch);
+    talloc_free(watch);
 }
 
 /**
@@ -334,9 +323,7 @@ static inline int sss_tevent_signalfd_destructor(void *ptr)
 {
     struct sss_tevent_signalfd *sfd = (struct sss_tevent_signalfd *)ptr;
 
-    if (sfd->fde != NULL) {
-        sss_tevent_drop(sfd->fde);
-    }
+    TALLOC_FREE(sfd->fde); /* it must not outlive its descriptor */
     if (sfd->fd != -1) {
         (void)close(sfd->fd);
     }

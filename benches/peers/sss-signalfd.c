@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * This library in a poll loop whose own signalfd calls sss_child_handler().
+ * SSS_TIMED: the loop polls the context's descriptor too, which brings what
+ * the library has put off.
+ */
+#define _GNU_SOURCE
+#include "sss.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#ifndef SSS_NAME
+#define SSS_NAME "sss-signalfd"
+#define SSS_SCOPE SSS_SCOPE_REGISTERED
+#define SSS_TIMED 1
+#endif
+
+static struct pollfd polled[2];
+static nfds_t polled_count = 1;
+
+static int watch_descriptor(void)
+{
+    errno_t ret;
+
+    /* Called once before, the handler keeps children from needing pidfds. */
+    sss_child_handler(NULL, NULL, 0, 0, NULL, ctx);
+    ret = sss_sigchld_ctx_fd(ctx, &polled[1].fd);
+    if (ret != 0) {
+        bench_error("sss_sigchld_ctx_fd: %s", strerror(ret));
+        return -1;
+    }
+    polled[1].events = POLLIN;
+    polled_count = 2;
+    return 0;
+}
+
+static int signalfd_init(void)
+{
+    sigset_t chld;
+
+    sigemptyset(&chld);
+    sigaddset(&chld, SIGCHLD);
+    if (sigprocmask(SIG_BLOCK, &chld, NULL) < 0)
+        return -1;
+    polled[0].fd = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
+    polled[0].events = POLLIN;
+    if (polled[0].fd < 0) {
+        bench_error("signalfd: %s", strerror(errno));
+        return -1;
+    }
+    if (sss_create(SSS_SCOPE, NULL, NULL) < 0)
+        return -1;
+    return SSS_TIMED ? watch_descriptor() : 0;
+}
+
+static int handle_signal(void)
+{
+    struct signalfd_siginfo seen;
+    siginfo_t info;
+
+    if (read(polled[0].fd, &seen, sizeof(seen)) != sizeof(seen))
+        return errno == EAGAIN ? 0 : -1;
+    memset(&info, 0, sizeof(info));
+    info.si_signo = SIGCHLD;
+    info.si_code = seen.ssi_code;
+    info.si_pid = (pid_t)seen.ssi_pid;
+    info.si_uid = seen.ssi_uid;
+    info.si_status = seen.ssi_status;
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, ctx);
+    return 0;
+}
+
+static int signalfd_turn(void)
+{
+    errno_t ret = 0;
+
+    if (poll(polled, polled_count, -1) < 0)
+        return errno == EINTR ? 0 : -1;
+    if (polled[0].revents != 0 && handle_signal() < 0)
+        return -1;
+    if (polled[1].revents != 0)
+        ret = sss_sigchld_ctx_dispatch(ctx, 0);
+    if (ret != 0)
+        bench_error("sss_sigchld_ctx_dispatch: %s", strerror(ret));
+    return ret != 0 ? -1 : 0;
+}
+
+static void signalfd_fini(void)
+{
+    errno_t ret = sss_sigchld_ctx_free(ctx);
+
+    if (ret != 0)
+        bench_error("sss_sigchld_ctx_free: %s", strerror(ret));
+    close(polled[0].fd);
+}
+
+const struct bench_subject bench_subject = {
+    .name = SSS_NAME,
+    .version = sss_bench_version,
+    .init = signalfd_init,
+    .add = sss_add,
+    .turn = signalfd_turn,
+    .fini = signalfd_fini,
+};

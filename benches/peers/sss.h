@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/* What the subjects of this library have in common. */
+#ifndef BENCH_SSS_H
+#define BENCH_SSS_H
+
+#include "../harness.h"
+
+#include <sss_sigchld.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+static struct sss_sigchild_ctx *ctx;
+static struct sss_child_ctx *watches[BENCH_SLOTS_MAX];
+
+static inline void on_end(int pid, int wait_status, void *pvt)
+{
+    unsigned slot = (unsigned)(uintptr_t)pvt;
+    errno_t ret;
+
+    bench_exit(slot, pid, wait_status);
+    ret = sss_child_free(watches[slot]);
+    if (ret != 0)
+        bench_error("sss_child_free: %s", strerror(ret));
+}
+
+static inline int sss_create(uint32_t scope, const struct sss_host *host, void *loop)
+{
+    struct sss_ctx_params params = {
+        .size = sizeof(params),
+        .mask = SSS_CTX_PARAM_SCOPE,
+        .scope = scope,
+        .host = host,
+        .memctx = host != NULL ? loop : NULL,
+        .loop = loop,
+    };
+    errno_t ret = sss_sigchld_ctx_create(&params, &ctx);
+
+    if (ret != 0)
+        bench_error("sss_sigchld_ctx_create: %s", strerror(ret));
+    return ret != 0 ? -1 : 0;
+}
+
+static inline int sss_add(pid_t pid, unsigned slot)
+{
+    errno_t ret = sss_child_register(NULL, ctx, pid, on_end, (void *)(uintptr_t)slot,
+                                     &watches[slot]);
+
+    if (ret != 0)
+        bench_error("sss_child_register: %s", strerror(ret));
+    return ret != 0 ? -1 : 0;
+}
+
+static inline const char *sss_bench_version(void)
+{
+    static char text[32];
+
+    snprintf(text, sizeof(text), "sss_sigchld %s", sss_version());
+    return text;
+}
+
+#endif

@@ -1,0 +1,602 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Makes tables and pictures out of the committed results.
+
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: bench
+    report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
+                               the whole interval lies above it. Where only a part does, it is open.
+
+A ratio is one of medians; its interval holds 95 % of the ratios of medians of
+rounds drawn again with replacement, both subjects from the same rounds.
+"""
+
+import json
+import math
+import random
+import statistics
+import sys
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+RESAMPLES = 2000
+
+ORDER = [
+    "raw", "raw-copy", "pidfd", "sssd", "sd-event", "glib", "libuv", "libev", "libevent", "tokio",
+    "sss-signalfd", "sss-signalfd-all", "sss-signalfd-only", "sss-fd", "sss-tevent",
+    "sss-tevent-signalfd",
+]  # fmt: skip
+
+TITLES = {
+    "raw": "signalfd + `waitpid(-1)`, by hand",
+    "raw-copy": "the same again (control)",
+    "pidfd": "pidfd + epoll, by hand",
+    "sssd": "SSSD's scheme (tevent, talloc, dhash)",
+    "sd-event": "sd-event",
+    "glib": "GLib",
+    "libuv": "libuv ¹",
+    "libev": "libev",
+    "libevent": "libevent + own hash",
+    "tokio": "tokio ¹",
+    "sss-signalfd": "**this library**, own signalfd",
+    "sss-signalfd-all": "**this library**, own signalfd, scope ALL",
+    "sss-signalfd-only": "**this library**, own signalfd, descriptor not polled",
+    "sss-fd": "**this library**, descriptor, no signal",
+    "sss-tevent": "**this library**, tevent",
+    "sss-tevent-signalfd": "**this library**, tevent with a signalfd",
+}
+
+# case, n, argument, metric, subject, baseline, at most this ratio
+BARS = [
+    *[
+        ("steady", n, None, "cpu_ns", subject, baseline, bar)
+        for subject, baseline, bars in (
+            ("sss-signalfd", "raw", (1.0, 0.90, 0.30, 0.04)),
+            ("sss-signalfd-all", "raw", (1.0, 0.95, 0.40, 0.08)),
+            ("sss-fd", "raw", (1.6, 1.3, 0.43, 0.05)),
+            ("sss-tevent", "sssd", (1.0, 0.92, 0.40, 0.05)),
+            ("sss-tevent-signalfd", "sssd", (0.90, 0.80, 0.32, 0.05)),
+        )
+        for n, bar in zip((0, 100, 1000, 10000), bars)
+    ],
+    *[
+        ("steady", n, None, metric, "sss-fd", peer, 1.0)
+        for n in (0, 100, 1000, 10000)
+        # tokio's registration is in the spawn and not measured.
+        for peer, metric in (("sd-event", "cpu_ns"), ("glib", "cpu_ns"), ("tokio", "loop_ns"))
+    ],
+    *[
+        ("dead", n, reps, "loop_ns", subject, "raw", 1.15)
+        for n, reps in ((100, 21), (1000, 5), (10000, 1))
+        for subject in ("sss-signalfd", "sss-signalfd-all")
+    ],
+    *[
+        ("old", n, None, "loop_ns", subject, "pidfd", 1.15)
+        for n in (1000, 10000)
+        for subject in ("sss-signalfd", "sss-signalfd-all", "sss-fd")
+    ],
+    *[
+        ("burst", 10000, order, "cpu_ns", subject, "pidfd", bar)
+        for order in ("chain", "gate")
+        for subject, bar in (
+            ("sss-signalfd", 1.0),
+            ("sss-signalfd-all", 1.0),
+            ("sss-fd", 1.0),
+            ("sss-tevent", 1.1),
+            ("sss-tevent-signalfd", 1.1),
+        )
+    ],
+]
+
+# case, n, argument, metric, subject, at most this value
+LIMITS = [
+    *[
+        ("merged", n, 20, "latency_max_ns", subject, limit)
+        for n, limit in ((1000, 10e6), (10000, 50e6))
+        for subject in ("sss-signalfd", "sss-signalfd-all", "sss-tevent", "sss-tevent-signalfd")
+    ],
+    ("memory", 10000, None, "heap_bytes", "sss-signalfd", 64),
+    ("memory", 10000, None, "heap_bytes", "sss-fd", 64),
+    ("memory", 10000, None, "descriptors", "sss-signalfd", 0),
+]
+
+# subject, at most this ratio of the median latency among 10,000 to that among none
+LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd")]
+
+
+class Results:
+    def __init__(self, name):
+        data = json.loads((RESULTS / f"{name}.json").read_text())
+        self.machine, self.versions = data["machine"], data["versions"]
+        self.make = data["make"]
+        self.cases = {(c["case"], c["n"], c["arg"]): c["subjects"] for c in data["cases"]}
+
+    def values(self, case, subject, metric):
+        return self.cases.get(case, {}).get(subject, {}).get(metric)
+
+    def median(self, case, subject, metric):
+        values = [v for v in self.values(case, subject, metric) or [] if v is not None]
+        return statistics.median(values) if values else None
+
+    def highest(self, case, subject, metric):
+        values = [v for v in self.values(case, subject, metric) or [] if v is not None]
+        return max(values, default=None)
+
+    def subjects(self, case):
+        present = self.cases.get(case, {})
+        known = [s for s in ORDER if s in present]
+        return known + sorted(s for s in present if s not in ORDER)
+
+    def ratio(self, case, metric, subject, baseline):
+        return self.ratio_of((case, subject, metric), (case, baseline, metric))
+
+    def ratio_of(self, numerator, denominator):
+        """(ratio, low, high, pairs), or None."""
+        above, below = self.values(*numerator), self.values(*denominator)
+        if above is None or below is None:
+            return None
+        pairs = [(a, b) for a, b in zip(above, below) if a is not None and b is not None]
+        if not pairs:
+            return None
+        draw = random.Random(f"{numerator} {denominator}")
+        drawn = sorted(ratio_of_medians(draw.choices(pairs, k=len(pairs))) for _ in range(RESAMPLES))
+        low, high = drawn[round(RESAMPLES * 0.025)], drawn[round(RESAMPLES * 0.975) - 1]
+        return ratio_of_medians(pairs), low, high, len(pairs)
+
+
+def ratio_of_medians(pairs):
+    below = statistics.median(b for _, b in pairs)
+    return statistics.median(a for a, _ in pairs) / below if below else math.inf
+
+
+def digits(value):
+    """Three significant digits, no exponent."""
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    places = max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{min(places, 4)}f}"
+
+
+def ratio_text(ratio):
+    if ratio is None:
+        return "–"
+    return f"{digits(ratio[0])} [{digits(ratio[1])}, {digits(ratio[2])}]"
+
+
+def table(head, rows):
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 1) + "|"]
+    lines += ["| " + " | ".join(row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def title(subject):
+    return TITLES.get(subject, subject)
+
+
+# ---- tables ----
+
+
+def ratio_rows(results, cases, metric, baseline, unit, subjects):
+    """The baseline's row in its unit, the others' as ratios to it."""
+    first = [digits(x / unit) if (x := results.median(c, baseline, metric)) else "–" for c in cases]
+    rows = [[title(baseline), *first]]
+    for subject in subjects:
+        if subject != baseline:
+            ratios = [ratio_text(results.ratio(c, metric, subject, baseline)) for c in cases]
+            rows.append([title(subject), *ratios])
+    return rows
+
+
+def steady_cases(results):
+    return sorted((c for c in results.cases if c[0] == "steady"), key=lambda c: c[1])
+
+
+def steady_section(results):
+    cases = steady_cases(results)
+    sizes = [f"N = {c[1]:,}" for c in cases]
+    subjects = results.subjects(cases[0])
+    text = "## One short-lived child among N idle ones\n\nCPU per child, registration and loop: µs of the first row, the others as ratios to it.\n\n"
+    text += table(["", *sizes], ratio_rows(results, cases, "cpu_ns", "raw", 1000, subjects))
+    ours = [s for s in subjects if s.startswith("sss-tevent")]
+    if ours and "sssd" in subjects:
+        text += "\nThe same on tevent, as ratios to SSSD's scheme.\n\n"
+        text += table(["", *sizes], ratio_rows(results, cases, "cpu_ns", "sssd", 1000, ours))
+    text += "\nLatency from the child's exit to the callback, µs: median / 99th percentile.\n\n"
+    rows = []
+    for subject in subjects:
+        cells = []
+        for case in cases:
+            pair = [results.median(case, subject, f"latency_{p}_ns") for p in ("p50", "p99")]
+            cells.append(" / ".join(digits(x / 1000) if x else "–" for x in pair))
+        rows.append([title(subject), *cells])
+    return text + table(["", *sizes], rows)
+
+
+def dead_section(results, name, heading, baseline):
+    cases = sorted((c for c in results.cases if c[0] == name), key=lambda c: c[1])
+    if not cases:
+        return ""
+    subjects = results.subjects(cases[0])
+    rows = ratio_rows(results, cases, "loop_ns", baseline, 1000, subjects)
+    text = f"## {heading}\n\nCPU per exit in the loop: µs of the first row, the others as ratios to it.\n\n"
+    return text + table(["", *[f"N = {c[1]:,}" for c in cases]], rows)
+
+
+def burst_section(results):
+    text = "## A live burst\n\n"
+    notes = {
+        "chain": "each child's end lets the next one go, as fast as they die",
+        "gate": "all are let go at once",
+        "fifo": "let go one by one, oldest first",
+        "lifo": "let go one by one, newest first",
+        "random": "let go one by one, in random order",
+    }
+    for case in (c for c in results.cases if c[0] == "burst"):
+        text += f"{case[1]:,} children end while the loop runs; {notes[case[2]]}. CPU includes registration.\n\n"
+        rows = []
+        for subject in results.subjects(case):
+            cpu, wall = (results.median(case, subject, m) for m in ("cpu_ns", "wall_ns"))
+            latency = results.median(case, subject, "latency_p99_ns")
+            ratio = ratio_text(results.ratio(case, "cpu_ns", subject, "pidfd"))
+            rows.append([title(subject), digits(cpu / 1e3), ratio, digits(wall / 1e6), digits(latency / 1e6)])
+        head = ["", "CPU µs per exit", "ratio to pidfd + epoll", "wall ms", "latency p99 ms"]
+        text += table(head, rows) + "\n"
+    return text
+
+
+def merged_section(results):
+    cases = [c for c in results.cases if c[0] == "merged"]
+    text = "## An exit whose SIGCHLD merged with another's\n\nTime from the loop's start to the callback, among N idle children, ms: median / largest.\n\n"
+    rows = []
+    for subject in results.subjects(cases[0]) if cases else []:
+        cells = []
+        for case in cases:
+            middle = results.median(case, subject, "latency_p50_ns")
+            largest = results.highest(case, subject, "latency_max_ns")
+            cells.append(f"{digits(middle / 1e6)} / {digits(largest / 1e6)}" if middle else "–")
+        rows.append([title(subject), *cells])
+    return text + table(["", *[f"N = {c[1]:,}" for c in cases]], rows) if cases else ""
+
+
+def memory_section(results):
+    case = next((c for c in results.cases if c[0] == "memory"), None)
+    if case is None:
+        return ""
+    text = f"## Memory per watch\n\nOf {case[1]:,} watches. Kernel memory is that of slab objects.\n\n"
+    rows = []
+    for subject in results.subjects(case):
+        heap, fds, kernel = (results.median(case, subject, m) for m in ("heap_bytes", "descriptors", "kernel_bytes"))
+        kernel = None if kernel is None else max(0, round(kernel, -1))
+        rows.append([title(subject), digits(heap), digits(fds), digits(kernel)])
+    return text + table(["", "heap bytes", "descriptors", "kernel bytes"], rows)
+
+
+def counts_section(results):
+    case = next((c for c in results.cases if c[0] == "counts"), None)
+    if case is None:
+        return ""
+    text = f"## System calls per short-lived child\n\nAmong {case[1]:,} idle ones, registration and loop, counted by perf in all threads.\n\n"
+    rows = []
+    for subject in results.subjects(case):
+        by_name = next((v for v in results.values(case, subject, "by_name") or [] if v), None)
+        if by_name is None:
+            rows.append([title(subject), "–", "not counted"])
+            continue
+        # What happens once in a hundred children is the harness's or the past's.
+        parts = [f"{name} {digits(n)}" for name, n in by_name.items() if n >= 0.01]
+        rows.append([title(subject), digits(results.median(case, subject, "syscalls")), ", ".join(parts)])
+    return text + table(["", "calls", "which"], rows)
+
+
+def head_section(results):
+    machine = results.machine
+    versions = sorted({v for s, v in results.versions.items() if s not in ("raw", "raw-copy", "pidfd")})
+    text = (
+        f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB, "
+        f"{machine['libc']}; {', '.join(versions)}. {machine['date']}.\n\n"
+        "Every status of every child was verified. Medians; in brackets 95 % intervals. "
+        "The control is the first row's program under another name: what it shows is noise.\n\n"
+        "¹ watches only what it spawns itself; spawning, which includes its registration, is not counted.\n"
+    )
+    if results.make == "fork":
+        text += "\nShort-lived children were made by fork() and exec(): the page faults after it are in the figures.\n"
+    return text
+
+
+def report(results):
+    sections = [
+        head_section(results),
+        steady_section(results) if steady_cases(results) else "",
+        dead_section(results, "dead", "N children dead at once", "raw"),
+        dead_section(results, "old", "N long-idle children dead at once", "pidfd"),
+        burst_section(results) if any(c[0] == "burst" for c in results.cases) else "",
+        merged_section(results),
+        memory_section(results),
+        counts_section(results),
+    ]
+    return "\n".join(s for s in sections if s)
+
+
+# ---- pictures ----
+
+WIDTH, HEIGHT = 760, 420
+LEFT, RIGHT, TOP, BOTTOM = 70, 190, 60, 52
+INK, MUTED, FAINT = "#1f2328", "#57606a", "#d8dee4"
+
+COLOURS = {
+    "raw": "#57606a", "pidfd": "#8c959f", "sssd": "#9a6700", "sd-event": "#8250df",
+    "glib": "#1a7f37", "libuv": "#bf3989", "libev": "#6e7781", "libevent": "#a40e26",
+    "tokio": "#bc4c00", "sss-signalfd": "#0550ae", "sss-signalfd-all": "#0969da",
+    "sss-fd": "#218bff", "sss-tevent": "#0a3069", "sss-tevent-signalfd": "#54aeff",
+}  # fmt: skip
+
+PLAIN = {
+    "raw": "waitpid(-1) by hand", "pidfd": "pidfd by hand", "sssd": "SSSD's scheme",
+    "sss-signalfd": "sss, signalfd", "sss-signalfd-all": "sss, signalfd, ALL",
+    "sss-fd": "sss, descriptor", "sss-tevent": "sss, tevent",
+    "sss-tevent-signalfd": "sss, tevent + signalfd", "glib": "GLib",
+}  # fmt: skip
+
+HIDDEN = {"raw-copy", "sss-signalfd-only"}
+
+
+def escape(text):
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+class Svg:
+    def __init__(self, width, height, heading):
+        self.parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+            f'viewBox="0 0 {width} {height}" font-family="system-ui, sans-serif" font-size="12">',
+            f"<title>{escape(heading)}</title>",
+            f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
+        ]
+        self.text(16, 26, heading, size=15, weight="600")
+
+    def text(self, x, y, text, anchor="start", fill=INK, size=12, weight="400"):
+        self.parts.append(
+            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{fill}" '
+            f'font-size="{size}" font-weight="{weight}">{escape(text)}</text>'
+        )
+
+    def line(self, x1, y1, x2, y2, stroke=FAINT, width=1):
+        self.parts.append(
+            f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" '
+            f'stroke="{stroke}" stroke-width="{width}"/>'
+        )
+
+    def path(self, points, stroke, width):
+        joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+        self.parts.append(
+            f'<polyline points="{joined}" fill="none" stroke="{stroke}" '
+            f'stroke-width="{width}" stroke-linejoin="round"/>'
+        )
+
+    def dot(self, x, y, fill, radius):
+        self.parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="{fill}"/>')
+
+    def write(self, path):
+        path.write_text("\n".join([*self.parts, "</svg>"]) + "\n")
+        print(path)
+
+
+def log_ticks(low, high):
+    """1, 2 and 5 of each decade, or its 1 where there are many."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1,) if len(decades) > 3 else (1, 2, 5)
+    return [t for d in decades for s in steps if low <= (t := s * 10.0**d) <= high]
+
+
+def spread(labels, gap, lowest):
+    """Moves labels that would overlap apart: [(y, ...)] -> the same, by y."""
+    placed = []
+    for y, *rest in sorted(labels):
+        y = max(y, placed[-1][0] + gap) if placed else y
+        placed.append((y, *rest))
+    for i in range(len(placed) - 1, -1, -1):
+        limit = lowest if i == len(placed) - 1 else placed[i + 1][0] - gap
+        if placed[i][0] > limit:
+            placed[i] = (limit, *placed[i][1:])
+    return placed
+
+
+def line_chart(path, heading, ticks, series, unit):
+    """series: {name: (label, colour, width, [value or None per tick])}, on a log axis."""
+    values = [v for *_, line in series.values() for v in line if v]
+    low, high = min(values) / 1.3, max(values) * 1.3
+    svg = Svg(WIDTH, HEIGHT, heading)
+    span = math.log10(high / low)
+
+    def place(i, value):
+        x = LEFT + i * (WIDTH - LEFT - RIGHT) / max(1, len(ticks) - 1)
+        y = HEIGHT - BOTTOM - math.log10(value / low) / span * (HEIGHT - TOP - BOTTOM)
+        return x, y
+
+    for tick in log_ticks(low, high):
+        _, y = place(0, tick)
+        svg.line(LEFT, y, WIDTH - RIGHT, y)
+        svg.text(LEFT - 8, y + 4, f"{tick:,g}", "end")
+    for i, tick in enumerate(ticks):
+        svg.text(place(i, low)[0], HEIGHT - BOTTOM + 20, tick, "middle")
+    svg.text(16, TOP - 14, unit, fill=MUTED)
+
+    labels = []
+    for label, colour, width, line in series.values():
+        points = [place(i, v) for i, v in enumerate(line) if v]
+        if not points:
+            continue
+        svg.path(points, colour, width)
+        for x, y in points:
+            svg.dot(x, y, colour, width + 0.5)
+        labels.append((points[-1][1], label, colour, width, points[-1]))
+    for y, label, colour, width, (end_x, end_y) in spread(labels, 15, HEIGHT - BOTTOM - 2):
+        svg.line(end_x + 5, end_y, WIDTH - RIGHT + 14, y, colour, 0.6)
+        svg.text(WIDTH - RIGHT + 18, y + 4, label, fill=colour, weight="600" if width > 2 else "400")
+    svg.write(path)
+
+
+def dot_chart(path, heading, rows, unit):
+    """rows: [(label, colour, ours, value)], on a log axis, best first."""
+    rows = sorted(rows, key=lambda row: row[3])
+    left, right, step = 190, 80, 24
+    bottom = TOP + 20 + step * len(rows)
+    low, high = rows[0][3] / 1.5, rows[-1][3]
+    svg = Svg(WIDTH, bottom + 34, heading)
+
+    def place(value):
+        return left + math.log10(value / low) / math.log10(high / low) * (WIDTH - left - right)
+
+    for tick in log_ticks(low, high):
+        svg.line(place(tick), TOP + 12, place(tick), bottom)
+        svg.text(place(tick), bottom + 16, f"{tick:,g}", "middle")
+    svg.text(16, TOP - 14, unit, fill=MUTED)
+    for i, (label, colour, ours, value) in enumerate(rows):
+        y = TOP + 24 + i * step
+        svg.text(left - 8, y + 4, label, "end", weight="600" if ours else "400")
+        svg.line(left, y, place(value), y, colour, 2 if ours else 1)
+        svg.dot(place(value), y, colour, 5)
+        svg.text(place(value) + 10, y + 4, digits(value))
+    svg.write(path)
+
+
+def label_of(subject):
+    return PLAIN.get(subject, subject)
+
+
+def colour_of(subject):
+    return COLOURS.get(subject, INK)
+
+
+def shown(results, case):
+    return [s for s in results.subjects(case) if s not in HIDDEN]
+
+
+def steady_picture(results, name, metric, file, heading):
+    cases = steady_cases(results)
+    if not cases:
+        return
+    series = {}
+    for subject in shown(results, cases[0]):
+        medians = [results.median(c, subject, metric) for c in cases]
+        width = 2.6 if subject.startswith("sss-") else 1.4
+        series[subject] = (
+            label_of(subject), colour_of(subject), width, [m / 1000 if m else None for m in medians],
+        )  # fmt: skip
+    ticks = [f"{c[1]:,} idle" for c in cases]
+    line_chart(RESULTS / f"{name}-{file}.svg", heading, ticks, series, "µs, log")
+
+
+def dots_picture(results, name, case, metric, file, heading, unit):
+    rows = [
+        (label_of(s), colour_of(s), s.startswith("sss-"), median / 1000)
+        for s in (shown(results, case) if case in results.cases else [])
+        if (median := results.median(case, s, metric))
+    ]
+    if rows:
+        dot_chart(RESULTS / f"{name}-{file}.svg", heading, rows, unit)
+
+
+def pictures(results, name):
+    steady_picture(results, name, "cpu_ns", "steady", "CPU per short-lived child, registration included")
+    steady_picture(results, name, "latency_p50_ns", "latency", "From a child's exit to its callback, median")
+    dead = ("dead", 10000, 1)
+    dots_picture(results, name, dead, "loop_ns", "dead", "10,000 children dead at once", "CPU µs per exit, log")
+    burst = ("burst", 10000, "chain")
+    dots_picture(results, name, burst, "cpu_ns", "burst", "A live burst of 10,000, registration included", "CPU µs per exit, log")
+
+
+# ---- the sweep over thresholds ----
+
+
+SWEEP_METRICS = {"steady": "cpu_ns", "dead": "loop_ns", "burst": "cpu_ns", "merged": "latency_max_ns"}
+
+
+def sweep_points(results, case, subject):
+    """{threshold: [(value, label of the subject)]} out of labels like promotion:8."""
+    points = {}
+    for name in results.subjects(case):
+        base, _, label = name.partition("@")
+        threshold, _, value = label.partition(":")
+        if base == subject and value:
+            points.setdefault(threshold, []).append((float(value), name))
+    return {t: sorted(p) for t, p in points.items()}
+
+
+def sweep_line(results, case, points):
+    """Each point's median against the best, or None where one was not measured."""
+    medians = [results.median(case, label, SWEEP_METRICS[case[0]]) for _, label in points]
+    return [m / min(medians) for m in medians] if all(medians) else None
+
+
+def sweep_pictures(results, name):
+    cases = [c for c in results.cases if c[0] in SWEEP_METRICS]
+    palette = list(COLOURS.values())
+    for subject in ("sss-signalfd", "sss-signalfd-all"):
+        for threshold, points in sweep_points(results, cases[0], subject).items():
+            series = {}
+            for i, case in enumerate(cases):
+                line = sweep_line(results, case, points)
+                order = f" {case[2]}" if isinstance(case[2], str) else ""
+                if line:
+                    series[case] = (f"{case[0]} {case[1]:,}{order}", palette[i], 1.8, line)
+            ticks = [f"{value:g}" for value, _ in points]
+            heading = f"{subject}: {threshold}, each case against its best value"
+            path = RESULTS / f"{name}-{subject}-{threshold}.svg"
+            line_chart(path, heading, ticks, series, "times the best, log")
+
+
+# ---- bars ----
+
+
+def verdict(results, case, metric, subject, baseline, bar):
+    ratio = results.ratio(case, metric, subject, baseline)
+    if ratio is None:
+        return None
+    control = results.ratio(case, metric, "raw-copy", "raw")
+    missed = ratio[1] > bar
+    text = "missed" if missed else "met" if ratio[2] <= bar else "open"
+    shown_control = f"control {ratio_text(control)}" if control else "no control"
+    return missed, f"{text:6} {ratio_text(ratio):28} bar {bar:<5} {shown_control}, {ratio[3]} pairs"
+
+
+def check_bars(results):
+    missed = 0
+    for name, n, argument, metric, subject, baseline, bar in BARS:
+        found = verdict(results, (name, n, argument), metric, subject, baseline, bar)
+        label = f"{name} {n} {argument or ''} {subject} / {baseline}"
+        print(f"{label:58} {found[1] if found else 'not measured'}")
+        missed += bool(found and found[0])
+    for name, n, argument, metric, subject, limit in LIMITS:
+        highest = results.highest((name, n, argument), subject, metric)
+        state = "not measured" if highest is None else "met" if highest <= limit else "missed"
+        print(f"{name} {n} {subject} {metric}: {digits(highest)}, bar {digits(limit)}: {state}")
+        missed += state == "missed"
+    for subject, bar in LATENCY_GROWTH:
+        ends = [("steady", n, None) for n in (10000, 0)]
+        ratio = results.ratio_of(*((end, subject, "latency_p50_ns") for end in ends))
+        state = "not measured" if ratio is None else "missed" if ratio[1] > bar else "met"
+        print(f"median latency 10,000 / 0, {subject}: {ratio_text(ratio)}, bar {bar}: {state}")
+        missed += state == "missed"
+    return missed
+
+
+def main():
+    arguments = [a for a in sys.argv[1:] if a != "--bars"]
+    name = arguments[0] if arguments else "bench"
+    results = Results(name)
+    if "--bars" in sys.argv:
+        return 1 if check_bars(results) else 0
+    if any("@" in s for c in results.cases.values() for s in c):
+        sweep_pictures(results, name)
+        return 0
+    path = RESULTS / f"{name}.md"
+    path.write_text(report(results))
+    print(path)
+    pictures(results, name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

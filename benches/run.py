@@ -1,0 +1,290 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Runs the bench's programs, interleaved, and writes benches/results/*.json.
+
+    run.py BUILD [--pairs 30] [--slow-pairs 10] [--cases steady,dead]
+                 [--subjects raw,sss-fd] [--make fork] [--out NAME]
+    run.py BUILD --short
+    run.py BUILD --sweep LABEL=DIR [--sweep LABEL=DIR ...]
+
+In each round every subject runs once, in an order drawn anew, as a process of
+its own. --short runs every case once and small, and writes nothing: a wrong
+status fails, no time is judged. --sweep compares builds of the library: each
+DIR holds a libsss_sigchld.so.0, each label is of the form threshold:value.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+TIMEOUT_S = 300
+
+# These call waitpid(-1), or look at every child: they are slow among many.
+WALKERS = {"raw", "raw-copy", "sssd", "libev", "libevent"}
+SCANNERS = {"libuv", "glib"}
+SPAWNERS = {"libuv", "tokio"}
+# At 10,000 children these run in --slow-pairs rounds.
+SLOW = {"libev", "libevent", "glib", "libuv", "tokio"}
+
+
+def is_ours(subject):
+    return subject.startswith("sss-")
+
+
+def short_lived(subject, n):
+    """How many short-lived children a steady round takes."""
+    if n < 10000:
+        return 500 if subject in SPAWNERS else 2000
+    if subject in SCANNERS:
+        return 100
+    return 500 if subject in WALKERS | SPAWNERS else 2000
+
+
+class Case:
+    """One case at one size: its arguments, its rounds and who takes part."""
+
+    def __init__(self, name, n, arg, rounds=None, only=None, slow=SLOW):
+        self.name, self.n, self.arg = name, n, arg
+        self.rounds, self.only, self.slow = rounds, only, slow
+
+    def argv(self, subject):
+        arg = self.arg(subject, self.n) if callable(self.arg) else self.arg
+        return [self.name, str(self.n)] + ([] if arg is None else [str(arg)])
+
+    def takes(self, subject):
+        base = subject.partition("@")[0]
+        if base == "sss-signalfd-only" and self.name in ("dead", "old", "memory"):
+            return False
+        return self.only is None or self.only(base)
+
+    def round_count(self, subject, pairs, slow_pairs):
+        count = min(pairs, self.rounds or pairs)
+        slow = self.n >= 10000 and subject.partition("@")[0] in self.slow
+        return min(count, slow_pairs) if slow else count
+
+
+def dead_alone(subject):
+    return is_ours(subject) or subject in {"raw", "raw-copy", "pidfd", "sd-event"}
+
+
+def not_spawning(subject):
+    return subject not in SPAWNERS
+
+
+FULL = [
+    *[Case("steady", n, short_lived) for n in (0, 100, 1000, 10000)],
+    Case("dead", 100, 21),
+    Case("dead", 1000, 5),
+    Case("dead", 10000, 1),
+    Case("old", 1000, None, only=dead_alone),
+    Case("old", 10000, None, rounds=15, only=dead_alone),
+    Case("burst", 10000, "chain", slow=SLOW | WALKERS),
+    Case("burst", 10000, "gate", rounds=10),
+    *[
+        Case("burst", 10000, order, rounds=5, only=lambda s: dead_alone(s) or s == "sssd")
+        for order in ("fifo", "lifo", "random")
+    ],
+    Case("merged", 1000, 20, rounds=10),
+    Case("merged", 10000, 20, rounds=10, only=not_spawning),
+    Case("memory", 10000, None, rounds=5),
+    Case("counts", 1000, 200, rounds=3),
+]
+
+SHORT = [
+    Case("steady", 0, 100),
+    Case("steady", 100, 100),
+    Case("dead", 100, 2),
+    Case("old", 50, None),
+    *[Case("burst", 300, order) for order in ("chain", "gate", "fifo", "lifo", "random")],
+    Case("merged", 20, 5),
+    Case("memory", 200, None),
+    Case("counts", 20, 50),
+]
+
+SWEEP = [
+    *[Case("steady", n, short_lived) for n in (0, 100, 1000, 10000)],
+    Case("dead", 1000, 5),
+    Case("dead", 10000, 1),
+    Case("burst", 10000, "chain"),
+    Case("burst", 10000, "gate"),
+    Case("merged", 1000, 20),
+    Case("merged", 10000, 20),
+]
+SWEEP_SUBJECTS = ("sss-signalfd", "sss-signalfd-all")
+
+
+class Failure(Exception):
+    pass
+
+
+class Bench:
+    def __init__(self, build, make, libraries):
+        self.build = Path(build).resolve()
+        self.make = make
+        self.libraries = libraries
+
+    def subjects(self):
+        found = sorted(p.name.removeprefix("bench-") for p in self.build.glob("bench-*"))
+        if not found:
+            raise Failure(f"{self.build} holds no bench-* program")
+        return found
+
+    def run(self, subject, argv):
+        name, _, label = subject.partition("@")
+        env = dict(os.environ)
+        if label:
+            env["LD_PRELOAD"] = str(self.libraries[label])
+        command = [str(self.build / f"bench-{name}"), *argv]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
+        shown = " ".join([subject, *argv])
+        if done.returncode != 0:
+            raise Failure(f"{shown}: exit status {done.returncode}\n{done.stderr}")
+        try:
+            return json.loads(done.stdout)
+        except json.JSONDecodeError as error:
+            raise Failure(f"{shown}: {error}: {done.stdout!r}") from None
+
+    def run_case(self, subject, case):
+        argv = case.argv(subject.partition("@")[0])
+        if self.make and case.name == "steady":
+            argv.append(self.make)
+        return self.run(subject, argv)
+
+
+def machine():
+    cpu = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.M)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "kernel": platform.release(),
+        "cpu": cpu.group(1) if cpu else platform.machine(),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory / 2**30),
+        "libc": " ".join(platform.libc_ver()),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def run_rounds(bench, case, subjects, pairs, slow_pairs):
+    """{subject: {metric: [one value per round, None where it did not run]}}"""
+    taking = [s for s in subjects if case.takes(s)]
+    counts = {s: case.round_count(s, pairs, slow_pairs) for s in taking}
+    total = max(counts.values(), default=0)
+    draw = random.Random(f"{case.name} {case.n} {case.arg}")
+    rows = {s: [None] * total for s in taking}
+    for i in range(total):
+        # A subject with fewer rounds takes part evenly over the whole time.
+        order = [s for s in taking if (i + 1) * counts[s] // total > i * counts[s] // total]
+        draw.shuffle(order)
+        for subject in order:
+            rows[subject][i] = bench.run_case(subject, case)
+    return {s: columns(rows[s]) for s in taking}
+
+
+def columns(rows):
+    identity = {"subject", "case", "n", "order"}
+    metrics = {key: None for row in rows if row for key in row if key not in identity}
+    return {m: [row.get(m) if row else None for row in rows] for m in metrics}
+
+
+def run_all(bench, cases, subjects, pairs, slow_pairs):
+    result = {
+        "machine": machine(),
+        "make": bench.make or "vfork",
+        "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
+        "cases": [],
+    }
+    for case in cases:
+        start = time.monotonic()
+        argument = None if callable(case.arg) else case.arg
+        values = run_rounds(bench, case, subjects, pairs, slow_pairs)
+        result["cases"].append({"case": case.name, "n": case.n, "arg": argument, "subjects": values})
+        print(f"{case.name} {case.n} {argument or ''}: {time.monotonic() - start:.0f} s", flush=True)
+    return result
+
+
+def run_short(bench, subjects):
+    failures = 0
+    for subject in subjects:
+        for case in SHORT:
+            try:
+                row = bench.run_case(subject, case)
+                if "skip" in row:
+                    print(f"SKIP {subject} {case.name}: {row['skip']}")
+            except (Failure, subprocess.TimeoutExpired) as error:
+                print(f"FAIL {error}", file=sys.stderr)
+                failures += 1
+        print(f"{subject}: {len(SHORT)} cases run", flush=True)
+    return failures
+
+
+def write(name, result):
+    RESULTS.mkdir(exist_ok=True)
+    text = json.dumps(result, indent=1)
+    # A list of numbers is one line.
+    text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
+    path = RESULTS / f"{name}.json"
+    path.write_text(text + "\n")
+    print(path)
+
+
+def split(text):
+    return text.split(",") if text else None
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("build")
+    parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--slow-pairs", type=int, default=10)
+    parser.add_argument("--cases", type=split)
+    parser.add_argument("--subjects", type=split)
+    parser.add_argument("--make", choices=["fork"], help="how short-lived children are made")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
+    parser.add_argument("--out", help="results/OUT.json; default: bench, fork or sweep")
+    return parser.parse_args()
+
+
+def sweep_libraries(arguments):
+    libraries = {}
+    for text in arguments:
+        label, _, directory = text.rpartition("=")
+        library = Path(directory).resolve() / "libsss_sigchld.so.0"
+        if not label or not library.exists():
+            raise Failure(f"--sweep {text}: no {library}")
+        libraries[label] = library
+    return libraries
+
+
+def main():
+    arguments = parse_arguments()
+    libraries = sweep_libraries(arguments.sweep)
+    bench = Bench(arguments.build, arguments.make, libraries)
+    subjects = arguments.subjects or bench.subjects()
+    if arguments.short:
+        return 1 if run_short(bench, subjects) else 0
+
+    cases, name = FULL, arguments.make or "bench"
+    if libraries:
+        labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in libraries]
+        subjects = arguments.subjects or ["raw", "pidfd", *labelled]
+        cases, name = SWEEP, "sweep"
+    if arguments.cases:
+        cases = [c for c in cases if c.name in arguments.cases]
+    write(arguments.out or name, run_all(bench, cases, subjects, arguments.pairs, arguments.slow_pairs))
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except Failure as failure:
+        sys.exit(f"run.py: {failure}")

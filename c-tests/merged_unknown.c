@@ -1,0 +1,124 @@
+/*
+ * Scope ALL: an unknown child's exit whose SIGCHLD merged with a known one's is
+ * told within a second, though no further SIGCHLD comes.
+ */
+#include "support/test.h"
+
+enum { LOOK_WITHIN_MS = 1000, SLACK_MS = 500, MOST = 500 };
+
+struct crowd {
+    struct gate gate;
+    struct sss_child_ctx *children[MOST];
+    pid_t pids[MOST];
+    int count;
+};
+
+static void crowd_start(struct crowd *crowd, struct loop *loop, int count)
+{
+    int i;
+
+    crowd->count = count;
+    gate_make(&crowd->gate);
+    for (i = 0; i < count; i++) {
+        crowd->pids[i] = child_at(&crowd->gate, 0);
+        check_ok(sss_child_register(NULL, loop->ctx, crowd->pids[i], NULL, NULL,
+                                    &crowd->children[i]));
+    }
+}
+
+static void crowd_end(struct crowd *crowd, struct loop *loop)
+{
+    int i;
+
+    gate_open(&crowd->gate);
+    for (i = 0; i < crowd->count; i++) {
+        loop_until_reaped(loop, crowd->pids[i]);
+        check_ok(sss_child_free(crowd->children[i]));
+    }
+}
+
+static uint32_t tell(int pid, int wait_status, void *pvt)
+{
+    see(pid, wait_status, pvt);
+    return SSS_UNKNOWN_TAKEN;
+}
+
+static void die_one_after_the_other(struct gate *first, pid_t first_pid, struct gate *second,
+                                    pid_t second_pid)
+{
+    gate_open(first);
+    await_zombie(first_pid);
+    gate_open(second);
+    await_zombie(second_pid);
+}
+
+static void both_are_told(struct loop *loop, bool known_first)
+{
+    struct seen known_seen = { 0 }, unknown_seen = { 0 };
+    struct gate known_gate, unknown_gate;
+    struct sss_child_ctx *child;
+    pid_t known, unknown;
+    int64_t began;
+
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, tell, &unknown_seen));
+    gate_make(&known_gate);
+    gate_make(&unknown_gate);
+    known = child_at(&known_gate, 1);
+    unknown = child_at(&unknown_gate, 2);
+    check_ok(sss_child_register(NULL, loop->ctx, known, see, &known_seen, &child));
+    loop_settle(loop);
+
+    /* si_pid is the first one's: SIGCHLD is blocked, the second merges. */
+    if (known_first) {
+        die_one_after_the_other(&known_gate, known, &unknown_gate, unknown);
+    } else {
+        die_one_after_the_other(&unknown_gate, unknown, &known_gate, known);
+    }
+    began = now_ms();
+    loop_until(loop, &known_seen.calls, 1);
+    loop_until(loop, &unknown_seen.calls, 1);
+    check(now_ms() - began <= LOOK_WITHIN_MS + SLACK_MS);
+    check_seen(&known_seen, known, 1);
+    check_seen(&unknown_seen, unknown, 2);
+    check_ok(sss_child_free(child));
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, NULL, NULL));
+}
+
+static void in_a_crowd(struct loop *loop, int count)
+{
+    struct crowd crowd;
+    int i;
+
+    crowd_start(&crowd, loop, count);
+    for (i = 0; i < 3; i++) {
+        both_are_told(loop, true);
+        both_are_told(loop, false);
+    }
+    crowd_end(&crowd, loop);
+}
+
+static void alone(void **state)
+{
+    in_a_crowd(*state, 0);
+}
+
+static void among_a_few(void **state)
+{
+    in_a_crowd(*state, 20);
+}
+
+static void among_many(void **state)
+{
+    in_a_crowd(*state, test_profile_is("valgrind") ? 50 : MOST);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ALL_WAYS(alone),
+        ALL_WAYS(among_a_few),
+        ALL_WAYS(among_many),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

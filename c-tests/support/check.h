@@ -1,0 +1,41 @@
+/*
+ * Checks that may stand anywhere: one that fails ends the test in the test's
+ * own thread, and the process in every other thread and in a forked child,
+ * where cmocka's longjmp would go astray.
+ */
+#ifndef SUPPORT_CHECK_H
+#define SUPPORT_CHECK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* How long to wait for what is sure to come. */
+#define DEADLINE_MS 10000
+
+#define check(condition) \
+    check_at((condition), #condition, __FILE__, __LINE__)
+#define check_int(got, wanted) \
+    check_int_at((intmax_t)(got), (intmax_t)(wanted), #got, __FILE__, __LINE__)
+#define check_ok(call) check_int((call), 0)
+
+void check_at(bool holds, const char *what, const char *file, int line);
+void check_int_at(intmax_t got, intmax_t wanted, const char *what, const char *file, int line);
+
+/* Ends the test as skipped, telling why. */
+void test_skip(const char *why) __attribute__((noreturn));
+
+/* "plain", "valgrind", "asan", "tsan", "linux-5.10", "linux-4.19", "soak". */
+bool test_profile_is(const char *name);
+
+/* Runs fn in a forked process and checks that it comes to its end. */
+void in_child(void (*fn)(void *arg), void *arg);
+
+/* The same as pid 1 of a new pid namespace; skips the test where none can be had. */
+void in_pid_namespace(void (*fn)(void *arg), void *arg);
+
+int64_t now_ms(void);
+
+/* How many descriptors the process has open. */
+unsigned count_fds(void);
+
+#endif

@@ -1,0 +1,190 @@
+#define _GNU_SOURCE
+#include "support/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/check.h"
+
+void gate_make(struct gate *gate)
+{
+    int ends[2];
+
+    check_ok(pipe2(ends, O_CLOEXEC));
+    gate->rd = ends[0];
+    gate->wr = ends[1];
+}
+
+void gate_open(struct gate *gate)
+{
+    check_ok(close(gate->rd));
+    check_ok(close(gate->wr));
+}
+
+int status_of(int end)
+{
+    return end < 0 ? -end : W_EXITCODE(end, 0);
+}
+
+static void end_by_signal(int signum)
+{
+    sigset_t set;
+
+    prctl(PR_SET_DUMPABLE, 0);
+    signal(signum, SIG_DFL);
+    sigemptyset(&set);
+    sigaddset(&set, signum);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    kill(getpid(), signum);
+}
+
+static void wait_at(const struct gate *gate)
+{
+    char byte;
+
+    dup2(gate->rd, STDIN_FILENO);
+    closefrom(STDERR_FILENO + 1); /* no gate is held open by another's child */
+    while (read(STDIN_FILENO, &byte, 1) == -1 && errno == EINTR) {
+    }
+}
+
+static void live_and_end(const struct gate *gate, int end)
+{
+    if (gate != NULL) {
+        wait_at(gate);
+    }
+    if (end < 0) {
+        end_by_signal(-end);
+    }
+    _exit(end);
+}
+
+pid_t child_at(struct gate *gate, int end)
+{
+    pid_t pid = fork();
+
+    check(pid != -1);
+    if (pid == 0) {
+        live_and_end(gate, end);
+    }
+    return pid;
+}
+
+pid_t child_with_pid(pid_t pid, struct gate *gate, int end)
+{
+    pid_t wanted[] = { pid };
+    struct clone_args args;
+    long got;
+
+    memset(&args, 0, sizeof(args));
+    args.exit_signal = SIGCHLD;
+    args.set_tid = (uintptr_t)wanted;
+    args.set_tid_size = 1;
+    got = syscall(SYS_clone3, &args, sizeof(args));
+    if (got == 0) {
+        live_and_end(gate, end);
+    }
+    return (pid_t)got;
+}
+
+pid_t child_dead(int end)
+{
+    pid_t pid = child_at(NULL, end);
+
+    await_zombie(pid);
+    return pid;
+}
+
+static void await(pid_t pid, int state)
+{
+    siginfo_t info;
+    int code;
+
+    alarm(DEADLINE_MS / 1000); /* ends the program */
+    do {
+        code = waitid(P_PID, (id_t)pid, &info, state | WNOWAIT);
+    } while (code == -1 && errno == EINTR);
+    alarm(0);
+    check_ok(code);
+    check_int(info.si_pid, pid);
+}
+
+void await_zombie(pid_t pid)
+{
+    await(pid, WEXITED);
+}
+
+void await_stopped(pid_t pid)
+{
+    await(pid, WSTOPPED);
+}
+
+void await_continued(pid_t pid)
+{
+    await(pid, WCONTINUED);
+}
+
+bool is_child(pid_t pid)
+{
+    siginfo_t info;
+
+    if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | WNOHANG) == 0) {
+        return true;
+    }
+    check_int(errno, ECHILD);
+    return false;
+}
+
+void reap(pid_t pid, int end)
+{
+    int status;
+    pid_t got;
+
+    do {
+        got = waitpid(pid, &status, 0);
+    } while (got == -1 && errno == EINTR);
+    check_int(got, pid);
+    check_int(status, status_of(end));
+}
+
+static bool has_children(void)
+{
+    siginfo_t info;
+
+    return waitid(P_ALL, 0, &info, WEXITED | WNOWAIT | WNOHANG) == 0;
+}
+
+static void end_children(void)
+{
+    FILE *list;
+    int pid;
+
+    while (has_children()) {
+        list = fopen("/proc/thread-self/children", "re");
+        while (list != NULL && fscanf(list, "%d", &pid) == 1) {
+            kill(pid, SIGKILL);
+        }
+        if (list == NULL || fclose(list) != 0 || wait(NULL) == -1) {
+            return;
+        }
+    }
+}
+
+void check_no_children(void)
+{
+    bool left = has_children();
+
+    if (left) {
+        end_children();
+    }
+    check(!left);
+}

@@ -1,0 +1,105 @@
+/* pkgs: talloc tevent */
+/* talloc and tevent are one thread's: from another one each call is EPERM. */
+#include "tevent/bed.h"
+
+#include <pthread.h>
+
+struct shared {
+    struct bed *bed;
+    struct sss_child_ctx *child;
+    pid_t pid;
+};
+
+static void *use_everything(void *pvt)
+{
+    struct shared *s = pvt;
+    struct sss_child_ctx *child = NULL;
+    struct sss_ctx_stats stats = { .size = sizeof(stats) };
+    uint64_t id;
+    int pidfd;
+
+    check_int(sss_child_register(s->bed->mem, s->bed->ctx, s->pid, see, NULL, &child), EPERM);
+    check(child == NULL);
+    check_int(sss_child_set_cb(s->child, see, NULL), EPERM);
+    check_int(sss_child_set_destructor(s->child, NULL, NULL), EPERM);
+    check_int(sss_child_kill(s->child, SIGKILL), EPERM);
+    check_int(sss_child_pidfd(s->child, &pidfd), EPERM);
+    check_int(sss_child_id(s->child, &id), EPERM);
+    check_int(sss_child_release(s->child), EPERM);
+    check_int(sss_child_free(s->child), EPERM);
+    check_int(sss_sigchld_ctx_stats(s->bed->ctx, &stats), EPERM);
+    check_int(sss_sigchld_ctx_set_unknown_fn(s->bed->ctx, NULL, NULL), EPERM);
+    check_int(sss_sigchld_ctx_free(s->bed->ctx), EPERM);
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, s->bed->ctx);
+    return NULL;
+}
+
+static void another_is_refused(struct bed *bed)
+{
+    struct shared s = { .bed = bed };
+    struct seen seen = { 0 };
+    struct gate gate;
+    pthread_t thread;
+
+    bed_start(bed, SSS_SCOPE_ALL, 0);
+    gate_make(&gate);
+    s.pid = child_at(&gate, 3);
+    s.child = bed_watch(bed, bed->mem, s.pid, see, &seen);
+    check_ok(pthread_create(&thread, NULL, use_everything, &s));
+    check_ok(pthread_join(thread, NULL));
+    gate_open(&gate);
+    bed_until(bed, &seen.calls, 1);
+    check_seen(&seen, s.pid, 3);
+}
+
+/* A loop of its own, in another thread: its context is as good as the first. */
+static void *own_loop(void *pvt)
+{
+    struct bed *other = pvt;
+    struct seen seen = { 0 };
+    struct gate gate;
+    pid_t pid;
+
+    bed_start(other, SSS_SCOPE_REGISTERED, 0);
+    gate_make(&gate);
+    pid = child_at(&gate, 4);
+    bed_watch(other, other->mem, pid, see, &seen);
+    gate_open(&gate);
+    bed_until(other, &seen.calls, 1);
+    check_seen(&seen, pid, 4);
+    check_ok(talloc_free(other->ctx));
+    return NULL;
+}
+
+static void another_has_a_context_of_its_own(struct bed *bed)
+{
+    struct bed other = { .host = bed->host };
+    struct seen seen = { 0 };
+    struct gate gate;
+    pthread_t thread;
+    pid_t pid;
+
+    /* talloc's own bookkeeping of NULL's children is not for two threads. */
+    other.mem = bed_memory(bed->mem);
+    other.ev = tevent_context_init(other.mem);
+    check(other.ev != NULL);
+    bed_start(bed, SSS_SCOPE_REGISTERED, 0);
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    bed_watch(bed, bed->mem, pid, see, &seen);
+    check_ok(pthread_create(&thread, NULL, own_loop, &other));
+    check_ok(pthread_join(thread, NULL));
+    gate_open(&gate);
+    bed_until(bed, &seen.calls, 1);
+    check_seen(&seen, pid, 5);
+}
+
+int main(void)
+{
+    static const struct row rows[] = {
+        ROW(another_is_refused),
+        ROW(another_has_a_context_of_its_own),
+    };
+
+    return BED_RUN(rows, BED_HOSTS);
+}
