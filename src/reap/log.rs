@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::fmt::Write;
 
-use parking_lot::Mutex;
+use crate::sys::lock::Mutex;
 
 use super::callback::Pvt;
 

@@ -1,8 +1,8 @@
 //! The process's one reaper: its state, its lock, and what happens to a status
 //! that a source found.
 
+use crate::sys::lock::{Mutex, MutexGuard};
 use nix::errno::Errno;
-use parking_lot::{Mutex, MutexGuard};
 
 use super::context::{Context, Scope};
 use super::id::{ContextId, WatchId};

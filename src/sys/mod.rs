@@ -16,6 +16,7 @@ pub(crate) mod fork;
 pub(crate) mod futex;
 #[cfg(feature = "spawn")]
 pub(crate) mod gate;
+pub(crate) mod lock;
 #[cfg(feature = "spawn")]
 pub(crate) mod mmap;
 pub(crate) mod opaque;
