@@ -26,9 +26,9 @@ static void each_gets_its_own(void **state)
     }
     for (i = 0; i < EACH; i++) {
         for (c = 0; c < COUNT; c++) {
-            struct loop own = { contexts[c], loop->sigfd, loop->ctxfd };
+            struct loop own = { contexts[c], loop->sigfd, -1 };
 
-            if (loop->sigfd == -1 && c > 0) {
+            if (loop->ctxfd != -1) {
                 check_ok(sss_sigchld_ctx_fd(contexts[c], &own.ctxfd));
             }
             loop_until(&own, &seen[c][i].calls, 1);

@@ -43,7 +43,7 @@ static void idle_until_work(void **state)
     gate_open(&gate);
     check(readable(loop, DEADLINE_MS));
     check_int(seen.calls, 0);
-    check_ok(sss_sigchld_ctx_dispatch(loop->ctx, 0));
+    loop_until(loop, &seen.calls, 1);
     check_seen(&seen, pid, 1);
     loop_settle(loop);
     check(!readable(loop, 0));

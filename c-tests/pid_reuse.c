@@ -1,6 +1,8 @@
 /* A pid that is given to a new process: stale handles touch nothing. */
 #include "support/test.h"
 
+#include "support/kernel.h"
+
 static pid_t reuse(pid_t pid, struct gate *gate, int end)
 {
     pid_t got;
@@ -159,7 +161,7 @@ static void stolen_and_reused(enum waking waking)
 static void stolen_by_descriptor(void **state)
 {
     (void)state;
-    if (test_profile_is("linux-4.19")) {
+    if (!kernel_has_pidfds()) {
         test_skip("no pidfds");
     }
     stolen_and_reused(WAKE_DESCRIPTOR);
@@ -168,7 +170,7 @@ static void stolen_by_descriptor(void **state)
 static void stolen_by_signal(void **state)
 {
     (void)state;
-    if (test_profile_is("linux-4.19")) {
+    if (!kernel_has_pidfds()) {
         test_skip("no pidfds");
     }
     stolen_and_reused(WAKE_SIGNAL);

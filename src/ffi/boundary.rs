@@ -54,7 +54,10 @@ fn run(body: &mut dyn FnMut()) {
         // SAFETY: the daemon's callback; the line outlives the call.
         log::take(|sink, level, line| unsafe { (sink.call)(level, line, sink.pvt.0) });
     }
-    Errno::set_raw(saved);
+    // Not without need: after a fork(2) of the daemon's a write costs a fault.
+    if Errno::last_raw() != saved {
+        Errno::set_raw(saved);
+    }
 }
 
 /// Copies an extensible struct that begins with its size, as openat2(2) does:

@@ -91,7 +91,9 @@ impl Slot {
     }
 }
 
-const SEGMENT: usize = 256;
+/// Small, so that few watches share a page with the reaper: after each fork(2)
+/// of the daemon the first write to a page costs a fault.
+const SEGMENT: usize = 16;
 type Segment = [Slot; SEGMENT];
 
 const FREE: Slot = Slot {
@@ -121,6 +123,8 @@ struct Young {
 }
 
 pub(crate) struct Table {
+    // Boxed, so that slots stay where they are and growth copies pointers only.
+    #[allow(clippy::vec_box)]
     segments: Vec<Box<Segment>>,
     free: u32,
     freed: u32,
