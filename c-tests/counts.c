@@ -106,10 +106,10 @@ static void one_child(const struct cost *cost)
 
 static void system_calls_of_an_exit(void **state)
 {
-    /* A look at the disposition, one wait. The exit: the hinted wait, and nothing is left to sweep. */
-    static const struct cost registered = { { SSS_SCOPE_REGISTERED, WAKE_SIGNAL }, 2, 1, 0, 1 };
+    /* One wait. The exit: the hinted wait, and nothing is left to sweep. */
+    static const struct cost registered = { { SSS_SCOPE_REGISTERED, WAKE_SIGNAL }, 1, 1, 0, 1 };
     /* The exit: waitpid(-1) until it finds nothing. */
-    static const struct cost all = { { SSS_SCOPE_ALL, WAKE_SIGNAL }, 2, 2, 0, 2 };
+    static const struct cost all = { { SSS_SCOPE_ALL, WAKE_SIGNAL }, 1, 2, 0, 2 };
     /* pidfd_open, a look, epoll_ctl; then epoll_wait, waitid, epoll_ctl, close. */
     static const struct cost descriptor = { { SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR }, 3, 0, 1, 4 };
 

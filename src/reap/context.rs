@@ -140,7 +140,8 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
         made: reaper.made,
         scope: params.scope,
         options: params.options,
-        untrusted: params.untrusted,
+        // A status that the kernel discards is had from a pidfd only.
+        untrusted: params.untrusted || (disposition.auto_reaps() && !params.hosted),
         hosted: params.hosted,
         no_signal: params.no_signal,
         thread: thread::current(),
@@ -328,6 +329,10 @@ impl Reaper {
         let ctx = self.at(index);
         if ctx.untrusted || (ctx.polled && !ctx.signalled) {
             return false;
+        }
+        // A descriptor that nobody polls could not wake it in the signal's stead.
+        if !ctx.polled {
+            return true;
         }
         let now = Disposition::read();
         if now.auto_reaps() {

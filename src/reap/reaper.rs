@@ -16,7 +16,7 @@ use super::watch::Hook;
 use crate::spawn::Gate;
 use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::futex::EventCount;
-use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::pidfd::{self, Exit, Pidfd};
 use crate::sys::timer::SignalTimer;
 use crate::sys::{clock, signal, thread, wait};
 
@@ -43,6 +43,12 @@ impl Process {
 }
 
 pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
+
+/// So often a status that is on its way to a pidfd is asked for, the processor
+/// given up each time, before it is left for later.
+const PATIENCE: u32 = 64;
+/// How much later, in nanoseconds, where the pidfd's own word reaches nobody.
+const RETRY: u64 = 1_000_000;
 
 /// Ids hold twelve bits of a process's depth.
 const DEPTH_MASK: u32 = 0xfff;
@@ -220,7 +226,10 @@ impl Reaper {
                         self.counts.reaped += 1;
                         classify(status)
                     }
-                    Err(Errno::ECHILD) => self.recover(slot.pid, pidfd),
+                    Err(Errno::ECHILD) => match self.recover(slot.context, slot.pid, pidfd) {
+                        Some(change) => change,
+                        None => return false,
+                    },
                     Ok(None) | Err(_) => return false,
                 },
                 None => match wait::waitpid(slot.pid, self.options(leader)) {
@@ -242,20 +251,27 @@ impl Reaper {
         }
     }
 
-    /// Somebody else reaped a child whose pidfd we hold.
-    fn recover(&mut self, pid: i32, pidfd: Pidfd) -> Change {
-        match pidfd::exit_status(pidfd.borrow()) {
-            Some(status) => {
-                self.counts.recovered += 1;
-                note(Note::Recovered(pid));
-                classify(status)
-            }
-            None => {
-                self.counts.lost += 1;
-                note(Note::Lost(pid));
-                Change::Lost
+    /// Somebody else reaped a child whose pidfd we hold. None where that is not
+    /// over yet: the pidfd tells again.
+    fn recover(&mut self, home: u16, pid: i32, pidfd: Pidfd) -> Option<Change> {
+        for _ in 0..PATIENCE {
+            match pidfd::exit_status(pidfd.borrow()) {
+                Exit::Known(status) => {
+                    self.counts.recovered += 1;
+                    note(Note::Recovered(pid));
+                    return Some(classify(status));
+                }
+                Exit::Unknown => {
+                    self.counts.lost += 1;
+                    note(Note::Lost(pid));
+                    return Some(Change::Lost);
+                }
+                Exit::InFlight => std::thread::yield_now(),
             }
         }
+        let now = clock::now();
+        self.alarm(home, now + RETRY, now);
+        None
     }
 
     /// Writes down what a source found out about a child, for each of its

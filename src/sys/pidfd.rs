@@ -83,17 +83,42 @@ const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// _IOWR(0xFF, 11, struct pidfd_info): the kernel takes the size from it.
 const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B;
 
-/// The raw wait status of a process that somebody has reaped (Linux 6.15):
-/// None where the kernel does not have it.
-pub(crate) fn exit_status(pidfd: BorrowedFd) -> Option<i32> {
+/// What the kernel has of a process that somebody else waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// Its raw wait status (Linux 6.15).
+    Known(i32),
+    /// It is being reaped at this moment: the waiter has it, the pidfd not yet.
+    /// The pidfd becomes readable once more when it has (EPOLLHUP).
+    InFlight,
+    /// Nothing.
+    Unknown,
+}
+
+/// Asks for the exit of a process that is no child of ours any more.
+pub(crate) fn exit_status(pidfd: BorrowedFd) -> Exit {
+    // The status may come between the kernel's two looks, which then find
+    // neither it nor the process.
+    match ask(pidfd) {
+        Err(Errno::ESRCH) => ask(pidfd).unwrap_or(Exit::Unknown),
+        answer => answer.unwrap_or(Exit::Unknown),
+    }
+}
+
+fn ask(pidfd: BorrowedFd) -> Result<Exit, Errno> {
     let mut info = PidfdInfo {
         mask: PIDFD_INFO_EXIT,
         ..PidfdInfo::default()
     };
     // SAFETY: the struct is as large as the request says.
     let code = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    Errno::result(code)?;
     // The mask that comes back tells what was filled in, whatever was asked.
-    (code == 0 && info.mask & PIDFD_INFO_EXIT != 0).then_some(info.exit_code)
+    Ok(if info.mask & PIDFD_INFO_EXIT != 0 {
+        Exit::Known(info.exit_code)
+    } else {
+        Exit::InFlight
+    })
 }
 
 #[cfg(test)]
