@@ -1,0 +1,111 @@
+/* pkgs: glib-2.0 */
+/*
+ * Scope REGISTERED in a GLib main loop: GLib's child watches beside ours, as
+ * many of each at the same time; no side loses a status.
+ */
+#include "support/test.h"
+
+#include <glib-unix.h>
+
+struct watched {
+    struct sss_child_ctx *child;
+    int code;
+    pid_t pid;
+    unsigned calls;
+};
+
+static unsigned pending;
+
+static void told(int pid, int wait_status, void *pvt)
+{
+    struct watched *watched = pvt;
+
+    check_int(pid, watched->pid);
+    check_int(wait_status, status_of(watched->code));
+    watched->calls++;
+    pending--;
+    check_ok(sss_child_free(watched->child));
+}
+
+static void told_by_glib(GPid pid, gint wait_status, gpointer pvt)
+{
+    struct watched *watched = pvt;
+
+    check_int(pid, watched->pid);
+    check_int(wait_status, status_of(watched->code));
+    watched->calls++;
+    pending--;
+    g_spawn_close_pid(pid);
+}
+
+static gboolean readable(gint fd, GIOCondition condition, gpointer pvt)
+{
+    (void)fd;
+    (void)condition;
+    check_ok(sss_sigchld_ctx_dispatch(pvt, 0));
+    return G_SOURCE_CONTINUE;
+}
+
+static gboolean too_late(gpointer pvt)
+{
+    (void)pvt;
+    check_int(pending, 0); /* a status was lost */
+    return G_SOURCE_REMOVE;
+}
+
+static int rounds(void)
+{
+    return test_profile_is("plain") ? 2000 : 100;
+}
+
+static void watch_one_of_each(struct sss_sigchild_ctx *ctx, struct watched *ours,
+                              struct watched *glibs, int code)
+{
+    ours->code = code;
+    ours->pid = child_at(NULL, code);
+    check_ok(sss_child_register(NULL, ctx, ours->pid, told, ours, &ours->child));
+    glibs->code = 255 - code;
+    glibs->pid = child_at(NULL, glibs->code);
+    check(g_child_watch_add(glibs->pid, told_by_glib, glibs) != 0);
+    pending += 2;
+}
+
+static void beside_child_watches(void **state)
+{
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct watched ours[8], glibs[8];
+    guint source, timer;
+    int fd, round, i;
+
+    (void)state;
+    check_ok(sss_sigchld_ctx_fd(ctx, &fd));
+    source = g_unix_fd_add(fd, G_IO_IN, readable, ctx);
+    timer = g_timeout_add_seconds(60, too_late, NULL);
+    for (round = 0; round < rounds(); round += 8) {
+        memset(ours, 0, sizeof(ours));
+        memset(glibs, 0, sizeof(glibs));
+        for (i = 0; i < 8; i++) {
+            watch_one_of_each(ctx, &ours[i], &glibs[i], (round + i) % 256);
+        }
+        while (pending > 0) {
+            g_main_context_iteration(NULL, TRUE);
+        }
+        for (i = 0; i < 8; i++) {
+            check_int(ours[i].calls, 1);
+            check_int(glibs[i].calls, 1);
+        }
+    }
+    g_source_remove(timer);
+    g_source_remove(source);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    check_no_children();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(beside_child_watches),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
