@@ -19,8 +19,8 @@ pub const SSS_WAIT_STATUS_LOST: c_int = -1;
 /// Called exactly once for the end of each watched child, and for stops and
 /// continues as the context's options ask; from the loop or from dispatch,
 /// never from a signal handler, without a lock held. The callbacks of one
-/// context run one at a time, in the order in which the statuses were waited
-/// for. A callback may use every function of the library, on any handle, its
+/// context run one at a time, unless one of them dispatches itself, in the order
+/// in which the statuses were waited for. A callback may use every function of the library, on any handle, its
 /// own included, and may free the context; it may also fork or call exit(3).
 /// It must not throw, longjmp(3) or end its thread.
 ///
@@ -45,7 +45,9 @@ pub type sss_child_destructor_t =
 /// Call back when a child process ends.
 ///
 /// The child may have ended already: the callback then comes from the next
-/// dispatch. If pid was registered before in the same context, the new
+/// dispatch, to which the context's descriptor or its host wakes the loop; a
+/// context that is woken by sss_child_handler() alone is woken by a SIGCHLD that
+/// the library sends to the process. If pid was registered before in the same context, the new
 /// registration takes its place and the former handle becomes inert; other
 /// contexts' watches of the same child are not touched, each is told.
 ///

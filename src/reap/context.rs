@@ -131,7 +131,10 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
     let index = u16::try_from(at).map_err(|_| Errno::EMFILE)?;
     let generation = free.map_or(1, |at| reaper.contexts[at].generation);
     if free.is_none() {
-        reaper.contexts.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        reaper
+            .contexts
+            .try_reserve_exact(1)
+            .map_err(|_| Errno::ENOMEM)?;
     }
     reaper.made += 1;
     let ctx = Context {
@@ -336,6 +339,7 @@ impl Reaper {
         }
         let now = Disposition::read();
         if now.auto_reaps() {
+            self.at_mut(index).signalled = false;
             return false;
         }
         let ctx = self.at_mut(index);
