@@ -1,16 +1,20 @@
 //! When to sweep, when to walk, when a young child gets a pidfd. Pure: costs
 //! and times come in, decisions go out.
 //!
-//! All figures are nanoseconds of one machine; only their ratios matter, and
-//! `make bench-sweep` shows how flat the optimum is around each.
+//! All figures are nanoseconds, measured on Linux 6.18 on two cores of a virtual
+//! machine; only their ratios matter. `benches/run.py --sweep` compares builds
+//! with other values.
 
-/// A waitpid(pid) that finds nothing.
+/// A waitpid(pid) that finds nothing: 290 to 340 at any number of children.
 pub(crate) const PID_WAIT: u64 = 300;
-/// What a child costs that waitpid(-1) walks over in vain.
+/// What a child costs that waitpid(-1) walks over in vain: 14 with 1,000
+/// children, 80 with 10,000.
 pub(crate) const WALKED_CHILD: u64 = 30;
-/// pidfd_open, epoll_ctl twice and close: what a pidfd costs in its life.
+/// What a pidfd costs in its life: pidfd_open 2,400 to 3,300, epoll_ctl 1,300 and
+/// 1,000, close 1,600.
 pub(crate) const PIDFD: u64 = 7_000;
-/// A sweep that costs less than this is made at once: a timer would cost more.
+/// A sweep that costs less than this is made at once: two clock reads, a timer
+/// and the wake-up for it cost as much.
 pub(crate) const AT_ONCE: u64 = 6_000;
 /// Dearer sweeps get one part in so many of the time.
 pub(crate) const SHARE: u64 = 16;

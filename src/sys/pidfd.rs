@@ -95,8 +95,24 @@ pub(crate) enum Exit {
     Unknown,
 }
 
+/// PID_FS_MAGIC of linux/magic.h.
+const PIDFS: libc::__fsword_t = 0x5049_4446;
+
+/// Whether the kernel has a file system of pidfds (Linux 6.9). Before, they
+/// share one anonymous inode, and an ioctl speaks of nothing.
+fn on_pidfs(pidfd: BorrowedFd) -> bool {
+    // SAFETY: statfs is plain data, for which zeros are valid.
+    let mut found: libc::statfs = unsafe { std::mem::zeroed() };
+    // SAFETY: `found` outlives the call.
+    let code = unsafe { libc::fstatfs(pidfd.as_raw_fd(), &raw mut found) };
+    code == 0 && found.f_type == PIDFS
+}
+
 /// Asks for the exit of a process that is no child of ours any more.
 pub(crate) fn exit_status(pidfd: BorrowedFd) -> Exit {
+    if !on_pidfs(pidfd) {
+        return Exit::Unknown;
+    }
     // The status may come between the kernel's two looks, which then find
     // neither it nor the process.
     match ask(pidfd) {
