@@ -541,7 +541,8 @@ errno_t sss_child_register(void *memctx,
  * There is no callback after this returns: where another thread is in the
  * watch's callback, this waits for it to return (so do not hold a lock that
  * the callback takes). The process itself lives on and is still reaped when it
- * ends, for as long as the process has a context.
+ * ends, for as long as the process has a context. Two callbacks that run in two
+ * threads must not free each other's watches: each would wait for the other.
  *
  * A hook set with sss_child_set_destructor() runs first and may refuse.
  * With a host this frees the handle's memory, and a destructor that the daemon
@@ -550,7 +551,8 @@ errno_t sss_child_register(void *memctx,
  * @param child  the handle; NULL is allowed. Without a host a handle that was
  *               freed before, or whose context is gone, is allowed too.
  *
- * @return 0; EBUSY where a hook or destructor refused: the watch lives on;
+ * @return 0; EBUSY where a hook or destructor refused, or from inside the
+ *         watch's own hook: the watch lives on;
  *         EPERM from a thread that is not the host's loop; ECHILD in a process
  *         that is not the handle's.
  *
@@ -686,7 +688,7 @@ errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
  *
  * @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
  *         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
- *         context gets no descriptors, EMFILE also for the 65,536th context;
+ *         context gets no descriptors, EMFILE also past 65,536 contexts;
  *         EIO or another errno that the host gave.
  *         Nothing has changed then.
  *
@@ -760,8 +762,8 @@ void sss_child_handler(struct tevent_context *ev,
  *
  * @param sigchld_ctx  the context; NULL is allowed.
  *
- * @return 0; EBUSY where a destructor of the daemon's on the memory refused;
- *         EPERM from a thread that is not the host's loop; ECHILD in a forked
+ * @return 0; EBUSY where a destructor of the daemon's on the memory refused, or
+ *         from inside a hook of one of its watches; EPERM from a thread that is not the host's loop; ECHILD in a forked
  *         child: there it closes the descriptors that were inherited and frees
  *         the memory, if the memory is the library's.
  *
@@ -785,7 +787,8 @@ errno_t sss_sigchld_ctx_free(struct sss_sigchild_ctx *sigchld_ctx);
  *
  * @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
  *         where another thread was inside the library when the process forked;
- *         ENOMEM, EMFILE, ENFILE: then the context is still the former process's.
+ *         ENOMEM, EMFILE, ENFILE, or an errno that the host gave: the context
+ *         then tells of nothing and is to be freed.
  *
  * Not thread-safe: call it while the child has one thread. Not for signal
  * handlers.
@@ -799,7 +802,8 @@ errno_t sss_sigchld_ctx_after_fork(struct sss_sigchild_ctx *sigchld_ctx);
  *                     made first is told.
  * @param unknown_fn   the callback, or NULL: statuses are parked then, for a
  *                     registration that comes late.
- * @param pvt          handed to it as it is; borrowed until replaced.
+ * @param pvt          handed to it as it is; borrowed until replaced. A call
+ *                     that another thread has begun may still use the former.
  *
  * @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
  *         from a thread that is not the host's loop; ECHILD in a process that

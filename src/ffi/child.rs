@@ -97,6 +97,8 @@ pub unsafe extern "C" fn sss_child_register(
             Ok(id) => id,
             Err(errno) => {
                 place.discard();
+                // The look may have ended another watch.
+                context::wake_own_loop(ctx);
                 return Err(errno);
             }
         };
@@ -116,7 +118,8 @@ symver!("sss_child_register");
 /// There is no callback after this returns: where another thread is in the
 /// watch's callback, this waits for it to return (so do not hold a lock that
 /// the callback takes). The process itself lives on and is still reaped when it
-/// ends, for as long as the process has a context.
+/// ends, for as long as the process has a context. Two callbacks that run in two
+/// threads must not free each other's watches: each would wait for the other.
 ///
 /// A hook set with sss_child_set_destructor() runs first and may refuse.
 /// With a host this frees the handle's memory, and a destructor that the daemon
@@ -125,7 +128,8 @@ symver!("sss_child_register");
 /// @param child  the handle; NULL is allowed. Without a host a handle that was
 ///               freed before, or whose context is gone, is allowed too.
 ///
-/// @return 0; EBUSY where a hook or destructor refused: the watch lives on;
+/// @return 0; EBUSY where a hook or destructor refused, or from inside the
+///         watch's own hook: the watch lives on;
 ///         EPERM from a thread that is not the host's loop; ECHILD in a process
 ///         that is not the handle's.
 ///
@@ -178,15 +182,26 @@ symver!("sss_child_release");
 fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
     match *child {
         Child::Plain(id) => {
-            if let Some(hook) = watch::end(id, ending)? {
+            if let watch::Ended::Ask(hook) = watch::end(id, ending)? {
                 ask(id, &hook)?;
-                watch::end(id, ending)?;
+                watch::end_now(id, ending)?;
             }
             Ok(())
         }
         Child::Hosted(id, memory) => {
             if let Some(hook) = watch::begin_hook(id)? {
                 ask(id, &hook)?;
+                // The hook may have freed the memory's parent, and the memory
+                // with it, or waited for the child.
+                if !watch::is_there(id) {
+                    return Ok(());
+                }
+                if ending == watch::Ending::Release
+                    && let Err(errno) = watch::expect_unreaped(id)
+                {
+                    watch::refuse(id);
+                    return Err(errno);
+                }
             }
             let former = watch::set_ending(id, ending);
             // SAFETY: a handle with a host carries the host's own free.

@@ -178,7 +178,7 @@ pub struct sss_ctx_stats {
 ///
 /// @return 0; EINVAL for a NULL sigchld_ctx, any other bit in options, or a
 ///         memctx or ev without a host; ENOMEM; EMFILE or ENFILE where a host's
-///         context gets no descriptors, EMFILE also for the 65,536th context;
+///         context gets no descriptors, EMFILE also past 65,536 contexts;
 ///         EIO or another errno that the host gave.
 ///         Nothing has changed then.
 ///
@@ -291,8 +291,7 @@ unsafe fn create(
     params.check()?;
     if let Some(host) = &host {
         params.hosted = true;
-        params.no_signal = host.watch_sigchld.is_none();
-        if params.no_signal && params.options != 0 {
+        if host.watch_sigchld.is_none() && params.options != 0 {
             return Err(Errno::ENOTSUP);
         }
     }
@@ -478,8 +477,8 @@ unsafe fn hint_of(siginfo: *const libc::siginfo_t) -> Hint {
 ///
 /// @param sigchld_ctx  the context; NULL is allowed.
 ///
-/// @return 0; EBUSY where a destructor of the daemon's on the memory refused;
-///         EPERM from a thread that is not the host's loop; ECHILD in a forked
+/// @return 0; EBUSY where a destructor of the daemon's on the memory refused, or
+///         from inside a hook of one of its watches; EPERM from a thread that is not the host's loop; ECHILD in a forked
 ///         child: there it closes the descriptors that were inherited and frees
 ///         the memory, if the memory is the library's.
 ///
@@ -502,6 +501,8 @@ symver!("sss_sigchld_ctx_free");
 
 /// Runs the hooks of all watches of a context that ends, then ends it.
 pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
+    // In a forked child there is nothing to wait for, and no hook runs.
+    let _ = reap::context::begin_end(id);
     let mut cursor = 0;
     while let Some(hook) = reap::watch::next_hook(id, &mut cursor) {
         // SAFETY: the daemon's hook, with what it was set with; its verdict
@@ -525,7 +526,8 @@ pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
 ///
 /// @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
 ///         where another thread was inside the library when the process forked;
-///         ENOMEM, EMFILE, ENFILE: then the context is still the former process's.
+///         ENOMEM, EMFILE, ENFILE, or an errno that the host gave: the context
+///         then tells of nothing and is to be freed.
 ///
 /// Not thread-safe: call it while the child has one thread. Not for signal
 /// handlers.
@@ -541,6 +543,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchi
         if id != ctx.id {
             ctx.id = id;
             host::reattach(sigchld_ctx)?;
+            wake_own_loop(ctx);
         }
         Ok(())
     })
@@ -553,7 +556,8 @@ symver!("sss_sigchld_ctx_after_fork");
 ///                     made first is told.
 /// @param unknown_fn   the callback, or NULL: statuses are parked then, for a
 ///                     registration that comes late.
-/// @param pvt          handed to it as it is; borrowed until replaced.
+/// @param pvt          handed to it as it is; borrowed until replaced. A call
+///                     that another thread has begun may still use the former.
 ///
 /// @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
 ///         from a thread that is not the host's loop; ECHILD in a process that

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::host::Binding;
+use super::host::{Binding, Host};
 use crate::reap::id::{ContextId, WatchId};
 
 /// A context: what sss_sigchld_ctx_init() and sss_sigchld_ctx_create() make.
@@ -12,7 +12,12 @@ use crate::reap::id::{ContextId, WatchId};
 #[allow(non_camel_case_types)]
 pub struct sss_sigchild_ctx {
     pub(crate) id: ContextId,
+    /// The host, for life; None where the memory is the library's.
+    pub(crate) host: Option<Host>,
+    /// What ties it to the host's loop.
     pub(crate) binding: Option<Binding>,
+    /// It is being freed.
+    pub(crate) ending: bool,
 }
 
 /// A handle to one watch of a child: what sss_child_register() makes. Opaque.

@@ -325,7 +325,9 @@ pub(crate) fn allocate_context(
     unsafe {
         memory.write(sss_sigchild_ctx {
             id: ContextId::NONE,
+            host: host.copied(),
             binding: None,
+            ending: false,
         });
     }
     Ok(memory)
@@ -356,24 +358,28 @@ pub(crate) unsafe fn discard_context(host: Option<&Host>, memory: *mut sss_sigch
 /// `memory` is a live context.
 pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
     // SAFETY: the caller vouches for the memory.
-    let ctx = unsafe { &*memory };
-    let host = ctx.binding.as_ref().map(|binding| binding.host);
-    if let Some(host) = host {
-        match reap::context::check(ctx.id) {
-            // The memory stays its parent's, who may still free it.
-            Err(Errno::ECHILD) => return reap::context::free(ctx.id),
-            other => other?,
-        }
-        // SAFETY: the host's memory; context_gone() ends the context.
-        return match unsafe { (host.free)(memory.cast()) } {
-            0 => Ok(()),
-            _ => Err(Errno::EBUSY),
-        };
+    let ctx = unsafe { &mut *memory };
+    if ctx.ending {
+        // From inside a hook of its own watches.
+        return Err(Errno::EBUSY);
     }
-    let ended = context::end(ctx.id);
-    // SAFETY: without a host the memory is calloc's.
-    unsafe { libc::free(memory.cast()) };
-    ended
+    let Some(host) = ctx.host else {
+        ctx.ending = true;
+        let ended = context::end(ctx.id);
+        // SAFETY: without a host the memory is calloc's.
+        unsafe { libc::free(memory.cast()) };
+        return ended;
+    };
+    match reap::context::check(ctx.id) {
+        // The memory stays its parent's, who may still free it.
+        Err(Errno::ECHILD) => return reap::context::free(ctx.id),
+        other => other?,
+    }
+    // SAFETY: the host's memory; context_gone() ends the context.
+    match unsafe { (host.free)(memory.cast()) } {
+        0 => Ok(()),
+        _ => Err(Errno::EBUSY),
+    }
 }
 
 /// The host's word that a context's memory is about to be freed.
@@ -382,6 +388,7 @@ unsafe extern "C" fn context_gone(memory: *mut c_void) {
     protect(|| {
         // SAFETY: still readable; the loop's thread.
         unsafe {
+            (*memory).ending = true;
             // In a forked child the loop's watches are only freed: they are
             // this process's own copies.
             if let Some(mut binding) = (*memory).binding.take() {
@@ -461,10 +468,11 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
+    // Where the hook runs already, it is it that frees the memory's parent.
     if let Some(Ok(Some(hook))) = protect(|| watch::begin_hook(id)) {
         // SAFETY: the daemon's hook with what it was set with; the memory goes
         // whatever it says.
         unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
     }
-    protect(|| watch::end(id, watch::ending(id)));
+    protect(|| watch::end_now(id, watch::ending(id)));
 }

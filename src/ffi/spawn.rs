@@ -309,6 +309,7 @@ pub unsafe extern "C" fn sss_child_spawn(
             Ok(id) => id,
             Err(errno) => {
                 place.discard();
+                context::wake_own_loop(ctx);
                 return Err(errno);
             }
         };

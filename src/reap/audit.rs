@@ -31,7 +31,8 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     }
     // A pidfd tells what no signal does.
     if reachable && (now.auto_reaps() || replaced) {
-        reaper.promote_all(id.index);
+        reaper.at_mut(id.index).signalled = false;
+        reaper.poll_unheard(id.index);
     }
     if now.auto_reaps() {
         note(Note::AutoReap);

@@ -32,8 +32,6 @@ pub(crate) struct Params {
     pub(crate) scope: Scope,
     pub(crate) untrusted: bool,
     pub(crate) hosted: bool,
-    /// The host has no signals: the descriptor alone wakes.
-    pub(crate) no_signal: bool,
     pub(crate) unknown: Option<Unknown>,
 }
 
@@ -58,7 +56,6 @@ pub(crate) struct Context {
     pub(crate) options: i32,
     pub(crate) untrusted: bool,
     pub(crate) hosted: bool,
-    pub(crate) no_signal: bool,
     /// With a host: the loop's thread, the only one that may call.
     thread: Thread,
     pub(crate) unknown: Option<Unknown>,
@@ -79,6 +76,8 @@ pub(crate) struct Context {
     pub(crate) announced: bool,
     /// When its timer runs out.
     pub(crate) alarm_at: Option<u64>,
+    /// It is being freed: no callback begins any more.
+    pub(crate) ending: bool,
     /// A walk stopped for want of room.
     pub(crate) walk_again: bool,
     /// The thread that makes callbacks, and how deep it is in them.
@@ -146,7 +145,6 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
         // A status that the kernel discards is had from a pidfd only.
         untrusted: params.untrusted || (disposition.auto_reaps() && !params.hosted),
         hosted: params.hosted,
-        no_signal: params.no_signal,
         thread: thread::current(),
         unknown: params.unknown,
         descriptor: None,
@@ -160,6 +158,7 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
         delivered: 0,
         announced: false,
         alarm_at: None,
+        ending: false,
         walk_again: false,
         dispatcher: None,
     };
@@ -228,9 +227,8 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
     let hosted = ctx.hosted;
     let first = !std::mem::replace(&mut ctx.polled, true);
     ctx.announced = false;
-    let due = ctx.head != NIL;
     let raw = ctx.descriptor.as_ref().map_or(-1, Descriptor::raw);
-    if due {
+    if reaper.is_due(id.index) {
         reaper.announce(id.index);
     }
     if first {
@@ -263,6 +261,22 @@ pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
     })
 }
 
+/// A context is being freed: no callback of it begins any more, and none runs
+/// in another thread once this returns.
+pub(crate) fn begin_end(id: ContextId) -> Result<(), Errno> {
+    let own = process(id.depth)?;
+    let mut reaper = own.value.reaper.lock();
+    reaper.context(id)?.ending = true;
+    while reaper
+        .live(id)
+        .and_then(|ctx| ctx.dispatcher)
+        .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
+    {
+        reaper = own.value.wait_for_return(reaper);
+    }
+    Ok(())
+}
+
 /// Ends a context and its watches; their hooks have run.
 pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
     let own = match process(id.depth) {
@@ -274,16 +288,10 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
     };
     let mut reaper = own.value.reaper.lock();
     reaper.context(id)?;
-    // No callback of it runs once this returns.
-    while reaper
-        .live(id)
-        .and_then(|ctx| ctx.dispatcher)
-        .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
-    {
-        reaper = own.value.wait_for_return(reaper);
-    }
-    reaper.context(id)?;
     reaper.end_context(id.index);
+    if reaper.waiting > 0 {
+        own.value.returned.tell_all();
+    }
     Ok(())
 }
 
@@ -317,7 +325,6 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
         scope: ctx.scope,
         untrusted: ctx.untrusted,
         hosted: ctx.hosted,
-        no_signal: ctx.no_signal,
         unknown: ctx.unknown,
     };
     let made = create(&params)?;
@@ -340,6 +347,7 @@ impl Reaper {
         let now = Disposition::read();
         if now.auto_reaps() {
             self.at_mut(index).signalled = false;
+            self.poll_unheard(index);
             return false;
         }
         let ctx = self.at_mut(index);
@@ -351,7 +359,7 @@ impl Reaper {
         note(Note::Replaced);
         ctx.disposition = now;
         ctx.signalled = false;
-        self.promote_all(index);
+        self.poll_unheard(index);
         false
     }
 
@@ -394,13 +402,25 @@ impl Reaper {
                 self.bequeath(at, index, heir);
             }
         }
+        let walk_again = self.at(index).walk_again;
         self.close_context(index);
         if heir.is_none() {
+            self.sweep_owed = false;
             self.parked.clear();
             self.timer = None;
             self.timer_at = None;
         }
+        // What it was to come round for is done now: its timer is gone.
+        if std::mem::take(&mut self.sweep_owed) {
+            self.sweep();
+        }
+        if let Some(heir) = heir {
+            self.poll_unheard(heir);
+        }
         if let Some(owner) = self.for_unknown() {
+            if walk_again || self.policy.look_by().is_some() {
+                self.walk(owner);
+            }
             if self.is_due(owner) {
                 self.announce(owner);
             }
@@ -420,10 +440,6 @@ impl Reaper {
                 }
                 self.table.slot_mut(leader).context = heir;
                 self.rejoin(leader);
-                let ctx = self.at(heir);
-                if ctx.polled && !ctx.signalled && self.table.slot(leader).pidfd().is_none() {
-                    self.poll_unheard(heir);
-                }
             }
             None => {
                 self.let_go(leader);

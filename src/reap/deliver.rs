@@ -49,13 +49,20 @@ pub(crate) fn next(id: ContextId, progress: Progress) -> Option<(Call, Turn)> {
         Progress::First => reaper.begin(id)?,
         Progress::After(turn) => reaper.returned(turn),
     }
-    reaper.live(id)?;
-    let call = reaper.next_call(id.index);
-    if call.is_none() {
-        reaper.stop(id);
-    }
     if reaper.waiting > 0 {
         own.value.returned.tell_all();
+    }
+    let ending = reaper.live(id)?.ending;
+    let call = if ending {
+        None
+    } else {
+        reaper.next_call(id.index)
+    };
+    if call.is_none() {
+        reaper.stop(id);
+        if reaper.waiting > 0 {
+            own.value.returned.tell_all();
+        }
     }
     call
 }

@@ -61,7 +61,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
     }
     ctx.announced = false;
     reaper.attending = Attending::One(id.index);
-    if reaper.take_pidfds(id.index, budget) {
+    if reaper.take_pidfds(id.index, budget).timer {
         reaper.at_mut(id.index).alarm_at = None;
         reaper.after_alarm(id.index);
     }
@@ -153,11 +153,12 @@ impl Reaper {
         if let Some(leader) = self.table.find(pid) {
             let slot = self.table.slot(leader);
             let (old, fresh) = (slot.is(Flags::OLD), slot.is(Flags::FRESH));
-            if old {
-                self.look_for_stops(leader);
-            }
-            // The stop may have told of the end too.
-            if self.table.find(pid) == Some(leader) && self.wait_child(leader) && !old {
+            // By the pidfd first: it cannot mean another process of that pid.
+            if !self.wait_child(leader) {
+                if old {
+                    self.look_for_stops(leader);
+                }
+            } else if !old {
                 self.policy.died(fresh, self.table.settled());
             }
         } else if let Some(owner) = owner
@@ -187,6 +188,10 @@ impl Reaper {
         {
             self.sweep_owed = false;
             self.walk(owner);
+            if self.at(owner).walk_again {
+                // The unknown must be told first; ours need not wait for that.
+                self.sweep();
+            }
         } else {
             let settled = self.table.settled();
             let swept = self.sweep();

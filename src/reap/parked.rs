@@ -94,7 +94,7 @@ impl ParkingLot {
     /// The one who was shown this status took it.
     pub(crate) fn forget_status(&mut self, pid: i32, status: i32) {
         self.kept
-            .retain(|parked| (parked.pid, parked.status) != (pid, status));
+            .retain(|parked| !(parked.told && parked.pid == pid && parked.status == status));
     }
 
     /// Whether one was not shown to the unknown-child callback yet.

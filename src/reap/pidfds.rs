@@ -3,12 +3,20 @@
 
 use nix::errno::Errno;
 
+use super::context::Context;
 use super::log::{Note, note};
 use super::reaper::Reaper;
 use super::table::{Flags, NIL, Slot};
 use crate::sys::epoll::{BATCH, Descriptor, Event};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::wait;
+
+/// What a context's epoll had beside pidfds.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Taken {
+    pub(crate) timer: bool,
+    wake: bool,
+}
 
 impl Reaper {
     /// Gives a young child a pidfd.
@@ -162,17 +170,17 @@ impl Reaper {
         }
     }
 
-    /// Takes what a context's epoll has, at most `budget` endings; whether the
-    /// timer was among it.
-    pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> bool {
-        let mut timer = false;
+    /// Takes what a context's epoll has, at most `budget` endings; what else was
+    /// among it.
+    pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> Taken {
+        let mut taken = Taken::default();
         let mut left = budget as usize;
         while left > 0 {
             let mut events = [Event::Wake; BATCH];
             let mut count = 0;
             let asked = left.min(BATCH);
             let Some(descriptor) = &self.at(index).descriptor else {
-                return timer;
+                return taken;
             };
             let found = descriptor.take(asked, |event| {
                 events[count] = event;
@@ -180,8 +188,8 @@ impl Reaper {
             });
             for event in &events[..count] {
                 match *event {
-                    Event::Timer => timer = true,
-                    Event::Wake => {}
+                    Event::Timer => taken.timer = true,
+                    Event::Wake => taken.wake = true,
                     // Another context may have been quicker.
                     Event::Pidfd(pid) => {
                         if let Some(leader) = self.table.find(pid) {
@@ -195,19 +203,39 @@ impl Reaper {
                 break;
             }
         }
-        timer
+        taken
     }
 
     /// The same for the contexts whose descriptor nobody polls.
     pub(crate) fn take_unpolled_pidfds(&mut self) {
+        self.take_pidfds_where(|ctx| !ctx.polled);
+    }
+
+    /// The same for all.
+    pub(crate) fn take_all_pidfds(&mut self) {
+        self.take_pidfds_where(|_| true);
+    }
+
+    fn take_pidfds_where(&mut self, which: impl Fn(&Context) -> bool) {
         if self.table.old() == 0 {
             return;
         }
         for index in 0..self.contexts.len() {
             let ctx = &self.contexts[index];
-            if ctx.live && !ctx.polled && ctx.descriptor.is_some() {
+            if ctx.live && ctx.descriptor.is_some() && which(ctx) {
                 #[allow(clippy::cast_possible_truncation)] // contexts are counted in u16
-                self.take_pidfds(index as u16, u32::MAX);
+                let index = index as u16;
+                let taken = self.take_pidfds(index, u32::MAX);
+                // What was not meant for us comes again.
+                let ctx = self.at_mut(index);
+                if let Some(descriptor) = &ctx.descriptor {
+                    if taken.timer {
+                        descriptor.arm(1);
+                    }
+                    if taken.wake {
+                        descriptor.wake();
+                    }
+                }
             }
         }
     }

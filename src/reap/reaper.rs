@@ -64,7 +64,10 @@ pub(crate) fn process(depth: u32) -> Result<&'static Generation<Process>, Errno>
 /// The reaper, locked, if the id with this depth is of this process.
 #[inline(never)] // most exports begin with it
 pub(crate) fn lock(depth: u32) -> Result<MutexGuard<'static, Reaper>, Errno> {
-    Ok(process(depth)?.value.reaper.lock())
+    let mut reaper = process(depth)?.value.reaper.lock();
+    // A call that was given up may have left it.
+    reaper.attending = Attending::Nobody;
+    Ok(reaper)
 }
 
 /// Counts of the whole process.
@@ -432,10 +435,12 @@ impl Reaper {
 
     /// Whether a callback of this watch runs in another thread.
     pub(crate) fn runs_elsewhere(&self, slot: &Slot) -> bool {
-        slot.is(Flags::RUNNING)
-            && self
-                .at(slot.context)
-                .dispatcher
-                .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
+        // A callback that dispatches may run below another one of the same watch,
+        // whose return cleared the flag.
+        self.at(slot.context)
+            .dispatcher
+            .is_some_and(|(dispatcher, depth)| {
+                dispatcher != thread::current() && (depth > 1 || slot.is(Flags::RUNNING))
+            })
     }
 }

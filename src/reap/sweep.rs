@@ -48,6 +48,7 @@ impl Reaper {
     }
 
     fn sweep_old(&mut self) {
+        self.take_all_pidfds();
         for at in 0..self.table.bound() {
             if self.table.slot(at).is(Flags::LEADS | Flags::OLD) {
                 self.look_for_stops(at);
@@ -73,6 +74,8 @@ impl Reaper {
     /// Waits for any child until there is none: the full look at the unknown.
     /// The kernel walks over all children for each.
     pub(crate) fn walk(&mut self, owner: u16) {
+        // Who was taken by somebody else is told before his pid is another's.
+        self.take_all_pidfds();
         let timed = self.counts.walks.is_multiple_of(TIMED);
         self.counts.walks += 1;
         loop {

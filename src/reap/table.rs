@@ -314,6 +314,9 @@ impl Table {
     /// The child is nobody's any more (reaped, or handed back): its watches
     /// stand alone from now on. Its pidfd is the caller's to close.
     pub(crate) fn remove_child(&mut self, leader: u32) -> Option<Pidfd> {
+        if !self.slot(leader).is(Flags::LEADS) {
+            return None;
+        }
         let pidfd = self.take_pidfd(leader);
         if pidfd.is_none() {
             self.unlink_young(leader);

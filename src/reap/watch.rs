@@ -100,7 +100,9 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
         reaper.hooks.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
         reaper.hooks.resize(wanted, None);
     }
+    let running = reaper.table.slot(at).flags & Flags::HOOK_RUN;
     reaper.take_hook(at);
+    reaper.table.slot_mut(at).flags |= running;
     if let Some(hook) = hook {
         reaper.hooks[at as usize] = Some(hook);
         reaper.table.slot_mut(at).flags |= Flags::HOOKED;
@@ -108,15 +110,20 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The hook to run before the watch ends, if there is one, unless it runs or has
-/// run. An error where the calling thread or process may not end it.
+/// The hook to run before the watch ends, if there is one. EBUSY where it runs:
+/// it cannot end its own watch.
 pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
     let mut reaper = lock(id.depth())?;
     match reaper.watch(id) {
-        Ok((at, _)) => Ok(reaper.begin_hook(at)),
+        Ok((at, _)) => reaper.begin_hook(at),
         Err(Errno::ESRCH) => Ok(None),
         Err(errno) => Err(errno),
     }
+}
+
+/// Whether the handle was not freed.
+pub(crate) fn is_there(id: WatchId) -> bool {
+    lock(id.depth()).is_ok_and(|reaper| reaper.watch(id).is_ok())
 }
 
 /// The watch lives on, so the hook may run again.
@@ -168,23 +175,44 @@ pub(crate) fn ending(id: WatchId) -> Ending {
     }
 }
 
-/// Ends a watch and its handle, unless its hook is to run first: that one. No
-/// callback of the watch runs once this returns.
-pub(crate) fn end(id: WatchId, ending: Ending) -> Result<Option<Hook>, Errno> {
+/// What is to happen before a watch ends.
+pub(crate) enum Ended {
+    Done,
+    /// Its hook is to be asked first.
+    Ask(Hook),
+}
+
+/// Ends a watch and its handle, unless its hook is to be asked first. No
+/// callback of the watch runs once this returns. A hook cannot end its own.
+pub(crate) fn end(id: WatchId, ending: Ending) -> Result<Ended, Errno> {
+    end_asked(id, ending, false)
+}
+
+/// The same, the hook having agreed.
+pub(crate) fn end_now(id: WatchId, ending: Ending) -> Result<(), Errno> {
+    end_asked(id, ending, true).map(drop)
+}
+
+fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
     let own = process(id.depth())?;
     let mut reaper = own.value.reaper.lock();
     loop {
         let at = match reaper.watch(id) {
             Ok((at, _)) => at,
-            Err(Errno::ESRCH) => return Ok(None),
+            Err(Errno::ESRCH) => return Ok(Ended::Done),
             Err(errno) => return Err(errno),
         };
-        if let Some(hook) = reaper.begin_hook(at) {
-            return Ok(Some(hook));
+        if !asked && let Some(hook) = reaper.begin_hook(at)? {
+            return Ok(Ended::Ask(hook));
         }
         if !reaper.runs_elsewhere(reaper.table.slot(at)) {
+            let over = Flags::INERT | Flags::ENDED;
+            if ending == Ending::Release && reaper.table.slot(at).flags.intersects(over) {
+                reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
+                return Err(Errno::ESRCH);
+            }
             reaper.end_watch(at, ending == Ending::Release);
-            return Ok(None);
+            return Ok(Ended::Done);
         }
         // The one that runs is the last.
         reaper.table.slot_mut(at).callback = None;
@@ -266,7 +294,8 @@ impl Reaper {
             }
         } else if let Some(change) = found.change {
             self.changed(leader, change);
-        } else {
+        }
+        if self.table.find(pid) == Some(leader) {
             self.unheard(me, leader);
         }
         id
@@ -339,12 +368,13 @@ impl Reaper {
     ) -> Result<Found, Errno> {
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         let trusted = held || self.trusts_signal(me);
-        // A signal that was taken away has just given it one.
+        // A signal that was taken away has just given it one, or ended it.
+        let known = known.and_then(|_| self.table.find(pid));
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         if !held && !trusted {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
-                Ok(fd) => return self.find_held(known, pid, Pidfd::from(fd)),
-                Err(Errno::ESRCH) => return self.find_gone(known, pid),
+                Ok(fd) => return self.find_held(pid, Pidfd::from(fd)),
+                Err(Errno::ESRCH) => return self.find_gone(pid),
                 Err(errno) => self.no_pidfd(errno),
             }
         }
@@ -360,22 +390,22 @@ impl Reaper {
                     pidfd: None,
                 })
             }
-            Err(_) if !wait::is_child_pid(pid) => self.find_gone(known, pid),
+            Err(_) if !wait::is_child_pid(pid) => self.find_gone(pid),
             Err(_) if held => Ok(Found::default()),
             // Neither SIGCHLD nor a sweep ever tells of it.
             Err(_) => {
                 self.ensure_descriptor(me)?;
                 let fd = pidfd::open(pid)?;
-                self.find_held(known, pid, Pidfd::from(fd))
+                self.find_held(pid, Pidfd::from(fd))
             }
         }
     }
 
     /// What the pidfd stands for cannot change.
-    fn find_held(&mut self, known: Option<u32>, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
+    fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
         if !wait::is_child(pidfd.borrow()) {
             pidfd.close();
-            return self.find_gone(known, pid);
+            return self.find_gone(pid);
         }
         self.parked.forget(pid);
         Ok(Found {
@@ -385,8 +415,8 @@ impl Reaper {
     }
 
     /// No child of ours, or one that was reaped before.
-    fn find_gone(&mut self, known: Option<u32>, pid: i32) -> Result<Found, Errno> {
-        if let Some(leader) = known {
+    fn find_gone(&mut self, pid: i32) -> Result<Found, Errno> {
+        if let Some(leader) = self.table.find(pid) {
             self.wait_child(leader);
         }
         let status = self.parked.claim(pid, clock::now()).ok_or(Errno::ESRCH)?;
@@ -468,13 +498,16 @@ impl Reaper {
         }
     }
 
-    fn begin_hook(&mut self, at: u32) -> Option<Hook> {
+    fn begin_hook(&mut self, at: u32) -> Result<Option<Hook>, Errno> {
         let slot = self.table.slot_mut(at);
-        if !slot.is(Flags::HOOKED) || slot.is(Flags::HOOK_RUN) {
-            return None;
+        if slot.is(Flags::HOOK_RUN) {
+            return Err(Errno::EBUSY);
+        }
+        if !slot.is(Flags::HOOKED) {
+            return Ok(None);
         }
         slot.flags |= Flags::HOOK_RUN;
-        self.hooks[at as usize]
+        Ok(self.hooks[at as usize])
     }
 
     fn take_hook(&mut self, at: u32) -> Option<Hook> {
