@@ -64,7 +64,8 @@ all: $(LIBRARY) $(ARCHIVE)
 # cargo knows what is stale.
 $(LIBRARY): FORCE
 	$(SHIP) --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
-		-Cforce-frame-pointers=yes -Clink-arg=-Wl,--icf=all \
+		-Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=30 \
+		-Clink-arg=-Wl,--icf=all \
 		-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
 	@mkdir -p $(@D)
 	cp -p $(SHIPPED)/libsss_sigchld.so $@

@@ -2,7 +2,6 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::fmt::Write;
 
 use crate::sys::lock::Mutex;
 
@@ -51,54 +50,79 @@ impl Note {
         }
     }
 
-    fn write(self, line: &mut Line) -> std::fmt::Result {
+    /// The message: text, a number if there is one, text.
+    fn parts(self) -> (&'static str, Option<i32>, &'static str) {
         match self {
-            Note::Panic => write!(line, "internal error: a call was given up"),
-            Note::Lost(pid) => {
-                write!(
-                    line,
-                    "child {pid}: its status was taken by somebody else and is lost"
-                )
-            }
-            Note::Recovered(pid) => {
-                write!(
-                    line,
-                    "child {pid}: its status was taken by somebody else and was recovered"
-                )
-            }
-            Note::Unknown(pid) => write!(line, "child {pid} ended, and nobody had registered it"),
-            Note::NoPidfd(errno) => {
-                write!(
-                    line,
-                    "no pidfd to be had (errno {errno}): children are waited for one by one"
-                )
-            }
-            Note::AutoReap => {
-                write!(
-                    line,
-                    "SIGCHLD is ignored or has SA_NOCLDWAIT: the kernel discards statuses"
-                )
-            }
-            Note::Replaced => write!(line, "SIGCHLD's handler was replaced"),
-            Note::Context(index) => write!(line, "context {index}: SIGCHLD taken by the loop"),
+            Note::Panic => ("internal error: a call was given up", None, ""),
+            Note::Lost(pid) => (
+                "child ",
+                Some(pid),
+                ": its status was taken by somebody else and is lost",
+            ),
+            Note::Recovered(pid) => (
+                "child ",
+                Some(pid),
+                ": its status was taken by somebody else and was recovered",
+            ),
+            Note::Unknown(pid) => ("child ", Some(pid), " ended, and nobody had registered it"),
+            Note::NoPidfd(errno) => (
+                "no pidfd to be had: children are waited for one by one; errno ",
+                Some(errno),
+                "",
+            ),
+            Note::AutoReap => (
+                "SIGCHLD is ignored or has SA_NOCLDWAIT: the kernel discards statuses",
+                None,
+                "",
+            ),
+            Note::Replaced => ("SIGCHLD's handler was replaced", None, ""),
+            Note::Context(index) => (
+                "SIGCHLD is taken by the loop of context ",
+                Some(i32::from(index)),
+                "",
+            ),
         }
     }
 }
 
-/// One message, on the stack: logging allocates nothing.
+/// One message, on the stack: logging allocates nothing. The last byte stays
+/// NUL.
 struct Line {
-    text: [u8; 160],
+    text: [u8; 128],
     length: usize,
 }
 
-impl Write for Line {
-    fn write_str(&mut self, part: &str) -> std::fmt::Result {
-        // The last byte stays NUL.
-        let room = self.text.len() - 1 - self.length;
-        let taken = part.len().min(room);
-        self.text[self.length..self.length + taken].copy_from_slice(&part.as_bytes()[..taken]);
-        self.length += taken;
-        Ok(())
+impl Line {
+    fn of(note: Note) -> Self {
+        let mut line = Line {
+            text: [0; 128],
+            length: 0,
+        };
+        let (before, number, after) = note.parts();
+        line.push(before.as_bytes());
+        if let Some(number) = number {
+            line.push_number(number.unsigned_abs());
+        }
+        line.push(after.as_bytes());
+        line
+    }
+
+    fn push(&mut self, part: &[u8]) {
+        let room = self.text.len() - 1;
+        for &byte in part {
+            if self.length < room {
+                self.text[self.length] = byte;
+                self.length += 1;
+            }
+        }
+    }
+
+    fn push_number(&mut self, number: u32) {
+        if number > 9 {
+            self.push_number(number / 10);
+        }
+        #[allow(clippy::cast_possible_truncation)] // a digit
+        self.push(&[b'0' + (number % 10) as u8]);
     }
 }
 
@@ -144,12 +168,29 @@ pub(crate) fn take(mut each: impl FnMut(Sink, u32, *const c_char)) {
         return;
     };
     for note in notes.into_iter().flatten() {
-        let mut line = Line {
-            text: [0; 160],
-            length: 0,
-        };
-        if note.write(&mut line).is_ok() {
-            each(sink, note.level(), line.text.as_ptr().cast());
+        each(sink, note.level(), Line::of(note).text.as_ptr().cast());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(note: Note) -> String {
+        let line = Line::of(note);
+        String::from_utf8(line.text[..line.length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn messages_are_whole_and_terminated() {
+        assert_eq!(
+            text(Note::Unknown(4_194_304)),
+            "child 4194304 ended, and nobody had registered it"
+        );
+        for note in [Note::Recovered(i32::MAX), Note::NoPidfd(24), Note::AutoReap] {
+            let line = Line::of(note);
+            assert!(line.length < line.text.len() - 1, "{note:?} is cut");
+            assert_eq!(line.text[line.length], 0);
         }
     }
 }

@@ -58,7 +58,7 @@ impl ParkingLot {
         self.expire(now);
         if self.kept.len() >= CAPACITY {
             let oldest = self.kept.iter().position(|parked| parked.told);
-            self.kept.remove(oldest.unwrap_or(0));
+            self.take(oldest.unwrap_or(0));
             self.dropped += 1;
         }
         self.kept.push(Parked {
@@ -69,32 +69,52 @@ impl ParkingLot {
         });
     }
 
+    /// The oldest come first.
     fn expire(&mut self, now: u64) {
-        let before = self.kept.len();
-        self.kept.retain(|parked| now - parked.since < KEEP);
-        self.dropped += (before - self.kept.len()) as u64;
+        while let Some(oldest) = self.kept.first()
+            && now - oldest.since >= KEEP
+        {
+            self.take(0);
+            self.dropped += 1;
+        }
+    }
+
+    /// Each pid is kept once.
+    fn position(&self, pid: i32) -> Option<usize> {
+        self.kept.iter().position(|parked| parked.pid == pid)
+    }
+
+    #[inline(never)]
+    fn take(&mut self, at: usize) -> Parked {
+        self.kept.remove(at)
     }
 
     pub(crate) fn holds(&self, pid: i32) -> bool {
-        self.kept.iter().any(|parked| parked.pid == pid)
+        self.position(pid).is_some()
     }
 
     /// The status of `pid`, for the one who registers it.
     pub(crate) fn claim(&mut self, pid: i32, now: u64) -> Option<i32> {
         self.expire(now);
-        let at = self.kept.iter().position(|parked| parked.pid == pid)?;
-        Some(self.kept.remove(at).status)
+        let at = self.position(pid)?;
+        Some(self.take(at).status)
     }
 
     /// `pid` is another process by now.
     pub(crate) fn forget(&mut self, pid: i32) {
-        self.kept.retain(|parked| parked.pid != pid);
+        if let Some(at) = self.position(pid) {
+            self.take(at);
+        }
     }
 
     /// The one who was shown this status took it.
     pub(crate) fn forget_status(&mut self, pid: i32, status: i32) {
-        self.kept
-            .retain(|parked| !(parked.told && parked.pid == pid && parked.status == status));
+        if let Some(at) = self.position(pid)
+            && self.kept[at].told
+            && self.kept[at].status == status
+        {
+            self.take(at);
+        }
     }
 
     /// Whether one was not shown to the unknown-child callback yet.
