@@ -295,7 +295,7 @@ static bool shrink_pids(void)
     bool small;
     int fd;
 
-    check_ok(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    check_ok(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL));
     check_ok(mount("proc", "/proc", "proc", 0, NULL));
     fd = open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC);
     if (fd == -1) {
