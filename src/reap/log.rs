@@ -77,9 +77,9 @@ impl Note {
             ),
             Note::Replaced => ("SIGCHLD's handler was replaced", None, ""),
             Note::Context(index) => (
-                "SIGCHLD is taken by the loop of context ",
+                "context ",
                 Some(i32::from(index)),
-                "",
+                ": SIGCHLD taken by the loop",
             ),
         }
     }
