@@ -205,8 +205,10 @@ soak: stage
 
 .PHONY: bench
 bench: stage
-	$(TESTENV) $(MAKE) --no-print-directory -C benches
-	$(TESTENV) python3 benches/run.py $(BENCH_ARGS)
+	$(MAKE) --no-print-directory -C benches O=$(O)/bench PKG_CONFIG="$(PKG_CONFIG)" \
+		SSS_CFLAGS=-I$(STAGE)/include \
+		SSS_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld"
+	python3 benches/run.py $(O)/bench $(BENCH_ARGS)
 
 .PHONY: check-reproducible
 check-reproducible:
@@ -216,7 +218,7 @@ check-reproducible:
 
 DIST       := sss_sigchld-$(VERSION)
 DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
-	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c fuzz include man \
+	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c include man \
 	pkgconfig src
 
 .PHONY: dist check-dist
