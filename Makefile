@@ -137,7 +137,7 @@ check-rust:
 	$(CARGO) test --locked
 
 PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
-	check-pkgconfig check-install check-man
+	check-pkgconfig check-install check-man check-readme
 
 .PHONY: check-package $(PACKAGE_CHECKS)
 check-package: $(PACKAGE_CHECKS)
@@ -147,7 +147,7 @@ check-header-stale:
 	SSS_SIGCHLD_HEADER=$(O)/regenerated.h $(MAKE) --no-print-directory header
 	diff -u include/sss_sigchld.h $(O)/regenerated.h
 
-check-header check-pkgconfig: stage
+check-header check-pkgconfig check-readme: stage
 	$(TESTENV) c-tests/build/$@
 
 check-exports: all
