@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
 use super::handle::{Child, sss_child_ctx, sss_sigchild_ctx};
-use super::{context, host};
+use super::host;
 use crate::reap::{callback::Pvt, id::WatchId, kill, watch};
 
 /// Given as wait_status where the status cannot be had because somebody else
@@ -93,22 +93,9 @@ pub unsafe extern "C" fn sss_child_register(
             return Err(Errno::EINVAL);
         }
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
-        let id = match watch::register(ctx.id, pid, cb, Pvt(pvt)) {
-            Ok(id) => id,
-            Err(errno) => {
-                place.discard();
-                // The look may have ended another watch.
-                context::wake_own_loop(ctx);
-                return Err(errno);
-            }
-        };
-        let handle = place.fill(id);
-        context::wake_own_loop(ctx);
-        if !child_ctx.is_null() {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { child_ctx.write(handle) };
-        }
-        Ok(())
+        let registered = watch::register(ctx.id, pid, cb, Pvt(pvt));
+        // SAFETY: the caller vouches for the out-pointer.
+        unsafe { place.settle(ctx, registered, child_ctx) }
     })
 }
 symver!("sss_child_register");

@@ -445,8 +445,33 @@ impl ChildPlace {
         Ok(ChildPlace::Hosted(memory))
     }
 
-    pub(crate) fn fill(self, id: WatchId) -> *mut sss_child_ctx {
-        match self {
+    /// Gives the handle to C, or the place back where there is no watch. The loop
+    /// comes round for what is due: also a look that failed may have ended another
+    /// watch.
+    ///
+    /// # Safety
+    /// `out` is NULL or writable.
+    pub(crate) unsafe fn settle(
+        self,
+        ctx: &sss_sigchild_ctx,
+        made: Result<WatchId, Errno>,
+        out: *mut *mut sss_child_ctx,
+    ) -> Result<(), Errno> {
+        let handle = made.map(|id| self.fill(id));
+        if handle.is_err() {
+            self.discard();
+        }
+        context::wake_own_loop(ctx);
+        let handle = handle?;
+        if !out.is_null() {
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { out.write(handle) };
+        }
+        Ok(())
+    }
+
+    fn fill(&self, id: WatchId) -> *mut sss_child_ctx {
+        match *self {
             ChildPlace::Plain => tagged(id),
             ChildPlace::Hosted(memory) => {
                 // SAFETY: made by new().
@@ -456,7 +481,7 @@ impl ChildPlace {
         }
     }
 
-    pub(crate) fn discard(self) {
+    fn discard(self) {
         if let ChildPlace::Hosted(memory) = self {
             // SAFETY: made by new(), known to nobody else.
             unsafe { ((*memory).free)(memory.cast()) };

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, read_sized, symver};
 use super::child::sss_child_fn_t;
 use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
-use super::{context, host};
+use super::host;
 use crate::reap::callback::Pvt;
 use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
@@ -305,21 +305,8 @@ pub unsafe extern "C" fn sss_child_spawn(
             }
             id.ok_or(failure)
         });
-        let id = match started {
-            Ok(id) => id,
-            Err(errno) => {
-                place.discard();
-                context::wake_own_loop(ctx);
-                return Err(errno);
-            }
-        };
-        let handle = place.fill(id);
-        context::wake_own_loop(ctx);
-        if !child_ctx.is_null() {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { child_ctx.write(handle) };
-        }
-        Ok(())
+        // SAFETY: the caller vouches for the out-pointer.
+        unsafe { place.settle(ctx, started, child_ctx) }
     })
 }
 symver!("sss_child_spawn");
