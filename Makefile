@@ -61,12 +61,14 @@ SHIPPED := $(CARGO_TARGET_DIR)$(addprefix /,$(CARGO_BUILD_TARGET))/release
 .PHONY: all
 all: $(LIBRARY) $(ARCHIVE)
 
+AS_CDYLIB = --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
+	-Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=30 \
+	-Clink-arg=-Wl,--icf=all \
+	-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
+
 # cargo knows what is stale.
 $(LIBRARY): FORCE
-	$(SHIP) --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
-		-Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=30 \
-		-Clink-arg=-Wl,--icf=all \
-		-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
+	$(SHIP) $(AS_CDYLIB)
 	@mkdir -p $(@D)
 	cp -p $(SHIPPED)/libsss_sigchld.so $@
 	ln -sf $(REALNAME) $(@D)/$(SONAME)
@@ -137,7 +139,7 @@ check-rust:
 	$(CARGO) test --locked
 
 PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
-	check-pkgconfig check-install check-man check-readme
+	check-child-calls check-pkgconfig check-install check-man check-readme
 
 .PHONY: check-package $(PACKAGE_CHECKS)
 check-package: $(PACKAGE_CHECKS)
@@ -154,7 +156,15 @@ check-exports: all
 	c-tests/build/exports $(LIBRARY) | diff -u c-tests/build/exports.list -
 	c-tests/build/declared include/sss_sigchld.h c-tests/build/exports.list
 
-check-elf: all
+WITHOUT_SPAWN := $(O)/without-spawn/libsss_sigchld.so
+$(WITHOUT_SPAWN): FORCE
+	CARGO_TARGET_DIR=$(@D)/cargo $(SHIP) --no-default-features $(AS_CDYLIB)
+	cp -p $(@D)/cargo$(addprefix /,$(CARGO_BUILD_TARGET))/release/$(@F) $@
+
+check-elf: all $(WITHOUT_SPAWN)
+	$(TESTENV) c-tests/build/$@ $(LIBRARY) $(WITHOUT_SPAWN)
+
+check-child-calls: all
 	$(TESTENV) c-tests/build/$@ $(LIBRARY)
 
 check-install: all

@@ -44,22 +44,7 @@ mod header {
             .expect("cbindgen reads src/ffi")
             .write(&mut header);
         let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
-        let header = shipped(&without_safety_sections(&header));
-        fs::write(&target, header).expect("the header is writable");
-    }
-
-    /// Without what only a feature builds: the library that is shipped has none.
-    fn shipped(header: &str) -> String {
-        let mut kept: Vec<&str> = Vec::new();
-        let mut left_out = false;
-        for line in header.lines() {
-            left_out |= line.starts_with("#if defined(SSS_SIGCHLD_SPAWN)");
-            if !left_out && (!line.is_empty() || kept.last() != Some(&"")) {
-                kept.push(line);
-            }
-            left_out &= line != "#endif";
-        }
-        kept.join("\n") + "\n"
+        fs::write(&target, without_safety_sections(&header)).expect("the header is writable");
     }
 
     /// `# Safety` speaks to Rust callers and is the last section of a comment.

@@ -137,6 +137,224 @@ typedef int errno_t;
 #define SSS_AUDIT_BLOCKED 16
 
 /**
+ * sss_spawn.uid counts. Where the caller's effective uid is 0 and
+ * SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
+ */
+#define SSS_SPAWN_UID 1
+
+/**
+ * sss_spawn.gid counts.
+ */
+#define SSS_SPAWN_GID 2
+
+/**
+ * sss_spawn.groups and groups_count count.
+ */
+#define SSS_SPAWN_GROUPS 4
+
+/**
+ * sss_spawn.umask counts.
+ */
+#define SSS_SPAWN_UMASK 8
+
+/**
+ * sss_spawn.rlimits and rlimits_count count.
+ */
+#define SSS_SPAWN_RLIMITS 16
+
+/**
+ * sss_spawn.nice counts.
+ */
+#define SSS_SPAWN_NICE 32
+
+/**
+ * sss_spawn.oom_score_adj counts.
+ */
+#define SSS_SPAWN_OOM_SCORE_ADJ 64
+
+/**
+ * sss_spawn.pgrp counts.
+ */
+#define SSS_SPAWN_PGRP 128
+
+/**
+ * sss_spawn.terminal_fd counts.
+ */
+#define SSS_SPAWN_TERMINAL 256
+
+/**
+ * sss_spawn.foreground_fd counts.
+ */
+#define SSS_SPAWN_FOREGROUND 512
+
+/**
+ * sss_spawn.pdeathsig counts.
+ */
+#define SSS_SPAWN_PDEATHSIG 1024
+
+/**
+ * sss_spawn.cgroup_fd counts.
+ */
+#define SSS_SPAWN_CGROUP 2048
+
+/**
+ * sss_spawn.cwd_fd counts; sss_spawn.cwd must be NULL then.
+ */
+#define SSS_SPAWN_CWD_FD 4096
+
+/**
+ * sss_spawn.fds and fds_count count. Without it the child has the caller's
+ * descriptors 0, 1 and 2 and no others.
+ */
+#define SSS_SPAWN_FDS 8192
+
+/**
+ * Look for a sss_spawn.path without a slash in the directories of the caller's
+ * PATH, as execvp(3) does, but for its shell: ENOEXEC is an error.
+ */
+#define SSS_SPAWN_SEARCH_PATH 65536
+
+/**
+ * Make a session of its own for the child: setsid(2).
+ */
+#define SSS_SPAWN_SESSION 131072
+
+/**
+ * The child and its children gain no privilege by exec: PR_SET_NO_NEW_PRIVS.
+ */
+#define SSS_SPAWN_NO_NEW_PRIVS 262144
+
+/**
+ * Hold the child right before its exec until its gate is opened. It ends if the
+ * caller dies first. Its memory is a copy of the caller's until then.
+ */
+#define SSS_SPAWN_GATE 524288
+
+/**
+ * Never share memory with the child until it execs. Slower the more memory the
+ * caller has; for valgrind and sanitizers. The environment variable
+ * SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn.
+ */
+#define SSS_SPAWN_FORK 1048576
+
+/**
+ * A spawn failed while it looked at its sss_spawn.
+ */
+#define SSS_SPAWN_STEP_SPEC 1
+
+/**
+ * A spawn failed for want of memory.
+ */
+#define SSS_SPAWN_STEP_MEMORY 2
+
+/**
+ * A spawn failed to make the process: clone(2).
+ */
+#define SSS_SPAWN_STEP_CLONE 3
+
+/**
+ * A spawn failed to set signals to their default.
+ */
+#define SSS_SPAWN_STEP_SIGNALS 4
+
+/**
+ * A spawn failed at setsid(2).
+ */
+#define SSS_SPAWN_STEP_SESSION 5
+
+/**
+ * A spawn failed at setpgid(2).
+ */
+#define SSS_SPAWN_STEP_PGRP 6
+
+/**
+ * A spawn failed to take the controlling terminal: TIOCSCTTY.
+ */
+#define SSS_SPAWN_STEP_TERMINAL 7
+
+/**
+ * A spawn failed to become the foreground group: tcsetpgrp(3).
+ */
+#define SSS_SPAWN_STEP_FOREGROUND 8
+
+/**
+ * A spawn failed at chdir(2) or fchdir(2).
+ */
+#define SSS_SPAWN_STEP_CWD 9
+
+/**
+ * A spawn failed at umask(2).
+ */
+#define SSS_SPAWN_STEP_UMASK 10
+
+/**
+ * A spawn failed at the descriptor map: EBADF for a source that is closed or a
+ * target beyond RLIMIT_NOFILE, EINVAL for one target twice.
+ */
+#define SSS_SPAWN_STEP_FDS 11
+
+/**
+ * A spawn failed to close the other descriptors.
+ */
+#define SSS_SPAWN_STEP_CLOSE 12
+
+/**
+ * A spawn failed to enter the cgroup.
+ */
+#define SSS_SPAWN_STEP_CGROUP 13
+
+/**
+ * A spawn failed to set oom_score_adj.
+ */
+#define SSS_SPAWN_STEP_OOM_SCORE_ADJ 14
+
+/**
+ * A spawn failed at setpriority(2).
+ */
+#define SSS_SPAWN_STEP_NICE 15
+
+/**
+ * A spawn failed at setrlimit(2).
+ */
+#define SSS_SPAWN_STEP_RLIMITS 16
+
+/**
+ * A spawn failed at setgroups(2).
+ */
+#define SSS_SPAWN_STEP_GROUPS 17
+
+/**
+ * A spawn failed at setresgid(2).
+ */
+#define SSS_SPAWN_STEP_GID 18
+
+/**
+ * A spawn failed at setresuid(2).
+ */
+#define SSS_SPAWN_STEP_UID 19
+
+/**
+ * A spawn failed to set the parent-death signal.
+ */
+#define SSS_SPAWN_STEP_PDEATHSIG 20
+
+/**
+ * A spawn failed to set no_new_privs.
+ */
+#define SSS_SPAWN_STEP_NO_NEW_PRIVS 21
+
+/**
+ * A spawn failed at the start gate: ESRCH if the held child is dead.
+ */
+#define SSS_SPAWN_STEP_GATE 22
+
+/**
+ * A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
+ * before.
+ */
+#define SSS_SPAWN_STEP_EXEC 23
+
+/**
  * A handle to one watch of a child: what sss_child_register() makes. Opaque.
  *
  * Without a host the pointer is the watch's 64-bit id itself and points to no
@@ -490,6 +708,154 @@ struct sss_ctx_audit {
  * @param pvt      as given to sss_sigchld_set_log_fn().
  */
 typedef void (*sss_log_fn_t)(uint32_t level, const char *message, void *pvt);
+
+/**
+ * One entry of a child's descriptor map.
+ */
+struct sss_spawn_fd {
+    /**
+     * A descriptor of the caller, borrowed until the spawn returns.
+     */
+    int32_t source;
+    /**
+     * What it is in the child, open over the exec. No target comes twice;
+     * sources and targets may overlap in any way, also in rings.
+     */
+    int32_t target;
+};
+
+/**
+ * One resource limit of a child; see setrlimit(2).
+ */
+struct sss_spawn_rlimit {
+    /**
+     * RLIMIT_*.
+     */
+    uint32_t resource;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The soft limit; UINT64_MAX is none.
+     */
+    uint64_t soft;
+    /**
+     * The hard limit; UINT64_MAX is none.
+     */
+    uint64_t hard;
+};
+
+/**
+ * A child to be. Zero it, set size, path and argv, and what else is needed.
+ * Everything in it is borrowed until the spawn returns.
+ *
+ * The child begins with every signal at its default and none blocked, and with
+ * no descriptors but those that this names. What is not given stays as the
+ * caller has it.
+ */
+struct sss_spawn {
+    /**
+     * sizeof(struct sss_spawn), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_SPAWN_*, ORed: which of the fields below that are no pointers count,
+     * and what else is wanted.
+     */
+    uint32_t mask;
+    /**
+     * The mask for modes of new files: 0 to 0777.
+     */
+    uint32_t umask;
+    /**
+     * The program. A relative path is looked up from the child's cwd.
+     */
+    const char *path;
+    /**
+     * The arguments, argv[0] first, ended by NULL.
+     */
+    const char *const *argv;
+    /**
+     * The environment, ended by NULL; or NULL for the caller's.
+     */
+    const char *const *envp;
+    /**
+     * The working directory, entered with the caller's credentials; or NULL.
+     */
+    const char *cwd;
+    /**
+     * The descriptor map.
+     */
+    const struct sss_spawn_fd *fds;
+    /**
+     * How many entries fds has; 0 leaves the child without descriptors.
+     */
+    size_t fds_count;
+    /**
+     * Resource limits, set with the caller's credentials.
+     */
+    const struct sss_spawn_rlimit *rlimits;
+    /**
+     * How many entries rlimits has.
+     */
+    size_t rlimits_count;
+    /**
+     * Supplementary groups.
+     */
+    const uint32_t *groups;
+    /**
+     * How many entries groups has; 0 drops all.
+     */
+    size_t groups_count;
+    /**
+     * Real, effective and saved user id. A child whose ids change is made by
+     * fork(2), which takes the longer the more memory the caller has.
+     */
+    uint32_t uid;
+    /**
+     * Real, effective and saved group id; see uid.
+     */
+    uint32_t gid;
+    /**
+     * The nice value itself, -20 to 19.
+     */
+    int32_t nice;
+    /**
+     * -1000 to 1000; see proc_pid_oom_score_adj(5).
+     */
+    int32_t oom_score_adj;
+    /**
+     * The process group to join; 0 makes one of the child's own.
+     */
+    int32_t pgrp;
+    /**
+     * 1 to 64: the signal that the child gets when the calling thread ends. A
+     * caller that is dead before it is set makes the child end.
+     */
+    int32_t pdeathsig;
+    /**
+     * The terminal to make the child's controlling terminal, with
+     * SSS_SPAWN_SESSION. In the child it is open only if fds maps it.
+     */
+    int32_t terminal_fd;
+    /**
+     * The terminal whose foreground process group the child's group becomes.
+     */
+    int32_t foreground_fd;
+    /**
+     * The directory of the cgroup (v2) that the child runs in from the start.
+     */
+    int32_t cgroup_fd;
+    /**
+     * The working directory by a descriptor.
+     */
+    int32_t cwd_fd;
+    /**
+     * Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL.
+     */
+    uint32_t *failed_step;
+};
 
 #ifdef __cplusplus
 extern "C" {
@@ -941,6 +1307,58 @@ errno_t sss_host_set_default(const struct sss_host *host);
  * reach the former callback. Not for signal handlers.
  */
 errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
+
+/**
+ * Start a child process and call back when it ends, without a window between.
+ *
+ * Returns when the child has executed its program, or is held at its gate. A
+ * failure of any step in the child is the call's own: then there is no process,
+ * no callback and nothing to free. The daemon's signal handlers never run in
+ * the child, and its memory is not copied, so that the cost does not grow with
+ * it (but see SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid).
+ *
+ * @param memctx       as for sss_child_register().
+ * @param sigchld_ctx  the context.
+ * @param spawn        what to start; not kept.
+ * @param cb           the callback, or NULL.
+ * @param pvt          handed to cb as it is; borrowed until the watch ends.
+ * @param child_ctx    as for sss_child_register().
+ *
+ * @return 0; EINVAL for a NULL pointer, a field out of its range or an unknown
+ *         bit; E2BIG for a struct of a later version that uses what this library
+ *         does not know; otherwise the errno of the step that failed, which is
+ *         written to *spawn->failed_step: ENOENT, EACCES, ENOEXEC, E2BIG of
+ *         execve(2), EBADF for a closed descriptor, EAGAIN where RLIMIT_NPROC
+ *         forbids it, EPERM, ENOMEM, and so on; EPERM from a thread that is not
+ *         the host's loop; ECHILD where the context belongs to another process.
+ *
+ * Thread-safe without a host; other threads may fork, exec and change the table
+ * of descriptors meanwhile. Not for signal handlers, and no cancellation point.
+ */
+errno_t sss_child_spawn(void *memctx,
+                        struct sss_sigchild_ctx *sigchld_ctx,
+                        const struct sss_spawn *spawn,
+                        sss_child_fn_t cb,
+                        void *pvt,
+                        struct sss_child_ctx **child_ctx);
+
+/**
+ * Let a child that is held at its gate (SSS_SPAWN_GATE) execute its program.
+ *
+ * Returns when it has. A watch that ends while its child is held ends the
+ * child: it exits with 127.
+ *
+ * @param child  the handle.
+ *
+ * @return 0; EINVAL for NULL; EALREADY where the child has no gate or it was
+ *         opened before; ESRCH where the child is dead or the handle was freed;
+ *         the errno of execve(2) where that fails: the child has ended then, and
+ *         calls back; EPERM from a thread that is not the host's loop; ECHILD in
+ *         a process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_open_gate(struct sss_child_ctx *child);
 
 /**
  * The library's version, such as "0.1.0".

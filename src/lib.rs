@@ -10,6 +10,7 @@
 //! `unsafe` is confined to `sys` and `ffi`.
 
 #![deny(unsafe_code)]
+#![cfg_attr(not(feature = "spawn"), allow(dead_code, unused_imports))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries a 64-bit id");
@@ -17,7 +18,6 @@ compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries
 #[allow(unsafe_code)]
 pub mod ffi;
 pub(crate) mod reap;
-#[cfg(feature = "spawn")]
 pub(crate) mod spawn;
 #[allow(unsafe_code)]
 pub(crate) mod sys;

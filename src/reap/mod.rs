@@ -23,7 +23,6 @@ mod parked;
 mod pidfds;
 mod policy;
 mod reaper;
-#[cfg(feature = "spawn")]
 pub(crate) mod spawned;
 mod status;
 mod sweep;

@@ -12,7 +12,6 @@ use super::policy::Policy;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
 use super::watch::Hook;
-#[cfg(feature = "spawn")]
 use crate::spawn::Gate;
 use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::futex::EventCount;
@@ -94,7 +93,6 @@ pub(crate) struct Reaper {
     /// By slot; as long as the last slot that ever had one.
     pub(crate) hooks: Vec<Option<Hook>>,
     /// What holds spawned children back, by slot.
-    #[cfg(feature = "spawn")]
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
     pub(crate) policy: Policy,
@@ -129,7 +127,6 @@ impl Reaper {
             table: Table::new(),
             contexts: Vec::new(),
             hooks: Vec::new(),
-            #[cfg(feature = "spawn")]
             gates: Vec::new(),
             parked: ParkingLot::new(),
             policy: Policy::new(),

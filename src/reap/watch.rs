@@ -473,7 +473,6 @@ impl Reaper {
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
         // A child that is held still ends with its gate.
-        #[cfg(feature = "spawn")]
         self.take_gate(at);
         let slot = self.table.slot_mut(at);
         let over = slot.is(Flags::INERT);

@@ -78,7 +78,6 @@ fn status_of(info: &libc::siginfo_t) -> Option<i32> {
 }
 
 /// Kills a child that is nobody's and waits for its end.
-#[cfg(feature = "spawn")]
 pub(crate) fn put_down(pid: i32) {
     // SAFETY: no memory is passed; the child is ours and not reaped.
     unsafe {
