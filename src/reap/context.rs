@@ -122,9 +122,9 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
     if disposition.auto_reaps() && !params.hosted {
         note(Note::AutoReap);
     }
-    if params.scope == Scope::All {
-        reaper.parked.reserve().map_err(|_| Errno::ENOMEM)?;
-    }
+    // Now, so that it lies beside the reaper: after each fork(2) of the daemon
+    // the first write to a page costs a fault.
+    reaper.table.reserve(1).ok_or(Errno::ENOMEM)?;
     let free = reaper.contexts.iter().position(|ctx| !ctx.live);
     let at = free.unwrap_or(reaper.contexts.len());
     let index = u16::try_from(at).map_err(|_| Errno::EMFILE)?;
@@ -134,6 +134,9 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
             .contexts
             .try_reserve_exact(1)
             .map_err(|_| Errno::ENOMEM)?;
+    }
+    if params.scope == Scope::All {
+        reaper.parked.reserve().map_err(|_| Errno::ENOMEM)?;
     }
     reaper.made += 1;
     let ctx = Context {

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::log::{Note, note};
 use super::reaper::Reaper;
 use super::table::{Flags, NIL, Slot};
-use crate::sys::epoll::{BATCH, Descriptor, Event};
+use crate::sys::epoll::{Descriptor, Event};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::wait;
 
@@ -175,19 +175,18 @@ impl Reaper {
     pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> Taken {
         let mut taken = Taken::default();
         let mut left = budget as usize;
+        let mut batch = Descriptor::batch();
         while left > 0 {
-            let mut events = [Event::Wake; BATCH];
-            let mut count = 0;
-            let asked = left.min(BATCH);
-            let Some(descriptor) = &self.at(index).descriptor else {
-                return taken;
+            let asked = left.min(batch.len());
+            let found = match &self.at(index).descriptor {
+                Some(descriptor) => descriptor.take(&mut batch[..asked]),
+                None => 0,
             };
-            let found = descriptor.take(asked, |event| {
-                events[count] = event;
-                count += 1;
-            });
-            for event in &events[..count] {
-                match *event {
+            for event in &batch[..found] {
+                let Some(descriptor) = &self.at(index).descriptor else {
+                    return taken;
+                };
+                match descriptor.understand(*event) {
                     Event::Timer => taken.timer = true,
                     Event::Wake => taken.wake = true,
                     // Another context may have been quicker.
@@ -198,7 +197,7 @@ impl Reaper {
                     }
                 }
             }
-            left -= count.min(left);
+            left -= found;
             if found < asked {
                 break;
             }

@@ -25,7 +25,7 @@ const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
 /// How many events one look takes.
-pub(crate) const BATCH: usize = 64;
+pub(crate) type Batch = [EpollEvent; 64];
 
 /// An epoll that holds pidfds, an eventfd to wake it and a timerfd.
 #[derive(Debug)]
@@ -83,30 +83,30 @@ impl Descriptor {
             .set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
     }
 
-    /// Takes at most `most` events, and what made them, without waiting.
-    pub(crate) fn take(&self, most: usize, mut each: impl FnMut(Event)) -> usize {
-        let mut events = [EpollEvent::empty(); BATCH];
-        let most = most.clamp(1, BATCH);
-        let found = self
-            .epoll
-            .wait(&mut events[..most], EpollTimeout::ZERO)
-            .unwrap_or(0);
-        for event in &events[..found] {
-            each(match event.data() {
-                WAKE => {
-                    let _ = self.wake.read();
-                    Event::Wake
-                }
-                TIMER => {
-                    // A read would block where the timer was set anew.
-                    let mut count = [0; 8];
-                    let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
-                    Event::Timer
-                }
-                #[allow(clippy::cast_possible_truncation)] // added as an i32
-                pid => Event::Pidfd(pid as i32),
-            });
+    pub(crate) fn batch() -> Batch {
+        [EpollEvent::empty(); 64]
+    }
+
+    /// Takes events without waiting, as many as `batch` holds at most.
+    pub(crate) fn take(&self, batch: &mut [EpollEvent]) -> usize {
+        self.epoll.wait(batch, EpollTimeout::ZERO).unwrap_or(0)
+    }
+
+    /// What an event says; what made it is done with.
+    pub(crate) fn understand(&self, event: EpollEvent) -> Event {
+        match event.data() {
+            WAKE => {
+                let _ = self.wake.read();
+                Event::Wake
+            }
+            TIMER => {
+                // A read would block where the timer was set anew.
+                let mut count = [0; 8];
+                let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
+                Event::Timer
+            }
+            #[allow(clippy::cast_possible_truncation)] // added as an i32
+            pid => Event::Pidfd(pid as i32),
         }
-        found
     }
 }
