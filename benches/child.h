@@ -33,7 +33,8 @@ struct bench_slot {
     int64_t callback_ns;
     int32_t pid;
     uint32_t state;
-    char pad[16];
+    void *kept; /* the subject's */
+    char pad[8];
 };
 
 _Static_assert(sizeof(struct bench_slot) == 64, "a cache line each");

@@ -177,6 +177,11 @@ void bench_exit(unsigned slot, pid_t pid, int wait_status)
     bench.told++;
 }
 
+void **bench_kept(unsigned slot)
+{
+    return &bench.shared->slots[slot].kept;
+}
+
 bool bench_done(void)
 {
     return bench.told >= bench.released || bench.errors > 0;

@@ -36,6 +36,9 @@ extern const struct bench_subject bench_subject;
 /* Each subject calls this once for each end of a child. */
 void bench_exit(unsigned slot, pid_t pid, int wait_status);
 
+/* Where a daemon would keep its handle: in what it knows of the child. */
+void **bench_kept(unsigned slot);
+
 /* Whether all the exits of the running measurement have been delivered. */
 bool bench_done(void);
 

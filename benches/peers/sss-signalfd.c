@@ -19,8 +19,8 @@
 #define SSS_TIMED 1
 #endif
 
-static struct pollfd polled[2];
-static nfds_t polled_count = 1;
+static int signal_fd;
+static int context_fd = -1;
 
 static int watch_descriptor(void)
 {
@@ -28,14 +28,10 @@ static int watch_descriptor(void)
 
     /* Called once before, the handler keeps children from needing pidfds. */
     sss_child_handler(NULL, NULL, 0, 0, NULL, ctx);
-    ret = sss_sigchld_ctx_fd(ctx, &polled[1].fd);
-    if (ret != 0) {
+    ret = sss_sigchld_ctx_fd(ctx, &context_fd);
+    if (ret != 0)
         bench_error("sss_sigchld_ctx_fd: %s", strerror(ret));
-        return -1;
-    }
-    polled[1].events = POLLIN;
-    polled_count = 2;
-    return 0;
+    return ret != 0 ? -1 : 0;
 }
 
 static int signalfd_init(void)
@@ -46,9 +42,8 @@ static int signalfd_init(void)
     sigaddset(&chld, SIGCHLD);
     if (sigprocmask(SIG_BLOCK, &chld, NULL) < 0)
         return -1;
-    polled[0].fd = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
-    polled[0].events = POLLIN;
-    if (polled[0].fd < 0) {
+    signal_fd = signalfd(-1, &chld, SFD_NONBLOCK | SFD_CLOEXEC);
+    if (signal_fd < 0) {
         bench_error("signalfd: %s", strerror(errno));
         return -1;
     }
@@ -62,7 +57,7 @@ static int handle_signal(void)
     struct signalfd_siginfo seen;
     siginfo_t info;
 
-    if (read(polled[0].fd, &seen, sizeof(seen)) != sizeof(seen))
+    if (read(signal_fd, &seen, sizeof(seen)) != sizeof(seen))
         return errno == EAGAIN ? 0 : -1;
     memset(&info, 0, sizeof(info));
     info.si_signo = SIGCHLD;
@@ -76,9 +71,13 @@ static int handle_signal(void)
 
 static int signalfd_turn(void)
 {
+    struct pollfd polled[] = {
+        { .fd = signal_fd, .events = POLLIN },
+        { .fd = context_fd, .events = POLLIN },
+    };
     errno_t ret = 0;
 
-    if (poll(polled, polled_count, -1) < 0)
+    if (poll(polled, SSS_TIMED ? 2 : 1, -1) < 0)
         return errno == EINTR ? 0 : -1;
     if (polled[0].revents != 0 && handle_signal() < 0)
         return -1;
@@ -95,7 +94,7 @@ static void signalfd_fini(void)
 
     if (ret != 0)
         bench_error("sss_sigchld_ctx_free: %s", strerror(ret));
-    close(polled[0].fd);
+    close(signal_fd);
 }
 
 const struct bench_subject bench_subject = {

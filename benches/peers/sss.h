@@ -11,7 +11,6 @@
 #include <string.h>
 
 static struct sss_sigchild_ctx *ctx;
-static struct sss_child_ctx *watches[BENCH_SLOTS_MAX];
 
 static inline void on_end(int pid, int wait_status, void *pvt)
 {
@@ -19,7 +18,7 @@ static inline void on_end(int pid, int wait_status, void *pvt)
     errno_t ret;
 
     bench_exit(slot, pid, wait_status);
-    ret = sss_child_free(watches[slot]);
+    ret = sss_child_free(*bench_kept(slot));
     if (ret != 0)
         bench_error("sss_child_free: %s", strerror(ret));
 }
@@ -43,10 +42,12 @@ static inline int sss_create(uint32_t scope, const struct sss_host *host, void *
 
 static inline int sss_add(pid_t pid, unsigned slot)
 {
-    errno_t ret = sss_child_register(NULL, ctx, pid, on_end, (void *)(uintptr_t)slot,
-                                     &watches[slot]);
+    struct sss_child_ctx *watch;
+    errno_t ret = sss_child_register(NULL, ctx, pid, on_end, (void *)(uintptr_t)slot, &watch);
 
-    if (ret != 0)
+    if (ret == 0)
+        *bench_kept(slot) = watch;
+    else
         bench_error("sss_child_register: %s", strerror(ret));
     return ret != 0 ? -1 : 0;
 }

@@ -37,8 +37,7 @@ struct invocation {
 static struct tevent_context *loop;
 static struct sigchld_ctx *ctx;
 static TALLOC_CTX *daemon_ctx;
-/* What the daemon keeps: its watches, and those it may free after the turn. */
-static struct child_ctx *watches[BENCH_SLOTS_MAX];
+/* Those whose watches the daemon may free after the turn. */
 static unsigned finished[BENCH_SLOTS_MAX];
 static unsigned finished_count;
 
@@ -131,7 +130,7 @@ static void on_end(int pid, int wait_status, void *pvt)
 static void free_finished(void)
 {
     while (finished_count > 0)
-        talloc_free(watches[finished[--finished_count]]);
+        talloc_free(*bench_kept(finished[--finished_count]));
 }
 
 static int sssd_init(void)
@@ -165,7 +164,7 @@ static int sssd_add(pid_t pid, unsigned slot)
     if (hash_enter(ctx->children, &key, &value) != HASH_SUCCESS)
         return -1;
     talloc_set_destructor(child, child_destructor);
-    watches[slot] = child;
+    *bench_kept(slot) = child;
     return 0;
 }
 
