@@ -204,18 +204,20 @@ typedef int errno_t;
 
 /**
  * sss_spawn.fds and fds_count count. Without it the child has the caller's
- * descriptors 0, 1 and 2 and no others.
+ * descriptors 0, 1 and 2, unless they are close-on-exec, and no others.
  */
 #define SSS_SPAWN_FDS 8192
 
 /**
  * Look for a sss_spawn.path without a slash in the directories of the caller's
- * PATH, as execvp(3) does, but for its shell: ENOEXEC is an error.
+ * PATH (/bin and /usr/bin if it has none), as execvp(3) does, but for its shell:
+ * ENOEXEC is an error.
  */
 #define SSS_SPAWN_SEARCH_PATH 65536
 
 /**
- * Make a session of its own for the child: setsid(2).
+ * Make a session of its own, and a process group, for the child: setsid(2).
+ * It cannot go with SSS_SPAWN_PGRP.
  */
 #define SSS_SPAWN_SESSION 131072
 
@@ -225,20 +227,23 @@ typedef int errno_t;
 #define SSS_SPAWN_NO_NEW_PRIVS 262144
 
 /**
- * Hold the child right before its exec until its gate is opened. It ends if the
- * caller dies first. Its memory is a copy of the caller's until then.
+ * Hold the child right before its exec until sss_child_open_gate(). It ends, with
+ * 127, if its watch ends or the caller dies first. Its memory is a copy of the
+ * caller's until then, and it holds one descriptor in the caller.
  */
 #define SSS_SPAWN_GATE 524288
 
 /**
  * Never share memory with the child until it execs. Slower the more memory the
  * caller has; for valgrind and sanitizers. The environment variable
- * SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn.
+ * SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn, except in a
+ * set-user-ID program.
  */
 #define SSS_SPAWN_FORK 1048576
 
 /**
- * A spawn failed while it looked at its sss_spawn.
+ * A spawn failed while it looked at its sss_spawn: EINVAL. The steps' numbers are
+ * not their order; see sss_child_spawn(3).
  */
 #define SSS_SPAWN_STEP_SPEC 1
 
@@ -248,12 +253,12 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_MEMORY 2
 
 /**
- * A spawn failed to make the process: clone(2).
+ * A spawn failed to make the process: clone(2). EAGAIN for a limit on processes.
  */
 #define SSS_SPAWN_STEP_CLONE 3
 
 /**
- * A spawn failed to set signals to their default.
+ * A spawn failed to set signals to their default or to unblock them.
  */
 #define SSS_SPAWN_STEP_SIGNALS 4
 
@@ -263,7 +268,8 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_SESSION 5
 
 /**
- * A spawn failed at setpgid(2).
+ * A spawn failed at setpgid(2): EPERM for a group of another session, or for one
+ * that leads a session.
  */
 #define SSS_SPAWN_STEP_PGRP 6
 
@@ -344,13 +350,13 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_NO_NEW_PRIVS 21
 
 /**
- * A spawn failed at the start gate: ESRCH if the held child is dead.
+ * A spawn failed to make the start gate: EMFILE or ENFILE for its descriptors.
  */
 #define SSS_SPAWN_STEP_GATE 22
 
 /**
  * A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
- * before.
+ * before; EAGAIN if the new user has reached RLIMIT_NPROC.
  */
 #define SSS_SPAWN_STEP_EXEC 23
 
@@ -714,12 +720,14 @@ typedef void (*sss_log_fn_t)(uint32_t level, const char *message, void *pvt);
  */
 struct sss_spawn_fd {
     /**
-     * A descriptor of the caller, borrowed until the spawn returns.
+     * A descriptor of the caller, borrowed until the spawn returns. It may be
+     * close-on-exec, and come often.
      */
     int32_t source;
     /**
-     * What it is in the child, open over the exec. No target comes twice;
-     * sources and targets may overlap in any way, also in rings.
+     * What it is in the child, open over the exec: 0 or more, below the caller's
+     * RLIMIT_NOFILE. No target comes twice; sources and targets may overlap in
+     * any way, also in rings.
      */
     int32_t target;
 };
@@ -737,21 +745,22 @@ struct sss_spawn_rlimit {
      */
     uint32_t reserved;
     /**
-     * The soft limit; UINT64_MAX is none.
+     * The soft limit in the resource's unit; UINT64_MAX is none.
      */
     uint64_t soft;
     /**
-     * The hard limit; UINT64_MAX is none.
+     * The hard limit, no less than soft; UINT64_MAX is none.
      */
     uint64_t hard;
 };
 
 /**
  * A child to be. Zero it, set size, path and argv, and what else is needed.
- * Everything in it is borrowed until the spawn returns.
+ * Everything in it, descriptors included, is borrowed until the spawn returns;
+ * descriptors are the caller's own numbers.
  *
  * The child begins with every signal at its default and none blocked, and with
- * no descriptors but those that this names. What is not given stays as the
+ * no descriptors but those that fds names. What is not given stays as the
  * caller has it.
  */
 struct sss_spawn {
@@ -760,20 +769,21 @@ struct sss_spawn {
      */
     size_t size;
     /**
-     * SSS_SPAWN_*, ORed: which of the fields below that are no pointers count,
-     * and what else is wanted.
+     * SSS_SPAWN_*, ORed: which fields count, but for path, argv, envp, cwd and
+     * failed_step, which have no bit; and what else is wanted.
      */
     uint32_t mask;
     /**
-     * The mask for modes of new files: 0 to 0777.
+     * The mask for modes of new files, 0 to 0777; see umask(2).
      */
     uint32_t umask;
     /**
-     * The program. A relative path is looked up from the child's cwd.
+     * The program. A relative path is looked up from the child's cwd, with the
+     * child's credentials.
      */
     const char *path;
     /**
-     * The arguments, argv[0] first, ended by NULL.
+     * The arguments, ended by NULL; argv[0] has to be there.
      */
     const char *const *argv;
     /**
@@ -781,7 +791,8 @@ struct sss_spawn {
      */
     const char *const *envp;
     /**
-     * The working directory, entered with the caller's credentials; or NULL.
+     * The working directory, entered with the caller's credentials; or NULL for
+     * the caller's, or cwd_fd.
      */
     const char *cwd;
     /**
@@ -793,7 +804,8 @@ struct sss_spawn {
      */
     size_t fds_count;
     /**
-     * Resource limits, set with the caller's credentials.
+     * Resource limits, set in this order with the caller's credentials, and after
+     * fds, whose targets RLIMIT_NOFILE does not hinder.
      */
     const struct sss_spawn_rlimit *rlimits;
     /**
@@ -801,7 +813,7 @@ struct sss_spawn {
      */
     size_t rlimits_count;
     /**
-     * Supplementary groups.
+     * Supplementary groups; see setgroups(2).
      */
     const uint32_t *groups;
     /**
@@ -809,16 +821,16 @@ struct sss_spawn {
      */
     size_t groups_count;
     /**
-     * Real, effective and saved user id. A child whose ids change is made by
-     * fork(2), which takes the longer the more memory the caller has.
+     * Real, effective and saved user id, not UINT32_MAX. A child whose ids change
+     * is made by fork(2), which takes the longer the more memory the caller has.
      */
     uint32_t uid;
     /**
-     * Real, effective and saved group id; see uid.
+     * Real, effective and saved group id; see uid, which does not imply it.
      */
     uint32_t gid;
     /**
-     * The nice value itself, -20 to 19.
+     * The nice value itself, -20 to 19; see setpriority(2).
      */
     int32_t nice;
     /**
@@ -826,33 +838,40 @@ struct sss_spawn {
      */
     int32_t oom_score_adj;
     /**
-     * The process group to join; 0 makes one of the child's own.
+     * The process group to join, of the caller's session; 0 makes one of the
+     * child's own.
      */
     int32_t pgrp;
     /**
-     * 1 to 64: the signal that the child gets when the calling thread ends. A
-     * caller that is dead before it is set makes the child end.
+     * 1 to 64: the signal that the child gets when the calling thread (not the
+     * process) ends; see PR_SET_PDEATHSIG in prctl(2). A caller that is dead
+     * before it is set makes the child end.
      */
     int32_t pdeathsig;
     /**
      * The terminal to make the child's controlling terminal, with
-     * SSS_SPAWN_SESSION. In the child it is open only if fds maps it.
+     * SSS_SPAWN_SESSION; see TIOCSCTTY in ioctl_tty(2). In the child it is open
+     * only if fds maps it.
      */
     int32_t terminal_fd;
     /**
-     * The terminal whose foreground process group the child's group becomes.
+     * The child's controlling terminal, whose foreground process group its group
+     * becomes; see tcsetpgrp(3).
      */
     int32_t foreground_fd;
     /**
-     * The directory of the cgroup (v2) that the child runs in from the start.
+     * The directory of the cgroup (v2) that the child is made in, or enters before
+     * its program where the kernel has no CLONE_INTO_CGROUP (Linux 5.7).
      */
     int32_t cgroup_fd;
     /**
-     * The working directory by a descriptor.
+     * The working directory by a descriptor, in place of cwd.
      */
     int32_t cwd_fd;
     /**
-     * Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL.
+     * Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL. It is
+     * left alone on success, and by errors that are no step's: of the other
+     * arguments, of size, and of the context.
      */
     uint32_t *failed_step;
 };
@@ -906,9 +925,10 @@ errno_t sss_child_register(void *memctx,
  *
  * There is no callback after this returns: where another thread is in the
  * watch's callback, this waits for it to return (so do not hold a lock that
- * the callback takes). The process itself lives on and is still reaped when it
- * ends, for as long as the process has a context. Two callbacks that run in two
- * threads must not free each other's watches: each would wait for the other.
+ * the callback takes). The process itself lives on, unless it is held at its gate
+ * (SSS_SPAWN_GATE), and is still reaped when it ends, for as long as the daemon
+ * has a context. Two callbacks that run in two threads must not free each other's
+ * watches: each would wait for the other.
  *
  * A hook set with sss_child_set_destructor() runs first and may refuse.
  * With a host this frees the handle's memory, and a destructor that the daemon
@@ -1311,18 +1331,20 @@ errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
 /**
  * Start a child process and call back when it ends, without a window between.
  *
- * Returns when the child has executed its program, or is held at its gate. A
- * failure of any step in the child is the call's own: then there is no process,
- * no callback and nothing to free. The daemon's signal handlers never run in
- * the child, and its memory is not copied, so that the cost does not grow with
- * it (but see SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid).
+ * Returns when the child has executed its program, or is held at its gate; it
+ * does not call back itself. A failure of any step in the child is the call's
+ * own: then there is no process, no callback and nothing to free. The daemon's
+ * signal handlers never run in the child, nor do pthread_atfork(3)'s, and its
+ * memory is not copied, so that the cost does not grow with it (but see
+ * SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid); it grows with the highest
+ * source in sss_spawn.fds.
  *
  * @param memctx       as for sss_child_register().
  * @param sigchld_ctx  the context.
  * @param spawn        what to start; not kept.
  * @param cb           the callback, or NULL.
  * @param pvt          handed to cb as it is; borrowed until the watch ends.
- * @param child_ctx    as for sss_child_register().
+ * @param child_ctx    as for sss_child_register(), as is the handle.
  *
  * @return 0; EINVAL for a NULL pointer, a field out of its range or an unknown
  *         bit; E2BIG for a struct of a later version that uses what this library
@@ -1333,7 +1355,9 @@ errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
  *         the host's loop; ECHILD where the context belongs to another process.
  *
  * Thread-safe without a host; other threads may fork, exec and change the table
- * of descriptors meanwhile. Not for signal handlers, and no cancellation point.
+ * of descriptors meanwhile, but not the environment, nor a descriptor that spawn
+ * names. The calling thread's signals are blocked meanwhile. Not for signal
+ * handlers, and no cancellation point.
  */
 errno_t sss_child_spawn(void *memctx,
                         struct sss_sigchild_ctx *sigchld_ctx,
@@ -1348,15 +1372,15 @@ errno_t sss_child_spawn(void *memctx,
  * Returns when it has. A watch that ends while its child is held ends the
  * child: it exits with 127.
  *
- * @param child  the handle.
+ * @param child  the handle that sss_child_spawn() gave.
  *
  * @return 0; EINVAL for NULL; EALREADY where the child has no gate or it was
  *         opened before; ESRCH where the child is dead or the handle was freed;
- *         the errno of execve(2) where that fails: the child has ended then, and
- *         calls back; EPERM from a thread that is not the host's loop; ECHILD in
+ *         the errno of execve(2) where that fails: the child exits with 127 then,
+ *         which cb is told; EPERM from a thread that is not the host's loop; ECHILD in
  *         a process that is not the handle's.
  *
- * Thread-safe without a host. Not for signal handlers.
+ * Thread-safe without a host. Not for signal handlers, and no cancellation point.
  */
 errno_t sss_child_open_gate(struct sss_child_ctx *child);
 

@@ -104,9 +104,10 @@ symver!("sss_child_register");
 ///
 /// There is no callback after this returns: where another thread is in the
 /// watch's callback, this waits for it to return (so do not hold a lock that
-/// the callback takes). The process itself lives on and is still reaped when it
-/// ends, for as long as the process has a context. Two callbacks that run in two
-/// threads must not free each other's watches: each would wait for the other.
+/// the callback takes). The process itself lives on, unless it is held at its gate
+/// (SSS_SPAWN_GATE), and is still reaped when it ends, for as long as the daemon
+/// has a context. Two callbacks that run in two threads must not free each other's
+/// watches: each would wait for the other.
 ///
 /// A hook set with sss_child_set_destructor() runs first and may refuse.
 /// With a host this frees the handle's memory, and a destructor that the daemon

@@ -40,35 +40,41 @@ pub const SSS_SPAWN_CGROUP: u32 = 0x800;
 /// sss_spawn.cwd_fd counts; sss_spawn.cwd must be NULL then.
 pub const SSS_SPAWN_CWD_FD: u32 = 0x1000;
 /// sss_spawn.fds and fds_count count. Without it the child has the caller's
-/// descriptors 0, 1 and 2 and no others.
+/// descriptors 0, 1 and 2, unless they are close-on-exec, and no others.
 pub const SSS_SPAWN_FDS: u32 = 0x2000;
 
 /// Look for a sss_spawn.path without a slash in the directories of the caller's
-/// PATH, as execvp(3) does, but for its shell: ENOEXEC is an error.
+/// PATH (/bin and /usr/bin if it has none), as execvp(3) does, but for its shell:
+/// ENOEXEC is an error.
 pub const SSS_SPAWN_SEARCH_PATH: u32 = 0x1_0000;
-/// Make a session of its own for the child: setsid(2).
+/// Make a session of its own, and a process group, for the child: setsid(2).
+/// It cannot go with SSS_SPAWN_PGRP.
 pub const SSS_SPAWN_SESSION: u32 = 0x2_0000;
 /// The child and its children gain no privilege by exec: PR_SET_NO_NEW_PRIVS.
 pub const SSS_SPAWN_NO_NEW_PRIVS: u32 = 0x4_0000;
-/// Hold the child right before its exec until its gate is opened. It ends if the
-/// caller dies first. Its memory is a copy of the caller's until then.
+/// Hold the child right before its exec until sss_child_open_gate(). It ends, with
+/// 127, if its watch ends or the caller dies first. Its memory is a copy of the
+/// caller's until then, and it holds one descriptor in the caller.
 pub const SSS_SPAWN_GATE: u32 = 0x8_0000;
 /// Never share memory with the child until it execs. Slower the more memory the
 /// caller has; for valgrind and sanitizers. The environment variable
-/// SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn.
+/// SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn, except in a
+/// set-user-ID program.
 pub const SSS_SPAWN_FORK: u32 = 0x10_0000;
 
-/// A spawn failed while it looked at its sss_spawn.
+/// A spawn failed while it looked at its sss_spawn: EINVAL. The steps' numbers are
+/// not their order; see sss_child_spawn(3).
 pub const SSS_SPAWN_STEP_SPEC: u32 = 1;
 /// A spawn failed for want of memory.
 pub const SSS_SPAWN_STEP_MEMORY: u32 = 2;
-/// A spawn failed to make the process: clone(2).
+/// A spawn failed to make the process: clone(2). EAGAIN for a limit on processes.
 pub const SSS_SPAWN_STEP_CLONE: u32 = 3;
-/// A spawn failed to set signals to their default.
+/// A spawn failed to set signals to their default or to unblock them.
 pub const SSS_SPAWN_STEP_SIGNALS: u32 = 4;
 /// A spawn failed at setsid(2).
 pub const SSS_SPAWN_STEP_SESSION: u32 = 5;
-/// A spawn failed at setpgid(2).
+/// A spawn failed at setpgid(2): EPERM for a group of another session, or for one
+/// that leads a session.
 pub const SSS_SPAWN_STEP_PGRP: u32 = 6;
 /// A spawn failed to take the controlling terminal: TIOCSCTTY.
 pub const SSS_SPAWN_STEP_TERMINAL: u32 = 7;
@@ -101,10 +107,10 @@ pub const SSS_SPAWN_STEP_UID: u32 = 19;
 pub const SSS_SPAWN_STEP_PDEATHSIG: u32 = 20;
 /// A spawn failed to set no_new_privs.
 pub const SSS_SPAWN_STEP_NO_NEW_PRIVS: u32 = 21;
-/// A spawn failed at the start gate: ESRCH if the held child is dead.
+/// A spawn failed to make the start gate: EMFILE or ENFILE for its descriptors.
 pub const SSS_SPAWN_STEP_GATE: u32 = 22;
 /// A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
-/// before.
+/// before; EAGAIN if the new user has reached RLIMIT_NPROC.
 pub const SSS_SPAWN_STEP_EXEC: u32 = 23;
 
 const _: () = {
@@ -157,10 +163,12 @@ const KNOWN: u32 = SSS_SPAWN_UID
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sss_spawn_fd {
-    /// A descriptor of the caller, borrowed until the spawn returns.
+    /// A descriptor of the caller, borrowed until the spawn returns. It may be
+    /// close-on-exec, and come often.
     pub source: i32,
-    /// What it is in the child, open over the exec. No target comes twice;
-    /// sources and targets may overlap in any way, also in rings.
+    /// What it is in the child, open over the exec: 0 or more, below the caller's
+    /// RLIMIT_NOFILE. No target comes twice; sources and targets may overlap in
+    /// any way, also in rings.
     pub target: i32,
 }
 
@@ -172,89 +180,102 @@ pub struct sss_spawn_rlimit {
     pub resource: u32,
     /// 0.
     pub reserved: u32,
-    /// The soft limit; UINT64_MAX is none.
+    /// The soft limit in the resource's unit; UINT64_MAX is none.
     pub soft: u64,
-    /// The hard limit; UINT64_MAX is none.
+    /// The hard limit, no less than soft; UINT64_MAX is none.
     pub hard: u64,
 }
 
 /// A child to be. Zero it, set size, path and argv, and what else is needed.
-/// Everything in it is borrowed until the spawn returns.
+/// Everything in it, descriptors included, is borrowed until the spawn returns;
+/// descriptors are the caller's own numbers.
 ///
 /// The child begins with every signal at its default and none blocked, and with
-/// no descriptors but those that this names. What is not given stays as the
+/// no descriptors but those that fds names. What is not given stays as the
 /// caller has it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sss_spawn {
     /// sizeof(struct sss_spawn), which tells the struct's version.
     pub size: usize,
-    /// SSS_SPAWN_*, ORed: which of the fields below that are no pointers count,
-    /// and what else is wanted.
+    /// SSS_SPAWN_*, ORed: which fields count, but for path, argv, envp, cwd and
+    /// failed_step, which have no bit; and what else is wanted.
     pub mask: u32,
-    /// The mask for modes of new files: 0 to 0777.
+    /// The mask for modes of new files, 0 to 0777; see umask(2).
     pub umask: u32,
-    /// The program. A relative path is looked up from the child's cwd.
+    /// The program. A relative path is looked up from the child's cwd, with the
+    /// child's credentials.
     pub path: *const c_char,
-    /// The arguments, argv[0] first, ended by NULL.
+    /// The arguments, ended by NULL; argv[0] has to be there.
     pub argv: *const *const c_char,
     /// The environment, ended by NULL; or NULL for the caller's.
     pub envp: *const *const c_char,
-    /// The working directory, entered with the caller's credentials; or NULL.
+    /// The working directory, entered with the caller's credentials; or NULL for
+    /// the caller's, or cwd_fd.
     pub cwd: *const c_char,
     /// The descriptor map.
     pub fds: *const sss_spawn_fd,
     /// How many entries fds has; 0 leaves the child without descriptors.
     pub fds_count: usize,
-    /// Resource limits, set with the caller's credentials.
+    /// Resource limits, set in this order with the caller's credentials, and after
+    /// fds, whose targets RLIMIT_NOFILE does not hinder.
     pub rlimits: *const sss_spawn_rlimit,
     /// How many entries rlimits has.
     pub rlimits_count: usize,
-    /// Supplementary groups.
+    /// Supplementary groups; see setgroups(2).
     pub groups: *const u32,
     /// How many entries groups has; 0 drops all.
     pub groups_count: usize,
-    /// Real, effective and saved user id. A child whose ids change is made by
-    /// fork(2), which takes the longer the more memory the caller has.
+    /// Real, effective and saved user id, not UINT32_MAX. A child whose ids change
+    /// is made by fork(2), which takes the longer the more memory the caller has.
     pub uid: u32,
-    /// Real, effective and saved group id; see uid.
+    /// Real, effective and saved group id; see uid, which does not imply it.
     pub gid: u32,
-    /// The nice value itself, -20 to 19.
+    /// The nice value itself, -20 to 19; see setpriority(2).
     pub nice: i32,
     /// -1000 to 1000; see proc_pid_oom_score_adj(5).
     pub oom_score_adj: i32,
-    /// The process group to join; 0 makes one of the child's own.
+    /// The process group to join, of the caller's session; 0 makes one of the
+    /// child's own.
     pub pgrp: i32,
-    /// 1 to 64: the signal that the child gets when the calling thread ends. A
-    /// caller that is dead before it is set makes the child end.
+    /// 1 to 64: the signal that the child gets when the calling thread (not the
+    /// process) ends; see PR_SET_PDEATHSIG in prctl(2). A caller that is dead
+    /// before it is set makes the child end.
     pub pdeathsig: i32,
     /// The terminal to make the child's controlling terminal, with
-    /// SSS_SPAWN_SESSION. In the child it is open only if fds maps it.
+    /// SSS_SPAWN_SESSION; see TIOCSCTTY in ioctl_tty(2). In the child it is open
+    /// only if fds maps it.
     pub terminal_fd: i32,
-    /// The terminal whose foreground process group the child's group becomes.
+    /// The child's controlling terminal, whose foreground process group its group
+    /// becomes; see tcsetpgrp(3).
     pub foreground_fd: i32,
-    /// The directory of the cgroup (v2) that the child runs in from the start.
+    /// The directory of the cgroup (v2) that the child is made in, or enters before
+    /// its program where the kernel has no CLONE_INTO_CGROUP (Linux 5.7).
     pub cgroup_fd: i32,
-    /// The working directory by a descriptor.
+    /// The working directory by a descriptor, in place of cwd.
     pub cwd_fd: i32,
-    /// Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL.
+    /// Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL. It is
+    /// left alone on success, and by errors that are no step's: of the other
+    /// arguments, of size, and of the context.
     pub failed_step: *mut u32,
 }
 
 /// Start a child process and call back when it ends, without a window between.
 ///
-/// Returns when the child has executed its program, or is held at its gate. A
-/// failure of any step in the child is the call's own: then there is no process,
-/// no callback and nothing to free. The daemon's signal handlers never run in
-/// the child, and its memory is not copied, so that the cost does not grow with
-/// it (but see SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid).
+/// Returns when the child has executed its program, or is held at its gate; it
+/// does not call back itself. A failure of any step in the child is the call's
+/// own: then there is no process, no callback and nothing to free. The daemon's
+/// signal handlers never run in the child, nor do pthread_atfork(3)'s, and its
+/// memory is not copied, so that the cost does not grow with it (but see
+/// SSS_SPAWN_GATE, SSS_SPAWN_FORK and sss_spawn.uid); it grows with the highest
+/// source in sss_spawn.fds.
 ///
 /// @param memctx       as for sss_child_register().
 /// @param sigchld_ctx  the context.
 /// @param spawn        what to start; not kept.
 /// @param cb           the callback, or NULL.
 /// @param pvt          handed to cb as it is; borrowed until the watch ends.
-/// @param child_ctx    as for sss_child_register().
+/// @param child_ctx    as for sss_child_register(), as is the handle.
 ///
 /// @return 0; EINVAL for a NULL pointer, a field out of its range or an unknown
 ///         bit; E2BIG for a struct of a later version that uses what this library
@@ -265,7 +286,9 @@ pub struct sss_spawn {
 ///         the host's loop; ECHILD where the context belongs to another process.
 ///
 /// Thread-safe without a host; other threads may fork, exec and change the table
-/// of descriptors meanwhile. Not for signal handlers, and no cancellation point.
+/// of descriptors meanwhile, but not the environment, nor a descriptor that spawn
+/// names. The calling thread's signals are blocked meanwhile. Not for signal
+/// handlers, and no cancellation point.
 ///
 /// # Safety
 /// The pointers are NULL or valid, `spawn` as its documentation says.
@@ -316,15 +339,15 @@ symver!("sss_child_spawn");
 /// Returns when it has. A watch that ends while its child is held ends the
 /// child: it exits with 127.
 ///
-/// @param child  the handle.
+/// @param child  the handle that sss_child_spawn() gave.
 ///
 /// @return 0; EINVAL for NULL; EALREADY where the child has no gate or it was
 ///         opened before; ESRCH where the child is dead or the handle was freed;
-///         the errno of execve(2) where that fails: the child has ended then, and
-///         calls back; EPERM from a thread that is not the host's loop; ECHILD in
+///         the errno of execve(2) where that fails: the child exits with 127 then,
+///         which cb is told; EPERM from a thread that is not the host's loop; ECHILD in
 ///         a process that is not the handle's.
 ///
-/// Thread-safe without a host. Not for signal handlers.
+/// Thread-safe without a host. Not for signal handlers, and no cancellation point.
 ///
 /// # Safety
 /// `child` is NULL or a handle; with a host its memory is not freed.
