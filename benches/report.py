@@ -3,6 +3,7 @@
 """Makes tables and pictures out of the committed results.
 
     report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: bench
+                               and spawn, as far as they are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -21,8 +22,8 @@ RESULTS = Path(__file__).resolve().parent / "results"
 RESAMPLES = 2000
 
 ORDER = [
-    "raw", "raw-copy", "pidfd", "sssd", "sd-event", "glib", "libuv", "libev", "libevent", "tokio",
-    "sss-signalfd", "sss-signalfd-all", "sss-signalfd-only", "sss-fd", "sss-tevent",
+    "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "sssd", "sd-event", "glib", "libuv", "libev", "libevent", "tokio",
+    "python", "sss", "sss-signalfd", "sss-signalfd-all", "sss-signalfd-only", "sss-fd", "sss-tevent",
     "sss-tevent-signalfd",
 ]  # fmt: skip
 
@@ -43,6 +44,15 @@ TITLES = {
     "sss-fd": "**this library**, descriptor, no signal",
     "sss-tevent": "**this library**, tevent",
     "sss-tevent-signalfd": "**this library**, tevent with a signalfd",
+}
+
+SPAWN_TITLES = {
+    "fork": "fork + exec",
+    "posix_spawn": "posix_spawn",
+    "glib": "g_spawn_async (GLib)",
+    "libuv": "uv_spawn (libuv)",
+    "python": "Python's subprocess",
+    "sss": "**this library**",
 }
 
 # case, n, argument, metric, subject, baseline, at most this ratio
@@ -102,10 +112,22 @@ LIMITS = [
 # subject, at most this ratio of the median latency among 10,000 to that among none
 LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd")]
 
+# case, baseline case, at most this ratio of each of this library's times
+SPAWN_BARS = [
+    *[(("memory", 8192, pages), ("memory", 10, pages), 1.15) for pages in ("small", "huge")],
+    *[(("descriptors", 10000, map), ("descriptors", 10, map), 1.15) for map in ("none", "low")],
+]
+
+# Two names for the same work.
+SPAWN_CONTROL = (("descriptors", 10, "none"), ("memory", 10, "small"))
+
+SPAWN_TIMES = ("returned", "running", "reaped")
+
 
 class Results:
     def __init__(self, name):
         data = json.loads((RESULTS / f"{name}.json").read_text())
+        self.kind = data.get("kind", "bench")
         self.machine, self.versions = data["machine"], data["versions"]
         self.make = data["make"]
         self.cases = {(c["case"], c["n"], c["arg"]): c["subjects"] for c in data["cases"]}
@@ -289,12 +311,18 @@ def counts_section(results):
     return text + table(["", "calls", "which"], rows)
 
 
-def head_section(results):
+def machine_text(results, versions):
     machine = results.machine
-    versions = sorted({v for s, v in results.versions.items() if s not in ("raw", "raw-copy", "pidfd")})
-    text = (
+    return (
         f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs, {machine['memory_gib']} GiB, "
-        f"{machine['libc']}; {', '.join(versions)}. {machine['date']}.\n\n"
+        f"{machine['libc']}; {', '.join(sorted(set(versions)))}. {machine['date']}."
+    )
+
+
+def head_section(results):
+    versions = [v for s, v in results.versions.items() if s not in ("raw", "raw-copy", "pidfd")]
+    text = (
+        f"{machine_text(results, versions)}\n\n"
         "Every status of every child was verified. Medians; in brackets 95 % intervals. "
         "The control is the first row's program under another name: what it shows is noise.\n\n"
         "¹ watches only what it spawns itself; spawning, which includes its registration, is not counted.\n"
@@ -318,6 +346,85 @@ def report(results):
     return "\n".join(s for s in sections if s)
 
 
+# ---- tables of starting children ----
+
+SPAWN_SWEEPS = [
+    ("memory", "small", "The daemon's memory, small pages"),
+    ("memory", "huge", "The daemon's memory, huge pages"),
+    ("descriptors", "none", "The daemon's open descriptors, none for the child"),
+    ("descriptors", "low", "Three of low descriptors for the child"),
+    ("descriptors", "high", "Three of the highest descriptors for the child"),
+    ("descriptors", "pipes", "Three fresh pipes for the child"),
+]
+
+
+def size_text(case):
+    name, n, _ = case
+    if name == "descriptors":
+        return f"{n:,}"
+    return f"{n} MB" if n < 1024 else f"{n // 1024} GB"
+
+
+def sweep_cases(results, name, argument):
+    return sorted(c for c in results.cases if c[0] == name and c[2] == argument)
+
+
+def micros(results, case, subject, metrics):
+    medians = [results.median(case, subject, metric) for metric in metrics]
+    if any(m is None for m in medians):
+        return "–"
+    return " / ".join(digits(m / 1000) for m in medians)
+
+
+def spawn_sweep_section(results, name, argument, heading):
+    cases = sweep_cases(results, name, argument)
+    if not cases:
+        return ""
+    rows = []
+    for subject in results.subjects(cases[0]):
+        medians = [micros(results, c, subject, [f"{t}_p50_ns" for t in SPAWN_TIMES]) for c in cases]
+        p99 = micros(results, cases[-1], subject, [f"{t}_p99_ns" for t in SPAWN_TIMES])
+        cpu = micros(results, cases[-1], subject, ["daemon_cpu_ns", "cpu_ns"])
+        rows.append([SPAWN_TITLES.get(subject, subject), *medians, p99, cpu])
+    sizes = [size_text(c) for c in cases]
+    head = ["", *sizes, f"99th percentile, {sizes[-1]}", f"CPU, {sizes[-1]}"]
+    return f"## {heading}\n\n" + table(head, rows)
+
+
+def rate_section(results):
+    cases = sweep_cases(results, "rate", None)
+    if not cases:
+        return ""
+    rows = []
+    for subject in results.subjects(cases[0]):
+        rates = [digits(results.median(c, subject, "per_second")) for c in cases]
+        cpu = [micros(results, c, subject, ["daemon_cpu_ns", "cpu_ns"]) for c in cases]
+        rows.append([SPAWN_TITLES.get(subject, subject), *rates, *cpu])
+    threads = ["1 thread" if c[1] == 1 else f"{c[1]} threads" for c in cases]
+    text = "## Children per second\n\nEach thread starts one when its last one is reaped.\n\n"
+    return text + table(["", *threads, *[f"CPU, {t}" for t in threads]], rows)
+
+
+def spawn_head_section(results):
+    return (
+        f"{machine_text(results, results.versions.values())}\n\n"
+        "A child's program is static, and every status was verified. µs from before the call until the "
+        "call returned / the child's first instruction / its end was known; medians. CPU per child, µs: "
+        "the daemon's / with the child's.\n\n"
+        "The call returns when the program has been executed; that of fork + exec at once, before it is "
+        "known whether it can be.\n"
+    )
+
+
+def spawn_report(results):
+    sections = [
+        spawn_head_section(results),
+        *[spawn_sweep_section(results, *sweep) for sweep in SPAWN_SWEEPS],
+        rate_section(results),
+    ]
+    return "\n".join(s for s in sections if s)
+
+
 # ---- pictures ----
 
 WIDTH, HEIGHT = 760, 420
@@ -328,7 +435,7 @@ COLOURS = {
     "raw": "#57606a", "pidfd": "#8c959f", "sssd": "#9a6700", "sd-event": "#8250df",
     "glib": "#1a7f37", "libuv": "#bf3989", "libev": "#6e7781", "libevent": "#a40e26",
     "tokio": "#bc4c00", "sss-signalfd": "#0550ae", "sss-signalfd-all": "#0969da",
-    "sss-fd": "#218bff", "sss-tevent": "#0a3069", "sss-tevent-signalfd": "#54aeff",
+    "sss-fd": "#218bff", "fork": "#57606a", "posix_spawn": "#9a6700", "python": "#bc4c00", "sss": "#0550ae", "sss-tevent": "#0a3069", "sss-tevent-signalfd": "#54aeff",
 }  # fmt: skip
 
 PLAIN = {
@@ -507,6 +614,21 @@ def pictures(results, name):
     dots_picture(results, name, burst, "cpu_ns", "burst", "A live burst of 10,000, registration included", "CPU µs per exit, log")
 
 
+def spawn_picture(results, name):
+    cases = sweep_cases(results, "memory", "small")
+    series = {}
+    for subject in results.subjects(cases[0]) if cases else []:
+        medians = [results.median(c, subject, "running_p50_ns") for c in cases]
+        label = SPAWN_TITLES.get(subject, subject).strip("*")
+        width = 2.6 if subject == "sss" else 1.4
+        line = [m / 1000 if m else None for m in medians]
+        series[subject] = (label, colour_of(subject), width, line)
+    if any(value for *_, line in series.values() for value in line):
+        heading = "From the call to the child's first instruction, by the daemon's memory"
+        ticks = [size_text(c) for c in cases]
+        line_chart(RESULTS / f"{name}-memory.svg", heading, ticks, series, "µs, log")
+
+
 # ---- the sweep over thresholds ----
 
 
@@ -550,24 +672,39 @@ def sweep_pictures(results, name):
 # ---- bars ----
 
 
-def verdict(results, case, metric, subject, baseline, bar):
-    ratio = results.ratio(case, metric, subject, baseline)
+def verdict(ratio, control, bar):
     if ratio is None:
         return None
-    control = results.ratio(case, metric, "raw-copy", "raw")
     missed = ratio[1] > bar
     text = "missed" if missed else "met" if ratio[2] <= bar else "open"
     shown_control = f"control {ratio_text(control)}" if control else "no control"
     return missed, f"{text:6} {ratio_text(ratio):28} bar {bar:<5} {shown_control}, {ratio[3]} pairs"
 
 
+def tell(label, found):
+    """Prints the verdict; whether the bar is missed."""
+    print(f"{label:58} {found[1] if found else 'not measured'}")
+    return bool(found and found[0])
+
+
+def check_spawn_bars(results):
+    missed = 0
+    for case, baseline, bar in SPAWN_BARS:
+        for time in SPAWN_TIMES:
+            ends = ((c, "sss", f"{time}_p50_ns") for c in (case, baseline))
+            control = ((c, "sss", f"{time}_p50_ns") for c in SPAWN_CONTROL)
+            label = f"{case[0]} {case[1]} / {baseline[1]} {case[2]} sss, {time}"
+            missed += tell(label, verdict(results.ratio_of(*ends), results.ratio_of(*control), bar))
+    return missed
+
+
 def check_bars(results):
     missed = 0
     for name, n, argument, metric, subject, baseline, bar in BARS:
-        found = verdict(results, (name, n, argument), metric, subject, baseline, bar)
-        label = f"{name} {n} {argument or ''} {subject} / {baseline}"
-        print(f"{label:58} {found[1] if found else 'not measured'}")
-        missed += bool(found and found[0])
+        case = (name, n, argument)
+        ratio = results.ratio(case, metric, subject, baseline)
+        control = results.ratio(case, metric, "raw-copy", "raw")
+        missed += tell(f"{name} {n} {argument or ''} {subject} / {baseline}", verdict(ratio, control, bar))
     for name, n, argument, metric, subject, limit in LIMITS:
         highest = results.highest((name, n, argument), subject, metric)
         state = "not measured" if highest is None else "met" if highest <= limit else "missed"
@@ -582,20 +719,31 @@ def check_bars(results):
     return missed
 
 
-def main():
-    arguments = [a for a in sys.argv[1:] if a != "--bars"]
-    name = arguments[0] if arguments else "bench"
-    results = Results(name)
-    if "--bars" in sys.argv:
-        return 1 if check_bars(results) else 0
+def make(results, name):
     if any("@" in s for c in results.cases.values() for s in c):
         sweep_pictures(results, name)
-        return 0
+        return
+    spawning = results.kind == "spawn"
     path = RESULTS / f"{name}.md"
-    path.write_text(report(results))
+    path.write_text(spawn_report(results) if spawning else report(results))
     print(path)
-    pictures(results, name)
-    return 0
+    (spawn_picture if spawning else pictures)(results, name)
+
+
+def main():
+    names = [a for a in sys.argv[1:] if a != "--bars"] or ["bench", "spawn"]
+    there = [n for n in names if (RESULTS / f"{n}.json").exists()]
+    for name in names:
+        if name not in there:
+            print(f"not measured: {RESULTS / name}.json", file=sys.stderr)
+    missed = 0
+    for name in there:
+        results = Results(name)
+        if "--bars" not in sys.argv:
+            make(results, name)
+        else:
+            missed += (check_spawn_bars if results.kind == "spawn" else check_bars)(results)
+    return 0 if there and not missed else 1
 
 
 if __name__ == "__main__":

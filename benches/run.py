@@ -4,13 +4,16 @@
 
     run.py BUILD [--pairs 30] [--slow-pairs 10] [--cases steady,dead]
                  [--subjects raw,sss-fd] [--make fork] [--out NAME]
+    run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
     run.py BUILD --sweep LABEL=DIR [--sweep LABEL=DIR ...]
 
 In each round every subject runs once, in an order drawn anew, as a process of
-its own. --short runs every case once and small, and writes nothing: a wrong
-status fails, no time is judged. --sweep compares builds of the library: each
-DIR holds a libsss_sigchld.so.0, each label is of the form threshold:value.
+its own. --spawn measures the ways of starting a child instead of those of
+waiting for it. --short runs every case of both once and small, and writes
+nothing: a wrong status fails, no time is judged. --sweep compares builds of the
+library: each DIR holds a libsss_sigchld.so.0, each label is of the form
+threshold:value.
 """
 
 import argparse
@@ -59,6 +62,9 @@ class Case:
         arg = self.arg(subject, self.n) if callable(self.arg) else self.arg
         return [self.name, str(self.n)] + ([] if arg is None else [str(arg)])
 
+    def shown(self):
+        return None if callable(self.arg) else self.arg
+
     def takes(self, subject):
         base = subject.partition("@")[0]
         if base == "sss-signalfd-only" and self.name in ("dead", "old", "memory"):
@@ -69,6 +75,29 @@ class Case:
         count = min(pairs, self.rounds or pairs)
         slow = self.n >= 10000 and subject.partition("@")[0] in self.slow
         return min(count, slow_pairs) if slow else count
+
+
+class SpawnCase(Case):
+    """One case of starting children; the last argument is how many."""
+
+    # They copy the daemon's page tables.
+    FORKING = {"fork", "glib", "libuv"}
+    FORKED = {(1024, "small"): 15, (8192, "small"): 3, (8192, "huge"): 30}
+
+    def __init__(self, name, n, arg, children=200):
+        super().__init__(name, n, arg)
+        self.children = children
+
+    def argv(self, subject):
+        children = self.children
+        if self.name == "memory" and subject in self.FORKING:
+            children = min(children, self.FORKED.get((self.n, self.arg), children))
+        return [*super().argv(subject), str(children)]
+
+    def round_count(self, subject, pairs, slow_pairs):
+        # It takes seconds to write to so much memory.
+        slow = self.name == "memory" and self.n >= 1024 and subject != "sss"
+        return min(pairs, slow_pairs) if slow else pairs
 
 
 def dead_alone(subject):
@@ -109,6 +138,23 @@ SHORT = [
     Case("counts", 20, 50),
 ]
 
+MAPS = ("none", "low", "high", "pipes")
+
+# These are interleaved too: the bars compare one with another.
+SPAWN = [
+    *[SpawnCase("memory", n, pages) for n in (10, 1024, 8192) for pages in ("small", "huge")],
+    *[SpawnCase("descriptors", n, map) for n in (10, 1000, 10000) for map in MAPS],
+    *[SpawnCase("rate", threads, None) for threads in (1, 4)],
+]
+
+SPAWN_SHORT = [
+    SpawnCase("memory", 10, "small", 10),
+    SpawnCase("memory", 10, "huge", 10),
+    *[SpawnCase("descriptors", 100, map, 10) for map in MAPS],
+    SpawnCase("rate", 1, None, 10),
+    SpawnCase("rate", 4, None, 10),
+]
+
 SWEEP = [
     *[Case("steady", n, short_lived) for n in (0, 100, 1000, 10000)],
     Case("dead", 1000, 5),
@@ -126,15 +172,16 @@ class Failure(Exception):
 
 
 class Bench:
-    def __init__(self, build, make, libraries):
+    def __init__(self, build, make=None, libraries=None, kind="bench"):
         self.build = Path(build).resolve()
+        self.kind = kind
         self.make = make
         self.libraries = libraries
 
     def subjects(self):
-        found = sorted(p.name.removeprefix("bench-") for p in self.build.glob("bench-*"))
+        found = sorted(p.name.partition("-")[2] for p in self.build.glob(f"{self.kind}-*"))
         if not found:
-            raise Failure(f"{self.build} holds no bench-* program")
+            raise Failure(f"{self.build} holds no {self.kind}-* program")
         return found
 
     def run(self, subject, argv):
@@ -142,7 +189,7 @@ class Bench:
         env = dict(os.environ)
         if label:
             env["LD_PRELOAD"] = str(self.libraries[label])
-        command = [str(self.build / f"bench-{name}"), *argv]
+        command = [str(self.build / f"{self.kind}-{name}"), *argv]
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=TIMEOUT_S)
         shown = " ".join([subject, *argv])
         if done.returncode != 0:
@@ -172,20 +219,22 @@ def machine():
     }
 
 
-def run_rounds(bench, case, subjects, pairs, slow_pairs):
-    """{subject: {metric: [one value per round, None where it did not run]}}"""
-    taking = [s for s in subjects if case.takes(s)]
-    counts = {s: case.round_count(s, pairs, slow_pairs) for s in taking}
+def run_rounds(bench, cases, subjects, pairs, slow_pairs):
+    """{case: {subject: {metric: [one value per round, None where it did not run]}}}"""
+    taking = [(c, s) for c in cases for s in subjects if c.takes(s)]
+    counts = {(c, s): c.round_count(s, pairs, slow_pairs) for c, s in taking}
     total = max(counts.values(), default=0)
-    draw = random.Random(f"{case.name} {case.n} {case.arg}")
-    rows = {s: [None] * total for s in taking}
+    draw = random.Random("; ".join(f"{c.name} {c.n} {c.arg}" for c in cases))
+    rows = {pair: [None] * total for pair in taking}
     for i in range(total):
         # A subject with fewer rounds takes part evenly over the whole time.
-        order = [s for s in taking if (i + 1) * counts[s] // total > i * counts[s] // total]
+        order = [p for p in taking if (i + 1) * counts[p] // total > i * counts[p] // total]
         draw.shuffle(order)
-        for subject in order:
-            rows[subject][i] = bench.run_case(subject, case)
-    return {s: columns(rows[s]) for s in taking}
+        for case, subject in order:
+            rows[case, subject][i] = bench.run_case(subject, case)
+        if len(cases) > 1:
+            print(f"round {i + 1} of {total}", flush=True)
+    return {c: {s: columns(rows[c, s]) for d, s in taking if d is c} for c in cases}
 
 
 def columns(rows):
@@ -194,26 +243,34 @@ def columns(rows):
     return {m: [row.get(m) if row else None for row in rows] for m in metrics}
 
 
-def run_all(bench, cases, subjects, pairs, slow_pairs):
+def run_all(bench, groups, subjects, pairs, slow_pairs):
     result = {
+        "kind": bench.kind,
         "machine": machine(),
         "make": bench.make or "vfork",
         "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": [],
     }
-    for case in cases:
+    for cases in groups:
         start = time.monotonic()
-        argument = None if callable(case.arg) else case.arg
-        values = run_rounds(bench, case, subjects, pairs, slow_pairs)
-        result["cases"].append({"case": case.name, "n": case.n, "arg": argument, "subjects": values})
-        print(f"{case.name} {case.n} {argument or ''}: {time.monotonic() - start:.0f} s", flush=True)
+        for case, values in run_rounds(bench, cases, subjects, pairs, slow_pairs).items():
+            result["cases"].append({"case": case.name, "n": case.n, "arg": case.shown(), "subjects": values})
+            tell_skipped(case, values)
+        told = f"{cases[0].name} {cases[0].n} {cases[0].shown() or ''}" if len(cases) == 1 else bench.kind
+        print(f"{told}: {time.monotonic() - start:.0f} s", flush=True)
     return result
 
 
-def run_short(bench, subjects):
+def tell_skipped(case, values):
+    for subject, metrics in values.items():
+        for reason in sorted({r for r in metrics.get("skip", []) if r}):
+            print(f"SKIP {subject} {case.name} {case.n} {case.shown() or ''}: {reason}")
+
+
+def run_short(bench, cases, subjects):
     failures = 0
     for subject in subjects:
-        for case in SHORT:
+        for case in cases:
             try:
                 row = bench.run_case(subject, case)
                 if "skip" in row:
@@ -221,7 +278,7 @@ def run_short(bench, subjects):
             except (Failure, subprocess.TimeoutExpired) as error:
                 print(f"FAIL {error}", file=sys.stderr)
                 failures += 1
-        print(f"{subject}: {len(SHORT)} cases run", flush=True)
+        print(f"{bench.kind}-{subject}: {len(cases)} cases run", flush=True)
     return failures
 
 
@@ -242,14 +299,15 @@ def split(text):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--pairs", type=int, default=30)
-    parser.add_argument("--slow-pairs", type=int, default=10)
+    parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15")
+    parser.add_argument("--slow-pairs", type=int, help="default: 10; with --spawn 3")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--subjects", type=split)
     parser.add_argument("--make", choices=["fork"], help="how short-lived children are made")
+    parser.add_argument("--spawn", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
-    parser.add_argument("--out", help="results/OUT.json; default: bench, fork or sweep")
+    parser.add_argument("--out", help="results/OUT.json; default: bench, fork, spawn or sweep")
     return parser.parse_args()
 
 
@@ -264,22 +322,37 @@ def sweep_libraries(arguments):
     return libraries
 
 
+def short(arguments):
+    works = [(Bench(arguments.build, kind="bench"), SHORT), (Bench(arguments.build, kind="spawn"), SPAWN_SHORT)]
+    found = {s for bench, _ in works for s in bench.subjects()}
+    wanted = set(arguments.subjects or found)
+    if not wanted <= found:
+        raise Failure(f"no such subjects: {', '.join(sorted(wanted - found))}")
+    return sum(run_short(b, cases, [s for s in b.subjects() if s in wanted]) for b, cases in works)
+
+
+def plan(arguments, bench):
+    """Name, groups of cases, subjects, pairs and slow pairs of what is asked for."""
+    if bench.kind == "spawn":
+        return "spawn", [SPAWN], bench.subjects(), 15, 3
+    if bench.libraries:
+        labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in bench.libraries]
+        return "sweep", [[c] for c in SWEEP], ["raw", "pidfd", *labelled], 30, 10
+    return arguments.make or "bench", [[c] for c in FULL], bench.subjects(), 30, 10
+
+
 def main():
     arguments = parse_arguments()
-    libraries = sweep_libraries(arguments.sweep)
-    bench = Bench(arguments.build, arguments.make, libraries)
-    subjects = arguments.subjects or bench.subjects()
     if arguments.short:
-        return 1 if run_short(bench, subjects) else 0
-
-    cases, name = FULL, arguments.make or "bench"
-    if libraries:
-        labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in libraries]
-        subjects = arguments.subjects or ["raw", "pidfd", *labelled]
-        cases, name = SWEEP, "sweep"
+        return 1 if short(arguments) else 0
+    libraries = sweep_libraries(arguments.sweep)
+    bench = Bench(arguments.build, arguments.make, libraries, "spawn" if arguments.spawn else "bench")
+    name, groups, subjects, pairs, slow_pairs = plan(arguments, bench)
     if arguments.cases:
-        cases = [c for c in cases if c.name in arguments.cases]
-    write(arguments.out or name, run_all(bench, cases, subjects, arguments.pairs, arguments.slow_pairs))
+        groups = [kept for group in groups if (kept := [c for c in group if c.name in arguments.cases])]
+    subjects = arguments.subjects or subjects
+    pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs
+    write(arguments.out or name, run_all(bench, groups, subjects, pairs, slow_pairs))
     return 0
 
 
