@@ -226,8 +226,8 @@ static void shared_map(unsigned slots)
  * Two kinds of children of our own. An idle one shares our memory for good: it
  * is cheap to make, and what waits for it cannot tell. One whose end is timed
  * runs a program in memory of its own, as a daemon's children do, so that its
- * exit takes the kernel as long. It is made by fork() on request only: the page
- * faults that follow one are charged to the subject, and differ from run to run.
+ * exit takes the kernel as long. Made by fork(), as most daemons do, it brings
+ * page faults, which are charged to the subject.
  */
 static int idle_entry(void *arg)
 {

@@ -67,7 +67,7 @@ class Case:
 
     def takes(self, subject):
         base = subject.partition("@")[0]
-        if base == "sss-signalfd-only" and self.name in ("dead", "old", "memory"):
+        if base == "sss-both" and self.name != "steady":
             return False
         return self.only is None or self.only(base)
 
@@ -98,6 +98,17 @@ class SpawnCase(Case):
         # It takes seconds to write to so much memory.
         slow = self.name == "memory" and self.n >= 1024 and subject != "sss"
         return min(pairs, slow_pairs) if slow else pairs
+
+
+class SweepCase(Case):
+    """One case for builds with other values of these thresholds."""
+
+    def __init__(self, name, n, arg, thresholds):
+        super().__init__(name, n, arg)
+        self.thresholds = thresholds
+
+    def takes(self, subject):
+        return subject.partition("@")[2].partition(":")[0] in self.thresholds
 
 
 def dead_alone(subject):
@@ -155,14 +166,16 @@ SPAWN_SHORT = [
     SpawnCase("rate", 4, None, 10),
 ]
 
+# By the thresholds of src/reap/policy.rs that they can tell apart.
 SWEEP = [
-    *[Case("steady", n, short_lived) for n in (0, 100, 1000, 10000)],
-    Case("dead", 1000, 5),
-    Case("dead", 10000, 1),
-    Case("burst", 10000, "chain"),
-    Case("burst", 10000, "gate"),
-    Case("merged", 1000, 20),
-    Case("merged", 10000, 20),
+    *[SweepCase("steady", n, short_lived, {"CHEAP_WALK"}) for n in (0, 10)],
+    SweepCase("steady", 100, short_lived, {"CHEAP_WALK", "PIDFD", "AT_ONCE"}),
+    SweepCase("steady", 1000, short_lived, {"PIDFD", "SHARE"}),
+    SweepCase("steady", 10000, short_lived, {"PIDFD"}),
+    SweepCase("burst", 10000, "chain", {"PIDFD", "AT_ONCE", "SHARE"}),
+    SweepCase("burst", 10000, "gate", {"SHARE"}),
+    SweepCase("merged", 1000, 20, {"AT_ONCE", "SHARE"}),
+    SweepCase("merged", 10000, 20, {"SHARE"}),
 ]
 SWEEP_SUBJECTS = ("sss-signalfd", "sss-signalfd-all")
 
@@ -201,7 +214,7 @@ class Bench:
 
     def run_case(self, subject, case):
         argv = case.argv(subject.partition("@")[0])
-        if self.make and case.name == "steady":
+        if self.make == "fork" and case.name == "steady":
             argv.append(self.make)
         return self.run(subject, argv)
 
@@ -247,7 +260,7 @@ def run_all(bench, groups, subjects, pairs, slow_pairs):
     result = {
         "kind": bench.kind,
         "machine": machine(),
-        "make": bench.make or "vfork",
+        "make": bench.make,
         "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": [],
     }
@@ -299,15 +312,15 @@ def split(text):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15")
-    parser.add_argument("--slow-pairs", type=int, help="default: 10; with --spawn 3")
+    parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15, with --sweep 5")
+    parser.add_argument("--slow-pairs", type=int, help="default: 10; with --spawn 3, with --sweep 5")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--subjects", type=split)
-    parser.add_argument("--make", choices=["fork"], help="how short-lived children are made")
+    parser.add_argument("--make", choices=["fork", "vfork"], default="fork", help="short-lived children")
     parser.add_argument("--spawn", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
-    parser.add_argument("--out", help="results/OUT.json; default: bench, fork, spawn or sweep")
+    parser.add_argument("--out", help="results/OUT.json; default: bench, vfork, spawn or sweep")
     return parser.parse_args()
 
 
@@ -337,8 +350,9 @@ def plan(arguments, bench):
         return "spawn", [SPAWN], bench.subjects(), 15, 3
     if bench.libraries:
         labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in bench.libraries]
-        return "sweep", [[c] for c in SWEEP], ["raw", "pidfd", *labelled], 30, 10
-    return arguments.make or "bench", [[c] for c in FULL], bench.subjects(), 30, 10
+        return "sweep", [[c] for c in SWEEP], labelled, 5, 5
+    name = "bench" if bench.make == "fork" else bench.make
+    return name, [[c] for c in FULL], bench.subjects(), 30, 10
 
 
 def main():

@@ -16,7 +16,7 @@
 #ifndef SSS_NAME
 #define SSS_NAME "sss-signalfd"
 #define SSS_SCOPE SSS_SCOPE_REGISTERED
-#define SSS_TIMED 1
+#define SSS_TIMED 0
 #endif
 
 static int signal_fd;
