@@ -201,6 +201,8 @@ static void children(void **state)
     REFUSED(loop->ctx, sss_child_set_destructor(NULL, NULL, NULL), EINVAL);
     REFUSED(loop->ctx, sss_child_id(NULL, &id), EINVAL);
     REFUSED(loop->ctx, sss_child_id(child, NULL), EINVAL);
+    REFUSED(loop->ctx, sss_child_pid(NULL, &pid), EINVAL);
+    REFUSED(loop->ctx, sss_child_pid(child, NULL), EINVAL);
     REFUSED(loop->ctx, sss_child_pidfd(NULL, &fd), EINVAL);
     REFUSED(loop->ctx, sss_child_pidfd(child, NULL), EINVAL);
     REFUSED(loop->ctx, sss_child_kill(NULL, SIGTERM), EINVAL);

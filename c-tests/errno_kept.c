@@ -37,6 +37,7 @@ static void all_of_them(struct sss_sigchild_ctx *ctx, struct sss_child_ctx *chil
     struct sss_ctx_audit found = { .size = sizeof(found) };
     int verdict = -1;
     uint64_t id;
+    pid_t told;
     int fd = -1;
 
     KEEPS_ERRNO(sss_version());
@@ -50,6 +51,7 @@ static void all_of_them(struct sss_sigchild_ctx *ctx, struct sss_child_ctx *chil
     KEEPS_ERRNO(sss_child_register(NULL, ctx, 1, see, NULL, &again));
     KEEPS_ERRNO(sss_child_register(NULL, ctx, -1, see, NULL, &again));
     KEEPS_ERRNO(sss_child_id(child, &id));
+    KEEPS_ERRNO(sss_child_pid(child, &told));
     KEEPS_ERRNO(sss_child_kill(child, 0));
     KEEPS_ERRNO(sss_child_kill(child, -1));
     KEEPS_ERRNO(sss_child_set_cb(child, NULL, NULL));

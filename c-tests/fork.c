@@ -42,12 +42,14 @@ static void each_function(void *pvt)
     struct seen seen = { 0 };
     uint64_t id = 0;
     pid_t pid = child_dead(0);
+    pid_t told = -1;
     int fd = -1;
 
     check_int(sss_child_register(NULL, ctx, pid, see, &seen, &made), ECHILD);
     check_int(sss_child_set_cb(child, see, &seen), ECHILD);
     check_int(sss_child_set_destructor(child, hook, NULL), ECHILD);
     check_int(sss_child_id(child, &id), ECHILD);
+    check_int(sss_child_pid(child, &told), ECHILD);
     check_int(sss_child_kill(child, SIGKILL), ECHILD);
     check_int(sss_child_pidfd(child, &fd), ECHILD);
     check_int(sss_child_release(child), ECHILD);

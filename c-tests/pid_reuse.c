@@ -37,7 +37,7 @@ static void stale_handle_touches_nothing(void **state)
     struct sss_child_ctx *stale, *child;
     struct gate gate;
     uint64_t old_id, new_id;
-    pid_t pid;
+    pid_t pid, told;
 
     stale = stale_handle(loop, &pid);
     gate_make(&gate);
@@ -46,10 +46,13 @@ static void stale_handle_touches_nothing(void **state)
     check_ok(sss_child_id(stale, &old_id));
     check_ok(sss_child_id(child, &new_id));
     check(old_id != new_id);
+    check_ok(sss_child_pid(child, &told));
+    check_int(told, pid);
     check_int(sss_child_kill(stale, SIGKILL), ESRCH);
     check_int(sss_child_release(stale), ESRCH);
     check_ok(sss_child_free(stale));
     check_ok(sss_child_free(stale));
+    check_int(sss_child_pid(stale, &told), ESRCH);
     check_ok(sss_child_kill(child, 0));
     gate_open(&gate);
     loop_until(loop, &seen.calls, 1);

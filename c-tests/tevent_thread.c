@@ -16,6 +16,7 @@ static void *use_everything(void *pvt)
     struct sss_child_ctx *child = NULL;
     struct sss_ctx_stats stats = { .size = sizeof(stats) };
     uint64_t id;
+    pid_t pid;
     int pidfd;
 
     check_int(sss_child_register(s->bed->mem, s->bed->ctx, s->pid, see, NULL, &child), EPERM);
@@ -25,6 +26,7 @@ static void *use_everything(void *pvt)
     check_int(sss_child_kill(s->child, SIGKILL), EPERM);
     check_int(sss_child_pidfd(s->child, &pidfd), EPERM);
     check_int(sss_child_id(s->child, &id), EPERM);
+    check_int(sss_child_pid(s->child, &pid), EPERM);
     check_int(sss_child_release(s->child), EPERM);
     check_int(sss_child_free(s->child), EPERM);
     check_int(sss_sigchld_ctx_stats(s->bed->ctx, &stats), EPERM);

@@ -1021,6 +1021,24 @@ errno_t sss_child_set_destructor(struct sss_child_ctx *child,
 errno_t sss_child_id(struct sss_child_ctx *child, uint64_t *id);
 
 /**
+ * The process id of a watched child.
+ *
+ * Once the child has ended and its callback was made it is a number only: the
+ * system may have given it to another process. To signal the child, use
+ * sss_child_kill().
+ *
+ * @param child  the handle.
+ * @param pid    written on success.
+ *
+ * @return 0; EINVAL for a NULL pointer; ESRCH where the handle was freed or its
+ *         context is gone; EPERM from a thread that is not the host's loop;
+ *         ECHILD in a process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_pid(struct sss_child_ctx *child, pid_t *pid);
+
+/**
  * Send a signal to a watched child, and never to a stranger.
  *
  * The child cannot be reaped by the library while it is sent, so that its pid

@@ -319,6 +319,42 @@ pub unsafe extern "C" fn sss_child_id(child: *mut sss_child_ctx, id: *mut u64) -
 }
 symver!("sss_child_id");
 
+/// The process id of a watched child.
+///
+/// Once the child has ended and its callback was made it is a number only: the
+/// system may have given it to another process. To signal the child, use
+/// sss_child_kill().
+///
+/// @param child  the handle.
+/// @param pid    written on success.
+///
+/// @return 0; EINVAL for a NULL pointer; ESRCH where the handle was freed or its
+///         context is gone; EPERM from a thread that is not the host's loop;
+///         ECHILD in a process that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_pid(
+    child: *mut sss_child_ctx,
+    pid: *mut libc::pid_t,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        if pid.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let found = watch::pid(child.id())?;
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { pid.write(found) };
+        Ok(())
+    })
+}
+symver!("sss_child_pid");
+
 /// Send a signal to a watched child, and never to a stranger.
 ///
 /// The child cannot be reaped by the library while it is sent, so that its pid

@@ -11,6 +11,7 @@ use super::host;
 use crate::reap::callback::Pvt;
 use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
+use crate::sys::cancel::NoCancellation;
 
 /// sss_spawn.uid counts. Where the caller's effective uid is 0 and
 /// SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
@@ -302,6 +303,7 @@ pub unsafe extern "C" fn sss_child_spawn(
     child_ctx: *mut *mut sss_child_ctx,
 ) -> errno_t {
     guard(|| {
+        let _uncancelled = NoCancellation::begin();
         // SAFETY: the caller vouches for the context.
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
@@ -354,6 +356,7 @@ symver!("sss_child_spawn");
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn sss_child_open_gate(child: *mut sss_child_ctx) -> errno_t {
     guard(|| {
+        let _uncancelled = NoCancellation::begin();
         // SAFETY: the caller vouches for the handle.
         let child = unsafe { Child::from_c(child) }?;
         let gate = spawned::take_gate(child.id())?;

@@ -7,6 +7,7 @@ use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::reaper::{Attending, Reaper, lock};
 use super::status::Change;
+use super::table::Flags;
 use super::watch::Found;
 use crate::spawn::{Gate, Spawned};
 use crate::sys::pidfd::Pidfd;
@@ -57,8 +58,10 @@ pub(crate) fn end_spawn(
 /// The gate that holds a watch's child, taken out to be opened.
 pub(crate) fn take_gate(id: WatchId) -> Result<Gate, Errno> {
     let mut reaper = lock(id.depth())?;
-    let (at, _) = reaper.watch(id)?;
-    reaper.take_gate(at).ok_or(Errno::EALREADY)
+    let (at, slot) = reaper.watch(id)?;
+    let over = slot.flags.intersects(Flags::INERT | Flags::ENDED);
+    let none = if over { Errno::ESRCH } else { Errno::EALREADY };
+    reaper.take_gate(at).ok_or(none)
 }
 
 impl Reaper {

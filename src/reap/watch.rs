@@ -69,6 +69,13 @@ pub(crate) fn check(id: WatchId) -> Result<(), Errno> {
     }
 }
 
+/// The child's pid; after its end a number only.
+pub(crate) fn pid(id: WatchId) -> Result<i32, Errno> {
+    let reaper = lock(id.depth())?;
+    let (_, slot) = reaper.watch(id)?;
+    Ok(slot.pid)
+}
+
 /// Whether the watch's child is still to be reaped.
 pub(crate) fn expect_unreaped(id: WatchId) -> Result<(), Errno> {
     let reaper = lock(id.depth())?;

@@ -14,37 +14,44 @@ use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
 use crate::sys::exec::Program;
 use crate::sys::gate;
+use crate::sys::namespace::child_is_elsewhere;
 
-/// What holds a child, seen from both sides.
+/// Descriptors of ours that the child uses until its exec.
 #[derive(Debug)]
-pub(crate) struct Hold {
-    pub(crate) end: OwnedFd,
-    child_end: OwnedFd,
+pub(crate) struct Ties {
+    /// Our end of what holds it, and its own.
+    gate: Option<(OwnedFd, OwnedFd)>,
     /// Our own pidfd, by which the child sees us die.
     parent: Option<OwnedFd>,
 }
 
-impl Hold {
-    pub(crate) fn new(spec: &Spec) -> Result<Option<Self>, SpawnError> {
-        if !spec.gate {
-            return Ok(None);
-        }
-        let (end, child_end) = gate::pair().map_err(|errno| SpawnError::new(Step::Gate, errno))?;
+impl Ties {
+    pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
+        let gate = spec.gate.then(gate::pair).transpose();
+        let gate = gate.map_err(|errno| SpawnError::new(Step::Gate, errno))?;
+        let step = match gate {
+            Some(_) => Step::Gate,
+            None if spec.pdeathsig.is_some() && child_is_elsewhere() => Step::Pdeathsig,
+            None => return Ok(Ties { gate, parent: None }),
+        };
         let parent = match pidfd_open(getpid()) {
             Ok(parent) => Some(parent),
-            // The end of file at the gate must do.
+            // The end of file at the gate, or the signal itself, must do.
             Err(libc::ENOSYS | libc::EPERM) => None,
-            Err(errno) => return Err(SpawnError::new(Step::Gate, errno)),
+            Err(errno) => return Err(SpawnError::new(step, errno)),
         };
-        Ok(Some(Hold {
-            end,
-            child_end,
-            parent,
-        }))
+        Ok(Ties { gate, parent })
+    }
+
+    /// Our end of the gate.
+    pub(crate) fn into_gate(self) -> Option<OwnedFd> {
+        self.gate.map(|(ours, _)| ours)
     }
 
     fn fds(&self) -> impl Iterator<Item = i32> {
-        std::iter::once(&self.child_end)
+        let childs = self.gate.as_ref().map(|(_, childs)| childs);
+        childs
+            .into_iter()
             .chain(&self.parent)
             .map(AsRawFd::as_raw_fd)
     }
@@ -64,11 +71,11 @@ pub(crate) fn candidates(spec: &Spec) -> Result<Option<Candidates>, SpawnError> 
 pub(crate) fn program<'a>(
     spec: &'a Spec,
     manner: Manner,
-    hold: Option<&Hold>,
+    ties: &Ties,
     candidates: Option<&'a Candidates>,
 ) -> Result<Program<'a>, SpawnError> {
     let mut program = Program::new(spec.argv, spec.envp);
-    lay_out(&mut program, spec, manner, hold, candidates).map_err(out_of_memory)?;
+    lay_out(&mut program, spec, manner, ties, candidates).map_err(out_of_memory)?;
     Ok(program)
 }
 
@@ -80,14 +87,14 @@ fn lay_out<'a>(
     program: &mut Program<'a>,
     spec: &'a Spec,
     manner: Manner,
-    hold: Option<&Hold>,
+    ties: &Ties,
     candidates: Option<&'a Candidates>,
 ) -> Result<(), i32> {
     // What clone3 has not done the child does itself.
     let cgroup = spec.cgroup.filter(|_| manner.cgroup.is_none());
     let mut keep = Vec::new();
     keep.try_reserve(2).map_err(|_| libc::ENOMEM)?;
-    keep.extend(hold.iter().flat_map(|hold| hold.fds()));
+    keep.extend(ties.fds());
     let plan = plan(spec.fds, &keep, cgroup.as_slice())?;
 
     program.default_signals()?;
@@ -111,10 +118,13 @@ fn lay_out<'a>(
     }
     descriptors(program, &plan)?;
     limits(program, spec)?;
-    credentials(program, spec)?;
+    let mut kept = plan.kept.iter().copied();
+    let gate = ties.gate.as_ref().and_then(|_| kept.next());
+    let parent = kept.next().unwrap_or(-1);
+    credentials(program, spec, parent)?;
     program.unblock_signals()?;
-    if let [gate, ref parent @ ..] = plan.kept[..] {
-        program.hold(gate, parent.first().copied().unwrap_or(-1))?;
+    if let Some(gate) = gate {
+        program.hold(gate, parent)?;
     }
     match candidates {
         Some(candidates) => candidates
@@ -162,7 +172,7 @@ fn limits<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
     Ok(())
 }
 
-fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
+fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec, parent: i32) -> Result<(), i32> {
     let dropped: Option<&[u32]> = (spec.uid.is_some() && uids().effective == 0).then_some(&[]);
     if let Some(groups) = spec.groups.or(dropped) {
         program.setgroups(groups)?;
@@ -177,7 +187,7 @@ fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32>
         program.no_new_privs()?;
     }
     if let Some(signal) = spec.pdeathsig {
-        program.pdeathsig(signal, getpid())?;
+        program.pdeathsig(signal, getpid(), parent)?;
     }
     Ok(())
 }

@@ -23,9 +23,8 @@ pub(crate) use self::spec::{Cwd, Rlimit, Spec};
 pub(crate) use crate::sys::exec::CStrVec;
 pub(crate) use crate::sys::exec::{CStrArray, Step};
 
-use crate::sys::cancel::NoCancellation;
 use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};
-use crate::sys::close_range::is_missing;
+use crate::sys::close_range::{self, is_missing};
 use crate::sys::credentials::{gids, uids};
 use crate::sys::gate;
 use crate::sys::mmap::Shared;
@@ -63,7 +62,6 @@ impl Gate {
     /// Lets the child exec, and waits until it has. A child that fails here
     /// still has to be reaped, as any other; ESRCH if it is dead already.
     pub(crate) fn open(self) -> Result<(), SpawnError> {
-        let _uncancelled = NoCancellation::begin();
         if !self.meeting.is_alive(self.pid) || gate::open(&self.end).is_err() {
             return Err(SpawnError::new(Step::Gate, libc::ESRCH));
         }
@@ -73,16 +71,21 @@ impl Gate {
     }
 }
 
+impl Drop for Gate {
+    fn drop(&mut self) {
+        gate::close(&self.end);
+    }
+}
+
 /// Makes the child. On an error no process is left, and none was to be seen:
 /// no SIGCHLD, nothing for anybody's waitpid(-1) (but for a held child's).
 pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
-    let _uncancelled = NoCancellation::begin();
     spec.check()?;
-    let hold = compile::Hold::new(spec)?;
+    let ties = compile::Ties::new(spec)?;
     let mut manner = first_manner(spec);
     loop {
-        let failure = match attempt(spec, manner, hold.as_ref()) {
-            Ok(child) => return Ok(spawned(child, hold)),
+        let failure = match attempt(spec, manner, &ties) {
+            Ok(child) => return Ok(spawned(child, ties)),
             Err(failure) => failure,
         };
         manner = next_manner(manner, failure).ok_or(failure.error)?;
@@ -105,9 +108,9 @@ impl From<SpawnError> for Attempt {
     }
 }
 
-fn attempt(spec: &Spec, manner: Manner, hold: Option<&compile::Hold>) -> Result<Child, Attempt> {
+fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, Attempt> {
     let candidates = compile::candidates(spec)?;
-    let program = compile::program(spec, manner, hold, candidates.as_ref())?;
+    let program = compile::program(spec, manner, ties, candidates.as_ref())?;
     clone::start(&program, manner).map_err(|failure| {
         let by_clone = matches!(failure, Failure::Clone(_));
         let error = match failure {
@@ -132,10 +135,11 @@ fn clone_step(manner: Manner, errno: i32) -> Step {
     }
 }
 
-fn spawned(child: Child, hold: Option<compile::Hold>) -> Spawned {
-    let gate = child.meeting.zip(hold).map(|(meeting, hold)| Gate {
+fn spawned(child: Child, ties: compile::Ties) -> Spawned {
+    let gate = child.meeting.zip(ties.into_gate());
+    let gate = gate.map(|(meeting, end)| Gate {
         pid: child.pid,
-        end: hold.end,
+        end,
         meeting,
     });
     Spawned {
@@ -151,7 +155,7 @@ fn first_manner(spec: &Spec) -> Manner {
     let share_memory = !(spec.fork || spec.gate || ids_change);
     Manner {
         share_memory,
-        share_files: share_memory,
+        share_files: share_memory && close_range::is_there(),
         pidfd: if spec.pidfd {
             Pidfd::Clone
         } else {

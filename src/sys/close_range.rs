@@ -13,6 +13,14 @@ pub(crate) const fn is_missing(errno: i32) -> bool {
     matches!(errno, libc::ENOSYS | libc::EPERM | libc::EINVAL)
 }
 
+/// Whether the call is to be had; asked without closing anything, in a parent.
+/// A child that found out would be one too many: its end may hang a terminal up,
+/// and is that of the pid namespace whose first process it was.
+pub(crate) fn is_there() -> bool {
+    // SAFETY: no pointers; no descriptor has this number.
+    unsafe { call!(SYS_close_range, id(LAST), id(LAST)) }.is_ok()
+}
+
 /// Closes `first` to `last`. With `shared`, the table is the parent's until
 /// this call: only the kernel can part from it without touching the parent's
 /// descriptors, and nothing stands in for that.

@@ -1,22 +1,24 @@
 //! credentials(7) of the calling thread.
 
-use super::syscall::{address, call};
+use super::syscall::{address, call, id, int};
 
-/// Real, effective and saved.
+/// Real, effective, saved and the file system's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ids {
     pub(crate) real: u32,
     pub(crate) effective: u32,
     pub(crate) saved: u32,
+    pub(crate) fs: u32,
 }
 
 impl Ids {
-    /// Whether all three are `id` already.
+    /// Whether all are `id` already.
     pub(crate) fn are(self, id: u32) -> bool {
         self == Ids {
             real: id,
             effective: id,
             saved: id,
+            fs: id,
         }
     }
 }
@@ -32,10 +34,14 @@ pub(crate) fn uids() -> Ids {
             address::<u32>(&raw mut saved)
         )
     };
+    // SAFETY: no pointers. What is no id changes nothing; the result is the id.
+    let fs =
+        unsafe { call!(SYS_setfsuid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).cast_unsigned());
     Ids {
         real,
         effective,
         saved,
+        fs,
     }
 }
 
@@ -50,9 +56,13 @@ pub(crate) fn gids() -> Ids {
             address::<u32>(&raw mut saved)
         )
     };
+    // SAFETY: no pointers. What is no id changes nothing; the result is the id.
+    let fs =
+        unsafe { call!(SYS_setfsgid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).cast_unsigned());
     Ids {
         real,
         effective,
         saved,
+        fs,
     }
 }

@@ -182,6 +182,7 @@ enum Op {
     },
     ParentIs {
         pid: i32,
+        pidfd: i32,
     },
     Hold {
         gate: i32,
@@ -368,14 +369,15 @@ impl<'a> Program<'a> {
     }
 
     /// The signal that the child gets when the thread that made it ends, which
-    /// is set too late if the caller, process `parent`, is dead by then.
-    pub(crate) fn pdeathsig(&mut self, signal: i32, parent: i32) -> Result<(), i32> {
+    /// is set too late if the caller, process `parent`, is dead by then. A child
+    /// in another pid namespace sees that at its `pidfd` only (-1: none).
+    pub(crate) fn pdeathsig(&mut self, signal: i32, parent: i32, pidfd: i32) -> Result<(), i32> {
         self.call(
             Step::Pdeathsig,
             libc::SYS_prctl,
             &[word(libc::PR_SET_PDEATHSIG), word(signal), 0, 0, 0],
         )?;
-        self.push(Step::Pdeathsig, Op::ParentIs { pid: parent })
+        self.push(Step::Pdeathsig, Op::ParentIs { pid: parent, pidfd })
     }
 
     pub(crate) fn no_new_privs(&mut self) -> Result<(), i32> {
@@ -525,7 +527,7 @@ unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
                 last,
                 shared,
             } => close_range(first, last, shared),
-            Op::ParentIs { pid } => parent_is(pid),
+            Op::ParentIs { pid, pidfd } => parent_is(pid, pidfd),
             Op::Hold { gate, parent } => {
                 (*start.latches).ready.open();
                 hold(gate, parent)
@@ -597,15 +599,37 @@ unsafe fn write(directory: i32, path: *const c_char, text: &Text) -> Result<(), 
 }
 
 /// getppid is 0 where the parent lives outside of the child's pid namespace,
-/// before its death and after: there only the signal itself can tell.
+/// before its death and after: there its pidfd tells, if there is one.
 #[inline(always)]
-unsafe fn parent_is(pid: i32) -> Result<(), i32> {
-    // SAFETY: no pointers.
-    let parent = unsafe { call!(SYS_getppid)? };
-    if parent != 0 && parent != word(pid) {
-        return Err(libc::ESRCH);
+unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
+    // SAFETY: a pollfd and a timeout on this stack.
+    unsafe {
+        let parent = call!(SYS_getppid)?;
+        if parent == word(pid) {
+            return Ok(());
+        }
+        if parent != 0 {
+            return Err(libc::ESRCH);
+        }
+        // Waits, by its lock, for a parent that was just looking for children to
+        // send the signal to: its pidfd tells of its death no sooner.
+        let options = libc::WEXITED | libc::WNOHANG;
+        let _ = call!(SYS_waitid, id(libc::P_ALL), 0, 0, word(options));
+        let mut polled = readable(pidfd);
+        let at_once = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match call!(
+            SYS_ppoll,
+            address(&raw mut polled),
+            1,
+            address(&raw const at_once)
+        )? {
+            0 => Ok(()),
+            _ => Err(libc::ESRCH),
+        }
     }
-    Ok(())
 }
 
 #[inline(always)]

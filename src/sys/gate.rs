@@ -36,3 +36,10 @@ pub(crate) fn open(end: &OwnedFd) -> Result<(), i32> {
     }
     Ok(())
 }
+
+/// Lets the child at the other end see the end of file, even where processes
+/// that were forked meanwhile have copies of this end.
+pub(crate) fn close(end: &OwnedFd) {
+    // SAFETY: no pointers. It cannot fail on a socket that is connected.
+    let _ = unsafe { call!(SYS_shutdown, word(end.as_raw_fd()), word(libc::SHUT_RDWR)) };
+}

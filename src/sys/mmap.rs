@@ -1,8 +1,10 @@
 //! mmap(2): stacks for children that share our memory, and memory to share with
-//! those that do not.
+//! those that do not. libc's calls, as ThreadSanitizer is blind to any others.
 
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, Ordering};
+
+use nix::errno::Errno;
 
 use super::syscall::{address, call, word};
 
@@ -18,21 +20,24 @@ static SPARE: [AtomicPtr<u8>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
 fn map(length: usize, protection: i32, flags: i32) -> Result<NonNull<u8>, i32> {
     // SAFETY: a new mapping.
     let start = unsafe {
-        call!(
-            SYS_mmap,
-            0,
+        libc::mmap(
+            null_mut(),
             length,
-            word(protection),
-            word(flags | libc::MAP_ANONYMOUS),
-            word(-1)
-        )?
+            protection,
+            flags | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
     };
-    NonNull::new(std::ptr::with_exposed_provenance_mut(start)).ok_or(libc::ENOMEM)
+    if start == libc::MAP_FAILED {
+        return Err(Errno::last_raw());
+    }
+    NonNull::new(start.cast()).ok_or(libc::ENOMEM)
 }
 
-fn unmap(start: *const u8, length: usize) {
+fn unmap(start: *mut u8, length: usize) {
     // SAFETY: the caller's own mapping, whole; it cannot fail.
-    let _ = unsafe { call!(SYS_munmap, address(start), length) };
+    let _ = unsafe { libc::munmap(start.cast(), length) };
 }
 
 /// The stack of one child, above a guard.

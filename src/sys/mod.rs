@@ -12,6 +12,7 @@ pub(crate) mod futex;
 pub(crate) mod gate;
 pub(crate) mod lock;
 pub(crate) mod mmap;
+pub(crate) mod namespace;
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
 #[cfg(test)]

@@ -69,7 +69,7 @@ fn parent_that_is_dead() {
     let mut program = Program::new(argv.as_array(), CStrArray::environ());
     let laid_out = program
         .hold(0, -1)
-        .and_then(|()| program.pdeathsig(libc::SIGTERM, getpid()))
+        .and_then(|()| program.pdeathsig(libc::SIGTERM, getpid(), -1))
         .and_then(|()| program.candidate(c"/bin/true"));
     laid_out.expect("memory");
     let manner = Manner {

@@ -1,0 +1,48 @@
+/*
+ * System calls that stand still, or fail, in whoever is filtered: the calling
+ * thread from now on, and all that it makes.
+ */
+#ifndef SUPPORT_HOLD_H
+#define SUPPORT_HOLD_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+/* Any value of the argument. */
+#define ANY_ARG UINT32_MAX
+
+/* The call fails with this errno where its argument, one of 0 to 5, has this value. */
+void refuse_value(int nr, unsigned arg, uint32_t value, int error);
+/* The same where its argument has any of these bits. */
+void refuse_bits(int nr, unsigned arg, uint32_t bits, int error);
+
+/* A call that is held where its first argument has this value, or ANY_ARG. */
+struct hold {
+    int nr;
+    uint32_t arg;
+};
+
+/* Skips the test where no calls can be held. */
+void hold_needed(void);
+/* Begins to hold two calls, which may be the same; what comes back tells another
+ * process, to which it has to be sent, of them. */
+int hold_begin(const struct hold holds[2]);
+
+/* A call that stands still. */
+struct held {
+    uint64_t id;
+    pid_t pid; /* of the thread that called */
+    int nr;
+    uint64_t args[6];
+};
+
+/* Waits for the next. */
+struct held hold_await(int listener);
+/* Lets it go on. */
+void hold_release(int listener, const struct held *held);
+
+/* A descriptor on its way to another process, by a socket. */
+void send_fd(int to, int fd);
+int receive_fd(int from);
+
+#endif
