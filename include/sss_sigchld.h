@@ -242,8 +242,8 @@ typedef int errno_t;
 #define SSS_SPAWN_FORK 1048576
 
 /**
- * A spawn failed while it looked at its sss_spawn: EINVAL. The steps' numbers are
- * not their order; see sss_child_spawn(3).
+ * A spawn failed while it looked at its sss_spawn: EINVAL. The steps are numbered
+ * in the order in which they are taken.
  */
 #define SSS_SPAWN_STEP_SPEC 1
 
@@ -258,46 +258,45 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_CLONE 3
 
 /**
+ * A spawn failed to enter the cgroup.
+ */
+#define SSS_SPAWN_STEP_CGROUP 4
+
+/**
  * A spawn failed to set signals to their default or to unblock them.
  */
-#define SSS_SPAWN_STEP_SIGNALS 4
+#define SSS_SPAWN_STEP_SIGNALS 5
 
 /**
  * A spawn failed at setsid(2).
  */
-#define SSS_SPAWN_STEP_SESSION 5
+#define SSS_SPAWN_STEP_SESSION 6
 
 /**
  * A spawn failed at setpgid(2): EPERM for a group of another session, or for one
  * that leads a session.
  */
-#define SSS_SPAWN_STEP_PGRP 6
+#define SSS_SPAWN_STEP_PGRP 7
 
 /**
  * A spawn failed to take the controlling terminal: TIOCSCTTY.
  */
-#define SSS_SPAWN_STEP_TERMINAL 7
+#define SSS_SPAWN_STEP_TERMINAL 8
 
 /**
  * A spawn failed to become the foreground group: tcsetpgrp(3).
  */
-#define SSS_SPAWN_STEP_FOREGROUND 8
+#define SSS_SPAWN_STEP_FOREGROUND 9
 
 /**
  * A spawn failed at chdir(2) or fchdir(2).
  */
-#define SSS_SPAWN_STEP_CWD 9
+#define SSS_SPAWN_STEP_CWD 10
 
 /**
  * A spawn failed at umask(2).
  */
-#define SSS_SPAWN_STEP_UMASK 10
-
-/**
- * A spawn failed at the descriptor map: EBADF for a source that is closed or a
- * target beyond RLIMIT_NOFILE, EINVAL for one target twice.
- */
-#define SSS_SPAWN_STEP_FDS 11
+#define SSS_SPAWN_STEP_UMASK 11
 
 /**
  * A spawn failed to close the other descriptors.
@@ -305,14 +304,15 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_CLOSE 12
 
 /**
- * A spawn failed to enter the cgroup.
- */
-#define SSS_SPAWN_STEP_CGROUP 13
-
-/**
  * A spawn failed to set oom_score_adj.
  */
-#define SSS_SPAWN_STEP_OOM_SCORE_ADJ 14
+#define SSS_SPAWN_STEP_OOM_SCORE_ADJ 13
+
+/**
+ * A spawn failed at the descriptor map: EBADF for a source that is closed or a
+ * target beyond RLIMIT_NOFILE, EINVAL for one target twice.
+ */
+#define SSS_SPAWN_STEP_FDS 14
 
 /**
  * A spawn failed at setpriority(2).
@@ -340,14 +340,14 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_UID 19
 
 /**
- * A spawn failed to set the parent-death signal.
- */
-#define SSS_SPAWN_STEP_PDEATHSIG 20
-
-/**
  * A spawn failed to set no_new_privs.
  */
-#define SSS_SPAWN_STEP_NO_NEW_PRIVS 21
+#define SSS_SPAWN_STEP_NO_NEW_PRIVS 20
+
+/**
+ * A spawn failed to set the parent-death signal.
+ */
+#define SSS_SPAWN_STEP_PDEATHSIG 21
 
 /**
  * A spawn failed to make the start gate: EMFILE or ENFILE for its descriptors.

@@ -63,37 +63,37 @@ pub const SSS_SPAWN_GATE: u32 = 0x8_0000;
 /// set-user-ID program.
 pub const SSS_SPAWN_FORK: u32 = 0x10_0000;
 
-/// A spawn failed while it looked at its sss_spawn: EINVAL. The steps' numbers are
-/// not their order; see sss_child_spawn(3).
+/// A spawn failed while it looked at its sss_spawn: EINVAL. The steps are numbered
+/// in the order in which they are taken.
 pub const SSS_SPAWN_STEP_SPEC: u32 = 1;
 /// A spawn failed for want of memory.
 pub const SSS_SPAWN_STEP_MEMORY: u32 = 2;
 /// A spawn failed to make the process: clone(2). EAGAIN for a limit on processes.
 pub const SSS_SPAWN_STEP_CLONE: u32 = 3;
+/// A spawn failed to enter the cgroup.
+pub const SSS_SPAWN_STEP_CGROUP: u32 = 4;
 /// A spawn failed to set signals to their default or to unblock them.
-pub const SSS_SPAWN_STEP_SIGNALS: u32 = 4;
+pub const SSS_SPAWN_STEP_SIGNALS: u32 = 5;
 /// A spawn failed at setsid(2).
-pub const SSS_SPAWN_STEP_SESSION: u32 = 5;
+pub const SSS_SPAWN_STEP_SESSION: u32 = 6;
 /// A spawn failed at setpgid(2): EPERM for a group of another session, or for one
 /// that leads a session.
-pub const SSS_SPAWN_STEP_PGRP: u32 = 6;
+pub const SSS_SPAWN_STEP_PGRP: u32 = 7;
 /// A spawn failed to take the controlling terminal: TIOCSCTTY.
-pub const SSS_SPAWN_STEP_TERMINAL: u32 = 7;
+pub const SSS_SPAWN_STEP_TERMINAL: u32 = 8;
 /// A spawn failed to become the foreground group: tcsetpgrp(3).
-pub const SSS_SPAWN_STEP_FOREGROUND: u32 = 8;
+pub const SSS_SPAWN_STEP_FOREGROUND: u32 = 9;
 /// A spawn failed at chdir(2) or fchdir(2).
-pub const SSS_SPAWN_STEP_CWD: u32 = 9;
+pub const SSS_SPAWN_STEP_CWD: u32 = 10;
 /// A spawn failed at umask(2).
-pub const SSS_SPAWN_STEP_UMASK: u32 = 10;
-/// A spawn failed at the descriptor map: EBADF for a source that is closed or a
-/// target beyond RLIMIT_NOFILE, EINVAL for one target twice.
-pub const SSS_SPAWN_STEP_FDS: u32 = 11;
+pub const SSS_SPAWN_STEP_UMASK: u32 = 11;
 /// A spawn failed to close the other descriptors.
 pub const SSS_SPAWN_STEP_CLOSE: u32 = 12;
-/// A spawn failed to enter the cgroup.
-pub const SSS_SPAWN_STEP_CGROUP: u32 = 13;
 /// A spawn failed to set oom_score_adj.
-pub const SSS_SPAWN_STEP_OOM_SCORE_ADJ: u32 = 14;
+pub const SSS_SPAWN_STEP_OOM_SCORE_ADJ: u32 = 13;
+/// A spawn failed at the descriptor map: EBADF for a source that is closed or a
+/// target beyond RLIMIT_NOFILE, EINVAL for one target twice.
+pub const SSS_SPAWN_STEP_FDS: u32 = 14;
 /// A spawn failed at setpriority(2).
 pub const SSS_SPAWN_STEP_NICE: u32 = 15;
 /// A spawn failed at setrlimit(2).
@@ -104,10 +104,10 @@ pub const SSS_SPAWN_STEP_GROUPS: u32 = 17;
 pub const SSS_SPAWN_STEP_GID: u32 = 18;
 /// A spawn failed at setresuid(2).
 pub const SSS_SPAWN_STEP_UID: u32 = 19;
-/// A spawn failed to set the parent-death signal.
-pub const SSS_SPAWN_STEP_PDEATHSIG: u32 = 20;
 /// A spawn failed to set no_new_privs.
-pub const SSS_SPAWN_STEP_NO_NEW_PRIVS: u32 = 21;
+pub const SSS_SPAWN_STEP_NO_NEW_PRIVS: u32 = 20;
+/// A spawn failed to set the parent-death signal.
+pub const SSS_SPAWN_STEP_PDEATHSIG: u32 = 21;
 /// A spawn failed to make the start gate: EMFILE or ENFILE for its descriptors.
 pub const SSS_SPAWN_STEP_GATE: u32 = 22;
 /// A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
@@ -118,6 +118,7 @@ const _: () = {
     assert!(SSS_SPAWN_STEP_SPEC == Step::Spec as u32);
     assert!(SSS_SPAWN_STEP_MEMORY == Step::Memory as u32);
     assert!(SSS_SPAWN_STEP_CLONE == Step::Clone as u32);
+    assert!(SSS_SPAWN_STEP_CGROUP == Step::Cgroup as u32);
     assert!(SSS_SPAWN_STEP_SIGNALS == Step::Signals as u32);
     assert!(SSS_SPAWN_STEP_SESSION == Step::Session as u32);
     assert!(SSS_SPAWN_STEP_PGRP == Step::ProcessGroup as u32);
@@ -125,17 +126,16 @@ const _: () = {
     assert!(SSS_SPAWN_STEP_FOREGROUND == Step::Foreground as u32);
     assert!(SSS_SPAWN_STEP_CWD == Step::Cwd as u32);
     assert!(SSS_SPAWN_STEP_UMASK == Step::Umask as u32);
-    assert!(SSS_SPAWN_STEP_FDS == Step::Descriptors as u32);
     assert!(SSS_SPAWN_STEP_CLOSE == Step::Close as u32);
-    assert!(SSS_SPAWN_STEP_CGROUP == Step::Cgroup as u32);
     assert!(SSS_SPAWN_STEP_OOM_SCORE_ADJ == Step::OomScoreAdj as u32);
+    assert!(SSS_SPAWN_STEP_FDS == Step::Descriptors as u32);
     assert!(SSS_SPAWN_STEP_NICE == Step::Nice as u32);
     assert!(SSS_SPAWN_STEP_RLIMITS == Step::Rlimit as u32);
     assert!(SSS_SPAWN_STEP_GROUPS == Step::Groups as u32);
     assert!(SSS_SPAWN_STEP_GID == Step::Gid as u32);
     assert!(SSS_SPAWN_STEP_UID == Step::Uid as u32);
-    assert!(SSS_SPAWN_STEP_PDEATHSIG == Step::Pdeathsig as u32);
     assert!(SSS_SPAWN_STEP_NO_NEW_PRIVS == Step::NoNewPrivs as u32);
+    assert!(SSS_SPAWN_STEP_PDEATHSIG == Step::Pdeathsig as u32);
     assert!(SSS_SPAWN_STEP_GATE == Step::Gate as u32);
     assert!(SSS_SPAWN_STEP_EXEC == Step::Exec as u32);
 };

@@ -25,28 +25,28 @@ pub(crate) enum Step {
     Memory = 2,
     /// Making the process.
     Clone = 3,
+    /// Entering the cgroup.
+    Cgroup = 4,
     /// Setting signals to their default.
-    Signals = 4,
+    Signals = 5,
     /// setsid(2).
-    Session = 5,
+    Session = 6,
     /// setpgid(2).
-    ProcessGroup = 6,
+    ProcessGroup = 7,
     /// Taking the controlling terminal.
-    Terminal = 7,
+    Terminal = 8,
     /// Becoming the terminal's foreground process group.
-    Foreground = 8,
+    Foreground = 9,
     /// chdir(2) or fchdir(2).
-    Cwd = 9,
+    Cwd = 10,
     /// umask(2).
-    Umask = 10,
-    /// The descriptor map.
-    Descriptors = 11,
+    Umask = 11,
     /// Closing the other descriptors.
     Close = 12,
-    /// Entering the cgroup.
-    Cgroup = 13,
     /// oom_score_adj.
-    OomScoreAdj = 14,
+    OomScoreAdj = 13,
+    /// The descriptor map.
+    Descriptors = 14,
     /// setpriority(2).
     Nice = 15,
     /// setrlimit(2).
@@ -57,10 +57,10 @@ pub(crate) enum Step {
     Gid = 18,
     /// setresuid(2).
     Uid = 19,
-    /// The parent-death signal, or a parent that is dead already.
-    Pdeathsig = 20,
     /// no_new_privs.
-    NoNewPrivs = 21,
+    NoNewPrivs = 20,
+    /// The parent-death signal, or a parent that is dead already.
+    Pdeathsig = 21,
     /// The start gate.
     Gate = 22,
     /// execve(2).
