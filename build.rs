@@ -20,8 +20,22 @@ fn main() {
         println!("cargo::rustc-cdylib-link-arg=-Wl,{argument}");
     }
 
+    syscall_instruction();
+
     #[cfg(feature = "regen-header")]
     header::write();
+}
+
+/// Where src/sys knows the machine's system call instruction; elsewhere, or with
+/// SSS_SIGCHLD_LIBC_SYSCALLS set, children are started by fork alone.
+fn syscall_instruction() {
+    println!("cargo::rustc-check-cfg=cfg(sss_syscall_instruction)");
+    println!("cargo::rerun-if-env-changed=SSS_SIGCHLD_LIBC_SYSCALLS");
+    let machine = std::env::var("CARGO_CFG_TARGET_ARCH").unwrap_or_default();
+    let known = matches!(machine.as_str(), "x86_64" | "aarch64");
+    if known && std::env::var_os("SSS_SIGCHLD_LIBC_SYSCALLS").is_none() {
+        println!("cargo::rustc-cfg=sss_syscall_instruction");
+    }
 }
 
 #[cfg(feature = "regen-header")]

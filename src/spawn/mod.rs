@@ -28,6 +28,7 @@ use crate::sys::close_range::{self, is_missing};
 use crate::sys::credentials::{gids, uids};
 use crate::sys::gate;
 use crate::sys::mmap::Shared;
+use crate::sys::syscall::IS_BARE;
 
 /// Why there is no child: the step that failed, and its errno.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,7 +153,7 @@ fn spawned(child: Child, ties: compile::Ties) -> Spawned {
 fn first_manner(spec: &Spec) -> Manner {
     let ids_change = spec.uid.is_some_and(|uid| !uids().are(uid))
         || spec.gid.is_some_and(|gid| !gids().are(gid));
-    let share_memory = !(spec.fork || spec.gate || ids_change);
+    let share_memory = IS_BARE && !(spec.fork || spec.gate || ids_change);
     Manner {
         share_memory,
         share_files: share_memory && close_range::is_there(),

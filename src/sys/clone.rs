@@ -5,6 +5,7 @@
 //! elsewhere does not find it. A held child, which somebody may kill while it is
 //! held, has SIGCHLD from the start.
 
+#[cfg(sss_syscall_instruction)]
 use std::arch::asm;
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::null;
@@ -348,7 +349,7 @@ fn clone(
 /// # Safety
 /// The arguments make a process, not a thread; its stack, if not a copy of this
 /// one, is its own, and `start` holds until it has left our memory.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
 #[inline(never)]
 unsafe fn enter(
     number: libc::c_long,
@@ -388,7 +389,7 @@ unsafe fn enter(
 /// # Safety
 /// The arguments make a process, not a thread; its stack, if not a copy of this
 /// one, is its own, and `start` holds until it has left our memory.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(sss_syscall_instruction, target_arch = "aarch64"))]
 #[inline(never)]
 unsafe fn enter(
     number: libc::c_long,
@@ -420,4 +421,24 @@ unsafe fn enter(
         );
     }
     super::syscall::outcome(result)
+}
+
+/// The system call in the parent, and a call of [`child_main`] in the child.
+///
+/// # Safety
+/// The arguments make a process, not a thread, with a copy of our memory.
+#[cfg(not(sss_syscall_instruction))]
+unsafe fn enter(
+    number: libc::c_long,
+    [a, b, c]: [usize; 3],
+    start: *const Start,
+) -> Result<usize, i32> {
+    // SAFETY: as the caller promises; the child goes on with a copy of this stack.
+    unsafe {
+        let result = super::syscall::raw(number, [a, b, c, 0, 0, 0]);
+        if result == 0 {
+            child_main(start);
+        }
+        super::syscall::outcome(result)
+    }
 }

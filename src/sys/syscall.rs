@@ -1,14 +1,20 @@
 //! The system call instruction itself: no libc function, no errno, no
-//! cancellation point. What a child that shares its parent's memory may use.
+//! cancellation point. What a child that shares its parent's memory may use. On a
+//! machine whose instruction is not known here, libc's syscall(2), and no child
+//! shares memory.
 
+#[cfg(sss_syscall_instruction)]
 use std::arch::asm;
+
+/// Whether a child may share its parent's memory.
+pub(crate) const IS_BARE: bool = cfg!(sss_syscall_instruction);
 
 /// One system call with all six arguments; the result is the kernel's, an
 /// errno as a negative number.
 ///
 /// # Safety
 /// As the call demands: every pointer among `args` must be what `number` says.
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
 #[inline(always)]
 pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
@@ -37,7 +43,7 @@ pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
 ///
 /// # Safety
 /// As the call demands: every pointer among `args` must be what `number` says.
-#[cfg(target_arch = "aarch64")]
+#[cfg(all(sss_syscall_instruction, target_arch = "aarch64"))]
 #[inline(always)]
 pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
     let [a, b, c, d, e, f] = args;
@@ -59,8 +65,22 @@ pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
     result
 }
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-compile_error!("spawn knows the system call instruction of x86_64 and aarch64 only");
+/// One system call with all six arguments; the result is the kernel's, an
+/// errno as a negative number.
+///
+/// # Safety
+/// As the call demands: every pointer among `args` must be what `number` says.
+#[cfg(not(sss_syscall_instruction))]
+pub(crate) unsafe fn raw(number: libc::c_long, args: [usize; 6]) -> isize {
+    let [a, b, c, d, e, f] = args;
+    #[allow(clippy::cast_possible_truncation, reason = "pointers have 64 bits")]
+    // SAFETY: as the caller promises.
+    let result = unsafe { libc::syscall(number, a, b, c, d, e, f) } as isize;
+    if result == -1 {
+        return -(nix::errno::Errno::last_raw() as isize);
+    }
+    result
+}
 
 /// The result as a value or a positive errno.
 #[inline(always)]
