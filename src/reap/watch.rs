@@ -378,11 +378,12 @@ impl Reaper {
         // A signal that was taken away has just given it one, or ended it.
         let known = known.and_then(|_| self.table.find(pid));
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        let mut refused = None;
         if !held && !trusted {
             match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
                 Ok(fd) => return self.find_held(pid, Pidfd::from(fd)),
                 Err(Errno::ESRCH) => return self.find_gone(pid),
-                Err(errno) => self.no_pidfd(errno),
+                Err(errno) => refused = Some(errno),
             }
         }
         // A wait, not only a look: who is no child of ours is refused, and who
@@ -390,6 +391,9 @@ impl Reaper {
         let known_options = known.map_or(0, |leader| self.options(leader));
         match wait::waitpid(pid, self.at(me).options | known_options) {
             Ok(found) => {
+                if let Some(errno) = refused {
+                    self.no_pidfd(errno);
+                }
                 self.parked.forget(pid);
                 self.counts.reaped += u64::from(found.is_some());
                 Ok(Found {
