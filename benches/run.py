@@ -256,7 +256,8 @@ def columns(rows):
     return {m: [row.get(m) if row else None for row in rows] for m in metrics}
 
 
-def run_all(bench, groups, subjects, pairs, slow_pairs):
+def run_all(bench, groups, subjects, pairs, slow_pairs, name):
+    """Writes what is there after each group: a run takes its time."""
     result = {
         "kind": bench.kind,
         "machine": machine(),
@@ -271,7 +272,7 @@ def run_all(bench, groups, subjects, pairs, slow_pairs):
             tell_skipped(case, values)
         told = f"{cases[0].name} {cases[0].n} {cases[0].shown() or ''}" if len(cases) == 1 else bench.kind
         print(f"{told}: {time.monotonic() - start:.0f} s", flush=True)
-    return result
+        write(name, result)
 
 
 def tell_skipped(case, values):
@@ -302,7 +303,6 @@ def write(name, result):
     text = re.sub(r"\[\s+([^\[\]{}]*?)\s+\]", lambda m: "[" + " ".join(m[1].split()) + "]", text)
     path = RESULTS / f"{name}.json"
     path.write_text(text + "\n")
-    print(path)
 
 
 def split(text):
@@ -366,7 +366,7 @@ def main():
         groups = [kept for group in groups if (kept := [c for c in group if c.name in arguments.cases])]
     subjects = arguments.subjects or subjects
     pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs
-    write(arguments.out or name, run_all(bench, groups, subjects, pairs, slow_pairs))
+    run_all(bench, groups, subjects, pairs, slow_pairs, arguments.out or name)
     return 0
 
 
