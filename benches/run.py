@@ -3,7 +3,7 @@
 """Runs the bench's programs, interleaved, and writes benches/results/*.json.
 
     run.py BUILD [--pairs 30] [--slow-pairs 10] [--cases steady,dead]
-                 [--subjects raw,sss-fd] [--make fork] [--out NAME]
+                 [--subjects raw,sss-fd] [--make vfork] [--out NAME] [--resume]
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
     run.py BUILD --sweep LABEL=DIR [--sweep LABEL=DIR ...]
@@ -34,7 +34,7 @@ TIMEOUT_S = 300
 WALKERS = {"raw", "raw-copy", "sssd", "libev", "libevent"}
 SCANNERS = {"libuv", "glib"}
 SPAWNERS = {"libuv", "tokio"}
-# At 10,000 children these run in --slow-pairs rounds.
+# Among 1,000 children and more these run in --slow-pairs rounds.
 SLOW = {"libev", "libevent", "glib", "libuv", "tokio"}
 
 
@@ -73,7 +73,7 @@ class Case:
 
     def round_count(self, subject, pairs, slow_pairs):
         count = min(pairs, self.rounds or pairs)
-        slow = self.n >= 10000 and subject.partition("@")[0] in self.slow
+        slow = self.n >= 1000 and subject.partition("@")[0] in self.slow
         return min(count, slow_pairs) if slow else count
 
 
@@ -120,21 +120,22 @@ def not_spawning(subject):
 
 
 FULL = [
-    *[Case("steady", n, short_lived) for n in (0, 100, 1000, 10000)],
+    *[Case("steady", n, short_lived) for n in (0, 100, 1000)],
+    Case("steady", 10000, short_lived, rounds=15),
     Case("dead", 100, 21),
     Case("dead", 1000, 5),
-    Case("dead", 10000, 1),
+    Case("dead", 10000, 1, rounds=15),
     Case("old", 1000, None, only=dead_alone),
     Case("old", 10000, None, rounds=15, only=dead_alone),
-    Case("burst", 10000, "chain", slow=SLOW | WALKERS),
-    Case("burst", 10000, "gate", rounds=10),
+    Case("burst", 10000, "chain", rounds=15, slow=SLOW | WALKERS),
+    Case("burst", 10000, "gate", rounds=5),
     *[
-        Case("burst", 10000, order, rounds=5, only=lambda s: dead_alone(s) or s == "sssd")
+        Case("burst", 10000, order, rounds=3, only=lambda s: dead_alone(s) or s == "sssd")
         for order in ("fifo", "lifo", "random")
     ],
     Case("merged", 1000, 20, rounds=10),
     Case("merged", 10000, 20, rounds=10, only=not_spawning),
-    Case("memory", 10000, None, rounds=5),
+    Case("memory", 10000, None, rounds=3),
     Case("counts", 1000, 200, rounds=3),
 ]
 
@@ -256,7 +257,12 @@ def columns(rows):
     return {m: [row.get(m) if row else None for row in rows] for m in metrics}
 
 
-def run_all(bench, groups, subjects, pairs, slow_pairs, name):
+def former_cases(name):
+    path = RESULTS / f"{name}.json"
+    return json.loads(path.read_text())["cases"] if path.exists() else []
+
+
+def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
     """Writes what is there after each group: a run takes its time."""
     result = {
         "kind": bench.kind,
@@ -265,7 +271,11 @@ def run_all(bench, groups, subjects, pairs, slow_pairs, name):
         "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": [],
     }
+    done = former_cases(name) if resumed else []
+    result["cases"] += done
     for cases in groups:
+        if all((c.name, c.n, c.shown()) in {(d["case"], d["n"], d["arg"]) for d in done} for c in cases):
+            continue
         start = time.monotonic()
         for case, values in run_rounds(bench, cases, subjects, pairs, slow_pairs).items():
             result["cases"].append({"case": case.name, "n": case.n, "arg": case.shown(), "subjects": values})
@@ -313,13 +323,14 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15, with --sweep 5")
-    parser.add_argument("--slow-pairs", type=int, help="default: 10; with --spawn 3, with --sweep 5")
+    parser.add_argument("--slow-pairs", type=int, help="default: 5; with --spawn 3")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--subjects", type=split)
     parser.add_argument("--make", choices=["fork", "vfork"], default="fork", help="short-lived children")
     parser.add_argument("--spawn", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
+    parser.add_argument("--resume", action="store_true", help="keep the cases that OUT.json has")
     parser.add_argument("--out", help="results/OUT.json; default: bench, vfork, spawn or sweep")
     return parser.parse_args()
 
@@ -352,7 +363,7 @@ def plan(arguments, bench):
         labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in bench.libraries]
         return "sweep", [[c] for c in SWEEP], labelled, 5, 5
     name = "bench" if bench.make == "fork" else bench.make
-    return name, [[c] for c in FULL], bench.subjects(), 30, 10
+    return name, [[c] for c in FULL], bench.subjects(), 30, 5
 
 
 def main():
@@ -366,7 +377,7 @@ def main():
         groups = [kept for group in groups if (kept := [c for c in group if c.name in arguments.cases])]
     subjects = arguments.subjects or subjects
     pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs
-    run_all(bench, groups, subjects, pairs, slow_pairs, arguments.out or name)
+    run_all(bench, groups, subjects, pairs, slow_pairs, arguments.out or name, arguments.resume)
     return 0
 
 

@@ -308,6 +308,7 @@ pub unsafe extern "C" fn sss_child_spawn(
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         let started = spawned::begin_spawn(ctx.id).and_then(|pidfd| {
+            let mut dead = 0;
             // SAFETY: the caller vouches for the struct.
             let spawned = unsafe {
                 with_spec(spawn, |spec| {
@@ -315,20 +316,16 @@ pub unsafe extern "C" fn sss_child_spawn(
                         pidfd,
                         ..spec.clone()
                     };
-                    crate::spawn::spawn(&spec)
+                    crate::spawn::spawn(&spec).inspect_err(|error| dead = error.pid)
                 })
             };
-            let pid = spawned.as_ref().map_or(0, |spawned| spawned.pid);
-            let (child, failure) = match spawned {
-                Ok(child) => (Some(child), Errno::EINVAL),
-                Err(errno) => (None, errno),
-            };
-            let id = spawned::end_spawn(ctx.id, child, cb, Pvt(pvt));
-            if id.is_none() && pid > 0 {
-                // The context was freed by another thread.
-                crate::sys::wait::put_down(pid);
+            match spawned {
+                Ok(child) => spawned::end_spawn(ctx.id, child, cb, Pvt(pvt)),
+                Err(errno) => {
+                    spawned::give_up_spawn(ctx.id, dead);
+                    Err(errno)
+                }
             }
-            id.ok_or(failure)
         });
         // SAFETY: the caller vouches for the out-pointer.
         unsafe { place.settle(ctx, started, child_ctx) }

@@ -215,7 +215,10 @@ pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(),
         return Err(Errno::ENOTSUP);
     }
     ctx.unknown = unknown;
-    if unknown.is_some() && reaper.parked.is_due() && reaper.for_unknown() == Some(id.index) {
+    if unknown.is_some()
+        && reaper.parked.is_due(reaper.told_until())
+        && reaper.for_unknown() == Some(id.index)
+    {
         reaper.announce(id.index);
     }
     Ok(())

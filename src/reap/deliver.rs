@@ -4,9 +4,10 @@
 use super::callback::Call;
 use super::id::ContextId;
 use super::log::{Note, note};
+use super::policy::LOOK_WITHIN;
 use super::reaper::{Reaper, lock, process};
 use super::table::{Flags, NIL};
-use crate::sys::thread;
+use crate::sys::{clock, thread};
 
 /// How many callbacks one turn of a loop makes if it does not say.
 pub(crate) const TURN: u32 = 256;
@@ -130,9 +131,19 @@ impl Reaper {
 
     fn unknown_is_due(&self, index: u16) -> bool {
         let ctx = self.at(index);
-        (ctx.unknown.is_some() && self.parked.is_due() || ctx.walk_again)
-            && self.spawning == 0
+        (ctx.unknown.is_some() && self.parked.is_due(self.told_until())
+            || ctx.walk_again && self.spawning == 0)
             && self.for_unknown() == Some(index)
+    }
+
+    /// Unknown children that were found until then can be told of: while one is
+    /// being spawned, another one found may be that. A spawn that does not return
+    /// puts them off no longer than a look at them is.
+    pub(crate) fn told_until(&self) -> u64 {
+        match self.spawning {
+            0 => u64::MAX,
+            _ => clock::now().saturating_sub(LOOK_WITHIN),
+        }
     }
 
     /// The calling thread makes the callbacks, if no other one does.
@@ -215,12 +226,16 @@ impl Reaper {
     }
 
     fn next_unknown(&mut self, index: u16) -> Option<(Call, Turn)> {
-        if self.spawning > 0 || self.for_unknown() != Some(index) {
+        if self.for_unknown() != Some(index) {
             return None;
         }
         let unknown = self.at(index).unknown;
-        let shown = unknown.and_then(|unknown| Some((unknown, self.parked.show()?)));
-        if shown.is_none() && std::mem::take(&mut self.at_mut(index).walk_again) {
+        let until = self.told_until();
+        let shown = unknown.and_then(|unknown| Some((unknown, self.parked.show(until)?)));
+        if shown.is_none()
+            && self.spawning == 0
+            && std::mem::take(&mut self.at_mut(index).walk_again)
+        {
             self.walk(index);
             return self.next_call(index);
         }

@@ -109,6 +109,9 @@ impl Reaper {
                 {
                     self.walk(owner);
                 }
+                if let Some(owner) = owner {
+                    self.remember_unknown(owner);
+                }
             }
             Hint::Ended(pid) | Hint::Changed(pid) => {
                 self.take_hint(owner, pid);
@@ -135,6 +138,9 @@ impl Reaper {
             if now >= by || !self.alarm(me, by, now) {
                 self.walk(owner);
             }
+        }
+        if let Some(owner) = owner {
+            self.remember_unknown(owner);
         }
         self.poll_unheard(me);
         self.promote();

@@ -117,14 +117,18 @@ impl ParkingLot {
         }
     }
 
-    /// Whether one was not shown to the unknown-child callback yet.
-    pub(crate) fn is_due(&self) -> bool {
-        self.kept.iter().any(|parked| !parked.told)
+    /// Whether one, parked at `until` or before, was not shown to the unknown-child
+    /// callback yet.
+    pub(crate) fn is_due(&self, until: u64) -> bool {
+        self.kept
+            .iter()
+            .any(|parked| !parked.told && parked.since <= until)
     }
 
-    /// The oldest that was not shown yet, from now on shown.
-    pub(crate) fn show(&mut self) -> Option<Parked> {
-        let due = self.kept.iter_mut().find(|parked| !parked.told)?;
+    /// The oldest of these, from now on shown.
+    pub(crate) fn show(&mut self, until: u64) -> Option<Parked> {
+        let mut kept = self.kept.iter_mut();
+        let due = kept.find(|parked| !parked.told && parked.since <= until)?;
         due.told = true;
         Some(*due)
     }
@@ -168,7 +172,9 @@ mod tests {
             lot.park(i32::try_from(pid).unwrap(), 0, 1);
         }
         assert!(!lot.has_room(true));
-        assert_eq!(lot.show().map(|parked| parked.pid), Some(0));
+        assert!(!lot.is_due(0));
+        assert_eq!(lot.show(0), None);
+        assert_eq!(lot.show(1).map(|parked| parked.pid), Some(0));
         assert!(lot.has_room(true));
         lot.park(1_000_000, 0, 2);
         assert_eq!(lot.claim(0, 2), None);

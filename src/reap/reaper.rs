@@ -8,7 +8,7 @@ use super::context::{Context, Scope};
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::parked::ParkingLot;
-use super::policy::Policy;
+use super::policy::{LOOK_WITHIN, Policy};
 use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
 use super::watch::Hook;
@@ -371,8 +371,17 @@ impl Reaper {
         self.parked.park(pid, status, clock::now());
         if self.at(owner).unknown.is_some() {
             self.announce(owner);
+            self.remember_unknown(owner);
         } else {
             note(Note::Unknown(pid));
+        }
+    }
+
+    /// Has a context come round for unknown children that a spawn puts off.
+    pub(crate) fn remember_unknown(&mut self, owner: u16) {
+        if self.spawning > 0 && self.parked.is_due(u64::MAX) {
+            let now = clock::now();
+            self.alarm(owner, now + LOOK_WITHIN, now);
         }
     }
 

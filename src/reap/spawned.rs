@@ -6,15 +6,16 @@ use super::callback::{ChildFn, Pvt};
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::reaper::{Attending, Reaper, lock};
-use super::status::Change;
+use super::status::{Change, classify};
 use super::table::Flags;
 use super::watch::Found;
 use crate::spawn::{Gate, Spawned};
 use crate::sys::pidfd::Pidfd;
+use crate::sys::{clock, wait};
 
 /// A spawn begins: whether its child needs a pidfd. Until it is over there is
-/// room for its watch, and no unknown child is told of, as it may be this one:
-/// another thread may reap it before it is registered.
+/// room for its watch, and no unknown child is told of at once, as it may be this
+/// one: another thread may reap it before it is registered.
 pub(crate) fn begin_spawn(ctx: ContextId) -> Result<bool, Errno> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
@@ -28,31 +29,37 @@ pub(crate) fn begin_spawn(ctx: ContextId) -> Result<bool, Errno> {
     Ok(!reaper.trusts_signal(ctx.index))
 }
 
-/// A spawn is over. Its child, if there is one, is registered; None where the
-/// context was freed meanwhile.
+/// A spawn is over, and its child is registered. EINVAL where the context was
+/// freed meanwhile; then the child is ended.
 pub(crate) fn end_spawn(
     ctx: ContextId,
-    child: Option<Spawned>,
+    child: Spawned,
     callback: Option<ChildFn>,
     pvt: Pvt,
-) -> Option<WatchId> {
-    let mut reaper = lock(ctx.depth).ok()?;
-    reaper.spawning -= 1;
+) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
     let hosted = reaper.live(ctx).map(|ctx| ctx.hosted);
     if hosted == Some(true) {
         reaper.attending = Attending::One(ctx.index);
     }
-    let id = child
-        .filter(|_| hosted.is_some())
-        .map(|child| reaper.register_spawned(ctx.index, child, callback, pvt));
+    let id = match hosted {
+        Some(_) => Ok(reaper.register_spawned(ctx.index, child, callback, pvt)),
+        None => {
+            reaper.end_spawned(child);
+            Err(Errno::EINVAL)
+        }
+    };
     reaper.attending = Attending::Nobody;
-    if reaper.spawning == 0
-        && let Some(owner) = reaper.for_unknown()
-        && reaper.is_due(owner)
-    {
-        reaper.announce(owner);
-    }
+    reaper.spawned();
     id
+}
+
+/// A spawn came to nothing. Its dead child (0: none) is nobody's.
+pub(crate) fn give_up_spawn(ctx: ContextId, dead: i32) {
+    if let Ok(mut reaper) = lock(ctx.depth) {
+        reaper.parked.forget(dead);
+        reaper.spawned();
+    }
 }
 
 /// The gate that holds a watch's child, taken out to be opened.
@@ -76,10 +83,7 @@ impl Reaper {
         let pid = child.pid;
         let known = self.find_fresh(pid);
         let found = match child.pidfd {
-            Some(fd) => Found {
-                change: None,
-                pidfd: Some(Pidfd::from(fd)),
-            },
+            Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
             None => self.find_child(me, pid, known).unwrap_or_else(|_| {
                 self.counts.lost += 1;
                 note(Note::Lost(pid));
@@ -95,6 +99,39 @@ impl Reaper {
             self.gates.push((id.index(), gate));
         }
         id
+    }
+
+    /// A walk for unknown children may have taken it before it was registered.
+    fn find_spawned(&mut self, pid: i32, pidfd: Pidfd) -> Found {
+        let taken = !wait::is_child(pidfd.borrow());
+        let status = self.parked.claim(pid, clock::now()).filter(|_| taken);
+        if status.is_some() {
+            pidfd.close();
+        }
+        Found {
+            change: status.map(classify),
+            pidfd: status.is_none().then_some(pidfd),
+        }
+    }
+
+    /// Ends a child that is nobody's. Under the lock, so that no walk makes its pid
+    /// another's.
+    fn end_spawned(&mut self, child: Spawned) {
+        if wait::is_child_pid(child.pid) {
+            wait::put_down(child.pid);
+        }
+        self.parked.forget(child.pid);
+    }
+
+    /// One spawn less is going on.
+    fn spawned(&mut self) {
+        self.spawning -= 1;
+        if self.spawning == 0
+            && let Some(owner) = self.for_unknown()
+            && self.is_due(owner)
+        {
+            self.announce(owner);
+        }
     }
 
     pub(crate) fn take_gate(&mut self, at: u32) -> Option<Gate> {

@@ -31,15 +31,28 @@ use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
 
 /// Why there is no child: the step that failed, and its errno.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct SpawnError {
     pub(crate) step: Step,
     pub(crate) errno: i32,
+    /// The dead child, if others could have waited for it; else 0.
+    pub(crate) pid: i32,
 }
 
 impl SpawnError {
     pub(crate) fn new(step: Step, errno: i32) -> Self {
-        SpawnError { step, errno }
+        SpawnError {
+            step,
+            errno,
+            pid: 0,
+        }
+    }
+}
+
+/// Whichever child it was.
+impl PartialEq for SpawnError {
+    fn eq(&self, other: &Self) -> bool {
+        (self.step, self.errno) == (other.step, other.errno)
     }
 }
 
@@ -119,6 +132,13 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
             Failure::Clone(errno) => SpawnError::new(clone_step(manner, errno), errno),
             Failure::Child { index, errno } => SpawnError::new(program.step(index), errno),
             Failure::Killed => SpawnError::new(Step::Exec, libc::EINTR),
+            Failure::Held { pid, failed } => {
+                let error = match failed {
+                    Some((index, errno)) => SpawnError::new(program.step(index), errno),
+                    None => SpawnError::new(Step::Exec, libc::EINTR),
+                };
+                SpawnError { pid, ..error }
+            }
         };
         Attempt { error, by_clone }
     })

@@ -58,6 +58,11 @@ pub(crate) enum Failure {
     Child { index: u32, errno: i32 },
     /// Something killed it before it execed.
     Killed,
+    /// The same of a child that was to be held, which others can wait for.
+    Held {
+        pid: i32,
+        failed: Option<(u32, i32)>,
+    },
 }
 
 /// What a forked child and its parent share.
@@ -124,7 +129,8 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
         });
     }
     reap(pid);
-    Err(failure(&meeting.report).unwrap_or(Failure::Killed))
+    let failed = meeting.report.failure();
+    Err(Failure::Held { pid, failed })
 }
 
 fn failure(report: &Report) -> Option<Failure> {

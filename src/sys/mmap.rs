@@ -59,17 +59,23 @@ impl Stack {
             libc::PROT_NONE,
             libc::MAP_PRIVATE | libc::MAP_STACK | libc::MAP_NORESERVE,
         )?;
-        let stack = Stack { start };
         // SAFETY: the upper part of the mapping, which nobody uses yet.
-        unsafe {
+        let opened = unsafe {
             call!(
                 SYS_mprotect,
                 address(start.as_ptr()) + GUARD,
                 STACK,
                 word(libc::PROT_READ | libc::PROT_WRITE)
-            )?;
+            )
+        };
+        match opened {
+            Ok(_) => Ok(Stack { start }),
+            Err(errno) => {
+                // Without its protection it must not become a spare one.
+                unmap(start.as_ptr(), GUARD + STACK);
+                Err(errno)
+            }
         }
-        Ok(stack)
     }
 
     /// The lowest address of the stack proper.

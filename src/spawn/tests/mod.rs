@@ -157,7 +157,7 @@ fn end_of(pid: i32) -> WaitStatus {
 }
 
 fn refused(step: Step, errno: i32) -> SpawnError {
-    SpawnError { step, errno }
+    SpawnError::new(step, errno)
 }
 
 /// The fork and the vfork path, which must not differ.
