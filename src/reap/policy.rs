@@ -23,7 +23,7 @@ pub(crate) const SHARE: u64 = 16;
 pub(crate) const EARNED: u64 = 1_000;
 /// So few children that a walk is made for each signal, as the plain loop does.
 pub(crate) const CHEAP_WALK: u32 = 16;
-/// One walk in so many is timed.
+/// One walk in so many is timed, where there are few children.
 pub(crate) const TIMED: u64 = 16;
 /// The longest that a look at the unknown is put off.
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
@@ -111,12 +111,14 @@ impl Policy {
         self.sweep_from = now + cost * (SHARE + 1);
     }
 
-    /// What a walk over all children is thought to cost.
+    /// What a walk over all children is thought to cost: what the last ones took,
+    /// but there may be many more children since then.
     pub(crate) fn walk_cost(&self, children: u32) -> u64 {
+        let children = u64::from(children) * WALKED_CHILD;
         if self.walk == 0 {
-            u64::from(children) * WALKED_CHILD
+            children
         } else {
-            self.walk
+            self.walk.max(children / 2)
         }
     }
 
@@ -137,12 +139,15 @@ impl Policy {
     }
 
     /// Everybody was looked at; finding nothing more took `cost`, if timed.
-    pub(crate) fn walked(&mut self, cost: Option<u64>) {
+    pub(crate) fn walked(&mut self, cost: Option<u64>, children: u32) {
         if let Some(cost) = cost {
             // The last few weigh most; one that was interrupted does not decide.
             self.walk = match self.walk {
                 0 => cost.max(1),
-                walk => ((walk * 3 + cost.min(walk * 4)) / 4).max(1),
+                _ => {
+                    let walk = self.walk_cost(children);
+                    ((walk * 3 + cost.min(walk * 4)) / 4).max(1)
+                }
             };
         }
         self.earned = 0;
@@ -196,21 +201,34 @@ mod tests {
     #[test]
     fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
         let mut policy = Policy::new();
-        policy.walked(Some(100 * EARNED));
+        policy.walked(Some(100 * EARNED), 1_000);
         let looks = (0..1_000)
             .filter(|_| {
-                let now = policy.earn(10_000);
+                let now = policy.earn(1_000);
                 if now {
-                    policy.walked(None);
+                    policy.walked(None, 1_000);
                 }
                 now
             })
             .count();
         assert_eq!(looks, 10);
-        assert!(!policy.earn(10_000));
+        assert!(!policy.earn(1_000));
         assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
         assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
-        policy.walked(None);
+        policy.walked(None, 1_000);
         assert_eq!(policy.look_by(), None);
+    }
+
+    #[test]
+    fn a_walk_is_dearer_among_more_children_than_the_last() {
+        let mut policy = Policy::new();
+        policy.walked(Some(200), 0);
+        assert_eq!(policy.walk_cost(0), 200);
+        assert!(!policy.earn(10_000));
+        let walks = (0..10).take_while(|_| {
+            policy.walked(Some(2_000_000), 10_000);
+            policy.walk_cost(10_000) < 1_500_000
+        });
+        assert!(walks.count() < 8);
     }
 }

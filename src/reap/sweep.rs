@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::policy::TIMED;
+use super::policy::{CHEAP_WALK, TIMED};
 use super::reaper::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL};
@@ -76,7 +76,8 @@ impl Reaper {
     pub(crate) fn walk(&mut self, owner: u16) {
         // Who was taken by somebody else is told before his pid is another's.
         self.take_all_pidfds();
-        let timed = self.counts.walks.is_multiple_of(TIMED);
+        let children = self.children();
+        let timed = children > CHEAP_WALK || self.counts.walks.is_multiple_of(TIMED);
         self.counts.walks += 1;
         loop {
             let ctx = self.at(owner);
@@ -93,7 +94,8 @@ impl Reaper {
                 self.found(owner, pid, status);
                 continue;
             }
-            self.policy.walked(began.map(|began| clock::now() - began));
+            let cost = began.map(|began| clock::now() - began);
+            self.policy.walked(cost, children);
             // No child at all: whoever is in the table was taken.
             if found == Err(Errno::ECHILD) && self.table.young() > 0 {
                 self.sweep();
