@@ -144,13 +144,18 @@ static void lease(struct leased *leased)
     char *helper = helper_path("ends");
     int from = open(helper, O_RDONLY | O_CLOEXEC);
     struct stat stat;
+    int to;
 
     strcpy(leased->path, "/tmp/sss_sigchld-leased-XXXXXX");
-    leased->fd = mkostemp(leased->path, O_CLOEXEC);
-    check(from >= 0 && leased->fd >= 0);
+    to = mkostemp(leased->path, O_CLOEXEC);
+    check(from >= 0 && to >= 0);
     check_ok(fstat(from, &stat));
-    check_int(sendfile(leased->fd, from, NULL, (size_t)stat.st_size), stat.st_size);
-    check_ok(fchmod(leased->fd, 0700));
+    check_int(sendfile(to, from, NULL, (size_t)stat.st_size), stat.st_size);
+    check_ok(fchmod(to, 0700));
+    /* One that is open for writing cannot be executed. */
+    check_ok(close(to));
+    leased->fd = open(leased->path, O_RDONLY | O_CLOEXEC);
+    check(leased->fd >= 0);
     check(signal(SIGIO, SIG_IGN) != SIG_ERR);
     check_ok(fcntl(leased->fd, F_SETLEASE, F_WRLCK));
     close(from);
