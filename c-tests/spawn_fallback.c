@@ -42,7 +42,7 @@ static void close_strays(void)
 /* A child that has these descriptors and no other. */
 static void spawn_exact(struct loop *loop, uint32_t mask)
 {
-    static const char *const argv[] = { "spawnb_fds", "2", "3", "5", "60", NULL };
+    static const char *const argv[] = { "only_fds", "2", "3", "5", "60", NULL };
     const struct sss_spawn_fd map[] = {
         { STDERR_FILENO, STDERR_FILENO },
         { strays[2], 3 },
@@ -52,7 +52,7 @@ static void spawn_exact(struct loop *loop, uint32_t mask)
     struct sss_spawn spawn = spawn_zero();
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
-    char *path = helper_path("spawnb_fds");
+    char *path = helper_path("only_fds");
     uint32_t step = 0;
     errno_t ret;
 
@@ -79,11 +79,11 @@ static void spawn_exact(struct loop *loop, uint32_t mask)
 
 static void spawn_without_map(struct loop *loop, uint32_t mask)
 {
-    static const char *const argv[] = { "spawnb_fds", "0", "1", "2", NULL };
+    static const char *const argv[] = { "only_fds", "0", "1", "2", NULL };
     struct sss_spawn spawn = spawn_zero();
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
-    char *path = helper_path("spawnb_fds");
+    char *path = helper_path("only_fds");
 
     spawn.mask |= mask & ~SSS_SPAWN_GATE;
     spawn.path = path;

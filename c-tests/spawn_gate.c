@@ -435,10 +435,10 @@ static void leaves_no_descriptor(void **state)
     struct loop *loop = *state;
     struct sss_spawn spawn = spawn_zero();
     struct sss_spawn_fd map[] = { { STDERR_FILENO, STDERR_FILENO }, { STDERR_FILENO, 40 } };
-    static const char *const argv[] = { "spawnb_fds", "2", "40", NULL };
+    static const char *const argv[] = { "only_fds", "2", "40", NULL };
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
-    char *path = helper_path("spawnb_fds");
+    char *path = helper_path("only_fds");
 
     spawn.mask |= SSS_SPAWN_GATE | SSS_SPAWN_FDS;
     spawn.path = path;

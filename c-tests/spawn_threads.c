@@ -64,9 +64,9 @@ static void told(int pid, int wait_status, void *pvt)
 /* Every third child has no map, every third an empty one but for its errors. */
 static void spawn_listing(struct spawned *spawned, int round, int source)
 {
-    static const char *const standard[] = { "spawnb_fds", "0", "1", "2", NULL };
-    static const char *const errors[] = { "spawnb_fds", "2", NULL };
-    static const char *const mapped[] = { "spawnb_fds", "2", "5", "9", NULL };
+    static const char *const standard[] = { "only_fds", "0", "1", "2", NULL };
+    static const char *const errors[] = { "only_fds", "2", NULL };
+    static const char *const mapped[] = { "only_fds", "2", "5", "9", NULL };
     const struct sss_spawn_fd map[] = { { 2, 2 }, { source, 5 }, { 0, 9 } };
     struct sss_spawn spawn = spawn_zero();
     uint32_t step = 0;
@@ -223,7 +223,7 @@ static void spawn_beside(struct loop *loop, uint32_t mask, int count)
     pthread_t spawners[SPAWNERS], beside[ARRAY_SIZE(others)];
     size_t i;
 
-    work.helper = helper_path("spawnb_fds");
+    work.helper = helper_path("only_fds");
     atomic_store(&work.working, SPAWNERS);
     for (i = 0; i < ARRAY_SIZE(others); i++) {
         check_ok(pthread_create(&beside[i], NULL, others[i], &work));

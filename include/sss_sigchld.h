@@ -393,9 +393,9 @@ struct tevent_signal;
  * continues as the context's options ask; from the loop or from dispatch,
  * never from a signal handler, without a lock held. The callbacks of one
  * context run one at a time, unless one of them dispatches itself, in the order
- * in which the statuses were waited for. A callback may use every function of the library, on any handle, its
- * own included, and may free the context; it may also fork or call exit(3).
- * It must not throw, longjmp(3) or end its thread.
+ * in which the statuses were waited for. A callback may use every function of the
+ * library, on any handle, its own included, and may free the context; it may also
+ * fork or call exit(3). It must not throw, longjmp(3) or end its thread.
  *
  * @param pid          the child's process id; after its end a number only, as
  *                     the process is reaped.

@@ -1,4 +1,4 @@
-/* spawnb_fds FD...: exits with 0 if these are all its descriptors. */
+/* only_fds FD...: exits with 0 if these are all its descriptors. */
 #include <dirent.h>
 #include <stdbool.h>
 #include <stdio.h>
