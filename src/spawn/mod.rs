@@ -130,14 +130,12 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
         let error = match failure {
             Failure::Memory(errno) => SpawnError::new(Step::Memory, errno),
             Failure::Clone(errno) => SpawnError::new(clone_step(manner, errno), errno),
-            Failure::Child { index, errno } => SpawnError::new(program.step(index), errno),
-            Failure::Killed => SpawnError::new(Step::Exec, libc::EINTR),
-            Failure::Held { pid, failed } => {
-                let error = match failed {
-                    Some((index, errno)) => SpawnError::new(program.step(index), errno),
-                    None => SpawnError::new(Step::Exec, libc::EINTR),
+            Failure::Child { pid, failed } => {
+                let (step, errno) = match failed {
+                    Some((index, errno)) => (program.step(index), errno),
+                    None => (Step::Exec, libc::EINTR),
                 };
-                SpawnError { pid, ..error }
+                SpawnError { step, errno, pid }
             }
         };
         Attempt { error, by_clone }

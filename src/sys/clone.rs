@@ -54,12 +54,9 @@ pub(crate) enum Failure {
     Memory(i32),
     /// The kernel made none.
     Clone(i32),
-    /// It failed at this op of its program.
-    Child { index: u32, errno: i32 },
-    /// Something killed it before it execed.
-    Killed,
-    /// The same of a child that was to be held, which others can wait for.
-    Held {
+    /// It failed at an op of its program, with an errno, or was killed before it
+    /// execed. The pid of one that others could have waited for; else 0.
+    Child {
         pid: i32,
         failed: Option<(u32, i32)>,
     },
@@ -130,24 +127,20 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     }
     reap(pid);
     let failed = meeting.report.failure();
-    Err(Failure::Held { pid, failed })
-}
-
-fn failure(report: &Report) -> Option<Failure> {
-    let (index, errno) = report.failure()?;
-    Some(Failure::Child { index, errno })
+    Err(Failure::Child { pid, failed })
 }
 
 /// Tells an execed child from one that failed or was killed, which is reaped.
 fn settle(pid: i32, report: &Report) -> Result<(), Failure> {
-    if let Some(failure) = failure(report) {
+    let failed = report.failure();
+    if failed.is_some() {
         reap(pid);
-        return Err(failure);
+        return Err(Failure::Child { pid: 0, failed });
     }
     // With __WCLONE only a child that has not execed is waited for, and one that
     // has left us without exec is about to end.
     match wait_for(pid, libc::WEXITED | libc::__WCLONE) {
-        Ok(_) => Err(Failure::Killed),
+        Ok(_) => Err(Failure::Child { pid: 0, failed }),
         Err(_) => Ok(()),
     }
 }
