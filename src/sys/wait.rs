@@ -1,16 +1,30 @@
 //! waitpid(2) and waitid(2). No wait here blocks, but for one that was killed.
+//!
+//! The calls are made without libc, whose errno lies on a page that hardly
+//! anything else writes: after each fork(2) of the daemon the first write to a
+//! page costs a fault, and a wait that finds no child is an error.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
-fn waitid(kind: libc::idtype_t, id: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
+use super::syscall::{address, call, id, int, word};
+
+fn waitid(kind: libc::idtype_t, whom: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
     // SAFETY: siginfo_t is plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
         // SAFETY: `info` outlives the call.
-        let code = unsafe { libc::waitid(kind, id, &raw mut info, options) };
-        match Errno::result(code) {
+        let waited = unsafe {
+            call!(
+                SYS_waitid,
+                id(kind),
+                id(whom),
+                address(&raw mut info),
+                word(options)
+            )
+        };
+        match waited.map_err(Errno::from_raw) {
             Ok(_) => return Ok(info),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
@@ -40,12 +54,20 @@ pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
 /// where nothing has changed. `pid` -1 means any child.
 pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errno> {
     let mut status = 0;
+    let options = options | libc::WNOHANG;
     loop {
         // SAFETY: `status` outlives the call.
-        let found = unsafe { libc::waitpid(pid, &raw mut status, options | libc::WNOHANG) };
-        match Errno::result(found) {
+        let found = unsafe {
+            call!(
+                SYS_wait4,
+                word(pid),
+                address(&raw mut status),
+                word(options)
+            )
+        };
+        match found.map_err(Errno::from_raw) {
             Ok(0) => return Ok(None),
-            Ok(found) => return Ok(Some((found, status))),
+            Ok(found) => return Ok(Some((int(found), status))),
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
         }
