@@ -23,9 +23,9 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     let replaced = !now.same_handler(ctx.disposition);
-    let no_stops = ctx.options != 0 && now.no_stops();
+    let no_stops = ctx.params.options != 0 && now.no_stops();
     ctx.disposition = now;
-    let (reachable, hosted) = (ctx.polled, ctx.hosted);
+    let (reachable, hosted) = (ctx.polled, ctx.params.hosted);
     if hosted {
         reaper.attending = Attending::One(id.index);
     }

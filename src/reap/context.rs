@@ -3,7 +3,6 @@
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::sys::lock::Mutex;
 use nix::errno::Errno;
 
 use super::callback::Unknown;
@@ -13,7 +12,6 @@ use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, lock, process};
 use super::status::Change;
 use super::table::{Flags, NIL};
 use crate::sys::epoll::Descriptor;
-use crate::sys::futex::EventCount;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
 
@@ -52,13 +50,9 @@ pub(crate) struct Context {
     pub(crate) generation: u32,
     /// The how manieth of the process it is.
     pub(crate) made: u64,
-    pub(crate) scope: Scope,
-    pub(crate) options: i32,
-    pub(crate) untrusted: bool,
-    pub(crate) hosted: bool,
+    pub(crate) params: Params,
     /// With a host: the loop's thread, the only one that may call.
     thread: Thread,
-    pub(crate) unknown: Option<Unknown>,
     pub(crate) descriptor: Option<Descriptor>,
     /// Somebody polls the descriptor.
     pub(crate) polled: bool,
@@ -85,9 +79,33 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    pub(crate) fn dead() -> Self {
+        Context {
+            live: false,
+            generation: 1,
+            made: 0,
+            params: Params::default(),
+            thread: Thread::default(),
+            descriptor: None,
+            polled: false,
+            signalled: false,
+            disposition: Disposition::default(),
+            head: NIL,
+            tail: NIL,
+            queued: 0,
+            watches: 0,
+            delivered: 0,
+            announced: false,
+            alarm_at: None,
+            ending: false,
+            walk_again: false,
+            dispatcher: None,
+        }
+    }
+
     /// Whether the calling thread may use it.
     pub(crate) fn admits(&self) -> Result<(), Errno> {
-        if self.hosted && self.thread != thread::current() {
+        if self.params.hosted && self.thread != thread::current() {
             return Err(Errno::EPERM);
         }
         Ok(())
@@ -97,8 +115,8 @@ impl Context {
     pub(crate) fn asks_for(&self, change: Change) -> bool {
         match change {
             Change::End(_) | Change::Lost => true,
-            Change::Stop(_) => self.options & libc::WUNTRACED != 0,
-            Change::Continue => self.options & libc::WCONTINUED != 0,
+            Change::Stop(_) => self.params.options & libc::WUNTRACED != 0,
+            Change::Continue => self.params.options & libc::WCONTINUED != 0,
         }
     }
 }
@@ -113,62 +131,39 @@ fn silence_panics() {
 
 pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
     silence_panics();
-    let own = PROCESS.get_or_make(|depth| Process {
-        reaper: Mutex::new(Reaper::new(depth)),
-        returned: EventCount::new(),
-    })?;
+    let own = PROCESS.get_or_make(Process::new)?;
     let mut reaper = own.value.reaper.lock();
     let disposition = Disposition::read();
     if disposition.auto_reaps() && !params.hosted {
         note(Note::AutoReap);
     }
-    // Now, so that it lies beside the reaper: after each fork(2) of the daemon
-    // the first write to a page costs a fault.
-    reaper.table.reserve(1).ok_or(Errno::ENOMEM)?;
     let free = reaper.contexts.iter().position(|ctx| !ctx.live);
     let at = free.unwrap_or(reaper.contexts.len());
     let index = u16::try_from(at).map_err(|_| Errno::EMFILE)?;
-    let generation = free.map_or(1, |at| reaper.contexts[at].generation);
     if free.is_none() {
-        reaper
-            .contexts
-            .try_reserve_exact(1)
-            .map_err(|_| Errno::ENOMEM)?;
+        reaper.grow().ok_or(Errno::ENOMEM)?;
     }
     if params.scope == Scope::All {
         reaper.parked.reserve().map_err(|_| Errno::ENOMEM)?;
     }
     reaper.made += 1;
-    let ctx = Context {
+    let made = reaper.made;
+    let ctx = reaper.at_mut(index);
+    let generation = ctx.generation;
+    *ctx = Context {
         live: true,
         generation,
-        made: reaper.made,
-        scope: params.scope,
-        options: params.options,
-        // A status that the kernel discards is had from a pidfd only.
-        untrusted: params.untrusted || (disposition.auto_reaps() && !params.hosted),
-        hosted: params.hosted,
+        made,
+        params: Params {
+            // A status that the kernel discards is had from a pidfd only.
+            untrusted: params.untrusted || (disposition.auto_reaps() && !params.hosted),
+            ..*params
+        },
         thread: thread::current(),
-        unknown: params.unknown,
-        descriptor: None,
-        polled: false,
-        signalled: false,
         disposition,
-        head: NIL,
-        tail: NIL,
-        queued: 0,
-        watches: 0,
-        delivered: 0,
-        announced: false,
-        alarm_at: None,
-        ending: false,
-        walk_again: false,
-        dispatcher: None,
+        ..Context::dead()
     };
-    match free {
-        Some(at) => reaper.contexts[at] = ctx,
-        None => reaper.contexts.push(ctx),
-    }
+    reaper.bequeath_context(index);
     let id = ContextId {
         index,
         generation,
@@ -211,10 +206,11 @@ pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
 pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
-    if ctx.scope != Scope::All {
+    if ctx.params.scope != Scope::All {
         return Err(Errno::ENOTSUP);
     }
-    ctx.unknown = unknown;
+    ctx.params.unknown = unknown;
+    reaper.bequeath_context(id.index);
     if unknown.is_some()
         && reaper.parked.is_due(reaper.told_until())
         && reaper.for_unknown() == Some(id.index)
@@ -230,7 +226,7 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
     reaper.context(id)?;
     reaper.ensure_descriptor(id.index)?;
     let ctx = reaper.at_mut(id.index);
-    let hosted = ctx.hosted;
+    let hosted = ctx.params.hosted;
     let first = !std::mem::replace(&mut ctx.polled, true);
     ctx.announced = false;
     let raw = ctx.descriptor.as_ref().map_or(-1, Descriptor::raw);
@@ -302,18 +298,13 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
 }
 
 /// A context made before a fork: this process's copies of its descriptors go.
-/// Nothing is taken out of an epoll that the former process still uses.
 fn close_inherited(id: ContextId) {
-    let Some(former) = PROCESS.of_depth(id.depth) else {
-        return;
-    };
     // Held by a thread that is not here: then the state may be torn, and the
     // descriptors stay open until exec closes them.
-    let Some(mut reaper) = former.value.reaper.try_lock() else {
-        return;
-    };
-    if reaper.live(id).is_some() {
-        reaper.close_context(id.index);
+    if let Some(former) = PROCESS.of_depth(id.depth)
+        && let Some(mut inheritance) = former.value.inheritance.try_lock()
+    {
+        inheritance.close(id);
     }
 }
 
@@ -324,17 +315,10 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
         return Ok(id);
     }
     let former = PROCESS.of_depth(id.depth).ok_or(Errno::EINVAL)?;
-    let mut reaper = former.value.reaper.try_lock().ok_or(Errno::EBUSY)?;
-    let ctx = reaper.live(id).ok_or(Errno::EINVAL)?;
-    let params = Params {
-        options: ctx.options,
-        scope: ctx.scope,
-        untrusted: ctx.untrusted,
-        hosted: ctx.hosted,
-        unknown: ctx.unknown,
-    };
+    let mut inheritance = former.value.inheritance.try_lock().ok_or(Errno::EBUSY)?;
+    let params = inheritance.params(id).ok_or(Errno::EINVAL)?;
     let made = create(&params)?;
-    reaper.close_context(id.index);
+    inheritance.close(id);
     Ok(made)
 }
 
@@ -343,7 +327,7 @@ impl Reaper {
     /// they need a pidfd from their registration on.
     pub(crate) fn trusts_signal(&mut self, index: u16) -> bool {
         let ctx = self.at(index);
-        if ctx.untrusted || (ctx.polled && !ctx.signalled) {
+        if ctx.params.untrusted || (ctx.polled && !ctx.signalled) {
             return false;
         }
         // A descriptor that nobody polls could not wake it in the signal's stead.
@@ -357,7 +341,7 @@ impl Reaper {
             return false;
         }
         let ctx = self.at_mut(index);
-        if !ctx.hosted || now.same_handler(ctx.disposition) {
+        if !ctx.params.hosted || now.same_handler(ctx.disposition) {
             return true;
         }
         // Somebody took the signal from the host: what is young now would never
@@ -371,7 +355,7 @@ impl Reaper {
 
     /// Looks for what ended before a context could be told.
     fn look_once(&mut self, index: u16) {
-        if self.at(index).scope == Scope::All {
+        if self.at(index).params.scope == Scope::All {
             self.walk(index);
         }
         if self.table.young() > 0 {
@@ -454,20 +438,23 @@ impl Reaper {
         }
     }
 
-    /// The context is gone; so are this process's copies of its descriptors.
+    /// The context is gone, and its descriptors.
     fn close_context(&mut self, index: u16) {
         let ctx = self.at_mut(index);
         ctx.live = false;
         ctx.generation = ctx.generation.wrapping_add(1).max(1);
-        ctx.descriptor = None;
-        ctx.unknown = None;
+        let descriptor = ctx.descriptor.take();
+        ctx.params.unknown = None;
+        // Nothing of it is closed while a forked child takes it for inherited.
+        self.bequeath_context(index);
+        drop(descriptor);
         for at in 0..self.table.bound() {
             let slot = self.table.slot(at);
             if slot.is(Flags::LEADS | Flags::OLD)
                 && slot.context == index
                 && let Some(pidfd) = self.table.make_young(at)
             {
-                pidfd.close();
+                self.close_pidfd(pidfd);
             }
         }
     }

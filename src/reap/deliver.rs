@@ -115,7 +115,7 @@ impl Reaper {
             .filter_map(|at| u16::try_from(at).ok())
             .find(|&index| {
                 let ctx = self.at(index);
-                ctx.live && !ctx.hosted && !ctx.polled && self.is_due(index)
+                ctx.live && !ctx.params.hosted && !ctx.polled && self.is_due(index)
             })
             .map(|index| ContextId {
                 index,
@@ -131,7 +131,7 @@ impl Reaper {
 
     fn unknown_is_due(&self, index: u16) -> bool {
         let ctx = self.at(index);
-        (ctx.unknown.is_some() && self.parked.is_due(self.told_until())
+        (ctx.params.unknown.is_some() && self.parked.is_due(self.told_until())
             || ctx.walk_again && self.spawning == 0)
             && self.for_unknown() == Some(index)
     }
@@ -229,7 +229,7 @@ impl Reaper {
         if self.for_unknown() != Some(index) {
             return None;
         }
-        let unknown = self.at(index).unknown;
+        let unknown = self.at(index).params.unknown;
         let until = self.told_until();
         let shown = unknown.and_then(|unknown| Some((unknown, self.parked.show(until)?)));
         if shown.is_none()

@@ -37,7 +37,7 @@ pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<Callable, Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
-    let hosted = ctx.hosted;
+    let hosted = ctx.params.hosted;
     reaper.attending = if hosted {
         Attending::One(id.index)
     } else {
@@ -72,7 +72,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
 impl Reaper {
     fn after_signal(&mut self, me: u16, hint: Hint) {
         // Those that got no pidfd at their registration may get one now.
-        if self.at(me).untrusted && self.table.young() > 0 {
+        if self.at(me).params.untrusted && self.table.young() > 0 {
             self.promote_all(me);
         }
         let owner = self.for_unknown();
@@ -148,10 +148,10 @@ impl Reaper {
 
     /// Whether waitpid(-1) with this context's options tells all there is.
     fn walk_sees_all(&self, owner: u16) -> bool {
-        let options = self.at(owner).options;
+        let options = self.at(owner).params.options;
         self.contexts
             .iter()
-            .all(|ctx| !ctx.live || ctx.options & !options == 0)
+            .all(|ctx| !ctx.live || ctx.params.options & !options == 0)
     }
 
     /// Waits for the child that the signal named, after a look in the table.
@@ -168,8 +168,10 @@ impl Reaper {
                 self.policy.died(fresh, self.table.settled());
             }
         } else if let Some(owner) = owner
-            && self.parked.has_room(self.at(owner).unknown.is_some())
-            && let Ok(Some((pid, status))) = wait::waitpid(pid, self.at(owner).options)
+            && self
+                .parked
+                .has_room(self.at(owner).params.unknown.is_some())
+            && let Ok(Some((pid, status))) = wait::waitpid(pid, self.at(owner).params.options)
         {
             self.found_unknown(owner, pid, status);
         }

@@ -17,6 +17,7 @@ pub(crate) mod context;
 pub(crate) mod deliver;
 pub(crate) mod drain;
 pub(crate) mod id;
+mod inheritance;
 pub(crate) mod kill;
 pub(crate) mod log;
 mod parked;

@@ -49,6 +49,7 @@ impl Reaper {
             return Err(errno);
         }
         self.table.make_old(leader, pidfd);
+        self.bequeath_pidfd(pidfd);
         Ok(())
     }
 
@@ -86,6 +87,7 @@ impl Reaper {
     pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Errno> {
         if self.at(index).descriptor.is_none() {
             self.at_mut(index).descriptor = Some(Descriptor::new()?);
+            self.bequeath_context(index);
         }
         Ok(())
     }
@@ -152,7 +154,7 @@ impl Reaper {
             self.no_pidfd(errno);
             self.part(leader, pidfd);
             self.table.make_young(leader);
-            pidfd.close();
+            self.close_pidfd(pidfd);
         }
     }
 

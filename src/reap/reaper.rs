@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use super::context::{Context, Scope};
 use super::id::{ContextId, WatchId};
+use super::inheritance::{Inheritance, Inherited};
 use super::log::{Note, note};
 use super::parked::ParkingLot;
 use super::policy::{LOOK_WITHIN, Policy};
@@ -13,19 +14,32 @@ use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
 use super::watch::Hook;
 use crate::spawn::Gate;
-use crate::sys::fork::{Generation, PerProcess};
+use crate::sys::epoll::Descriptor;
+use crate::sys::fork::{Generation, PerProcess, leak};
 use crate::sys::futex::EventCount;
 use crate::sys::pidfd::{self, Exit, Pidfd};
 use crate::sys::timer::SignalTimer;
+use crate::sys::wiped;
 use crate::sys::{clock, signal, thread, wait};
 
-/// What a process has: the reaper, and who waits for a callback to return.
+/// What a process has: the reaper, which a forked child cannot look at, what
+/// that has of it instead, and who waits for a callback to return.
 pub(crate) struct Process {
-    pub(crate) reaper: Mutex<Reaper>,
+    pub(crate) reaper: wiped::Box<Mutex<Reaper>>,
+    pub(crate) inheritance: &'static Mutex<Inheritance>,
     pub(crate) returned: EventCount,
 }
 
 impl Process {
+    pub(crate) fn new(depth: u32) -> Option<Self> {
+        let inheritance = leak(Mutex::new(Inheritance::new()))?;
+        Some(Process {
+            reaper: wiped::boxed(|| Mutex::new(Reaper::new(depth, inheritance)))?,
+            inheritance,
+            returned: EventCount::new(),
+        })
+    }
+
     /// Gives the lock up until some callback has returned.
     pub(crate) fn wait_for_return<'a>(
         &'a self,
@@ -89,7 +103,8 @@ pub(crate) struct Counts {
 pub(crate) struct Reaper {
     pub(crate) depth: u32,
     pub(crate) table: Table,
-    pub(crate) contexts: Vec<Context>,
+    pub(crate) contexts: Vec<wiped::Box<Context>>,
+    inheritance: &'static Mutex<Inheritance>,
     /// By slot; as long as the last slot that ever had one.
     pub(crate) hooks: Vec<Option<Hook>>,
     /// What holds spawned children back, by slot.
@@ -121,11 +136,12 @@ pub(crate) enum Attending {
 }
 
 impl Reaper {
-    pub(crate) fn new(depth: u32) -> Self {
+    pub(crate) fn new(depth: u32, inheritance: &'static Mutex<Inheritance>) -> Self {
         Reaper {
             depth,
             table: Table::new(),
             contexts: Vec::new(),
+            inheritance,
             hooks: Vec::new(),
             gates: Vec::new(),
             parked: ParkingLot::new(),
@@ -153,6 +169,7 @@ impl Reaper {
     pub(crate) fn live(&mut self, id: ContextId) -> Option<&mut Context> {
         self.contexts
             .get_mut(usize::from(id.index))
+            .map(|ctx| &mut **ctx)
             .filter(|ctx| ctx.live && ctx.generation == id.generation)
     }
 
@@ -182,7 +199,7 @@ impl Reaper {
         self.contexts
             .iter()
             .enumerate()
-            .filter(|(_, ctx)| ctx.live && ctx.scope == Scope::All)
+            .filter(|(_, ctx)| ctx.live && ctx.params.scope == Scope::All)
             .min_by_key(|(_, ctx)| ctx.made)
             .and_then(|(index, _)| u16::try_from(index).ok())
     }
@@ -209,7 +226,7 @@ impl Reaper {
         while at != NIL {
             let slot = self.table.slot(at);
             if !slot.is(Flags::ABANDONED) {
-                options |= self.at(slot.context).options;
+                options |= self.at(slot.context).params.options;
             }
             at = self.table.next_watch(at);
         }
@@ -302,8 +319,38 @@ impl Reaper {
     pub(crate) fn let_go(&mut self, leader: u32) {
         if let Some(pidfd) = self.table.remove_child(leader) {
             self.part(leader, pidfd);
-            pidfd.close();
+            self.close_pidfd(pidfd);
         }
+    }
+
+    /// Makes room for one more context.
+    pub(crate) fn grow(&mut self) -> Option<()> {
+        self.contexts.try_reserve(1).ok()?;
+        self.inheritance.lock().reserve().ok()?;
+        self.contexts.push(wiped::boxed(Context::dead)?);
+        Some(())
+    }
+
+    /// Closes a pidfd that the table had.
+    pub(crate) fn close_pidfd(&self, pidfd: Pidfd) {
+        self.inheritance.lock().remove_pidfd(pidfd);
+        pidfd.close();
+    }
+
+    /// The table has a pidfd.
+    pub(crate) fn bequeath_pidfd(&self, pidfd: Pidfd) {
+        self.inheritance.lock().add_pidfd(pidfd);
+    }
+
+    /// Has a child that is forked from now on know a context as it is.
+    pub(crate) fn bequeath_context(&self, index: u16) {
+        let ctx = self.at(index);
+        let inherited = ctx.live.then(|| Inherited {
+            generation: ctx.generation,
+            params: ctx.params,
+            descriptor: ctx.descriptor.as_ref().map(Descriptor::fds),
+        });
+        self.inheritance.lock().set(index, inherited);
     }
 
     /// Queues a watch in its context. Ends are told in the order in which they
@@ -369,7 +416,7 @@ impl Reaper {
         self.counts.reaped += 1;
         self.counts.unknown += 1;
         self.parked.park(pid, status, clock::now());
-        if self.at(owner).unknown.is_some() {
+        if self.at(owner).params.unknown.is_some() {
             self.announce(owner);
             self.remember_unknown(owner);
         } else {

@@ -38,7 +38,7 @@ pub(crate) fn end_spawn(
     pvt: Pvt,
 ) -> Result<WatchId, Errno> {
     let mut reaper = lock(ctx.depth)?;
-    let hosted = reaper.live(ctx).map(|ctx| ctx.hosted);
+    let hosted = reaper.live(ctx).map(|ctx| ctx.params.hosted);
     if hosted == Some(true) {
         reaper.attending = Attending::One(ctx.index);
     }

@@ -40,7 +40,11 @@ impl Reaper {
     /// How many waits a sweep makes for old children: stops and continues make
     /// no pidfd readable.
     pub(crate) fn old_may_stop(&self) -> u32 {
-        if self.contexts.iter().any(|ctx| ctx.live && ctx.options != 0) {
+        if self
+            .contexts
+            .iter()
+            .any(|ctx| ctx.live && ctx.params.options != 0)
+        {
             self.table.old()
         } else {
             0
@@ -81,13 +85,13 @@ impl Reaper {
         self.counts.walks += 1;
         loop {
             let ctx = self.at(owner);
-            if !self.parked.has_room(ctx.unknown.is_some()) {
+            if !self.parked.has_room(ctx.params.unknown.is_some()) {
                 // They stay zombies, and nothing is lost, until those that were
                 // collected have been told; the delivery asks for the rest.
                 self.at_mut(owner).walk_again = true;
                 return;
             }
-            let options = ctx.options;
+            let options = ctx.params.options;
             let began = timed.then(clock::now);
             let found = wait::waitpid(-1, options);
             if let Ok(Some((pid, status))) = found {

@@ -12,6 +12,7 @@ use super::callback::{ChildFn, Pvt};
 use super::id::{MAX_GENERATION, MAX_SLOTS};
 use super::status::{Change, Jobs, LOST};
 use crate::sys::pidfd::Pidfd;
+use crate::sys::wiped::{self, Wiped};
 
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -91,9 +92,8 @@ impl Slot {
     }
 }
 
-/// Small, so that few watches share a page with the reaper: after each fork(2)
-/// of the daemon the first write to a page costs a fault.
-const SEGMENT: usize = 16;
+/// Slots of 48 bytes, which fill three pages.
+const SEGMENT: usize = 256;
 type Segment = [Slot; SEGMENT];
 
 const FREE: Slot = Slot {
@@ -125,11 +125,11 @@ struct Young {
 pub(crate) struct Table {
     // Boxed, so that slots stay where they are and growth copies pointers only.
     #[allow(clippy::vec_box)]
-    segments: Vec<Box<Segment>>,
+    segments: Vec<wiped::Box<Segment>>,
     free: u32,
     freed: u32,
     made: u32,
-    by_pid: HashTable<u32>,
+    by_pid: HashTable<u32, Wiped>,
     young: Young,
     old: u32,
 }
@@ -138,12 +138,10 @@ fn hash(pid: i32) -> u64 {
     u64::from(pid.unsigned_abs()).wrapping_mul(0x9E37_79B9_7F4A_7C15)
 }
 
-/// A boxed segment, or None: Box::new would abort when memory is out.
-fn segment() -> Option<Box<Segment>> {
-    let mut slots = Vec::new();
-    slots.try_reserve_exact(SEGMENT).ok()?;
-    slots.resize(SEGMENT, FREE);
-    slots.into_boxed_slice().try_into().ok()
+/// The hash of a leader's pid: one type for all uses, so that what grows the
+/// index is compiled once.
+fn rehash(segments: &[wiped::Box<Segment>]) -> impl Fn(&u32) -> u64 {
+    |&leader| hash(segments[leader as usize / SEGMENT][leader as usize % SEGMENT].pid)
 }
 
 impl Table {
@@ -153,7 +151,7 @@ impl Table {
             free: NIL,
             freed: 0,
             made: 0,
-            by_pid: HashTable::new(),
+            by_pid: HashTable::new_in(Wiped),
             young: Young {
                 head: NIL,
                 tail: NIL,
@@ -177,18 +175,15 @@ impl Table {
 
     /// Makes room for `more` watches; None when memory or ids are out.
     pub(crate) fn reserve(&mut self, more: u32) -> Option<()> {
-        let slots = &self.segments;
         self.by_pid
-            .try_reserve(more as usize, |&leader| {
-                hash(slots[leader as usize / SEGMENT][leader as usize % SEGMENT].pid)
-            })
+            .try_reserve(more as usize, rehash(&self.segments))
             .ok()?;
         while self.unused() < more as usize {
             if self.made + more > MAX_SLOTS {
                 return None;
             }
             self.segments.try_reserve(1).ok()?;
-            self.segments.push(segment()?);
+            self.segments.push(wiped::filled(FREE)?);
         }
         Some(())
     }
@@ -274,11 +269,9 @@ impl Table {
     }
 
     fn lead(&mut self, at: u32) {
-        let slots = &self.segments;
         let pid = self.slot(at).pid;
-        self.by_pid.insert_unique(hash(pid), at, |&leader| {
-            hash(slots[leader as usize / SEGMENT][leader as usize % SEGMENT].pid)
-        });
+        self.by_pid
+            .insert_unique(hash(pid), at, rehash(&self.segments));
         self.slot_mut(at).flags |= Flags::LEADS;
         self.append_young(at);
     }

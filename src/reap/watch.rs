@@ -49,7 +49,7 @@ pub(crate) fn register(
     pvt: Pvt,
 ) -> Result<WatchId, Errno> {
     let mut reaper = lock(ctx.depth)?;
-    let hosted = reaper.context(ctx)?.hosted;
+    let hosted = reaper.context(ctx)?.params.hosted;
     if hosted {
         // Its loop calls back once register returns.
         reaper.attending = Attending::One(ctx.index);
@@ -389,7 +389,7 @@ impl Reaper {
         // A wait, not only a look: who is no child of ours is refused, and who
         // ended before is reaped, at the cost of one syscall.
         let known_options = known.map_or(0, |leader| self.options(leader));
-        match wait::waitpid(pid, self.at(me).options | known_options) {
+        match wait::waitpid(pid, self.at(me).params.options | known_options) {
             Ok(found) => {
                 if let Some(errno) = refused {
                     self.no_pidfd(errno);

@@ -1,7 +1,7 @@
 //! epoll(7), eventfd(2) and timerfd_create(2): what a context's descriptor is
 //! made of.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -36,6 +36,25 @@ pub(crate) struct Descriptor {
 }
 
 impl Descriptor {
+    /// How many file descriptors it is made of.
+    pub(crate) const FDS: usize = 3;
+
+    pub(crate) fn fds(&self) -> [RawFd; Self::FDS] {
+        [
+            self.raw(),
+            self.wake.as_fd().as_raw_fd(),
+            self.timer.as_fd().as_raw_fd(),
+        ]
+    }
+
+    /// In a forked child: closes its copies of them.
+    pub(crate) fn close_inherited(fds: [RawFd; Self::FDS]) {
+        for fd in fds {
+            // SAFETY: copies that no value here owns.
+            drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+
     pub(crate) fn new() -> Result<Self, Errno> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         let wake =

@@ -75,7 +75,7 @@ impl<T: Sync + 'static> PerProcess<T> {
     /// This process's own value, made if there is none.
     pub(crate) fn get_or_make(
         &self,
-        make: impl FnOnce(u32) -> T,
+        make: impl FnOnce(u32) -> Option<T>,
     ) -> Result<&'static Generation<T>, Errno> {
         let word = match self.word() {
             Some(word) => word,
@@ -90,18 +90,19 @@ impl<T: Sync + 'static> PerProcess<T> {
         }
         let parent = self.inherited();
         let depth = parent.map_or(0, |parent| parent.depth + 1);
-        let made = boxed(|| Generation {
-            value: make(depth),
-            parent,
-            depth,
+        let made = make(depth).and_then(|value| {
+            leak(Generation {
+                value,
+                parent,
+                depth,
+            })
         });
         if let Some(made) = made {
-            self.current.store(made.as_ptr(), Ordering::Release);
+            let made = std::ptr::from_ref(made).cast_mut();
+            self.current.store(made, Ordering::Release);
         }
         word.store(if made.is_some() { SET } else { UNSET }, Ordering::Release);
-        // SAFETY: never freed.
-        made.map(|made| unsafe { made.as_ref() })
-            .ok_or(Errno::ENOMEM)
+        made.ok_or(Errno::ENOMEM)
     }
 
     fn map(&self) -> Result<&'static AtomicU32, Errno> {
@@ -136,12 +137,13 @@ impl<T: Sync + 'static> PerProcess<T> {
 }
 
 /// A leaked box, or None: Box::new would abort when memory is out.
-fn boxed<T>(make: impl FnOnce() -> T) -> Option<NonNull<T>> {
-    // SAFETY: T has a size; the pointer is checked, written before it is read.
+pub(crate) fn leak<T>(value: T) -> Option<&'static T> {
+    // SAFETY: T has a size; the pointer is checked, written before it is read,
+    // and never freed.
     unsafe {
         let place = NonNull::new(alloc(Layout::new::<T>()).cast::<T>())?;
-        place.write(make());
-        Some(place)
+        place.write(value);
+        Some(place.as_ref())
     }
 }
 
@@ -153,15 +155,13 @@ mod tests {
 
     #[test]
     fn a_forked_child_has_no_value_until_it_makes_one() {
-        assert_eq!(VALUE.get_or_make(|depth| depth).unwrap().value, 0);
+        assert_eq!(VALUE.get_or_make(Some).unwrap().value, 0);
         assert_eq!(VALUE.get().unwrap().value, 0);
         // SAFETY: the child only uses atomics and malloc, which glibc allows.
         let pid = unsafe { libc::fork() };
         if pid == 0 {
             let none = VALUE.get().is_none();
-            let own = VALUE
-                .get_or_make(|depth| depth)
-                .is_ok_and(|own| own.value == 1);
+            let own = VALUE.get_or_make(Some).is_ok_and(|own| own.value == 1);
             let former = VALUE.of_depth(0).is_some_and(|former| former.value == 0);
             // SAFETY: ends the child at once.
             unsafe { libc::_exit(i32::from(!(none && own && former))) };

@@ -23,3 +23,4 @@ pub(crate) mod syscall;
 pub(crate) mod thread;
 pub(crate) mod timer;
 pub(crate) mod wait;
+pub(crate) mod wiped;

@@ -19,7 +19,7 @@ pub(crate) fn raise_sigchld() {
 }
 
 /// What the process does with SIGCHLD.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Disposition {
     handler: usize,
     flags: i32,

@@ -8,8 +8,8 @@ thread_local! {
     static MARK: Cell<u8> = const { Cell::new(0) };
 }
 
-/// A thread, by the address of a thread-local byte.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// A thread, by the address of a thread-local byte; none by default.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Thread(usize);
 
 pub(crate) fn current() -> Thread {

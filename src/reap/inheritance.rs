@@ -1,0 +1,101 @@
+//! What a forked child can know of its parent's contexts, as their reaper is
+//! wiped for it ([`crate::sys::wiped`]): how to make them anew, and which of
+//! its descriptors to close.
+
+use std::collections::TryReserveError;
+use std::os::fd::RawFd;
+
+use super::context::Params;
+use super::id::ContextId;
+use crate::sys::epoll::Descriptor;
+use crate::sys::pidfd::Pidfd;
+
+#[derive(Debug)]
+pub(crate) struct Inheritance {
+    /// By index.
+    contexts: Vec<Option<Inherited>>,
+    /// A bit for each pidfd, by its number. Set after it was opened, cleared
+    /// before it is closed: a child may find too few here, never a stranger's.
+    pidfds: Vec<u64>,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Inherited {
+    pub(crate) generation: u32,
+    pub(crate) params: Params,
+    pub(crate) descriptor: Option<[RawFd; Descriptor::FDS]>,
+}
+
+impl Inheritance {
+    pub(crate) const fn new() -> Self {
+        Inheritance {
+            contexts: Vec::new(),
+            pidfds: Vec::new(),
+        }
+    }
+
+    /// Makes room for one more context.
+    pub(crate) fn reserve(&mut self) -> Result<(), TryReserveError> {
+        self.contexts.try_reserve(1)?;
+        self.contexts.push(None);
+        Ok(())
+    }
+
+    pub(crate) fn set(&mut self, index: u16, context: Option<Inherited>) {
+        self.contexts[usize::from(index)] = context;
+    }
+
+    /// What the parent's context was made of, if it was live.
+    pub(crate) fn params(&self, id: ContextId) -> Option<Params> {
+        self.contexts
+            .get(usize::from(id.index))
+            .copied()
+            .flatten()
+            .filter(|context| context.generation == id.generation)
+            .map(|context| context.params)
+    }
+
+    pub(crate) fn add_pidfd(&mut self, pidfd: Pidfd) {
+        let (word, bit) = place(pidfd);
+        // Without memory a child keeps one descriptor more.
+        while self.pidfds.len() <= word && self.pidfds.try_reserve(1).is_ok() {
+            self.pidfds.push(0);
+        }
+        if let Some(word) = self.pidfds.get_mut(word) {
+            *word |= bit;
+        }
+    }
+
+    pub(crate) fn remove_pidfd(&mut self, pidfd: Pidfd) {
+        let (word, bit) = place(pidfd);
+        if let Some(word) = self.pidfds.get_mut(word) {
+            *word &= !bit;
+        }
+    }
+
+    /// In the child: closes its copies of a context's descriptors, and of all
+    /// pidfds, which are of no use to it. Nothing is taken out of an epoll that
+    /// the parent still uses.
+    pub(crate) fn close(&mut self, id: ContextId) {
+        if self.params(id).is_none() {
+            return;
+        }
+        if let Some(Inherited {
+            descriptor: Some(fds),
+            ..
+        }) = self.contexts[usize::from(id.index)].take()
+        {
+            Descriptor::close_inherited(fds);
+        }
+        for (word, bits) in (0u32..).zip(std::mem::take(&mut self.pidfds)) {
+            (0..u64::BITS)
+                .filter(|bit| bits & 1 << bit != 0)
+                .for_each(|bit| Pidfd::from_bits(word * u64::BITS + bit).close());
+        }
+    }
+}
+
+fn place(pidfd: Pidfd) -> (usize, u64) {
+    let fd = pidfd.to_bits();
+    ((fd / u64::BITS) as usize, 1 << (fd % u64::BITS))
+}

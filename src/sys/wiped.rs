@@ -1,0 +1,111 @@
+//! Memory that a fork(2) does not copy: whole pages of the allocator's under
+//! MADV_WIPEONFORK (madvise(2)). A forked child has zeros there and must not
+//! look; in return no page is write-protected, whose next write costs the
+//! forking process a fault.
+
+use std::alloc::{Layout, alloc, dealloc};
+use std::ptr::NonNull;
+
+use allocator_api2::alloc::{AllocError, Allocator};
+use nix::errno::Errno;
+
+pub(crate) type Box<T> = allocator_api2::boxed::Box<T, Wiped>;
+
+/// A value in pages of its own; None, and nothing is made, when memory is out.
+pub(crate) fn boxed<T>(make: impl FnOnce() -> T) -> Option<Box<T>> {
+    let place = Box::try_new_uninit_in(Wiped).ok()?;
+    Some(Box::write(place, make()))
+}
+
+/// The same value over and over.
+pub(crate) fn filled<T: Copy, const N: usize>(value: T) -> Option<Box<[T; N]>> {
+    let mut place = Box::<[T; N]>::try_new_uninit_in(Wiped).ok()?;
+    for at in 0..N {
+        // SAFETY: inside the array.
+        unsafe { place.as_mut_ptr().cast::<T>().add(at).write(value) };
+    }
+    // SAFETY: all of it was written.
+    Some(unsafe { place.assume_init() })
+}
+
+/// Allocates pages that a fork wipes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wiped;
+
+// SAFETY: every block is the global allocator's, of the size that was asked for
+// or more, and stays until it is deallocated.
+unsafe impl Allocator for Wiped {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let pages = pages(layout).ok_or(AllocError)?;
+        // SAFETY: its size is not zero.
+        let block = NonNull::new(unsafe { alloc(pages) }).ok_or(AllocError)?;
+        // Where this fails a child has copies, and the faults are as many as
+        // with any memory.
+        let _ = advise(block, pages, libc::MADV_WIPEONFORK);
+        Ok(NonNull::slice_from_raw_parts(block, layout.size()))
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        let Some(pages) = pages(layout) else {
+            return;
+        };
+        // Pages that stay wiped are nobody else's: a forked child would find
+        // zeros in what its parent had put there. Then they are leaked.
+        if advise(block, pages, libc::MADV_KEEPONFORK).is_ok() {
+            // SAFETY: allocated above with the same layout.
+            unsafe { dealloc(block.as_ptr(), pages) };
+        }
+    }
+}
+
+/// The whole pages that a layout takes.
+fn pages(layout: Layout) -> Option<Layout> {
+    // SAFETY: no memory is passed.
+    let page = usize::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let size = layout.size().max(1).checked_next_multiple_of(page)?;
+    Layout::from_size_align(size, page.max(layout.align())).ok()
+}
+
+fn advise(block: NonNull<u8>, pages: Layout, advice: i32) -> Result<(), Errno> {
+    // SAFETY: these pages are nobody else's.
+    let code = unsafe { libc::madvise(block.as_ptr().cast(), pages.size(), advice) };
+    Errno::result(code).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a forked child finds in the first word of a block.
+    fn in_a_child(block: *const u64) -> u64 {
+        // SAFETY: the child reads its own memory and ends.
+        unsafe {
+            let pid = libc::fork();
+            if pid == 0 {
+                libc::_exit(i32::try_from(block.read_volatile()).unwrap_or(255));
+            }
+            let mut status = -1;
+            libc::waitpid(pid, &raw mut status, 0);
+            u64::from(libc::WEXITSTATUS(status).unsigned_abs())
+        }
+    }
+
+    #[test]
+    fn a_forked_child_finds_zeros_and_in_freed_memory_what_others_put_there() {
+        let words = filled::<u64, 3_000>(7).unwrap();
+        assert_eq!(in_a_child(&raw const words[0]), 0);
+        assert_eq!(in_a_child(&raw const words[2_999]), 0);
+        assert_eq!((words[0], words[2_999]), (7, 7));
+        let place = words.as_ptr();
+        drop(words);
+        // Likely the same pages; if not this only shows less.
+        let layout = pages(Layout::new::<[u64; 3_000]>()).unwrap();
+        // SAFETY: written before it is read, freed with the same layout.
+        unsafe {
+            let again = alloc(layout).cast::<u64>();
+            again.write(9);
+            assert_eq!(in_a_child(again), 9, "{place:p} {again:p}");
+            dealloc(again.cast(), layout);
+        }
+    }
+}
