@@ -11,7 +11,6 @@ use super::host::{self, Binding, sss_host};
 use crate::reap::callback::{Call, Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
 use crate::reap::deliver::Progress;
-use crate::reap::drain::Hint;
 use crate::reap::{self, audit, deliver, drain};
 
 /// An event loop of tevent's; the library hands it to the host only.
@@ -451,18 +450,13 @@ symver!("sss_child_handler");
 
 /// # Safety
 /// `siginfo` is NULL or readable.
-unsafe fn hint_of(siginfo: *const libc::siginfo_t) -> Hint {
+unsafe fn hint_of(siginfo: *const libc::siginfo_t) -> Option<i32> {
     // SAFETY: as the caller vouches.
-    let Some(info) = (unsafe { siginfo.as_ref() }) else {
-        return Hint::None;
-    };
-    // SAFETY: a CLD_ code, which is looked at first, says that it is set.
-    let pid = || unsafe { info.si_pid() };
-    match info.si_code {
-        libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => Hint::Ended(pid()),
-        libc::CLD_STOPPED | libc::CLD_CONTINUED | libc::CLD_TRAPPED => Hint::Changed(pid()),
-        _ => Hint::None,
-    }
+    let info = (unsafe { siginfo.as_ref() })?;
+    // SAFETY: a CLD_ code, all of which are of this range, says that it is set.
+    (libc::CLD_EXITED..=libc::CLD_CONTINUED)
+        .contains(&info.si_code)
+        .then(|| unsafe { info.si_pid() })
 }
 
 /// Free a context: every watch of it ends, its callbacks do not come any more.

@@ -9,17 +9,6 @@ use super::reaper::{Attending, Reaper, lock};
 use super::table::Flags;
 use crate::sys::{clock, wait};
 
-/// What the signal said. Signals merge: si_pid is any one of the children.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Hint {
-    /// Nothing: look at everybody.
-    None,
-    /// At least this child ended.
-    Ended(i32),
-    /// At least this child stopped or was continued.
-    Changed(i32),
-}
-
 /// For whom the caller is to make callbacks, as no loop comes round for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Callable {
@@ -32,8 +21,9 @@ pub(crate) struct Callable {
     pub(crate) others: bool,
 }
 
-/// SIGCHLD came.
-pub(crate) fn signalled(id: ContextId, hint: Hint) -> Result<Callable, Errno> {
+/// SIGCHLD came, and named a child that changed, if any. Signals merge: others
+/// may have changed too.
+pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
@@ -70,7 +60,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
 }
 
 impl Reaper {
-    fn after_signal(&mut self, me: u16, hint: Hint) {
+    fn after_signal(&mut self, me: u16, hint: Option<i32>) {
         // Those that got no pidfd at their registration may get one now.
         if self.at(me).params.untrusted && self.table.young() > 0 {
             self.promote_all(me);
@@ -83,13 +73,8 @@ impl Reaper {
             let reaped = self.counts.reaped;
             self.walk(owner);
             // A walk does not show that a child was taken by somebody else.
-            match hint {
-                Hint::Ended(pid) | Hint::Changed(pid) => {
-                    if let Some(leader) = self.table.find(pid) {
-                        self.wait_child(leader);
-                    }
-                }
-                Hint::None => {}
+            if let Some(leader) = hint.and_then(|pid| self.table.find(pid)) {
+                self.wait_child(leader);
             }
             if self.counts.reaped == reaped || self.counts.walks.is_multiple_of(16) {
                 self.take_unpolled_pidfds();
@@ -99,7 +84,7 @@ impl Reaper {
             return;
         }
         match hint {
-            Hint::None => {
+            None => {
                 self.timer_at = None;
                 self.take_unpolled_pidfds();
                 let walks = self.counts.walks;
@@ -113,7 +98,7 @@ impl Reaper {
                     self.remember_unknown(owner);
                 }
             }
-            Hint::Ended(pid) | Hint::Changed(pid) => {
+            Some(pid) => {
                 self.take_hint(owner, pid);
                 self.take_unpolled_pidfds();
                 self.sweep_in_time(me, owner);
