@@ -4,8 +4,9 @@
 use nix::errno::Errno;
 
 use super::id::ContextId;
-use super::policy::{AT_ONCE, CHEAP_WALK, LOOK_WITHIN, PID_WAIT, When};
+use super::policy::{AT_ONCE, CHEAP_WALK, LOOK_WITHIN, PID_WAIT, SHARE, WALK_SHARE, When};
 use super::reaper::{Attending, Reaper, lock};
+use super::sweep::Peeked;
 use super::table::Flags;
 use crate::sys::{clock, wait};
 
@@ -88,7 +89,7 @@ impl Reaper {
                 self.timer_at = None;
                 self.take_unpolled_pidfds();
                 let walks = self.counts.walks;
-                self.sweep_now(owner, clock::now(), true);
+                self.sweep_now(me, owner, clock::now(), true);
                 if let Some(owner) = owner
                     && self.counts.walks == walks
                 {
@@ -115,6 +116,12 @@ impl Reaper {
         let owner = self.for_unknown();
         if self.sweep_owed {
             self.sweep_in_time(me, owner);
+        }
+        if let Some(by) = self.policy.each_by() {
+            let now = clock::now();
+            if now >= by || !self.alarm(me, by, now) {
+                self.sweep();
+            }
         }
         if let Some(owner) = owner
             && let Some(by) = self.policy.look_by()
@@ -144,6 +151,7 @@ impl Reaper {
         if let Some(leader) = self.table.find(pid) {
             let slot = self.table.slot(leader);
             let (old, fresh) = (slot.is(Flags::OLD), slot.is(Flags::FRESH));
+            let neighbours = self.table.neighbours(leader);
             // By the pidfd first: it cannot mean another process of that pid.
             if !self.wait_child(leader) {
                 if old {
@@ -151,6 +159,9 @@ impl Reaper {
                 }
             } else if !old {
                 self.policy.died(fresh, self.table.settled());
+                if self.sweep_cost() > AT_ONCE {
+                    self.look_around(neighbours);
+                }
             }
         } else if let Some(owner) = owner
             && self
@@ -166,33 +177,44 @@ impl Reaper {
         u64::from(self.table.young() + self.old_may_stop()) * PID_WAIT
     }
 
-    /// Sweeps in the cheaper of its two ways.
-    fn sweep_now(&mut self, owner: Option<u16>, now: u64, charged: bool) {
+    /// Sweeps in the cheapest of its ways.
+    fn sweep_now(&mut self, me: u16, owner: Option<u16>, now: u64, charged: bool) {
         let cost = self.sweep_cost();
         if cost == 0 {
             return;
         }
-        // Every sixteenth asks for each child, as only that shows that one was
-        // taken by somebody else.
-        if let Some(owner) = owner
-            && self.policy.walk_cost(self.children()) < cost
-            && self.walk_sees_all(owner)
-            && !self.counts.walks.is_multiple_of(16)
-        {
-            self.sweep_owed = false;
-            self.walk(owner);
-            if self.at(owner).walk_again {
-                // The unknown must be told first; ours need not wait for that.
-                self.sweep();
-            }
-        } else {
-            let settled = self.table.settled();
-            let swept = self.sweep();
-            if charged {
-                self.policy.died(swept.settled == 0, settled);
+        let walk = self.policy.walk_cost(self.children());
+        let walks =
+            cost > AT_ONCE && cost > walk && self.policy.each_by().is_none_or(|by| now < by);
+        if walks && let Some(peeked) = self.sweep_walking(owner, now, cost) {
+            let (took, within) = match peeked {
+                Peeked::All => (walk, LOOK_WITHIN),
+                Peeked::Some => (cost, cost * WALK_SHARE),
+            };
+            self.policy.swept(took, WALK_SHARE, now);
+            let by = self.policy.owe_each(now + within);
+            if self.alarm(me, by, now) {
+                return;
             }
         }
-        self.policy.swept(cost, now);
+        let settled = self.table.settled();
+        let swept = self.sweep();
+        if charged {
+            self.policy.died(swept.settled == 0, settled);
+        }
+        self.policy.swept(cost, SHARE, now);
+    }
+
+    /// Sweeps in the way in which the kernel walks; None where that did not show
+    /// all that ended.
+    fn sweep_walking(&mut self, owner: Option<u16>, now: u64, most: u64) -> Option<Peeked> {
+        let Some(owner) = owner.filter(|&owner| self.walk_sees_all(owner)) else {
+            return self.ends_only().then(|| self.peek(now, most)).flatten();
+        };
+        self.sweep_owed = false;
+        self.walk(owner);
+        // If not the unknown must be told first; ours need not wait for that.
+        (!self.at(owner).walk_again).then_some(Peeked::All)
     }
 
     /// A signal that named one child may hide others: looks for them now, or
@@ -213,7 +235,7 @@ impl Reaper {
                 return;
             }
         }
-        self.sweep_now(owner, now, false);
+        self.sweep_now(me, owner, now, false);
     }
 
     fn look_in_time(&mut self, me: u16, owner: u16) {

@@ -10,14 +10,18 @@ pub(crate) const PID_WAIT: u64 = 300;
 /// What a child costs that waitpid(-1) walks over in vain: 14 with 1,000
 /// children, 80 with 10,000.
 pub(crate) const WALKED_CHILD: u64 = 30;
+/// The same at most, where other processors end children meanwhile.
+pub(crate) const DEAR_CHILD: u64 = 200;
 /// What a pidfd costs in its life: pidfd_open 2,400 to 3,300, epoll_ctl 1,300 and
 /// 1,000, close 1,600.
 pub(crate) const PIDFD: u64 = 7_000;
 /// A sweep that costs less than this is made at once: two clock reads, a timer
 /// and the wake-up for it cost as much.
 pub(crate) const AT_ONCE: u64 = 6_000;
-/// Dearer sweeps get one part in so many of the time.
-pub(crate) const SHARE: u64 = 16;
+/// Dearer sweeps that wait for each child get one part in so many of the time.
+pub(crate) const SHARE: u64 = 15;
+/// Those that walk, which cost a tenth, get less.
+pub(crate) const WALK_SHARE: u64 = 48;
 /// An exit that is handled without a walk earns this much towards one: looks at
 /// the unknown cost about a tenth of what the exits do.
 pub(crate) const EARNED: u64 = 1_000;
@@ -25,7 +29,7 @@ pub(crate) const EARNED: u64 = 1_000;
 pub(crate) const CHEAP_WALK: u32 = 16;
 /// One walk in so many is timed, where there are few children.
 pub(crate) const TIMED: u64 = 16;
-/// The longest that a look at the unknown is put off.
+/// The longest that a look at the unknown is put off, or at each young child.
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
 /// How many children get their pidfd in one go.
 pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
@@ -41,12 +45,16 @@ pub(crate) struct Policy {
     promoting: bool,
     /// No dear sweep before.
     sweep_from: u64,
-    /// What the last empty walk took.
+    /// What the last empty walks took, and over how many children.
     walk: u64,
+    walked: u32,
     /// What exits have earned since the last walk.
     earned: u64,
     /// The unknown are to be looked at until then.
     look_by: Option<u64>,
+    /// Each young child is to be waited for until then: a sweep that walked does
+    /// not show that one was taken by somebody else.
+    each_by: Option<u64>,
 }
 
 /// What is to be done now, or at a time.
@@ -63,8 +71,10 @@ impl Policy {
             promoting: false,
             sweep_from: 0,
             walk: 0,
+            walked: 0,
             earned: 0,
             look_by: None,
+            each_by: None,
         }
     }
 
@@ -106,20 +116,21 @@ impl Policy {
         }
     }
 
-    /// A sweep of this cost is made.
-    pub(crate) fn swept(&mut self, cost: u64, now: u64) {
-        self.sweep_from = now + cost * (SHARE + 1);
+    /// A sweep of this cost was begun, of a kind that gets this share.
+    pub(crate) fn swept(&mut self, cost: u64, share: u64, now: u64) {
+        self.sweep_from = now + cost * (share + 1);
     }
 
     /// What a walk over all children is thought to cost: what the last ones took,
-    /// but there may be many more children since then.
+    /// but there may be many more children since then, or fewer.
     pub(crate) fn walk_cost(&self, children: u32) -> u64 {
-        let children = u64::from(children) * WALKED_CHILD;
+        let cost = u64::from(children) * WALKED_CHILD;
         if self.walk == 0 {
-            children
-        } else {
-            self.walk.max(children / 2)
+            return cost;
         }
+        let child = self.walk / u64::from(self.walked.max(1));
+        let fewer = u64::from(self.walked.saturating_sub(children));
+        (self.walk - fewer * child.min(DEAR_CHILD)).max(cost / 2)
     }
 
     /// SIGCHLD came: whether a look at the unknown has been earned.
@@ -138,20 +149,40 @@ impl Policy {
         self.look_by
     }
 
-    /// Everybody was looked at; finding nothing more took `cost`, if timed.
-    pub(crate) fn walked(&mut self, cost: Option<u64>, children: u32) {
-        if let Some(cost) = cost {
-            // The last few weigh most; one that was interrupted does not decide.
-            self.walk = match self.walk {
-                0 => cost.max(1),
-                _ => {
-                    let walk = self.walk_cost(children);
-                    ((walk * 3 + cost.min(walk * 4)) / 4).max(1)
-                }
-            };
-        }
+    /// A walk over all children that found nothing took `cost`.
+    pub(crate) fn timed(&mut self, cost: u64, children: u32) {
+        // The last few weigh most; one that was interrupted does not decide.
+        self.walk = match self.walk {
+            0 => cost.max(1),
+            _ => {
+                let walk = self.walk_cost(children);
+                ((walk * 3 + cost.min(walk * 4)) / 4).max(1)
+            }
+        };
+        self.walked = children;
+    }
+
+    /// Everybody was looked at.
+    pub(crate) fn walked(&mut self) {
         self.earned = 0;
         self.look_by = None;
+    }
+
+    /// A sweep walked: until when each is to be waited for.
+    pub(crate) fn owe_each(&mut self, by: u64) -> u64 {
+        let by = self.each_by.map_or(by, |owed| owed.min(by));
+        self.each_by = Some(by);
+        by
+    }
+
+    /// Until when that is owed.
+    pub(crate) fn each_by(&self) -> Option<u64> {
+        self.each_by
+    }
+
+    /// Each was waited for.
+    pub(crate) fn waited_for_each(&mut self) {
+        self.each_by = None;
     }
 
     /// How long until the next look where nothing tells of `young` children.
@@ -192,7 +223,7 @@ mod tests {
     fn dear_sweeps_get_a_share_of_the_time() {
         let mut policy = Policy::new();
         assert_eq!(policy.sweep(5), When::Now);
-        policy.swept(1_000_000, 5);
+        policy.swept(1_000_000, SHARE, 5);
         let from = 5 + 1_000_000 * (SHARE + 1);
         assert_eq!(policy.sweep(1_000_006), When::At(from));
         assert_eq!(policy.sweep(from), When::Now);
@@ -201,12 +232,12 @@ mod tests {
     #[test]
     fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
         let mut policy = Policy::new();
-        policy.walked(Some(100 * EARNED), 1_000);
+        policy.timed(100 * EARNED, 1_000);
         let looks = (0..1_000)
             .filter(|_| {
                 let now = policy.earn(1_000);
                 if now {
-                    policy.walked(None, 1_000);
+                    policy.walked();
                 }
                 now
             })
@@ -215,20 +246,32 @@ mod tests {
         assert!(!policy.earn(1_000));
         assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
         assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
-        policy.walked(None, 1_000);
+        policy.walked();
         assert_eq!(policy.look_by(), None);
     }
 
     #[test]
     fn a_walk_is_dearer_among_more_children_than_the_last() {
         let mut policy = Policy::new();
-        policy.walked(Some(200), 0);
+        policy.timed(200, 0);
         assert_eq!(policy.walk_cost(0), 200);
         assert!(!policy.earn(10_000));
         let walks = (0..10).take_while(|_| {
-            policy.walked(Some(2_000_000), 10_000);
+            policy.timed(2_000_000, 10_000);
             policy.walk_cost(10_000) < 1_500_000
         });
         assert!(walks.count() < 8);
+    }
+
+    #[test]
+    fn a_walk_is_cheaper_among_fewer_children_than_the_last() {
+        let mut policy = Policy::new();
+        policy.timed(2_000_000, 10_000);
+        assert_eq!(policy.walk_cost(5_000), 1_000_000);
+        assert_eq!(policy.walk_cost(0), 0);
+        // Most of what was walked over was nobody's here.
+        let mut policy = Policy::new();
+        policy.timed(2_000_000, 10);
+        assert!(policy.walk_cost(0) > 1_990_000);
     }
 }

@@ -16,12 +16,21 @@ pub(crate) struct Swept {
     pub(crate) settled: u32,
 }
 
+/// Whom a sweep that walks has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Peeked {
+    All,
+    /// There may be more: where children end all the while it is never over.
+    Some,
+}
+
 impl Reaper {
     /// Waits for each young child, and for each old one that may stop: O(n).
     pub(crate) fn sweep(&mut self) -> Swept {
         let mut swept = Swept::default();
         self.counts.sweeps += 1;
         self.sweep_owed = false;
+        self.policy.waited_for_each();
         let mut at = self.table.first_young();
         while at != NIL {
             let next = self.table.next_young(at);
@@ -37,18 +46,65 @@ impl Reaper {
         swept
     }
 
+    /// The same by asking who of all is dead, until nobody is or it has taken as
+    /// long as `most`. None, with some perhaps found, where one who is not ours to
+    /// wait for hides the others.
+    pub(crate) fn peek(&mut self, now: u64, most: u64) -> Option<Peeked> {
+        self.counts.sweeps += 1;
+        let mut began = now;
+        while began - now < most {
+            let children = self.children();
+            let Some(pid) = wait::any_dead().ok()? else {
+                self.policy.timed(clock::now() - began, children);
+                self.sweep_owed = false;
+                return Some(Peeked::All);
+            };
+            let leader = self.table.find(pid)?;
+            let slot = self.table.slot(leader);
+            let (young, fresh) = (!slot.is(Flags::OLD), slot.is(Flags::FRESH));
+            let neighbours = self.table.neighbours(leader);
+            if !self.wait_child(leader) {
+                return None;
+            }
+            if young {
+                self.policy.died(fresh, self.table.settled());
+                self.look_around(neighbours);
+            }
+            began = clock::now();
+        }
+        Some(Peeked::Some)
+    }
+
+    /// Children that end together often lie together: from a young one that
+    /// ended on, both ways, up to one that lives.
+    pub(crate) fn look_around(&mut self, neighbours: [u32; 2]) {
+        for (way, mut at) in neighbours.into_iter().enumerate() {
+            while at != NIL {
+                let next = self.table.neighbours(at)[way];
+                if !self.wait_child(at) {
+                    break;
+                }
+                at = next;
+            }
+        }
+    }
+
     /// How many waits a sweep makes for old children: stops and continues make
     /// no pidfd readable.
     pub(crate) fn old_may_stop(&self) -> u32 {
-        if self
+        if self.ends_only() {
+            0
+        } else {
+            self.table.old()
+        }
+    }
+
+    /// Whether nobody asks for stops and continues.
+    pub(crate) fn ends_only(&self) -> bool {
+        !self
             .contexts
             .iter()
             .any(|ctx| ctx.live && ctx.params.options != 0)
-        {
-            self.table.old()
-        } else {
-            0
-        }
     }
 
     fn sweep_old(&mut self) {
@@ -98,8 +154,10 @@ impl Reaper {
                 self.found(owner, pid, status);
                 continue;
             }
-            let cost = began.map(|began| clock::now() - began);
-            self.policy.walked(cost, children);
+            if let Some(began) = began {
+                self.policy.timed(clock::now() - began, children);
+            }
+            self.policy.walked();
             // No child at all: whoever is in the table was taken.
             if found == Err(Errno::ECHILD) && self.table.young() > 0 {
                 self.sweep();

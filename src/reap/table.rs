@@ -230,6 +230,16 @@ impl Table {
         self.slot(at).next_young
     }
 
+    /// The young ones registered before and after this one; none for an old one.
+    pub(crate) fn neighbours(&self, at: u32) -> [u32; 2] {
+        let slot = self.slot(at);
+        if slot.is(Flags::OLD) {
+            [NIL; 2]
+        } else {
+            [slot.link, slot.next_young]
+        }
+    }
+
     /// The leader of a child's watches.
     pub(crate) fn find(&self, pid: i32) -> Option<u32> {
         self.by_pid

@@ -74,6 +74,13 @@ pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errn
     }
 }
 
+/// A child that has ended and that nobody has waited for, which it leaves so.
+pub(crate) fn any_dead() -> Result<Option<i32>, Errno> {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    let pid = pid_of(&waitid(libc::P_ALL, 0, look)?);
+    Ok((pid != 0).then_some(pid))
+}
+
 /// Reaps the process behind a pidfd: its raw wait status, or None where it
 /// lives or a tracer still holds the corpse.
 pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Errno> {
