@@ -1,6 +1,8 @@
 /* In a forked child each function answers ECHILD, and the parent is untouched. */
 #include "support/test.h"
 
+#include "support/kernel.h"
+
 #include <fcntl.h>
 
 struct inherited {
@@ -162,6 +164,56 @@ static void inherited_descriptors(void **state)
     check_ok(sss_child_free(child));
 }
 
+static unsigned count_pidfds(void)
+{
+    char path[64], target[64];
+    unsigned n = 0;
+    int fd;
+
+    for (fd = 0; fd < 1024; fd++) {
+        ssize_t length;
+
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+        length = readlink(path, target, sizeof(target));
+        n += length >= 18 && memcmp(target, "anon_inode:[pidfd]", 18) == 0;
+    }
+    return n;
+}
+
+static void free_closes_pidfds(void *pvt)
+{
+    struct loop *loop = pvt;
+
+    check_int(count_pidfds(), kernel_has_pidfds() ? 3 : 0);
+    check_int(sss_sigchld_ctx_free(loop->ctx), ECHILD);
+    check_int(count_pidfds(), 0);
+}
+
+static void inherited_pidfds(void **state)
+{
+    struct loop *loop = *state;
+    struct sss_child_ctx *children[3];
+    struct seen seen[3] = { 0 };
+    struct gate gates[3];
+    pid_t pids[3];
+    int i;
+
+    for (i = 0; i < 3; i++) {
+        gate_make(&gates[i]);
+        pids[i] = child_at(&gates[i], i);
+        check_ok(sss_child_register(NULL, loop->ctx, pids[i], see, &seen[i], &children[i]));
+    }
+    in_child(free_closes_pidfds, loop);
+    check_int(count_pidfds(), kernel_has_pidfds() ? 3 : 0);
+    for (i = 0; i < 3; i++) {
+        gate_open(&gates[i]);
+        loop_until(loop, &seen[i].calls, 1);
+        check_seen(&seen[i], pids[i], i);
+        check_ok(sss_child_free(children[i]));
+    }
+    check_int(count_pidfds(), 0);
+}
+
 /* A callback forks, as daemons do. */
 struct forking {
     struct loop *loop;
@@ -225,6 +277,7 @@ int main(void)
         EACH_WAY(from_a_callback),
         ONE_WAY(inherited_descriptors, "_all_descriptor", 1),
         ONE_WAY(inherited_descriptors, "_registered_both", 5),
+        ONE_WAY(inherited_pidfds, "_all_descriptor", 1),
         cmocka_unit_test(where_both_are_pid_one),
     };
 

@@ -1,0 +1,151 @@
+/*
+ * Scope REGISTERED: an exit whose SIGCHLD merged with another's is told though
+ * no further SIGCHLD comes, whoever lies dead beside it.
+ */
+#include "support/test.h"
+
+enum { EACH_WITHIN_MS = 1000, SLACK_MS = 1000, CROWD = 100 };
+
+struct watched {
+    struct gate gate;
+    struct seen seen;
+    struct sss_child_ctx *child;
+    pid_t pid;
+};
+
+struct scene {
+    struct loop loop;
+    struct watched first, last; /* registered before and after the crowd */
+    struct gate crowd_gate;
+    struct sss_child_ctx *crowd[CROWD];
+    pid_t pids[CROWD];
+};
+
+static void watch(struct scene *scene, struct watched *one, int end)
+{
+    gate_make(&one->gate);
+    one->pid = child_at(&one->gate, end);
+    check_ok(sss_child_register(NULL, scene->loop.ctx, one->pid, see, &one->seen, &one->child));
+}
+
+static void scene_start(struct scene *scene, enum waking waking)
+{
+    int i;
+
+    memset(scene, 0, sizeof(*scene));
+    loop_start(&scene->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), waking);
+    watch(scene, &scene->first, 1);
+    gate_make(&scene->crowd_gate);
+    for (i = 0; i < CROWD; i++) {
+        scene->pids[i] = child_at(&scene->crowd_gate, 0);
+        check_ok(sss_child_register(NULL, scene->loop.ctx, scene->pids[i], NULL, NULL,
+                                    &scene->crowd[i]));
+    }
+    watch(scene, &scene->last, 2);
+}
+
+static void scene_end(struct scene *scene)
+{
+    int i;
+
+    check_ok(sss_child_free(scene->first.child));
+    check_ok(sss_child_free(scene->last.child));
+    gate_open(&scene->crowd_gate);
+    for (i = 0; i < CROWD; i++) {
+        loop_until_reaped(&scene->loop, scene->pids[i]);
+        check_ok(sss_child_free(scene->crowd[i]));
+    }
+    loop_end(&scene->loop);
+}
+
+/* SIGCHLD is blocked: it names the first, the second merges. */
+static void die(struct watched *first, struct watched *second)
+{
+    gate_open(&first->gate);
+    await_zombie(first->pid);
+    gate_open(&second->gate);
+    await_zombie(second->pid);
+}
+
+static void both_are_told(enum waking waking, bool first_named, bool beside_a_stranger)
+{
+    struct scene scene;
+    pid_t stranger = 0;
+
+    if (beside_a_stranger) {
+        stranger = child_dead(9); /* the oldest of all */
+    }
+    scene_start(&scene, waking);
+    if (beside_a_stranger) {
+        loop_settle(&scene.loop); /* his signal was taken */
+    }
+    if (first_named) {
+        die(&scene.first, &scene.last);
+    } else {
+        die(&scene.last, &scene.first);
+    }
+    loop_until(&scene.loop, &scene.first.seen.calls, 1);
+    loop_until(&scene.loop, &scene.last.seen.calls, 1);
+    check_seen(&scene.first.seen, scene.first.pid, 1);
+    check_seen(&scene.last.seen, scene.last.pid, 2);
+    if (beside_a_stranger) {
+        reap(stranger, 9); /* still there for who started him */
+    }
+    scene_end(&scene);
+}
+
+static void in_both_orders(bool beside_a_stranger)
+{
+    both_are_told(WAKE_SIGNAL, true, beside_a_stranger);
+    both_are_told(WAKE_SIGNAL, false, beside_a_stranger);
+    both_are_told(WAKE_BOTH, true, beside_a_stranger);
+    both_are_told(WAKE_BOTH, false, beside_a_stranger);
+}
+
+static void far_apart(void **state)
+{
+    (void)state;
+    in_both_orders(false);
+}
+
+static void behind_a_strangers_corpse(void **state)
+{
+    (void)state;
+    in_both_orders(true);
+}
+
+/* Nothing is dead any more when the library looks: only a wait for the child
+ * itself shows that it is gone. */
+static void one_was_taken(void **state)
+{
+    enum waking wakings[] = { WAKE_SIGNAL, WAKE_BOTH };
+    struct scene scene;
+    int64_t began;
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < sizeof(wakings) / sizeof(*wakings); i++) {
+        scene_start(&scene, wakings[i]);
+        loop_settle(&scene.loop);
+        die(&scene.last, &scene.first);
+        reap(scene.first.pid, 1); /* the thief */
+        began = now_ms();
+        loop_until(&scene.loop, &scene.last.seen.calls, 1);
+        loop_until(&scene.loop, &scene.first.seen.calls, 1);
+        check(now_ms() - began <= EACH_WITHIN_MS + SLACK_MS);
+        check_seen(&scene.last.seen, scene.last.pid, 2);
+        check_int(scene.first.seen.status, SSS_WAIT_STATUS_LOST);
+        scene_end(&scene);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(far_apart),
+        cmocka_unit_test(behind_a_strangers_corpse),
+        cmocka_unit_test(one_was_taken),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
