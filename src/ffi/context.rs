@@ -427,8 +427,12 @@ pub unsafe extern "C" fn sss_child_handler(
         let ctx = unsafe { context(private_data.cast()) }?;
         // SAFETY: the caller vouches for it.
         let hint = unsafe { hint_of(siginfo.cast()) };
-        let callable = drain::signalled(ctx.id, hint)?;
-        wake_own_loop(ctx);
+        let mut callable = drain::signalled(ctx.id, hint)?;
+        if let Some(binding) = &ctx.binding
+            && std::mem::take(&mut callable.own)
+        {
+            binding.defer();
+        }
         Ok::<_, Errno>((ctx.id, callable))
     });
     let Some(Ok((own, callable))) = drained else {

@@ -8,8 +8,9 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, protect, read_sized, symver};
 use super::context;
 use super::handle::{CHILD_TYPE, sss_child_ctx, sss_sigchild_ctx, tagged};
+use crate::reap;
 use crate::reap::id::{ContextId, WatchId};
-use crate::reap::{self, watch};
+use crate::reap::watch::{self, Ended, Ending};
 
 /// A daemon's memory and event loop, as the library uses them.
 ///
@@ -493,11 +494,15 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
-    // Where the hook runs already, it is it that frees the memory's parent.
-    if let Some(Ok(Some(hook))) = protect(|| watch::begin_hook(id)) {
-        // SAFETY: the daemon's hook with what it was set with; the memory goes
-        // whatever it says.
-        unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+    match protect(|| watch::end(id, Ending::Free)) {
+        Some(Ok(Ended::Done)) => return,
+        Some(Ok(Ended::Ask(hook))) => {
+            // SAFETY: the daemon's hook with what it was set with; the memory
+            // goes whatever it says.
+            unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+        }
+        // The hook runs already: it is it that frees the memory's parent.
+        _ => {}
     }
-    protect(|| watch::end_now(id, watch::ending(id)));
+    protect(|| watch::end_now(id, Ending::Free));
 }

@@ -13,8 +13,7 @@ use crate::sys::{clock, wait};
 /// For whom the caller is to make callbacks, as no loop comes round for them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Callable {
-    /// The context itself has a descriptor too, and is told by this call all
-    /// the same.
+    /// The context has callbacks due, and a loop that would have to be woken.
     pub(crate) own: bool,
     /// The first of those that have neither a host nor a descriptor.
     pub(crate) bare: Option<ContextId>,
@@ -37,7 +36,7 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
     reaper.after_signal(id.index, hint);
     reaper.attending = Attending::Nobody;
     Ok(Callable {
-        own: !hosted && reaper.at(id.index).polled && reaper.is_due(id.index),
+        own: (hosted || reaper.at(id.index).polled) && reaper.is_due(id.index),
         bare: reaper.next_bare(None),
         others: reaper.contexts.len() > 1,
     })

@@ -24,7 +24,7 @@ pub(crate) const SHARE: u64 = 15;
 pub(crate) const WALK_SHARE: u64 = 48;
 /// An exit that is handled without a walk earns this much towards one: looks at
 /// the unknown cost about a tenth of what the exits do.
-pub(crate) const EARNED: u64 = 1_000;
+pub(crate) const EARNED: u64 = 500;
 /// So few children that a walk is made for each signal, as the plain loop does.
 pub(crate) const CHEAP_WALK: u32 = 16;
 /// One walk in so many is timed, where there are few children.

@@ -159,27 +159,17 @@ pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
 
 /// Sets what becomes of the child when the watch ends; what it was.
 pub(crate) fn set_ending(id: WatchId, ending: Ending) -> Ending {
-    let former = self::ending(id);
     if let Ok(mut reaper) = lock(id.depth())
         && let Ok((at, _)) = reaper.watch(id)
     {
         let slot = reaper.table.slot_mut(at);
+        let former = slot.is(Flags::RELEASE);
         slot.flags.set(Flags::RELEASE, ending == Ending::Release);
-    }
-    former
-}
-
-pub(crate) fn ending(id: WatchId) -> Ending {
-    match lock(id.depth()) {
-        Ok(reaper)
-            if reaper
-                .watch(id)
-                .is_ok_and(|(_, slot)| slot.is(Flags::RELEASE)) =>
-        {
-            Ending::Release
+        if former {
+            return Ending::Release;
         }
-        _ => Ending::Free,
     }
+    Ending::Free
 }
 
 /// What is to happen before a watch ends.
@@ -189,8 +179,8 @@ pub(crate) enum Ended {
     Ask(Hook),
 }
 
-/// Ends a watch and its handle, unless its hook is to be asked first. No
-/// callback of the watch runs once this returns. A hook cannot end its own.
+/// Ends a watch and its handle as `ending` or `set_ending` says, unless its hook
+/// is to be asked first. No callback of the watch runs once this returns. A hook cannot end its own.
 pub(crate) fn end(id: WatchId, ending: Ending) -> Result<Ended, Errno> {
     end_asked(id, ending, false)
 }
@@ -214,11 +204,12 @@ fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
         }
         if !reaper.runs_elsewhere(reaper.table.slot(at)) {
             let over = Flags::INERT | Flags::ENDED;
-            if ending == Ending::Release && reaper.table.slot(at).flags.intersects(over) {
+            let release = ending == Ending::Release || reaper.table.slot(at).is(Flags::RELEASE);
+            if release && reaper.table.slot(at).flags.intersects(over) {
                 reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
                 return Err(Errno::ESRCH);
             }
-            reaper.end_watch(at, ending == Ending::Release);
+            reaper.end_watch(at, release);
             return Ok(Ended::Done);
         }
         // The one that runs is the last.
