@@ -170,13 +170,13 @@ SPAWN_SHORT = [
 # By the thresholds of src/reap/policy.rs that they can tell apart.
 SWEEP = [
     *[SweepCase("steady", n, short_lived, {"CHEAP_WALK"}) for n in (0, 10)],
-    SweepCase("steady", 100, short_lived, {"CHEAP_WALK", "PIDFD", "AT_ONCE"}),
-    SweepCase("steady", 1000, short_lived, {"PIDFD", "SHARE"}),
+    SweepCase("steady", 100, short_lived, {"CHEAP_WALK", "PIDFD", "AT_ONCE", "EARNED"}),
+    SweepCase("steady", 1000, short_lived, {"PIDFD", "SHARE", "WALK_SHARE", "EARNED"}),
     SweepCase("steady", 10000, short_lived, {"PIDFD"}),
-    SweepCase("burst", 10000, "chain", {"PIDFD", "AT_ONCE", "SHARE"}),
-    SweepCase("burst", 10000, "gate", {"SHARE"}),
-    SweepCase("merged", 1000, 20, {"AT_ONCE", "SHARE"}),
-    SweepCase("merged", 10000, 20, {"SHARE"}),
+    SweepCase("burst", 10000, "chain", {"PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "EARNED"}),
+    SweepCase("burst", 10000, "gate", {"SHARE", "WALK_SHARE"}),
+    SweepCase("merged", 1000, 20, {"AT_ONCE", "SHARE", "WALK_SHARE"}),
+    SweepCase("merged", 10000, 20, {"SHARE", "WALK_SHARE"}),
 ]
 SWEEP_SUBJECTS = ("sss-signalfd", "sss-signalfd-all")
 
