@@ -401,7 +401,7 @@ impl Reaper {
             self.timer_at = None;
         }
         // What it was to come round for is done now: its timer is gone.
-        if std::mem::take(&mut self.sweep_owed) {
+        if self.sweep_owed || self.policy.each_by().is_some() {
             self.sweep();
         }
         if let Some(heir) = heir {
