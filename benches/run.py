@@ -101,14 +101,15 @@ class SpawnCase(Case):
 
 
 class SweepCase(Case):
-    """One case for builds with other values of these thresholds."""
+    """One case for builds with other values of thresholds: {subject: thresholds}."""
 
     def __init__(self, name, n, arg, thresholds):
         super().__init__(name, n, arg)
         self.thresholds = thresholds
 
     def takes(self, subject):
-        return subject.partition("@")[2].partition(":")[0] in self.thresholds
+        base, _, label = subject.partition("@")
+        return label.partition(":")[0] in self.thresholds.get(base, ())
 
 
 def dead_alone(subject):
@@ -167,18 +168,27 @@ SPAWN_SHORT = [
     SpawnCase("rate", 4, None, 10),
 ]
 
-# By the thresholds of src/reap/policy.rs that they can tell apart.
+
+def signalfd(*thresholds):
+    return {"sss-signalfd": thresholds, "sss-signalfd-all": thresholds}
+
+
+def batched(*thresholds):
+    return {"sss-fd": thresholds, "sss-tevent": thresholds}
+
+
+# By the thresholds that they can tell apart.
 SWEEP = [
-    *[SweepCase("steady", n, short_lived, {"CHEAP_WALK"}) for n in (0, 10)],
-    SweepCase("steady", 100, short_lived, {"CHEAP_WALK", "PIDFD", "AT_ONCE", "EARNED"}),
-    SweepCase("steady", 1000, short_lived, {"PIDFD", "SHARE", "WALK_SHARE", "EARNED"}),
-    SweepCase("steady", 10000, short_lived, {"PIDFD"}),
-    SweepCase("burst", 10000, "chain", {"PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "EARNED"}),
-    SweepCase("burst", 10000, "gate", {"SHARE", "WALK_SHARE"}),
-    SweepCase("merged", 1000, 20, {"AT_ONCE", "SHARE", "WALK_SHARE"}),
-    SweepCase("merged", 10000, 20, {"SHARE", "WALK_SHARE"}),
+    *[SweepCase("steady", n, short_lived, signalfd("CHEAP_WALK")) for n in (0, 10)],
+    SweepCase("steady", 100, short_lived, signalfd("CHEAP_WALK", "PIDFD", "AT_ONCE", "EARNED", "PROMOTED_AT_ONCE")),
+    SweepCase("steady", 1000, short_lived, signalfd("PIDFD", "SHARE", "WALK_SHARE", "EARNED", "PROMOTED_AT_ONCE")),
+    SweepCase("steady", 10000, short_lived, signalfd("PIDFD")),
+    SweepCase("burst", 10000, "chain", signalfd("PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "EARNED")),
+    SweepCase("burst", 10000, "gate", signalfd("SHARE", "WALK_SHARE") | batched("TURN")),
+    SweepCase("merged", 1000, 20, signalfd("AT_ONCE", "SHARE", "WALK_SHARE")),
+    SweepCase("merged", 10000, 20, signalfd("SHARE", "WALK_SHARE")),
+    SweepCase("old", 10000, None, batched("EVENTS", "TURN")),
 ]
-SWEEP_SUBJECTS = ("sss-signalfd", "sss-signalfd-all")
 
 
 class Failure(Exception):
@@ -360,7 +370,7 @@ def plan(arguments, bench):
     if bench.kind == "spawn":
         return "spawn", [SPAWN], bench.subjects(), 15, 3
     if bench.libraries:
-        labelled = [f"{s}@{label}" for s in SWEEP_SUBJECTS for label in bench.libraries]
+        labelled = [f"{s}@{label}" for s in bench.subjects() for label in bench.libraries]
         return "sweep", [[c] for c in SWEEP], labelled, 5, 5
     name = "bench" if bench.make == "fork" else bench.make
     return name, [[c] for c in FULL], bench.subjects(), 30, 5

@@ -25,7 +25,8 @@ const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 
 /// How many events one look takes.
-pub(crate) type Batch = [EpollEvent; 64];
+pub(crate) const EVENTS: usize = 64;
+pub(crate) type Batch = [EpollEvent; EVENTS];
 
 /// An epoll that holds pidfds, an eventfd to wake it and a timerfd.
 #[derive(Debug)]
@@ -103,7 +104,7 @@ impl Descriptor {
     }
 
     pub(crate) fn batch() -> Batch {
-        [EpollEvent::empty(); 64]
+        [EpollEvent::empty(); EVENTS]
     }
 
     /// Takes events without waiting, as many as `batch` holds at most.
