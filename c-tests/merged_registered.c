@@ -1,6 +1,7 @@
 /*
  * Scope REGISTERED: an exit whose SIGCHLD merged with another's is told though
- * no further SIGCHLD comes, whoever lies dead beside it.
+ * no further SIGCHLD comes, whoever lies dead beside it, and also where the other
+ * one is the library's own timer's.
  */
 #include "support/test.h"
 
@@ -54,6 +55,25 @@ static void scene_end(struct scene *scene)
     for (i = 0; i < CROWD; i++) {
         loop_until_reaped(&scene->loop, scene->pids[i]);
         check_ok(sss_child_free(scene->crowd[i]));
+    }
+    loop_end(&scene->loop);
+}
+
+/* The same after its context's end: whoever lives is ours to reap. */
+static void leave_to_us(struct scene *scene)
+{
+    int i;
+
+    check_ok(sss_child_free(scene->first.child));
+    check_ok(sss_child_free(scene->last.child));
+    gate_open(&scene->first.gate);
+    reap(scene->first.pid, 1);
+    gate_open(&scene->last.gate);
+    reap(scene->last.pid, 2);
+    gate_open(&scene->crowd_gate);
+    for (i = 0; i < CROWD; i++) {
+        check_ok(sss_child_free(scene->crowd[i]));
+        reap(scene->pids[i], 0);
     }
     loop_end(&scene->loop);
 }
@@ -139,12 +159,86 @@ static void one_was_taken(void **state)
     }
 }
 
+static bool sigchld_is_pending(void)
+{
+    sigset_t pending;
+
+    check_ok(sigpending(&pending));
+    return sigismember(&pending, SIGCHLD) == 1;
+}
+
+static void pretend_that_one_changed(struct scene *scene)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof(info));
+    info.si_signo = SIGCHLD;
+    info.si_code = CLD_EXITED;
+    info.si_pid = scene->pids[0];
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, scene->loop.ctx);
+}
+
+/* A sweep that is put off has the timer run out soon. Its SIGCHLD is pending then,
+ * and drops out of the queue if the timer is set anew (Linux 6.13 and later). */
+static void let_the_timer_run_out(struct scene *scene)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    loop_settle(&scene->loop);
+    pretend_that_one_changed(scene);
+    pretend_that_one_changed(scene);
+    while (!sigchld_is_pending()) {
+        check(now_ms() < deadline);
+    }
+}
+
+static void with_the_timer(void **state)
+{
+    struct scene scene;
+
+    (void)state;
+    scene_start(&scene, WAKE_SIGNAL);
+    let_the_timer_run_out(&scene);
+    pretend_that_one_changed(&scene);
+    gate_open(&scene.last.gate);
+    await_zombie(scene.last.pid);
+    loop_settle(&scene.loop);
+    check_seen(&scene.last.seen, scene.last.pid, 2);
+    gate_open(&scene.first.gate);
+    loop_until_reaped(&scene.loop, scene.first.pid);
+    scene_end(&scene);
+}
+
+static void with_the_timer_of_a_context_that_is_gone(void **state)
+{
+    struct scene scene;
+    struct watched one;
+
+    (void)state;
+    scene_start(&scene, WAKE_SIGNAL);
+    let_the_timer_run_out(&scene);
+    check_ok(sss_sigchld_ctx_free(scene.loop.ctx));
+    scene.loop.ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    memset(&one, 0, sizeof(one));
+    gate_make(&one.gate);
+    one.pid = child_at(&one.gate, 3);
+    check_ok(sss_child_register(NULL, scene.loop.ctx, one.pid, see, &one.seen, &one.child));
+    gate_open(&one.gate);
+    await_zombie(one.pid);
+    loop_settle(&scene.loop);
+    check_seen(&one.seen, one.pid, 3);
+    check_ok(sss_child_free(one.child));
+    leave_to_us(&scene);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(far_apart),
         cmocka_unit_test(behind_a_strangers_corpse),
         cmocka_unit_test(one_was_taken),
+        cmocka_unit_test(with_the_timer),
+        cmocka_unit_test(with_the_timer_of_a_context_that_is_gone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

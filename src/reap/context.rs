@@ -397,8 +397,7 @@ impl Reaper {
         if heir.is_none() {
             self.sweep_owed = false;
             self.parked.clear();
-            self.timer = None;
-            self.timer_at = None;
+            self.end_timer();
         }
         // What it was to come round for is done now: its timer is gone.
         if self.sweep_owed || self.policy.each_by().is_some() {

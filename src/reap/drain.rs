@@ -33,7 +33,13 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
     } else {
         Attending::Bare(id.index)
     };
+    let put_off = std::mem::replace(&mut reaper.put_off, u64::MAX);
     reaper.after_signal(id.index, hint);
+    if reaper.put_off != u64::MAX {
+        reaper.put_off = reaper.put_off.min(put_off);
+    } else if put_off != u64::MAX {
+        reaper.alarm(id.index, put_off, clock::now());
+    }
     reaper.attending = Attending::Nobody;
     Ok(Callable {
         own: (hosted || reaper.at(id.index).polled) && reaper.is_due(id.index),

@@ -115,6 +115,8 @@ pub(crate) struct Reaper {
     /// Wakes contexts that have no descriptor, and for when it is set.
     pub(crate) timer: Option<SignalTimer>,
     pub(crate) timer_at: Option<u64>,
+    /// When to come round, as soon as the timer can be set, or u64::MAX.
+    pub(crate) put_off: u64,
     /// A sweep was put off.
     pub(crate) sweep_owed: bool,
     /// Who calls back as soon as the lock is released, so need not be woken.
@@ -149,6 +151,7 @@ impl Reaper {
             counts: Counts::default(),
             timer: None,
             timer_at: None,
+            put_off: u64::MAX,
             sweep_owed: false,
             attending: Attending::Nobody,
             spawning: 0,
@@ -481,9 +484,33 @@ impl Reaper {
         let Some(timer) = &self.timer else {
             return false;
         };
+        // The pending one may be the timer's own. It brings us back here.
+        if signal::sigchld_pending() {
+            self.put_off = self.put_off.min(at);
+            return true;
+        }
         timer.arm(after);
         self.timer_at = Some(at);
+        if signal::sigchld_pending() {
+            // The timer may have run out right before.
+            timer.arm(after.min(RETRY));
+            self.timer_at = Some(at.min(now + RETRY));
+        }
         true
+    }
+
+    /// The last context is gone: no timer any more, unless its signal is pending.
+    pub(crate) fn end_timer(&mut self) {
+        self.put_off = u64::MAX;
+        self.timer_at = None;
+        if let Some(timer) = self.timer.take() {
+            // It does not run out from here on.
+            timer.arm(u64::MAX);
+            if signal::sigchld_pending() {
+                timer.arm(1);
+                self.timer = Some(timer);
+            }
+        }
     }
 
     /// Whether a callback of this watch runs in another thread.

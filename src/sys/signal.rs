@@ -61,10 +61,33 @@ impl Disposition {
 
 /// Whether the calling thread blocks SIGCHLD.
 pub(crate) fn sigchld_blocked() -> bool {
-    // SAFETY: sigset_t is plain data; both calls write it only.
+    let mut mask = 0u64;
+    // SAFETY: writes a set of so many bytes.
     unsafe {
-        let mut mask: libc::sigset_t = std::mem::zeroed();
-        libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut mask);
-        libc::sigismember(&raw const mask, libc::SIGCHLD) == 1
-    }
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            0usize,
+            &raw mut mask,
+            size_of_val(&mask),
+        )
+    };
+    mask & SIGCHLD != 0
 }
+
+/// Whether SIGCHLD waits to be taken by the calling thread.
+pub(crate) fn sigchld_pending() -> bool {
+    let mut pending = 0u64;
+    // SAFETY: as above.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigpending,
+            &raw mut pending,
+            size_of_val(&pending),
+        )
+    };
+    pending & SIGCHLD != 0
+}
+
+/// As the kernel's sets have it, which are of eight bytes.
+const SIGCHLD: u64 = 1 << (libc::SIGCHLD - 1);

@@ -22,7 +22,11 @@ impl SignalTimer {
         Errno::result(code).map(|_| SignalTimer(timer))
     }
 
-    /// Fires once after `nanoseconds`, at least one.
+    /// Fires once after `nanoseconds`, at least one. A signal of it that is
+    /// pending is void from now on, and every SIGCHLD that merged with it is
+    /// lost (Linux 6.13 and later, posixtimer_deliver_signal), unless the
+    /// timer fires again before the signal is taken.
+    #[inline(never)]
     pub(crate) fn arm(&self, nanoseconds: u64) {
         let nanoseconds = nanoseconds.clamp(1, 3_600_000_000_000);
         let time = libc::itimerspec {
@@ -41,6 +45,7 @@ impl SignalTimer {
 }
 
 impl Drop for SignalTimer {
+    /// What is pending is void as with [`SignalTimer::arm`].
     fn drop(&mut self) {
         // SAFETY: a timer of ours, deleted once.
         unsafe { libc::timer_delete(self.0) };
