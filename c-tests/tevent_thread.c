@@ -96,11 +96,46 @@ static void another_has_a_context_of_its_own(struct bed *bed)
     check_seen(&seen, pid, 5);
 }
 
+static struct {
+    struct sss_sigchild_ctx *ctx;
+    struct gate gate;
+    pid_t pid;
+} another;
+
+/* As another thread may at this moment, by a context of its own. */
+static int reap_by_another(struct sss_child_ctx *child)
+{
+    (void)child;
+    gate_open(&another.gate);
+    await_zombie(another.pid);
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, another.ctx);
+    check(!is_child(another.pid));
+    return 0;
+}
+
+static void released_when_another_reaps_it(struct bed *bed)
+{
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+
+    bed_start(bed, SSS_SCOPE_ALL, 0);
+    another.ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    gate_make(&another.gate);
+    another.pid = child_at(&another.gate, 0);
+    child = bed_watch(bed, bed->mem, another.pid, see, &seen);
+    talloc_set_destructor(child, reap_by_another);
+    check_ok(sss_child_release(child));
+    bed_settle(bed);
+    check_int(seen.calls, 0);
+    check_ok(sss_sigchld_ctx_free(another.ctx));
+}
+
 int main(void)
 {
     static const struct row rows[] = {
         ROW(another_is_refused),
         ROW(another_has_a_context_of_its_own),
+        ROW(released_when_another_reaps_it),
     };
 
     return BED_RUN(rows, BED_HOSTS);

@@ -205,7 +205,7 @@ fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
         if !reaper.runs_elsewhere(reaper.table.slot(at)) {
             let over = Flags::INERT | Flags::ENDED;
             let release = ending == Ending::Release || reaper.table.slot(at).is(Flags::RELEASE);
-            if release && reaper.table.slot(at).flags.intersects(over) {
+            if ending == Ending::Release && reaper.table.slot(at).flags.intersects(over) {
                 reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
                 return Err(Errno::ESRCH);
             }
