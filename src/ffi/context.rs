@@ -539,7 +539,13 @@ pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchi
         let ctx = unsafe { sigchld_ctx.as_mut() }.ok_or(Errno::EINVAL)?;
         let id = reap::context::after_fork(ctx.id)?;
         if id != ctx.id {
-            ctx.id = id;
+            let former = std::mem::replace(&mut ctx.id, id);
+            // The loop lets go of the descriptors before they are closed: an
+            // epoll of its own keeps those that the parent has open.
+            if let Some(binding) = &mut ctx.binding {
+                binding.part();
+            }
+            reap::context::close_inherited(former);
             host::reattach(sigchld_ctx)?;
             wake_own_loop(ctx);
         }

@@ -260,7 +260,7 @@ impl Binding {
     }
 
     /// Frees what join() made, the last first.
-    fn part(&mut self) {
+    pub(crate) fn part(&mut self) {
         // SAFETY: each was made by the host and is given back once.
         unsafe {
             for watch in [&mut self.signal, &mut self.descriptor] {

@@ -298,7 +298,7 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
 }
 
 /// A context made before a fork: this process's copies of its descriptors go.
-fn close_inherited(id: ContextId) {
+pub(crate) fn close_inherited(id: ContextId) {
     // Held by a thread that is not here: then the state may be torn, and the
     // descriptors stay open until exec closes them.
     if let Some(former) = PROCESS.of_depth(id.depth)
@@ -308,18 +308,18 @@ fn close_inherited(id: ContextId) {
     }
 }
 
-/// The context of a former process as one of this process.
+/// The context of a former process as one of this process, which is to close
+/// what it inherited of the former.
 pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
     if process(id.depth).is_ok() {
         check(id)?;
         return Ok(id);
     }
     let former = PROCESS.of_depth(id.depth).ok_or(Errno::EINVAL)?;
-    let mut inheritance = former.value.inheritance.try_lock().ok_or(Errno::EBUSY)?;
+    let inheritance = former.value.inheritance.try_lock().ok_or(Errno::EBUSY)?;
     let params = inheritance.params(id).ok_or(Errno::EINVAL)?;
-    let made = create(&params)?;
-    inheritance.close(id);
-    Ok(made)
+    drop(inheritance);
+    create(&params)
 }
 
 impl Reaper {
