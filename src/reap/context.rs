@@ -14,6 +14,7 @@ use super::table::{Flags, NIL};
 use crate::sys::epoll::Descriptor;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
+use crate::sys::wiped;
 
 /// Whose children a context waits for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -121,16 +122,20 @@ impl Context {
     }
 }
 
-/// Panics are caught at the border; the default hook would print them.
-fn silence_panics() {
+/// What a process needs once.
+fn prepare() {
     static DONE: AtomicBool = AtomicBool::new(false);
-    if cfg!(not(test)) && !DONE.swap(true, Ordering::Relaxed) {
-        std::panic::set_hook(Box::new(|_| {}));
+    if !DONE.swap(true, Ordering::Relaxed) {
+        wiped::prepare();
+        // Panics are caught at the border; the default hook would print them.
+        if cfg!(not(test)) {
+            std::panic::set_hook(Box::new(|_| {}));
+        }
     }
 }
 
 pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
-    silence_panics();
+    prepare();
     let own = PROCESS.get_or_make(Process::new)?;
     let mut reaper = own.value.reaper.lock();
     let disposition = Disposition::read();

@@ -5,6 +5,7 @@
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use allocator_api2::alloc::{AllocError, Allocator};
 use nix::errno::Errno;
@@ -41,7 +42,7 @@ unsafe impl Allocator for Wiped {
         let block = NonNull::new(unsafe { alloc(pages) }).ok_or(AllocError)?;
         // Where this fails a child has copies, and the faults are as many as
         // with any memory.
-        if !leaks_are_looked_for() {
+        if !LEAKS_ARE_LOOKED_FOR.load(Ordering::Relaxed) {
             let _ = advise(block, pages, libc::MADV_WIPEONFORK);
         }
         Ok(NonNull::slice_from_raw_parts(block, layout.size()))
@@ -68,11 +69,16 @@ fn pages(layout: Layout) -> Option<Layout> {
     Layout::from_size_align(size, page.max(layout.align())).ok()
 }
 
-/// Whether LeakSanitizer is there: at a forked child's exit it would take for
-/// leaked whatever only wiped memory pointed to, the daemon's own data included.
-fn leaks_are_looked_for() -> bool {
+/// LeakSanitizer is there: at a forked child's exit it would take for leaked
+/// whatever only wiped memory pointed to, the daemon's own data included.
+static LEAKS_ARE_LOOKED_FOR: AtomicBool = AtomicBool::new(false);
+
+/// Before the first allocation, and with no lock held: it takes the loader's,
+/// under which a plugin's destructors may call us.
+pub(crate) fn prepare() {
     // SAFETY: looks a name up.
-    !unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__lsan_do_leak_check".as_ptr()) }.is_null()
+    let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__lsan_do_leak_check".as_ptr()) };
+    LEAKS_ARE_LOOKED_FOR.store(!found.is_null(), Ordering::Relaxed);
 }
 
 fn advise(block: NonNull<u8>, pages: Layout, advice: i32) -> Result<(), Errno> {
