@@ -34,10 +34,12 @@ impl Inheritance {
         }
     }
 
-    /// Makes room for one more context.
-    pub(crate) fn reserve(&mut self) -> Result<(), TryReserveError> {
-        self.contexts.try_reserve(1)?;
-        self.contexts.push(None);
+    /// Makes room for the context of this index, the next one at most.
+    pub(crate) fn reserve(&mut self, index: usize) -> Result<(), TryReserveError> {
+        if self.contexts.len() <= index {
+            self.contexts.try_reserve(1)?;
+            self.contexts.push(None);
+        }
         Ok(())
     }
 
@@ -87,10 +89,11 @@ impl Inheritance {
         {
             Descriptor::close_inherited(fds);
         }
-        for (word, bits) in (0u32..).zip(std::mem::take(&mut self.pidfds)) {
-            (0..u64::BITS)
-                .filter(|bit| bits & 1 << bit != 0)
-                .for_each(|bit| Pidfd::from_bits(word * u64::BITS + bit).close());
+        for (word, bits) in (0u32..).zip(&mut self.pidfds) {
+            while *bits != 0 {
+                Pidfd::from_bits(word * u64::BITS + bits.trailing_zeros()).close();
+                *bits &= *bits - 1;
+            }
         }
     }
 }

@@ -329,7 +329,7 @@ impl Reaper {
     /// Makes room for one more context.
     pub(crate) fn grow(&mut self) -> Option<()> {
         self.contexts.try_reserve(1).ok()?;
-        self.inheritance.lock().reserve().ok()?;
+        self.inheritance.lock().reserve(self.contexts.len()).ok()?;
         self.contexts.push(wiped::boxed(Context::dead)?);
         Some(())
     }
