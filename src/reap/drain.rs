@@ -82,7 +82,8 @@ impl Reaper {
             if let Some(leader) = hint.and_then(|pid| self.table.find(pid)) {
                 self.wait_child(leader);
             }
-            if self.counts.reaped == reaped || self.counts.walks.is_multiple_of(16) {
+            let owed = self.sweep_owed || self.policy.each_by().is_some();
+            if owed || self.counts.reaped == reaped || self.counts.walks.is_multiple_of(16) {
                 self.take_unpolled_pidfds();
                 self.sweep();
             }
@@ -194,7 +195,7 @@ impl Reaper {
         if walks && let Some(peeked) = self.sweep_walking(owner, now, cost) {
             let (took, within) = match peeked {
                 Peeked::All => (walk, LOOK_WITHIN),
-                Peeked::Some => (cost, cost * WALK_SHARE),
+                Peeked::Some => (cost, LOOK_WITHIN.min(cost * WALK_SHARE)),
             };
             self.policy.swept(took, WALK_SHARE, now);
             let by = self.policy.owe_each(now + within);
