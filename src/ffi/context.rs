@@ -428,8 +428,10 @@ pub unsafe extern "C" fn sss_child_handler(
         // SAFETY: the caller vouches for it.
         let hint = unsafe { hint_of(siginfo.cast()) };
         let mut callable = drain::signalled(ctx.id, hint)?;
-        if let Some(binding) = &ctx.binding
+        // A host that is not attached yet, or no more, has no turns.
+        if ctx.host.is_some()
             && std::mem::take(&mut callable.own)
+            && let Some(binding) = &ctx.binding
         {
             binding.defer();
         }
