@@ -22,6 +22,9 @@ pub(crate) const AT_ONCE: u64 = 6_000;
 pub(crate) const SHARE: u64 = 15;
 /// Those that walk, which cost a tenth, get less.
 pub(crate) const WALK_SHARE: u64 = 48;
+/// But they are put off for no longer, unless that is more than SHARE allows:
+/// an exit whose signal merged with another's waits so long.
+pub(crate) const LATE: u64 = 25_000_000;
 /// An exit that is handled without a walk earns this much towards one: looks at
 /// the unknown cost about a tenth of what the exits do.
 pub(crate) const EARNED: u64 = 500;
@@ -118,7 +121,8 @@ impl Policy {
 
     /// A sweep of this cost was begun, of a kind that gets this share.
     pub(crate) fn swept(&mut self, cost: u64, share: u64, now: u64) {
-        self.sweep_from = now + cost * (share + 1);
+        let rest = (cost * share).min(LATE).max(cost * SHARE);
+        self.sweep_from = now + cost + rest;
     }
 
     /// What a walk over all children is thought to cost: what the last ones took,
@@ -227,6 +231,17 @@ mod tests {
         let from = 5 + 1_000_000 * (SHARE + 1);
         assert_eq!(policy.sweep(1_000_006), When::At(from));
         assert_eq!(policy.sweep(from), When::Now);
+        // A walk's exits are told in time, unless there are very many children.
+        policy.swept(2_000_000, WALK_SHARE, 0);
+        let at = |policy: &Policy| match policy.sweep(0) {
+            When::Now => 0,
+            When::At(at) => at,
+        };
+        assert_eq!(at(&policy), 2_000_000 + 2_000_000 * SHARE);
+        policy.swept(1_000_000, WALK_SHARE, 0);
+        assert_eq!(at(&policy), 1_000_000 + LATE);
+        policy.swept(100_000, WALK_SHARE, 0);
+        assert_eq!(at(&policy), 100_000 * (WALK_SHARE + 1));
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl SignalTimer {
     /// timer fires again before the signal is taken.
     #[inline(never)]
     pub(crate) fn arm(&self, nanoseconds: u64) {
-        let nanoseconds = nanoseconds.clamp(1, 3_600_000_000_000);
+        let nanoseconds = nanoseconds.max(1);
         let time = libc::itimerspec {
             it_interval: libc::timespec {
                 tv_sec: 0,
