@@ -8,7 +8,8 @@
  *   burst N ORDER        N registered children end while the loop runs: all at
  *                        one gate; one waking the next (chain); or let go one by
  *                        one (fifo, lifo, random)
- *   merged N REPS        two exits share one SIGCHLD, among N idle children
+ *   merged N REPS        two exits share one SIGCHLD, the oldest child's and the
+ *                        newest's, with N idle ones between them
  *   memory N             heap, kernel memory and descriptors per watch
  *   counts N K           system calls per short-lived child among N idle ones
  *   version
@@ -654,16 +655,13 @@ static bool sigchld_pending(void)
 }
 
 /* Two children are dead, in this order, and one SIGCHLD tells of the first. */
-static int64_t merged_pair(void)
+static int64_t merged_pair(unsigned oldest)
 {
-    unsigned slots[2], i;
+    unsigned slots[2] = { oldest, child_create(CHILD_TIMED) }, i;
     int64_t start, last = 0;
 
-    for (i = 0; i < 2; i++) {
-        slots[i] = child_create(CHILD_TIMED);
-        child_wait_ready(slots[i]);
-        child_register(slots[i]);
-    }
+    child_wait_ready(slots[1]);
+    child_register(slots[1]);
     sigchld_hold();
     for (i = 0; i < 2; i++) {
         child_release(slots[i]);
@@ -687,10 +685,12 @@ static void case_merged(unsigned n, unsigned reps)
     int64_t first;
     unsigned i;
 
+    children_create(reps, CHILD_TIMED);
+    register_all(0, reps);
     children_create(n, CHILD_IDLE);
-    register_all(0, n);
+    register_all(reps, n);
     for (i = 0; i < reps; i++)
-        latency[i] = merged_pair();
+        latency[i] = merged_pair(i);
     first = latency[0];
     printf("\"pairs\":%u,\"first_ns\":%lld,\"latency_p50_ns\":%lld,\"latency_max_ns\":%lld", reps,
            (long long)first, (long long)quantile(latency, reps, 0.5),
