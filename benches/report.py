@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes tables and pictures out of the committed results.
 
-    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: bench
-                               and spawn, as far as they are there
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: bench,
+                               spawn and sweep, as far as they are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -14,6 +14,7 @@ rounds drawn again with replacement, both subjects from the same rounds.
 import json
 import math
 import random
+import re
 import statistics
 import sys
 from pathlib import Path
@@ -631,8 +632,26 @@ def spawn_picture(results, name):
 
 # ---- the sweep over thresholds ----
 
+SOURCES = Path(__file__).resolve().parent.parent / "src"
+CONST = re.compile(r"((?:^/// .*\n)*)^pub\(crate\) const ([A-Z_]+): u\w+ = ([\d_]+);", re.M)
 
-SWEEP_METRICS = {"steady": "cpu_ns", "dead": "loop_ns", "burst": "cpu_ns", "merged": "latency_max_ns"}
+SWEEP_METRICS = {
+    "steady": ("cpu_ns", "CPU per child"),
+    "burst": ("cpu_ns", "CPU per exit"),
+    "old": ("loop_ns", "CPU per exit"),
+    "merged": ("latency_max_ns", "the longest wait"),
+}  # fmt: skip
+SWEEP_SUBJECTS = {"sss-signalfd": "", "sss-signalfd-all": ", ALL", "sss-fd": ", descriptor", "sss-tevent": ", tevent"}
+
+
+def shipped_thresholds():
+    """{name: (what its comment says, its value)}"""
+    found = {}
+    for path in sorted(SOURCES.glob("*/*.rs")):
+        for comment, name, value in CONST.findall(path.read_text()):
+            words = " ".join(line.removeprefix("///").strip() for line in comment.splitlines())
+            found[name] = words, int(value.replace("_", ""))
+    return found
 
 
 def sweep_points(results, case, subject):
@@ -642,34 +661,66 @@ def sweep_points(results, case, subject):
         base, _, label = name.partition("@")
         threshold, _, value = label.partition(":")
         if base == subject and value:
-            points.setdefault(threshold, []).append((float(value), name))
+            points.setdefault(threshold, []).append((int(value), name))
     return {t: sorted(p) for t, p in points.items()}
 
 
-def sweep_line(results, case, points):
-    """Each point's median against the best, or None where one was not measured."""
-    medians = [results.median(case, label, SWEEP_METRICS[case[0]]) for _, label in points]
-    return [m / min(medians) for m in medians] if all(medians) else None
-
-
-def sweep_pictures(results, name):
-    palette = list(COLOURS.values())
-    for subject in ("sss-signalfd", "sss-signalfd-all"):
-        thresholds = {}
-        for case in results.cases:
+def sweep_lines(results):
+    """{threshold: [(case, subject, [(value, label)])]}"""
+    lines = {}
+    for case in results.cases:
+        for subject in SWEEP_SUBJECTS:
             for threshold, points in sweep_points(results, case, subject).items():
-                thresholds.setdefault(threshold, (points, []))[1].append(case)
-        for threshold, (points, cases) in thresholds.items():
-            series = {}
-            for case, colour in zip(cases, palette):
-                line = sweep_line(results, case, points)
-                order = f" {case[2]}" if isinstance(case[2], str) else ""
-                if line:
-                    series[case] = (f"{case[0]} {case[1]:,}{order}", colour, 1.8, line)
-            ticks = [f"{value:g}" for value, _ in points]
-            heading = f"{subject}: {threshold}, each case against its best value"
-            path = RESULTS / f"{name}-{subject}-{threshold}.svg"
-            line_chart(path, heading, ticks, series, "times the best, log")
+                lines.setdefault(threshold, []).append((case, subject, points))
+    return lines
+
+
+def sweep_label(case, subject):
+    return f"{case[0]} {case[1]:,}{SWEEP_SUBJECTS[subject]}"
+
+
+def sweep_picture(results, file, threshold, shipped, lines):
+    series = {}
+    for (case, subject, points), colour in zip(lines, COLOURS.values()):
+        medians = [results.median(case, label, SWEEP_METRICS[case[0]][0]) for _, label in points]
+        label = sweep_label(case, subject)
+        series[label] = label, colour, 1.8, [m / min(medians) for m in medians]
+    ticks = [f"{v:,} (shipped)" if v == shipped else f"{v:,}" for v, _ in lines[0][2]]
+    line_chart(RESULTS / file, f"{threshold}: each case against its best value", ticks, series, "times the best, log")
+
+
+def sweep_table(results, shipped, lines):
+    values = [value for value, _ in lines[0][2]]
+    rows = []
+    for case, subject, points in lines:
+        metric, meaning = SWEEP_METRICS[case[0]]
+        own = dict(points)[shipped]
+        cells = [
+            f"{digits(results.median(case, own, metric) / 1000)} µs"
+            if value == shipped
+            else ratio_text(results.ratio(case, metric, label, own))
+            for value, label in points
+        ]
+        rows.append([f"{sweep_label(case, subject)}: {meaning}", *cells])
+    return table(["", *[f"{v:,}" for v in values]], rows)
+
+
+def sweep_report(results, name):
+    pairs = max(len(v) for c in results.cases.values() for s in c.values() for v in s.values())
+    sections = [
+        f"{machine_text(results, ['tevent'])} {pairs} interleaved rounds of builds that differ in one constant.\n\n"
+        "In the column of the value that is shipped its median, in the others the ratios to it, with 95 % intervals. "
+        "The same build runs once for each threshold: how much its own figures differ is noise.\n"
+    ]
+    known = shipped_thresholds()
+    for threshold, lines in sorted(sweep_lines(results).items()):
+        comment, shipped = known[threshold]
+        file = f"{name}-{threshold.lower()}.svg"
+        sweep_picture(results, file, threshold, shipped, lines)
+        sections.append(
+            f"## {threshold}\n\n{comment}\n\n![{threshold}]({file})\n\n{sweep_table(results, shipped, lines)}"
+        )
+    return "\n".join(sections)
 
 
 # ---- bars ----
@@ -724,18 +775,19 @@ def check_bars(results):
 
 
 def make(results, name):
+    path = RESULTS / f"{name}.md"
     if any("@" in s for c in results.cases.values() for s in c):
-        sweep_pictures(results, name)
+        path.write_text(sweep_report(results, name))
+        print(path)
         return
     spawning = results.kind == "spawn"
-    path = RESULTS / f"{name}.md"
     path.write_text(spawn_report(results) if spawning else report(results))
     print(path)
     (spawn_picture if spawning else pictures)(results, name)
 
 
 def main():
-    names = [a for a in sys.argv[1:] if a != "--bars"] or ["bench", "spawn"]
+    names = [a for a in sys.argv[1:] if a != "--bars"] or ["bench", "spawn", "sweep"]
     there = [n for n in names if (RESULTS / f"{n}.json").exists()]
     for name in names:
         if name not in there:
@@ -743,6 +795,8 @@ def main():
     missed = 0
     for name in there:
         results = Results(name)
+        if "--bars" in sys.argv and name == "sweep":
+            continue
         if "--bars" not in sys.argv:
             make(results, name)
         else:

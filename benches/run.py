@@ -183,10 +183,9 @@ SWEEP = [
     SweepCase("steady", 100, short_lived, signalfd("CHEAP_WALK", "PIDFD", "AT_ONCE", "EARNED", "PROMOTED_AT_ONCE")),
     SweepCase("steady", 1000, short_lived, signalfd("PIDFD", "SHARE", "WALK_SHARE", "EARNED", "PROMOTED_AT_ONCE")),
     SweepCase("steady", 10000, short_lived, signalfd("PIDFD")),
-    SweepCase("burst", 10000, "chain", signalfd("PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "EARNED")),
-    SweepCase("burst", 10000, "gate", signalfd("SHARE", "WALK_SHARE") | batched("TURN")),
+    SweepCase("burst", 10000, "chain", signalfd("PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "LATE", "EARNED")),
     SweepCase("merged", 1000, 20, signalfd("AT_ONCE", "SHARE", "WALK_SHARE")),
-    SweepCase("merged", 10000, 20, signalfd("SHARE", "WALK_SHARE")),
+    SweepCase("merged", 10000, 20, signalfd("SHARE", "WALK_SHARE", "LATE")),
     SweepCase("old", 10000, None, batched("EVENTS", "TURN")),
 ]
 
