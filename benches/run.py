@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs the bench's programs, interleaved, and writes benches/results/*.json.
 
-    run.py BUILD [--pairs 30] [--slow-pairs 10] [--cases steady,dead]
+    run.py BUILD [--pairs 30] [--slow-pairs 5] [--cases steady,dead] [--sizes 0,100]
                  [--subjects raw,sss-fd] [--make vfork] [--out NAME] [--resume]
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
@@ -34,8 +34,8 @@ TIMEOUT_S = 300
 WALKERS = {"raw", "raw-copy", "sssd", "libev", "libevent"}
 SCANNERS = {"libuv", "glib"}
 SPAWNERS = {"libuv", "tokio"}
-# Among 1,000 children and more these run in --slow-pairs rounds.
-SLOW = {"libev", "libevent", "glib", "libuv", "tokio"}
+# Among 10,000 children these run in --slow-pairs rounds, where a case says no other.
+SLOW = {"libev", "libevent", "glib", "libuv"}
 
 
 def is_ours(subject):
@@ -65,6 +65,9 @@ class Case:
     def shown(self):
         return None if callable(self.arg) else self.arg
 
+    def identity(self):
+        return self.name, self.n, self.shown()
+
     def takes(self, subject):
         base = subject.partition("@")[0]
         if base == "sss-both" and self.name != "steady":
@@ -73,7 +76,7 @@ class Case:
 
     def round_count(self, subject, pairs, slow_pairs):
         count = min(pairs, self.rounds or pairs)
-        slow = self.n >= 1000 and subject.partition("@")[0] in self.slow
+        slow = self.n >= 10000 and subject.partition("@")[0] in self.slow
         return min(count, slow_pairs) if slow else count
 
 
@@ -122,22 +125,18 @@ def not_spawning(subject):
 
 FULL = [
     *[Case("steady", n, short_lived) for n in (0, 100, 1000)],
-    Case("steady", 10000, short_lived, rounds=15),
     Case("dead", 100, 21),
     Case("dead", 1000, 5),
-    Case("dead", 10000, 1, rounds=15),
     Case("old", 1000, None, only=dead_alone),
-    Case("old", 10000, None, rounds=15, only=dead_alone),
-    Case("burst", 10000, "chain", rounds=15, slow=SLOW | WALKERS),
-    Case("burst", 10000, "gate", rounds=5),
-    *[
-        Case("burst", 10000, order, rounds=3, only=lambda s: dead_alone(s) or s == "sssd")
-        for order in ("fifo", "lifo", "random")
-    ],
     Case("merged", 1000, 20, rounds=10),
+    Case("counts", 1000, 200, rounds=3),
+    Case("steady", 10000, short_lived, slow=SLOW - {"glib"}),
+    Case("burst", 10000, "chain", slow=SLOW | WALKERS),
+    Case("dead", 10000, 1, slow=SCANNERS),
+    Case("old", 10000, None, only=dead_alone),
     Case("merged", 10000, 20, rounds=10, only=not_spawning),
     Case("memory", 10000, None, rounds=3),
-    Case("counts", 1000, 200, rounds=3),
+    *[Case("burst", 10000, order, rounds=5, only=dead_alone) for order in ("gate", "fifo", "lifo", "random")],
 ]
 
 SHORT = [
@@ -242,19 +241,19 @@ def machine():
     }
 
 
-def run_rounds(bench, cases, subjects, pairs, slow_pairs):
-    """{case: {subject: {metric: [one value per round, None where it did not run]}}}"""
+def run_rounds(bench, cases, subjects, pairs, slow_pairs, first=0):
+    """{case: {subject: {metric: [one value per round, None where it did not run]}}}, from round `first` on."""
     taking = [(c, s) for c in cases for s in subjects if c.takes(s)]
     counts = {(c, s): c.round_count(s, pairs, slow_pairs) for c, s in taking}
     total = max(counts.values(), default=0)
-    draw = random.Random("; ".join(f"{c.name} {c.n} {c.arg}" for c in cases))
-    rows = {pair: [None] * total for pair in taking}
-    for i in range(total):
+    draw = random.Random("; ".join(f"{c.name} {c.n} {c.arg}" for c in cases) + f" from {first}")
+    rows = {pair: [None] * (total - first) for pair in taking}
+    for i in range(first, total):
         # A subject with fewer rounds takes part evenly over the whole time.
         order = [p for p in taking if (i + 1) * counts[p] // total > i * counts[p] // total]
         draw.shuffle(order)
         for case, subject in order:
-            rows[case, subject][i] = bench.run_case(subject, case)
+            rows[case, subject][i - first] = bench.run_case(subject, case)
         if len(cases) > 1:
             print(f"round {i + 1} of {total}", flush=True)
     return {c: {s: columns(rows[c, s]) for d, s in taking if d is c} for c in cases}
@@ -271,25 +270,43 @@ def former_cases(name):
     return json.loads(path.read_text())["cases"] if path.exists() else []
 
 
+def rounds_of(subjects):
+    return max((len(v) for metrics in subjects.values() for v in metrics.values()), default=0)
+
+
+def appended(former, later):
+    """The rounds of both, for each subject and metric."""
+    before, after = rounds_of(former), rounds_of(later)
+    return {
+        s: {
+            m: former.get(s, {}).get(m, [None] * before) + later.get(s, {}).get(m, [None] * after)
+            for m in former.get(s, {}) | later.get(s, {})
+        }
+        for s in former | later
+    }
+
+
 def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
     """Writes what is there after each group: a run takes its time."""
+    cases = former_cases(name) if resumed else []
     result = {
         "kind": bench.kind,
         "machine": machine(),
         "make": bench.make,
         "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
-        "cases": [],
+        "cases": cases,
     }
-    done = former_cases(name) if resumed else []
-    result["cases"] += done
-    for cases in groups:
-        if all((c.name, c.n, c.shown()) in {(d["case"], d["n"], d["arg"]) for d in done} for c in cases):
-            continue
+    for group in groups:
         start = time.monotonic()
-        for case, values in run_rounds(bench, cases, subjects, pairs, slow_pairs).items():
-            result["cases"].append({"case": case.name, "n": case.n, "arg": case.shown(), "subjects": values})
+        former = [next((d for d in cases if (d["case"], d["n"], d["arg"]) == c.identity()), None) for c in group]
+        done = min(rounds_of(f["subjects"]) if f else 0 for f in former)
+        for (case, values), before in zip(run_rounds(bench, group, subjects, pairs, slow_pairs, done).items(), former):
             tell_skipped(case, values)
-        told = f"{cases[0].name} {cases[0].n} {cases[0].shown() or ''}" if len(cases) == 1 else bench.kind
+            if before:
+                before["subjects"] = appended(before["subjects"], values)
+            else:
+                cases.append({**dict(zip(("case", "n", "arg"), case.identity())), "subjects": values})
+        told = f"{group[0].name} {group[0].n} {group[0].shown() or ''}" if len(group) == 1 else bench.kind
         print(f"{told}: {time.monotonic() - start:.0f} s", flush=True)
         write(name, result)
 
@@ -334,12 +351,13 @@ def parse_arguments():
     parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15, with --sweep 5")
     parser.add_argument("--slow-pairs", type=int, help="default: 5; with --spawn 3")
     parser.add_argument("--cases", type=split)
+    parser.add_argument("--sizes", type=lambda text: {int(n) for n in text.split(",")})
     parser.add_argument("--subjects", type=split)
     parser.add_argument("--make", choices=["fork", "vfork"], default="fork", help="short-lived children")
     parser.add_argument("--spawn", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
-    parser.add_argument("--resume", action="store_true", help="keep the cases that OUT.json has")
+    parser.add_argument("--resume", action="store_true", help="keep the rounds that OUT.json has, and add what is missing")
     parser.add_argument("--out", help="results/OUT.json; default: bench, vfork, spawn or sweep")
     return parser.parse_args()
 
@@ -384,6 +402,8 @@ def main():
     name, groups, subjects, pairs, slow_pairs = plan(arguments, bench)
     if arguments.cases:
         groups = [kept for group in groups if (kept := [c for c in group if c.name in arguments.cases])]
+    if arguments.sizes:
+        groups = [kept for group in groups if (kept := [c for c in group if c.n in arguments.sizes])]
     subjects = arguments.subjects or subjects
     pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs
     run_all(bench, groups, subjects, pairs, slow_pairs, arguments.out or name, arguments.resume)
