@@ -729,8 +729,7 @@ def sweep_report(results, name):
 def verdict(ratio, control, bar):
     if ratio is None:
         return None
-    # Beyond what two runs of the same program differ by, too.
-    missed = ratio[1] > bar * max(1, control[2] if control else 1)
+    missed = ratio[1] > bar
     text = "missed" if missed else "met" if ratio[2] <= bar else "open"
     shown_control = f"control {ratio_text(control)}" if control else "no control"
     return missed, f"{text:6} {ratio_text(ratio):28} bar {bar:<5} {shown_control}, {ratio[3]} pairs"

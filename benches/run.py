@@ -133,9 +133,9 @@ FULL = [
     Case("steady", 10000, short_lived, slow=SLOW - {"glib"}),
     Case("burst", 10000, "chain", slow=SLOW | WALKERS),
     Case("dead", 10000, 1, slow=SCANNERS),
-    Case("old", 10000, None, only=dead_alone),
     Case("merged", 10000, 20, rounds=10, only=not_spawning),
     Case("memory", 10000, None, rounds=3),
+    Case("old", 10000, None, only=dead_alone),
     *[Case("burst", 10000, order, rounds=5, only=dead_alone) for order in ("gate", "fifo", "lifo", "random")],
 ]
 
