@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes tables and pictures out of the committed results.
 
-    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: bench,
-                               spawn and sweep, as far as they are there
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: all
+                               that are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -132,6 +132,9 @@ class Results:
         self.machine, self.versions = data["machine"], data["versions"]
         self.make = data["make"]
         self.cases = {(c["case"], c["n"], c["arg"]): c["subjects"] for c in data["cases"]}
+
+    def is_sweep(self):
+        return any("@" in subject for subjects in self.cases.values() for subject in subjects)
 
     def values(self, case, subject, metric):
         return self.cases.get(case, {}).get(subject, {}).get(metric)
@@ -691,13 +694,14 @@ def sweep_picture(results, file, threshold, shipped, lines):
 
 def sweep_table(results, shipped, lines):
     values = [value for value, _ in lines[0][2]]
+    base = shipped if shipped in values else values[0]
     rows = []
     for case, subject, points in lines:
         metric, meaning = SWEEP_METRICS[case[0]]
-        own = dict(points)[shipped]
+        own = dict(points)[base]
         cells = [
             f"{digits(results.median(case, own, metric) / 1000)} µs"
-            if value == shipped
+            if value == base
             else ratio_text(results.ratio(case, metric, label, own))
             for value, label in points
         ]
@@ -709,7 +713,8 @@ def sweep_report(results, name):
     pairs = max(len(v) for c in results.cases.values() for s in c.values() for v in s.values())
     sections = [
         f"{machine_text(results, ['tevent'])} {pairs} interleaved rounds of builds that differ in one constant.\n\n"
-        "In the column of the value that is shipped its median, in the others the ratios to it, with 95 % intervals. "
+        "In the column of the value that is shipped (if it was measured, else in the first) its median, in the others "
+        "the ratios to it, with 95 % intervals. "
         "The same build runs once for each threshold: how much its own figures differ is noise.\n"
     ]
     known = shipped_thresholds()
@@ -775,7 +780,7 @@ def check_bars(results):
 
 def make(results, name):
     path = RESULTS / f"{name}.md"
-    if any("@" in s for c in results.cases.values() for s in c):
+    if results.is_sweep():
         path.write_text(sweep_report(results, name))
         print(path)
         return
@@ -786,7 +791,8 @@ def make(results, name):
 
 
 def main():
-    names = [a for a in sys.argv[1:] if a != "--bars"] or ["bench", "spawn", "sweep"]
+    given = [a for a in sys.argv[1:] if a != "--bars"]
+    names = given or sorted(path.stem for path in RESULTS.glob("*.json"))
     there = [n for n in names if (RESULTS / f"{n}.json").exists()]
     for name in names:
         if name not in there:
@@ -794,11 +800,9 @@ def main():
     missed = 0
     for name in there:
         results = Results(name)
-        if "--bars" in sys.argv and name == "sweep":
-            continue
         if "--bars" not in sys.argv:
             make(results, name)
-        else:
+        elif not results.is_sweep():
             missed += (check_spawn_bars if results.kind == "spawn" else check_bars)(results)
     return 0 if there and not missed else 1
 

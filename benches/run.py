@@ -393,6 +393,10 @@ def plan(arguments, bench):
     return name, [[c] for c in FULL], bench.subjects(), 30, 5
 
 
+def is_wanted(case, arguments):
+    return (not arguments.cases or case.name in arguments.cases) and (not arguments.sizes or case.n in arguments.sizes)
+
+
 def main():
     arguments = parse_arguments()
     if arguments.short:
@@ -400,10 +404,7 @@ def main():
     libraries = sweep_libraries(arguments.sweep)
     bench = Bench(arguments.build, arguments.make, libraries, "spawn" if arguments.spawn else "bench")
     name, groups, subjects, pairs, slow_pairs = plan(arguments, bench)
-    if arguments.cases:
-        groups = [kept for group in groups if (kept := [c for c in group if c.name in arguments.cases])]
-    if arguments.sizes:
-        groups = [kept for group in groups if (kept := [c for c in group if c.n in arguments.sizes])]
+    groups = [kept for group in groups if (kept := [c for c in group if is_wanted(c, arguments)])]
     subjects = arguments.subjects or subjects
     pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs
     run_all(bench, groups, subjects, pairs, slow_pairs, arguments.out or name, arguments.resume)

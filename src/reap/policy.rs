@@ -20,10 +20,10 @@ pub(crate) const PIDFD: u64 = 7_000;
 pub(crate) const AT_ONCE: u64 = 6_000;
 /// Dearer sweeps that wait for each child get one part in so many of the time.
 pub(crate) const SHARE: u64 = 15;
-/// Those that walk, which cost a tenth, get less.
+/// Sweeps that walk, which cost a tenth, get one part in so many.
 pub(crate) const WALK_SHARE: u64 = 48;
-/// But they are put off for no longer, unless that is more than SHARE allows:
-/// an exit whose signal merged with another's waits so long.
+/// Sweeps that walk are put off for no longer, unless that is more than SHARE
+/// allows: an exit whose signal merged with another's waits so long.
 pub(crate) const LATE: u64 = 25_000_000;
 /// An exit that is handled without a walk earns this much towards one: looks at
 /// the unknown cost about a tenth of what the exits do.
