@@ -1,8 +1,25 @@
-//! futex(2): waiting for an event whose lock is not held meanwhile.
+//! futex(2): sleeping until a word of this process's memory changes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// Counts events; whoever waits names the count that he has seen.
+/// Returns when `word` is no longer `seen` and was told of; also without need.
+pub(super) fn wait(word: &AtomicU32, seen: u32) {
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let forever = std::ptr::null::<libc::timespec>();
+    // SAFETY: the word outlives the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, seen, forever) };
+}
+
+/// Wakes so many of those that wait for `word`.
+pub(super) fn wake(word: &AtomicU32, most: i32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: an address; whoever unlocked before may have freed what lies there,
+    // and waking nobody is harmless.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, most) };
+}
+
+/// Counts events; whoever waits names the count that he has seen, and holds no
+/// lock meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct EventCount(AtomicU32);
 
@@ -17,16 +34,11 @@ impl EventCount {
 
     /// Returns when an event came after `seen`; also without one.
     pub(crate) fn wait(&self, seen: u32) {
-        let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        let forever = std::ptr::null::<libc::timespec>();
-        // SAFETY: the word outlives the call.
-        unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, seen, forever) };
+        wait(&self.0, seen);
     }
 
     pub(crate) fn tell_all(&self) {
         self.0.fetch_add(1, Ordering::Release);
-        let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the word outlives the call.
-        unsafe { libc::syscall(libc::SYS_futex, self.0.as_ptr(), operation, i32::MAX) };
+        wake(&self.0, i32::MAX);
     }
 }
