@@ -50,14 +50,21 @@ fn run(body: &mut dyn FnMut()) {
     if catch_unwind(AssertUnwindSafe(body)).is_err() {
         log::note(log::Note::Panic);
     }
-    if log::is_due() {
-        // SAFETY: the daemon's callback; the line outlives the call.
-        log::take(|sink, level, line| unsafe { (sink.call)(level, line, sink.pvt.0) });
+    if log::may_be_due() {
+        tell();
     }
     // Not without need: after a fork(2) of the daemon's a write costs a fault.
     if Errno::last_raw() != saved {
         Errno::set_raw(saved);
     }
+}
+
+/// Hands what this call noted to the daemon.
+#[cold]
+#[inline(never)]
+fn tell() {
+    // SAFETY: the daemon's callback; the line outlives the call.
+    log::take(|sink, level, line| unsafe { (sink.call)(level, line, sink.pvt.0) });
 }
 
 /// Copies an extensible struct that begins with its size, as openat2(2) does:

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::sys::lock::Mutex;
 
@@ -134,6 +135,9 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Some call has noted something, once: a thread-local is dearer to look at.
+static ANY: AtomicBool = AtomicBool::new(false);
+
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
 pub(crate) fn set_sink(sink: Option<Sink>) {
@@ -144,6 +148,7 @@ pub(crate) fn set_sink(sink: Option<Sink>) {
 #[cold]
 #[inline(never)]
 pub(crate) fn note(note: Note) {
+    ANY.store(true, Ordering::Relaxed);
     let count = COUNT.get();
     if count < KEPT {
         let mut notes = NOTES.get();
@@ -153,14 +158,16 @@ pub(crate) fn note(note: Note) {
     }
 }
 
-/// Whether this call noted anything.
-pub(crate) fn is_due() -> bool {
-    COUNT.get() > 0
+/// Whether this call may have noted anything.
+pub(crate) fn may_be_due() -> bool {
+    ANY.load(Ordering::Relaxed)
 }
 
 /// The messages of this call, each as its level and a NUL-terminated line.
 pub(crate) fn take(mut each: impl FnMut(Sink, u32, *const c_char)) {
-    COUNT.set(0);
+    if COUNT.replace(0) == 0 {
+        return;
+    }
     let notes = NOTES.replace([None; KEPT]);
     // Bounded: in a forked child a thread that is not there may hold the lock.
     let free = (0..1_000).find_map(|_| SINK.try_lock());
