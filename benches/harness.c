@@ -216,8 +216,9 @@ static void shared_map(unsigned slots)
     close(fd);
     bench.shared = mmap(NULL, bench.shared_size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE,
                         SHARED_FD, 0);
+    /* Shared: private pages, one for each idle child, would be copied by fork(). */
     bench.stacks = mmap(NULL, (size_t)slots * STACK_SIZE, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+                        MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (bench.shared == MAP_FAILED || bench.stacks == MAP_FAILED)
         die("mmap: %s", strerror(errno));
     bench.shared->count = slots;
