@@ -26,8 +26,8 @@ pub(crate) const WALK_SHARE: u64 = 48;
 /// allows: an exit whose signal merged with another's waits so long.
 pub(crate) const LATE: u64 = 25_000_000;
 /// An exit that is handled without a walk earns this much towards one: looks at
-/// the unknown cost about a tenth of what the exits do.
-pub(crate) const EARNED: u64 = 500;
+/// the unknown cost about a fiftieth of what the exits do.
+pub(crate) const EARNED: u64 = 100;
 /// So few children that a walk is made for each signal, as the plain loop does.
 pub(crate) const CHEAP_WALK: u32 = 16;
 /// One walk in so many is timed, where there are few children.
@@ -247,10 +247,10 @@ mod tests {
     #[test]
     fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
         let mut policy = Policy::new();
-        policy.timed(100 * EARNED, 1_000);
+        policy.timed(100 * EARNED, 100);
         let looks = (0..1_000)
             .filter(|_| {
-                let now = policy.earn(1_000);
+                let now = policy.earn(100);
                 if now {
                     policy.walked();
                 }
@@ -258,7 +258,7 @@ mod tests {
             })
             .count();
         assert_eq!(looks, 10);
-        assert!(!policy.earn(1_000));
+        assert!(!policy.earn(100));
         assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
         assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
         policy.walked();
