@@ -93,9 +93,10 @@ pub unsafe extern "C" fn sss_child_register(
             return Err(Errno::EINVAL);
         }
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
-        let registered = watch::register(ctx.id, pid, cb, Pvt(pvt));
+        let mut due = false;
+        let registered = watch::register(ctx.id, pid, cb, Pvt(pvt), &mut due);
         // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(ctx, registered, child_ctx) }
+        unsafe { place.settle(ctx, registered, due, child_ctx) }
     })
 }
 symver!("sss_child_register");
@@ -177,21 +178,24 @@ fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
             Ok(())
         }
         Child::Hosted(id, memory) => {
-            if let Some(hook) = watch::begin_hook(id)? {
-                ask(id, &hook)?;
-                // The hook may have freed the memory's parent, and the memory
-                // with it, or waited for the child.
-                if !watch::is_there(id) {
-                    return Ok(());
+            let former = match watch::begin_end(id, ending)? {
+                watch::Begun::Was(former) => former,
+                watch::Begun::Ask(hook) => {
+                    ask(id, &hook)?;
+                    // The hook may have freed the memory's parent, and the memory
+                    // with it, or waited for the child.
+                    if !watch::is_there(id) {
+                        return Ok(());
+                    }
+                    if ending == watch::Ending::Release
+                        && let Err(errno) = watch::expect_unreaped(id)
+                    {
+                        watch::refuse(id);
+                        return Err(errno);
+                    }
+                    watch::set_ending(id, ending)
                 }
-                if ending == watch::Ending::Release
-                    && let Err(errno) = watch::expect_unreaped(id)
-                {
-                    watch::refuse(id);
-                    return Err(errno);
-                }
-            }
-            let former = watch::set_ending(id, ending);
+            };
             // SAFETY: a handle with a host carries the host's own free.
             let freed = unsafe { ((*memory).free)(memory.cast()) };
             if freed != 0 {

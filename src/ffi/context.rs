@@ -332,9 +332,8 @@ pub(crate) fn wake_own_loop(ctx: &sss_sigchild_ctx) {
 pub(crate) unsafe extern "C" fn deferred(ctx: *mut c_void) {
     // SAFETY: the host calls with the context it was given, until it is freed.
     let id = unsafe { (*ctx.cast::<sss_sigchild_ctx>()).id };
-    deliver_to(id, deliver::TURN);
     // A callback may have freed the context: only a live one may be touched.
-    if deliver::due(id) {
+    if deliver_to(id, deliver::TURN) == Stopped::Early && deliver::due(id) {
         // SAFETY: the id is live, so the memory is.
         wake_own_loop(unsafe { &*ctx.cast::<sss_sigchild_ctx>() });
     }
@@ -350,9 +349,16 @@ pub(crate) unsafe extern "C" fn readable(ctx: *mut c_void) {
     });
 }
 
+/// Whether callbacks may be left.
+#[derive(PartialEq, Eq)]
+enum Stopped {
+    AtTheEnd,
+    Early,
+}
+
 /// Makes the callbacks that are due, no Rust value that needs dropping on the
 /// stack while one runs.
-fn deliver_to(ctx: reap::id::ContextId, budget: u32) {
+fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
     let mut left = budget;
     let mut progress = Progress::First;
     while let Some(Some((call, turn))) = protect(|| deliver::next(ctx, progress)) {
@@ -380,10 +386,11 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) {
         left -= 1;
         if left == 0 {
             protect(|| deliver::end(ctx, turn));
-            return;
+            return Stopped::Early;
         }
         progress = Progress::After(turn);
     }
+    Stopped::AtTheEnd
 }
 
 /// The SIGCHLD handler: collect the statuses of children that ended, and call

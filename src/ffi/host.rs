@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 
 use crate::sys::lock::Mutex;
+use crate::sys::thread::{self, Thread};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, read_sized, symver};
@@ -197,6 +198,8 @@ symver!("sss_host_set_default");
 /// What ties a context to its host's loop.
 pub(crate) struct Binding {
     host: Host,
+    /// The loop's.
+    thread: Thread,
     event_loop: *mut c_void,
     deferral: *mut c_void,
     descriptor: *mut c_void,
@@ -212,6 +215,7 @@ impl Binding {
     ) -> Result<(), Errno> {
         let mut binding = Binding {
             host,
+            thread: thread::current(),
             event_loop,
             deferral: std::ptr::null_mut(),
             descriptor: std::ptr::null_mut(),
@@ -422,7 +426,7 @@ impl ChildPlace {
             return Ok(ChildPlace::Plain);
         };
         // The host's allocator is the loop thread's own.
-        reap::context::check(ctx.id)?;
+        reap::context::check_attached(ctx.id, binding.thread)?;
         // SAFETY: the host's own function with its own parent.
         let memory = unsafe {
             (binding.host.alloc)(
@@ -456,13 +460,16 @@ impl ChildPlace {
         self,
         ctx: &sss_sigchild_ctx,
         made: Result<WatchId, Errno>,
+        due: bool,
         out: *mut *mut sss_child_ctx,
     ) -> Result<(), Errno> {
         let handle = made.map(|id| self.fill(id));
         if handle.is_err() {
             self.discard();
         }
-        context::wake_own_loop(ctx);
+        if due && let Some(binding) = &ctx.binding {
+            binding.defer();
+        }
         let handle = handle?;
         if !out.is_null() {
             // SAFETY: not NULL; the caller vouches for it.

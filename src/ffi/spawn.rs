@@ -9,7 +9,7 @@ use super::child::sss_child_fn_t;
 use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use crate::reap::callback::Pvt;
-use crate::reap::spawned;
+use crate::reap::{deliver, spawned};
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
 use crate::sys::cancel::NoCancellation;
 
@@ -327,8 +327,9 @@ pub unsafe extern "C" fn sss_child_spawn(
                 }
             }
         });
+        let due = deliver::due(ctx.id);
         // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(ctx, started, child_ctx) }
+        unsafe { place.settle(ctx, started, due, child_ctx) }
     })
 }
 symver!("sss_child_spawn");

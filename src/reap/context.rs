@@ -185,6 +185,15 @@ pub(crate) fn check(id: ContextId) -> Result<(), Errno> {
     lock(id.depth)?.context(id).map(drop)
 }
 
+/// The same, without the lock, for one that a host's loop of this thread has.
+pub(crate) fn check_attached(id: ContextId, loops: Thread) -> Result<(), Errno> {
+    process(id.depth)?;
+    if loops != thread::current() {
+        return Err(Errno::EPERM);
+    }
+    Ok(())
+}
+
 /// The host's loop has no signals: what ended before told nobody.
 pub(crate) fn unheard(id: ContextId) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;

@@ -358,6 +358,7 @@ impl Reaper {
 
     /// Queues a watch in its context. Ends are told in the order in which they
     /// were waited for, also that of a child whose stop is still to be told.
+    #[inline(always)]
     fn enqueue(&mut self, at: u32) {
         let slot = self.table.slot(at);
         if slot.is(Flags::QUEUED) {
@@ -398,6 +399,7 @@ impl Reaper {
     }
 
     /// Takes the first watch out of a context's queue.
+    #[inline(always)]
     pub(crate) fn dequeue(&mut self, index: u16) {
         let at = self.at(index).head;
         let slot = self.table.slot_mut(at);

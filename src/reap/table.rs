@@ -197,6 +197,7 @@ impl Table {
     }
 
     /// The slot of a handle that is not freed.
+    #[inline(always)]
     pub(crate) fn resolve(&self, at: u32, generation: u32) -> Option<&Slot> {
         (at < self.made)
             .then(|| self.slot(at))
@@ -307,6 +308,7 @@ impl Table {
         Some(pidfd)
     }
 
+    #[inline(always)]
     fn take_pidfd(&mut self, leader: u32) -> Option<Pidfd> {
         let pidfd = self.slot(leader).pidfd()?;
         self.slot_mut(leader).flags -= Flags::OLD;
@@ -316,6 +318,7 @@ impl Table {
 
     /// The child is nobody's any more (reaped, or handed back): its watches
     /// stand alone from now on. Its pidfd is the caller's to close.
+    #[inline(always)]
     pub(crate) fn remove_child(&mut self, leader: u32) -> Option<Pidfd> {
         if !self.slot(leader).is(Flags::LEADS) {
             return None;
@@ -388,6 +391,7 @@ impl Table {
 
     /// Ends what a handle stands for: the slot has a new generation, or is
     /// used up.
+    #[inline(always)]
     pub(crate) fn expire(&mut self, at: u32) {
         let slot = self.slot_mut(at);
         slot.generation += 1;
@@ -447,6 +451,7 @@ impl Table {
         self.settle();
     }
 
+    #[inline(always)]
     fn unlink_young(&mut self, at: u32) {
         let Slot {
             link: before,

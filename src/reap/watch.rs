@@ -42,22 +42,25 @@ pub(crate) struct Seen {
     pub(crate) pvt: Pvt,
 }
 
+/// Registers a child. `due` is set where the context's host is to come round: it
+/// is not woken otherwise.
 pub(crate) fn register(
     ctx: ContextId,
     pid: i32,
     callback: Option<ChildFn>,
     pvt: Pvt,
+    due: &mut bool,
 ) -> Result<WatchId, Errno> {
     let mut reaper = lock(ctx.depth)?;
     let hosted = reaper.context(ctx)?.params.hosted;
     if hosted {
-        // Its loop calls back once register returns.
         reaper.attending = Attending::One(ctx.index);
     }
     let registered = reaper
         .reserve_for(pid)
         .and_then(|()| reaper.register(ctx.index, pid, callback, pvt));
     reaper.attending = Attending::Nobody;
+    *due = hosted && reaper.is_due(ctx.index);
     registered
 }
 
@@ -117,13 +120,24 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// The hook to run before the watch ends, if there is one. EBUSY where it runs:
-/// it cannot end its own watch.
-pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
+/// What is to happen before the memory of a watch goes, and the watch with it.
+pub(crate) enum Begun {
+    /// Its hook is to be asked first.
+    Ask(Hook),
+    /// It will end as it should; so it would have ended before.
+    Was(Ending),
+}
+
+/// Sets what becomes of the child when the watch ends, unless its hook is to be
+/// asked first. EBUSY where that runs: it cannot end its own watch.
+pub(crate) fn begin_end(id: WatchId, ending: Ending) -> Result<Begun, Errno> {
     let mut reaper = lock(id.depth())?;
     match reaper.watch(id) {
-        Ok((at, _)) => reaper.begin_hook(at),
-        Err(Errno::ESRCH) => Ok(None),
+        Ok((at, _)) => Ok(match reaper.begin_hook(at)? {
+            Some(hook) => Begun::Ask(hook),
+            None => Begun::Was(reaper.set_ending(at, ending)),
+        }),
+        Err(Errno::ESRCH) => Ok(Begun::Was(Ending::Free)),
         Err(errno) => Err(errno),
     }
 }
@@ -159,17 +173,13 @@ pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
 
 /// Sets what becomes of the child when the watch ends; what it was.
 pub(crate) fn set_ending(id: WatchId, ending: Ending) -> Ending {
-    if let Ok(mut reaper) = lock(id.depth())
-        && let Ok((at, _)) = reaper.watch(id)
-    {
-        let slot = reaper.table.slot_mut(at);
-        let former = slot.is(Flags::RELEASE);
-        slot.flags.set(Flags::RELEASE, ending == Ending::Release);
-        if former {
-            return Ending::Release;
-        }
+    match lock(id.depth()) {
+        Ok(mut reaper) => match reaper.watch(id) {
+            Ok((at, _)) => reaper.set_ending(at, ending),
+            Err(_) => Ending::Free,
+        },
+        Err(_) => Ending::Free,
     }
-    Ending::Free
 }
 
 /// What is to happen before a watch ends.
@@ -293,7 +303,7 @@ impl Reaper {
         } else if let Some(change) = found.change {
             self.changed(leader, change);
         }
-        if self.table.find(pid) == Some(leader) {
+        if self.table.slot(leader).is(Flags::LEADS) {
             self.unheard(me, leader);
         }
         id
@@ -472,6 +482,7 @@ impl Reaper {
         true
     }
 
+    #[inline(always)]
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
         // A child that is held still ends with its gate.
@@ -499,6 +510,18 @@ impl Reaper {
         }
     }
 
+    fn set_ending(&mut self, at: u32, ending: Ending) -> Ending {
+        let flags = &mut self.table.slot_mut(at).flags;
+        let release = flags.contains(Flags::RELEASE);
+        flags.set(Flags::RELEASE, ending == Ending::Release);
+        if release {
+            Ending::Release
+        } else {
+            Ending::Free
+        }
+    }
+
+    #[inline(always)]
     fn begin_hook(&mut self, at: u32) -> Result<Option<Hook>, Errno> {
         let slot = self.table.slot_mut(at);
         if slot.is(Flags::HOOK_RUN) {
@@ -511,6 +534,7 @@ impl Reaper {
         Ok(self.hooks[at as usize])
     }
 
+    #[inline(always)]
     fn take_hook(&mut self, at: u32) -> Option<Hook> {
         self.table.slot_mut(at).flags -= Flags::HOOKED | Flags::HOOK_RUN;
         self.hooks.get_mut(at as usize)?.take()
