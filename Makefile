@@ -62,7 +62,7 @@ SHIPPED := $(CARGO_TARGET_DIR)$(addprefix /,$(CARGO_BUILD_TARGET))/release
 all: $(LIBRARY) $(ARCHIVE)
 
 AS_CDYLIB = --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
-	-Cforce-frame-pointers=yes -Cllvm-args=-inline-threshold=30 \
+	-Cforce-frame-pointers=yes -Copt-level=z -Cllvm-args=-inline-threshold=45 \
 	-Clink-arg=-Wl,--icf=all \
 	-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
 
