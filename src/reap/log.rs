@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sys::lock::Mutex;
 
@@ -135,8 +135,8 @@ thread_local! {
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Some call has noted something, once: a thread-local is dearer to look at.
-static ANY: AtomicBool = AtomicBool::new(false);
+/// How many messages all threads have: a thread-local is dearer to look at.
+static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 static SINK: Mutex<Option<Sink>> = Mutex::new(None);
 
@@ -148,26 +148,28 @@ pub(crate) fn set_sink(sink: Option<Sink>) {
 #[cold]
 #[inline(never)]
 pub(crate) fn note(note: Note) {
-    ANY.store(true, Ordering::Relaxed);
     let count = COUNT.get();
     if count < KEPT {
         let mut notes = NOTES.get();
         notes[count] = Some(note);
         NOTES.set(notes);
         COUNT.set(count + 1);
+        PENDING.fetch_add(1, Ordering::Relaxed);
     }
 }
 
 /// Whether this call may have noted anything.
 pub(crate) fn may_be_due() -> bool {
-    ANY.load(Ordering::Relaxed)
+    PENDING.load(Ordering::Relaxed) > 0
 }
 
 /// The messages of this call, each as its level and a NUL-terminated line.
 pub(crate) fn take(mut each: impl FnMut(Sink, u32, *const c_char)) {
-    if COUNT.replace(0) == 0 {
+    let count = COUNT.replace(0);
+    if count == 0 {
         return;
     }
+    PENDING.fetch_sub(count, Ordering::Relaxed);
     let notes = NOTES.replace([None; KEPT]);
     // Bounded: in a forked child a thread that is not there may hold the lock.
     let free = (0..1_000).find_map(|_| SINK.try_lock());
