@@ -361,7 +361,13 @@ enum Stopped {
 fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
     let mut left = budget;
     let mut progress = Progress::First;
-    while let Some(Some((call, turn))) = protect(|| deliver::next(ctx, progress)) {
+    loop {
+        let Some(next) = protect(|| deliver::next(ctx, progress)) else {
+            return Stopped::Early;
+        };
+        let Some((call, turn)) = next else {
+            return Stopped::AtTheEnd;
+        };
         match call {
             Call::Child {
                 callback: Some(callback),
@@ -390,7 +396,6 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
         }
         progress = Progress::After(turn);
     }
-    Stopped::AtTheEnd
 }
 
 /// The SIGCHLD handler: collect the statuses of children that ended, and call

@@ -327,7 +327,7 @@ pub unsafe extern "C" fn sss_child_spawn(
                 }
             }
         });
-        let due = deliver::due(ctx.id);
+        let due = ctx.binding.is_some() && deliver::due(ctx.id);
         // SAFETY: the caller vouches for the out-pointer.
         unsafe { place.settle(ctx, started, due, child_ctx) }
     })
