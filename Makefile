@@ -185,7 +185,7 @@ check-old-kernels: stage
 
 # The sanitizers are unstable options of a stable compiler, for tests only.
 ASAN_RUSTFLAGS := -Zsanitizer=address
-# The standard library too: a mutex that is not instrumented orders nothing for tsan.
+# The standard library too: what is not instrumented orders nothing for tsan.
 TSAN_RUSTFLAGS := -Zsanitizer=thread
 TSAN_CARGOFLAGS := -Zbuild-std
 

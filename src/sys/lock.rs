@@ -2,12 +2,14 @@
 //! allocated, no state is shared with other mutexes that a fork could copy
 //! half-way, and a page that a fork wipes is an unlocked one.
 //!
-//! The standard library's does the same, and asks besides at each lock and unlock
-//! whether the thread panics: a call for a thread-local and twice the code, for a
-//! poison that is not wanted here. A panic is caught at the border, the lock is
-//! given up on its way there, and what it left is used on.
+//! The standard library's spins before it sleeps, which is worth little where the
+//! lock is held over system calls, and asks at each lock and unlock whether the
+//! thread panics: a call for a thread-local and twice the code, for a poison that
+//! is not wanted here. A panic is caught at the border, the lock is given up on its
+//! way there, and what it left is used on.
 
 use std::cell::UnsafeCell;
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -28,7 +30,8 @@ pub(crate) struct Mutex<T> {
 unsafe impl<T: Send> Sync for Mutex<T> {}
 
 /// The lock is held for as long as this lives.
-pub(crate) struct MutexGuard<'a, T>(&'a Mutex<T>);
+#[must_use]
+pub(crate) struct MutexGuard<'a, T>(&'a Mutex<T>, PhantomData<&'a mut T>);
 
 impl<T> Mutex<T> {
     pub(crate) const fn new(value: T) -> Self {
@@ -41,7 +44,7 @@ impl<T> Mutex<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         self.try_lock().unwrap_or_else(|| {
             await_free(&self.state);
-            MutexGuard(self)
+            MutexGuard(self, PhantomData)
         })
     }
 
@@ -49,7 +52,7 @@ impl<T> Mutex<T> {
         self.state
             .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
-            .then(|| MutexGuard(self))
+            .then(|| MutexGuard(self, PhantomData))
     }
 }
 
