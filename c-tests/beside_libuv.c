@@ -4,15 +4,9 @@
  * loses a status. libuv takes SIGCHLD, so ours come by the descriptor.
  */
 #include "support/test.h"
+#include "support/watched.h"
 
 #include <uv.h>
-
-struct ours {
-    struct sss_child_ctx *child;
-    int code;
-    pid_t pid;
-    unsigned calls;
-};
 
 struct theirs {
     uv_process_t process;
@@ -20,16 +14,6 @@ struct theirs {
     unsigned calls;
     bool closed;
 };
-
-static void told(int pid, int wait_status, void *pvt)
-{
-    struct ours *ours = pvt;
-
-    check_int(pid, ours->pid);
-    check_int(wait_status, status_of(ours->code));
-    ours->calls++;
-    check_ok(sss_child_free(ours->child));
-}
 
 static void closed(uv_handle_t *process)
 {
@@ -72,14 +56,6 @@ static void spawn_theirs(uv_loop_t *loop, struct theirs *theirs, int code)
     check_ok(uv_spawn(loop, &theirs->process, &options));
 }
 
-static void start_ours(struct sss_sigchild_ctx *ctx, struct ours *ours, int code)
-{
-    memset(ours, 0, sizeof(*ours));
-    ours->code = code;
-    ours->pid = child_at(NULL, code);
-    check_ok(sss_child_register(NULL, ctx, ours->pid, told, ours, &ours->child));
-}
-
 static int rounds(void)
 {
     return test_profile_is("plain") ? 2000 : 50;
@@ -89,7 +65,6 @@ static void beside_processes(void **state)
 {
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     struct theirs theirs;
-    struct ours ours;
     uv_loop_t loop;
     uv_poll_t poll;
     int fd, round;
@@ -101,7 +76,9 @@ static void beside_processes(void **state)
     poll.data = ctx;
     check_ok(uv_poll_start(&poll, UV_READABLE, readable));
     for (round = 0; round < rounds(); round++) {
-        start_ours(ctx, &ours, round % 256);
+        struct watched ours = { 0 };
+
+        watched_start(ctx, &ours, round % 256);
         spawn_theirs(&loop, &theirs, 255 - round % 256);
         alarm(60); /* ends the program where a status was lost */
         while (ours.calls == 0 || !theirs.closed) {

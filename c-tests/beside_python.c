@@ -7,33 +7,9 @@
 #include <Python.h>
 
 #include "support/test.h"
+#include "support/watched.h"
 
 #include <poll.h>
-
-struct ours {
-    struct sss_child_ctx *child;
-    int code;
-    pid_t pid;
-    unsigned calls;
-};
-
-static void told(int pid, int wait_status, void *pvt)
-{
-    struct ours *ours = pvt;
-
-    check_int(pid, ours->pid);
-    check_int(wait_status, status_of(ours->code));
-    ours->calls++;
-    check_ok(sss_child_free(ours->child));
-}
-
-static void start(struct sss_sigchild_ctx *ctx, struct ours *ours, int code)
-{
-    memset(ours, 0, sizeof(*ours));
-    ours->code = code;
-    ours->pid = child_at(NULL, code);
-    check_ok(sss_child_register(NULL, ctx, ours->pid, told, ours, &ours->child));
-}
 
 /* The children of subprocess end while ours do; ours are told in between. */
 static void run_theirs(int code)
@@ -45,7 +21,7 @@ static void run_theirs(int code)
     check_ok(PyRun_SimpleString(script));
 }
 
-static void until_told(struct sss_sigchild_ctx *ctx, int fd, const struct ours *ours)
+static void until_told(struct sss_sigchild_ctx *ctx, int fd, const struct watched *ours)
 {
     struct pollfd wake = { .fd = fd, .events = POLLIN };
 
@@ -59,7 +35,6 @@ static void beside_subprocess(void **state)
 {
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     int rounds = test_profile_is("plain") ? 2000 : 20;
-    struct ours ours;
     int fd, round;
 
     (void)state;
@@ -67,7 +42,9 @@ static void beside_subprocess(void **state)
     Py_InitializeEx(0);
     check_ok(PyRun_SimpleString("import subprocess"));
     for (round = 0; round < rounds; round++) {
-        start(ctx, &ours, round % 256);
+        struct watched ours = { 0 };
+
+        watched_start(ctx, &ours, round % 256);
         run_theirs(255 - round % 256);
         until_told(ctx, fd, &ours);
         check_int(ours.calls, 1);

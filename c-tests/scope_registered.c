@@ -3,6 +3,7 @@
  * our own children, in one thread and in another; no side loses a status.
  */
 #include "support/test.h"
+#include "support/watched.h"
 
 #include <pthread.h>
 #include <spawn.h>
@@ -55,40 +56,16 @@ static void by_fork(int code)
 
 static void (*const foreign[])(int code) = { by_popen, by_system, by_posix_spawn, by_fork };
 
-struct ours {
-    struct sss_child_ctx *child;
-    unsigned calls;
-    int pid;
-    int code;
-};
-
-static void told(int pid, int wait_status, void *pvt)
-{
-    struct ours *ours = pvt;
-
-    check_int(pid, ours->pid);
-    check_int(wait_status, status_of(ours->code));
-    ours->calls++;
-    check_ok(sss_child_free(ours->child));
-}
-
-static void start(struct loop *loop, struct ours *ours, int code)
-{
-    ours->code = code;
-    ours->pid = child_at(NULL, code);
-    check_ok(sss_child_register(NULL, loop->ctx, ours->pid, told, ours, &ours->child));
-}
-
 static void in_one_thread(void **state)
 {
     struct loop *loop = *state;
-    struct ours ours = { 0 };
+    struct watched ours = { 0 };
     uint64_t lost = stats_of(loop->ctx).lost;
     int count = rounds();
     int i;
 
     for (i = 0; i < count; i++) {
-        start(loop, &ours, i % 200);
+        watched_start(loop->ctx, &ours, i % 200);
         foreign[i % ARRAY_SIZE(foreign)](i % 199);
         loop_until(loop, &ours.calls, (unsigned)i + 1);
     }
@@ -113,7 +90,7 @@ static void *foreign_main(void *unused)
 static void in_another_thread(void **state)
 {
     struct loop *loop = *state;
-    struct ours ours = { 0 };
+    struct watched ours = { 0 };
     uint64_t lost = stats_of(loop->ctx).lost;
     pthread_t thread;
     unsigned i;
@@ -121,7 +98,7 @@ static void in_another_thread(void **state)
     atomic_store(&foreign_done, false);
     check_ok(pthread_create(&thread, NULL, foreign_main, NULL));
     for (i = 0; !atomic_load(&foreign_done); i++) {
-        start(loop, &ours, (int)(i % 200));
+        watched_start(loop->ctx, &ours, (int)(i % 200));
         loop_until(loop, &ours.calls, i + 1);
     }
     check_ok(pthread_join(thread, NULL));
