@@ -1,6 +1,6 @@
 /*
  * Scope ALL: an unknown child's exit whose SIGCHLD merged with a known one's is
- * told within a second, though no further SIGCHLD comes.
+ * told within a second, though no further SIGCHLD comes; so are all of very many.
  */
 #include "support/test.h"
 
@@ -112,12 +112,33 @@ static void among_many(void **state)
     in_a_crowd(*state, test_profile_is("valgrind") ? 50 : MOST);
 }
 
+/* They take longer than one look goes on: the rest is not forgotten. */
+static void more_than_one_look_takes(void **state)
+{
+    const unsigned unknown = test_profile_is("valgrind") ? 300 : 4000;
+    struct loop *loop = *state;
+    struct crowd crowd;
+    unsigned before, i;
+
+    crowd_start(&crowd, loop, 20);
+    loop_settle(loop);
+    before = (unsigned)stats_of(loop->ctx).unknown;
+    for (i = 0; i < unknown; i++) {
+        child_dead(1);
+    }
+    while (stats_of(loop->ctx).unknown < before + unknown) {
+        check(loop_turn(loop, 2 * LOOK_WITHIN_MS) > 0);
+    }
+    crowd_end(&crowd, loop);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         ALL_WAYS(alone),
         ALL_WAYS(among_a_few),
         ALL_WAYS(among_many),
+        ALL_WAYS(more_than_one_look_takes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

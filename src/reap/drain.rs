@@ -218,9 +218,11 @@ impl Reaper {
             return self.ends_only().then(|| self.peek(now, most)).flatten();
         };
         self.sweep_owed = false;
-        self.walk(owner);
-        // If not the unknown must be told first; ours need not wait for that.
-        (!self.at(owner).walk_again).then_some(Peeked::All)
+        if self.walk(owner) {
+            return Some(Peeked::All);
+        }
+        // The unknown may have to be told first; ours need not wait for that.
+        (!self.at(owner).walk_again).then_some(Peeked::Some)
     }
 
     /// A signal that named one child may hide others: looks for them now, or

@@ -32,6 +32,9 @@ pub(crate) const EARNED: u64 = 100;
 pub(crate) const CHEAP_WALK: u32 = 16;
 /// One walk in so many is timed, where there are few children.
 pub(crate) const TIMED: u64 = 16;
+/// A walk that goes on finding somebody is broken off after so long, and gets its
+/// SHARE: among many who live the kernel walks over them for each who ends.
+pub(crate) const WALK_FOR: u64 = 2_000_000;
 /// The longest that a look at the unknown is put off, or at each young child.
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
 /// How many children get their pidfd in one go.
@@ -146,6 +149,14 @@ impl Policy {
     /// A look is put off: until when, at most.
     pub(crate) fn owe(&mut self, now: u64) -> u64 {
         *self.look_by.get_or_insert(now + LOOK_WITHIN)
+    }
+
+    /// A look was broken off: when to go on.
+    pub(crate) fn broke_off(&mut self, now: u64) -> u64 {
+        let by = now + WALK_FOR * SHARE;
+        *self
+            .look_by
+            .insert(self.look_by.map_or(by, |owed| owed.min(by)))
     }
 
     /// Until when a look is owed.

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use super::policy::{CHEAP_WALK, TIMED};
+use super::policy::{CHEAP_WALK, TIMED, WALK_FOR};
 use super::reaper::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL};
@@ -131,24 +131,34 @@ impl Reaper {
         }
     }
 
-    /// Waits for any child until there is none: the full look at the unknown.
-    /// The kernel walks over all children for each.
-    pub(crate) fn walk(&mut self, owner: u16) {
+    /// Waits for any child until there is none: the full look at the unknown. The
+    /// kernel walks over all children for each; where they end all the while, the
+    /// rest is left for later. Whether everybody was seen.
+    pub(crate) fn walk(&mut self, owner: u16) -> bool {
         // Who was taken by somebody else is told before his pid is another's.
         self.take_all_pidfds();
         let children = self.children();
         let timed = children > CHEAP_WALK || self.counts.walks.is_multiple_of(TIMED);
         self.counts.walks += 1;
+        let mut until = None;
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
                 // They stay zombies, and nothing is lost, until those that were
                 // collected have been told; the delivery asks for the rest.
                 self.at_mut(owner).walk_again = true;
-                return;
+                return false;
             }
             let options = ctx.params.options;
             let began = timed.then(clock::now);
+            if let Some(now) = began
+                && now > *until.get_or_insert(now + WALK_FOR)
+            {
+                let by = self.policy.broke_off(now);
+                if self.alarm(owner, by, now) {
+                    return false;
+                }
+            }
             let found = wait::waitpid(-1, options);
             if let Ok(Some((pid, status))) = found {
                 self.found(owner, pid, status);
@@ -162,7 +172,7 @@ impl Reaper {
             if found == Err(Errno::ECHILD) && self.table.young() > 0 {
                 self.sweep();
             }
-            return;
+            return true;
         }
     }
 
@@ -174,8 +184,13 @@ impl Reaper {
         self.counts.reaped += 1;
         let slot = self.table.slot(leader);
         let (young, fresh) = (!slot.is(Flags::OLD), slot.is(Flags::FRESH));
+        let neighbours = self.table.neighbours(leader);
         if self.changed(leader, classify(status)) && young {
             self.policy.died(fresh, self.table.settled());
+            // The kernel walks over the living again for the next one.
+            if self.children() > CHEAP_WALK {
+                self.look_around(neighbours);
+            }
         }
     }
 }
