@@ -272,6 +272,8 @@ mod tests {
         assert!(!policy.earn(100));
         assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
         assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
+        assert_eq!(policy.broke_off(70), 70 + WALK_FOR * SHARE);
+        assert_eq!(policy.broke_off(80), 70 + WALK_FOR * SHARE);
         policy.walked();
         assert_eq!(policy.look_by(), None);
     }
