@@ -696,7 +696,8 @@ def sweep_lines(results):
 
 
 def sweep_label(case, subject):
-    return f"{case[0]} {case[1]:,}{SWEEP_SUBJECTS[subject]}"
+    order = f" {case[2]}" if case[0] == "burst" else ""
+    return f"{case[0]} {case[1]:,}{order}{SWEEP_SUBJECTS[subject]}"
 
 
 def sweep_picture(results, file, threshold, shipped, lines):
@@ -727,7 +728,8 @@ def sweep_table(results, shipped, lines):
 
 
 def sweep_report(results, name):
-    pairs = max(len(v) for c in results.cases.values() for s in c.values() for v in s.values())
+    rounds = {len(v) for c in results.cases.values() for s in c.values() for v in s.values()}
+    pairs = " or ".join(map(str, sorted(rounds)))
     sections = [
         f"{machine_text(results, ['tevent'])} {pairs} interleaved rounds of builds that differ in one constant.\n\n"
         "In the column of the value that is shipped (if it was measured, else in the first) its median, in the others "

@@ -183,6 +183,7 @@ SWEEP = [
     SweepCase("steady", 1000, short_lived, signalfd("PIDFD", "SHARE", "WALK_SHARE", "EARNED", "PROMOTED_AT_ONCE")),
     SweepCase("steady", 10000, short_lived, signalfd("PIDFD")),
     SweepCase("burst", 10000, "chain", signalfd("PIDFD", "AT_ONCE", "SHARE", "WALK_SHARE", "LATE", "EARNED")),
+    SweepCase("burst", 10000, "gate", {"sss-signalfd-all": ("WALK_FOR",)}),
     SweepCase("merged", 1000, 20, signalfd("AT_ONCE", "SHARE", "WALK_SHARE")),
     SweepCase("merged", 10000, 20, signalfd("SHARE", "WALK_SHARE", "LATE")),
     SweepCase("old", 10000, None, batched("EVENTS", "TURN")),
@@ -265,9 +266,9 @@ def columns(rows):
     return {m: [row.get(m) if row else None for row in rows] for m in metrics}
 
 
-def former_cases(name):
+def former_result(name):
     path = RESULTS / f"{name}.json"
-    return json.loads(path.read_text())["cases"] if path.exists() else []
+    return json.loads(path.read_text()) if path.exists() else {}
 
 
 def rounds_of(subjects):
@@ -288,19 +289,20 @@ def appended(former, later):
 
 def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
     """Writes what is there after each group: a run takes its time."""
-    cases = former_cases(name) if resumed else []
+    former = former_result(name) if resumed else {}
+    cases = former.get("cases", [])
     result = {
         "kind": bench.kind,
         "machine": machine(),
         "make": bench.make,
-        "versions": {s: bench.run(s, ["version"])["version"] for s in subjects},
+        "versions": former.get("versions", {}) | {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": cases,
     }
     for group in groups:
         start = time.monotonic()
-        former = [next((d for d in cases if (d["case"], d["n"], d["arg"]) == c.identity()), None) for c in group]
-        done = min(rounds_of(f["subjects"]) if f else 0 for f in former)
-        for (case, values), before in zip(run_rounds(bench, group, subjects, pairs, slow_pairs, done).items(), former):
+        known = [next((d for d in cases if (d["case"], d["n"], d["arg"]) == c.identity()), None) for c in group]
+        done = min(rounds_of(k["subjects"]) if k else 0 for k in known)
+        for (case, values), before in zip(run_rounds(bench, group, subjects, pairs, slow_pairs, done).items(), known):
             tell_skipped(case, values)
             if before:
                 before["subjects"] = appended(before["subjects"], values)
