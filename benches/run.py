@@ -136,7 +136,8 @@ FULL = [
     Case("merged", 10000, 20, rounds=10, only=not_spawning),
     Case("memory", 10000, None, rounds=3),
     Case("old", 10000, None, only=dead_alone),
-    *[Case("burst", 10000, order, rounds=5, only=dead_alone) for order in ("gate", "fifo", "lifo", "random")],
+    Case("burst", 10000, "gate", slow=WALKERS, only=dead_alone),
+    *[Case("burst", 10000, order, rounds=5, only=dead_alone) for order in ("fifo", "lifo", "random")],
 ]
 
 SHORT = [
