@@ -96,7 +96,12 @@ pub unsafe extern "C" fn sss_child_register(
         let mut due = false;
         let registered = watch::register(ctx.id, pid, cb, Pvt(pvt), &mut due);
         // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(ctx, registered, due, child_ctx) }
+        let settled = unsafe { place.settle(registered, child_ctx) };
+        // Also a look that failed may have ended another watch.
+        if due && let Some(binding) = &ctx.binding {
+            binding.defer();
+        }
+        settled
     })
 }
 symver!("sss_child_register");

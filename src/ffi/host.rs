@@ -450,25 +450,18 @@ impl ChildPlace {
         Ok(ChildPlace::Hosted(memory))
     }
 
-    /// Gives the handle to C, or the place back where there is no watch. The loop
-    /// comes round for what is due: also a look that failed may have ended another
-    /// watch.
+    /// Gives the handle to C, or the place back where there is no watch.
     ///
     /// # Safety
     /// `out` is NULL or writable.
     pub(crate) unsafe fn settle(
         self,
-        ctx: &sss_sigchild_ctx,
         made: Result<WatchId, Errno>,
-        due: bool,
         out: *mut *mut sss_child_ctx,
     ) -> Result<(), Errno> {
         let handle = made.map(|id| self.fill(id));
         if handle.is_err() {
             self.discard();
-        }
-        if due && let Some(binding) = &ctx.binding {
-            binding.defer();
         }
         let handle = handle?;
         if !out.is_null() {

@@ -6,10 +6,11 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver};
 use super::child::sss_child_fn_t;
+use super::context::wake_own_loop;
 use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use crate::reap::callback::Pvt;
-use crate::reap::{deliver, spawned};
+use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
 use crate::sys::cancel::NoCancellation;
 
@@ -327,9 +328,10 @@ pub unsafe extern "C" fn sss_child_spawn(
                 }
             }
         });
-        let due = ctx.binding.is_some() && deliver::due(ctx.id);
         // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(ctx, started, due, child_ctx) }
+        let settled = unsafe { place.settle(started, child_ctx) };
+        wake_own_loop(ctx);
+        settled
     })
 }
 symver!("sss_child_spawn");

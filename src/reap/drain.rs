@@ -7,7 +7,6 @@ use super::id::ContextId;
 use super::policy::{AT_ONCE, CHEAP_WALK, LOOK_WITHIN, PID_WAIT, SHARE, WALK_SHARE, When};
 use super::reaper::{Attending, Reaper, lock};
 use super::sweep::Peeked;
-use super::table::Flags;
 use crate::sys::{clock, wait};
 
 /// For whom the caller is to make callbacks, as no loop comes round for them.
@@ -155,19 +154,14 @@ impl Reaper {
     /// Waits for the child that the signal named, after a look in the table.
     fn take_hint(&mut self, owner: Option<u16>, pid: i32) {
         if let Some(leader) = self.table.find(pid) {
-            let slot = self.table.slot(leader);
-            let (old, fresh) = (slot.is(Flags::OLD), slot.is(Flags::FRESH));
-            let neighbours = self.table.neighbours(leader);
+            let standing = self.table.standing(leader);
             // By the pidfd first: it cannot mean another process of that pid.
             if !self.wait_child(leader) {
-                if old {
+                if standing.is_none() {
                     self.look_for_stops(leader);
                 }
-            } else if !old {
-                self.policy.died(fresh, self.table.settled());
-                if self.sweep_cost() > AT_ONCE {
-                    self.look_around(neighbours);
-                }
+            } else if let Some(standing) = standing {
+                self.died_young(standing, self.sweep_cost() > AT_ONCE);
             }
         } else if let Some(owner) = owner
             && self

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use super::policy::{CHEAP_WALK, TIMED, WALK_FOR};
 use super::reaper::Reaper;
 use super::status::classify;
-use super::table::{Flags, NIL};
+use super::table::{Flags, NIL, Standing};
 use crate::sys::{clock, wait};
 
 /// What a sweep over the young found.
@@ -60,24 +60,30 @@ impl Reaper {
                 return Some(Peeked::All);
             };
             let leader = self.table.find(pid)?;
-            let slot = self.table.slot(leader);
-            let (young, fresh) = (!slot.is(Flags::OLD), slot.is(Flags::FRESH));
-            let neighbours = self.table.neighbours(leader);
+            let standing = self.table.standing(leader);
             if !self.wait_child(leader) {
                 return None;
             }
-            if young {
-                self.policy.died(fresh, self.table.settled());
-                self.look_around(neighbours);
+            if let Some(standing) = standing {
+                self.died_young(standing, true);
             }
             began = clock::now();
         }
         Some(Peeked::Some)
     }
 
+    /// A source found the end of a child that was young, and looks at its
+    /// neighbours where the next ones are dear to find.
+    pub(crate) fn died_young(&mut self, standing: Standing, look_around: bool) {
+        self.policy.died(standing.fresh, self.table.settled());
+        if look_around {
+            self.look_around(standing.neighbours);
+        }
+    }
+
     /// Children that end together often lie together: from a young one that
     /// ended on, both ways, up to one that lives.
-    pub(crate) fn look_around(&mut self, neighbours: [u32; 2]) {
+    fn look_around(&mut self, neighbours: [u32; 2]) {
         for (way, mut at) in neighbours.into_iter().enumerate() {
             while at != NIL {
                 let next = self.table.neighbours(at)[way];
@@ -182,15 +188,12 @@ impl Reaper {
             return;
         };
         self.counts.reaped += 1;
-        let slot = self.table.slot(leader);
-        let (young, fresh) = (!slot.is(Flags::OLD), slot.is(Flags::FRESH));
-        let neighbours = self.table.neighbours(leader);
-        if self.changed(leader, classify(status)) && young {
-            self.policy.died(fresh, self.table.settled());
+        let standing = self.table.standing(leader);
+        if self.changed(leader, classify(status))
+            && let Some(standing) = standing
+        {
             // The kernel walks over the living again for the next one.
-            if self.children() > CHEAP_WALK {
-                self.look_around(neighbours);
-            }
+            self.died_young(standing, self.children() > CHEAP_WALK);
         }
     }
 }

@@ -122,6 +122,13 @@ struct Young {
     fresh_count: u32,
 }
 
+/// A young child among the young, before it ends.
+#[derive(Clone, Copy)]
+pub(crate) struct Standing {
+    pub(crate) fresh: bool,
+    pub(crate) neighbours: [u32; 2],
+}
+
 pub(crate) struct Table {
     // Boxed, so that slots stay where they are and growth copies pointers only.
     #[allow(clippy::vec_box)]
@@ -239,6 +246,15 @@ impl Table {
         } else {
             [slot.link, slot.next_young]
         }
+    }
+
+    /// How a young child stands; none for an old one.
+    pub(crate) fn standing(&self, at: u32) -> Option<Standing> {
+        let slot = self.slot(at);
+        (!slot.is(Flags::OLD)).then(|| Standing {
+            fresh: slot.is(Flags::FRESH),
+            neighbours: self.neighbours(at),
+        })
     }
 
     /// The leader of a child's watches.

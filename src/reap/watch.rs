@@ -173,13 +173,12 @@ pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
 
 /// Sets what becomes of the child when the watch ends; what it was.
 pub(crate) fn set_ending(id: WatchId, ending: Ending) -> Ending {
-    match lock(id.depth()) {
-        Ok(mut reaper) => match reaper.watch(id) {
-            Ok((at, _)) => reaper.set_ending(at, ending),
-            Err(_) => Ending::Free,
-        },
-        Err(_) => Ending::Free,
+    if let Ok(mut reaper) = lock(id.depth())
+        && let Ok((at, _)) = reaper.watch(id)
+    {
+        return reaper.set_ending(at, ending);
     }
+    Ending::Free
 }
 
 /// What is to happen before a watch ends.
