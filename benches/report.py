@@ -147,11 +147,6 @@ class Results:
         values = [v for v in self.values(case, subject, metric) or [] if v is not None]
         return max(values, default=None)
 
-    def ran_in_all(self, case, metric, subject):
-        """Whether it ran as often as whoever ran most often."""
-        count = {s: sum(v is not None for v in m.get(metric, [])) for s, m in self.cases[case].items()}
-        return count[subject] == max(count.values())
-
     def subjects(self, case):
         present = self.cases.get(case, {})
         known = [s for s in ORDER if s in present]
@@ -214,17 +209,9 @@ def ratio_rows(results, cases, metric, baseline, unit, subjects):
     rows = [[title(baseline), *first]]
     for subject in subjects:
         if subject != baseline:
-            cells = [compared(results, c, metric, subject, baseline, unit) for c in cases]
-            rows.append([title(subject), *cells])
+            ratios = [ratio_text(results.ratio(c, metric, subject, baseline)) for c in cases]
+            rows.append([title(subject), *ratios])
     return rows
-
-
-def compared(results, case, metric, subject, baseline, unit):
-    """As a ratio; a peer that ran in few rounds only, because it takes minutes, gets none."""
-    median = results.median(case, subject, metric)
-    if median is None or results.ran_in_all(case, metric, subject):
-        return ratio_text(results.ratio(case, metric, subject, baseline))
-    return f"{digits(median / unit)} µs ²"
 
 
 def steady_cases(results):
@@ -277,8 +264,7 @@ def burst_section(results):
         for subject in results.subjects(case):
             cpu, wall = (results.median(case, subject, m) for m in ("cpu_ns", "wall_ns"))
             latency = results.median(case, subject, "latency_p99_ns")
-            often = results.ran_in_all(case, "cpu_ns", subject)
-            ratio = ratio_text(results.ratio(case, "cpu_ns", subject, "pidfd")) if often else "²"
+            ratio = ratio_text(results.ratio(case, "cpu_ns", subject, "pidfd"))
             rows.append([title(subject), digits(cpu / 1e3), ratio, digits(wall / 1e6), digits(latency / 1e6)])
         head = ["", "CPU µs per exit", "ratio to pidfd + epoll", "wall ms", "latency p99 ms"]
         text += table(head, rows) + "\n"
@@ -343,8 +329,7 @@ def head_section(results):
         f"{machine_text(results, versions)}\n\n"
         "Every status of every child was verified. Medians; in brackets 95 % intervals. "
         "The control is the first row's program under another name: what it shows is noise.\n\n"
-        "¹ watches only what it spawns itself; spawning, which includes its registration, is not counted.\n\n"
-        "² of a few rounds, as it takes long; no ratio is made of them.\n"
+        "¹ watches only what it spawns itself; spawning, which includes its registration, is not counted.\n"
     )
     if results.make == "fork":
         text += "\nShort-lived children were made by fork() and exec(): the page faults after it are in the figures.\n"

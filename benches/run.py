@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs the bench's programs, interleaved, and writes benches/results/*.json.
 
-    run.py BUILD [--pairs 30] [--slow-pairs 5] [--cases steady,dead] [--sizes 0,100]
+    run.py BUILD [--pairs 30] [--cases steady,dead] [--sizes 0,100]
                  [--subjects raw,sss-fd] [--make vfork] [--out NAME] [--resume]
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
@@ -34,8 +34,6 @@ TIMEOUT_S = 300
 WALKERS = {"raw", "raw-copy", "sssd", "libev", "libevent"}
 SCANNERS = {"libuv", "glib"}
 SPAWNERS = {"libuv", "tokio"}
-# Among 10,000 children these run in --slow-pairs rounds, where a case says no other.
-SLOW = {"libev", "libevent", "glib", "libuv"}
 
 
 def is_ours(subject):
@@ -54,9 +52,9 @@ def short_lived(subject, n):
 class Case:
     """One case at one size: its arguments, its rounds and who takes part."""
 
-    def __init__(self, name, n, arg, rounds=None, only=None, slow=SLOW):
+    def __init__(self, name, n, arg, rounds=None, only=None):
         self.name, self.n, self.arg = name, n, arg
-        self.rounds, self.only, self.slow = rounds, only, slow
+        self.rounds, self.only = rounds, only
 
     def argv(self, subject):
         arg = self.arg(subject, self.n) if callable(self.arg) else self.arg
@@ -74,10 +72,8 @@ class Case:
             return False
         return self.only is None or self.only(base)
 
-    def round_count(self, subject, pairs, slow_pairs):
-        count = min(pairs, self.rounds or pairs)
-        slow = self.n >= 10000 and subject.partition("@")[0] in self.slow
-        return min(count, slow_pairs) if slow else count
+    def round_count(self, _subject, pairs, _slow_pairs):
+        return min(pairs, self.rounds or pairs)
 
 
 class SpawnCase(Case):
@@ -130,14 +126,13 @@ FULL = [
     Case("old", 1000, None, only=dead_alone),
     Case("merged", 1000, 20, rounds=10),
     Case("counts", 1000, 200, rounds=3),
-    Case("steady", 10000, short_lived, slow=SLOW - {"glib"}),
-    Case("burst", 10000, "chain", slow=SLOW | WALKERS),
-    Case("dead", 10000, 1, slow=SCANNERS),
+    Case("steady", 10000, short_lived),
+    Case("burst", 10000, "chain"),
+    Case("dead", 10000, 1),
     Case("merged", 10000, 20, rounds=10, only=not_spawning),
     Case("memory", 10000, None, rounds=3),
     Case("old", 10000, None, only=dead_alone),
-    Case("burst", 10000, "gate", slow=WALKERS, only=dead_alone),
-    *[Case("burst", 10000, order, rounds=5, only=dead_alone) for order in ("fifo", "lifo", "random")],
+    Case("burst", 10000, "gate", only=dead_alone),
 ]
 
 SHORT = [
@@ -352,7 +347,7 @@ def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
     parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15, with --sweep 5")
-    parser.add_argument("--slow-pairs", type=int, help="default: 5; with --spawn 3")
+    parser.add_argument("--slow-pairs", type=int, help="of --spawn's slow peers; default: 3")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--sizes", type=lambda text: {int(n) for n in text.split(",")})
     parser.add_argument("--subjects", type=split)
@@ -391,9 +386,9 @@ def plan(arguments, bench):
         return "spawn", [SPAWN], bench.subjects(), 15, 3
     if bench.libraries:
         labelled = [f"{s}@{label}" for s in bench.subjects() for label in bench.libraries]
-        return "sweep", [[c] for c in SWEEP], labelled, 5, 5
+        return "sweep", [[c] for c in SWEEP], labelled, 5, None
     name = "bench" if bench.make == "fork" else bench.make
-    return name, [[c] for c in FULL], bench.subjects(), 30, 5
+    return name, [[c] for c in FULL], bench.subjects(), 30, None
 
 
 def is_wanted(case, arguments):
