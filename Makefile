@@ -140,7 +140,7 @@ check-rust:
 	$(CARGO) test --locked
 
 PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
-	check-child-calls check-pkgconfig check-install check-man check-readme
+	check-child-calls check-pkgconfig check-install check-man check-readme check-figures
 
 .PHONY: check-package $(PACKAGE_CHECKS)
 check-package: $(PACKAGE_CHECKS)
@@ -152,6 +152,14 @@ check-header-stale:
 
 check-header check-pkgconfig check-readme: stage
 	$(TESTENV) c-tests/build/$@
+
+# Tables and pictures are what report.py makes of the committed results.
+check-figures:
+	rm -rf $(O)/figures && mkdir -p $(O)/figures
+	cp -r README.md benches src $(O)/figures
+	python3 $(O)/figures/benches/report.py > $(O)/figures/log
+	diff -u README.md $(O)/figures/README.md
+	diff -ru benches $(O)/figures/benches
 
 check-exports: all
 	c-tests/build/exports $(LIBRARY) | diff -u c-tests/build/exports.list -

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes tables and pictures out of the committed results.
 
-    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg; default: all
-                               that are there
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg, and of bench
+                               README.md's table too; default: all that are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 RESULTS = Path(__file__).resolve().parent / "results"
+README = RESULTS.parent.parent / "README.md"
 RESAMPLES = 2000
 
 ORDER = [
@@ -203,13 +204,13 @@ def title(subject):
 # ---- tables ----
 
 
-def ratio_rows(results, cases, metric, baseline, unit, subjects):
+def ratio_rows(results, cases, metric, baseline, unit, subjects, cell=ratio_text):
     """The baseline's row in its unit, the others' as ratios to it."""
     first = [digits(x / unit) if (x := results.median(c, baseline, metric)) else "–" for c in cases]
     rows = [[title(baseline), *first]]
     for subject in subjects:
         if subject != baseline:
-            ratios = [ratio_text(results.ratio(c, metric, subject, baseline)) for c in cases]
+            ratios = [cell(results.ratio(c, metric, subject, baseline)) for c in cases]
             rows.append([title(subject), *ratios])
     return rows
 
@@ -350,6 +351,24 @@ def report(results):
         counts_section(results),
     ]
     return "\n".join(s for s in sections if s)
+
+
+README_TABLE = re.compile(r"(?<=<!-- benches/report.py -->\n)[^<]*(?=<!-- end -->)")
+README_SUBJECTS = [
+    "raw", "pidfd", "sssd", "sd-event", "glib", "libuv", "libev", "libevent", "tokio",
+    "sss-signalfd", "sss-signalfd-all", "sss-fd", "sss-tevent", "sss-tevent-signalfd",
+]  # fmt: skip
+
+
+def write_readme(results):
+    cases = steady_cases(results)
+    rows = ratio_rows(results, cases, "cpu_ns", "raw", 1000, README_SUBJECTS, lambda ratio: digits(ratio[0]))
+    head = ["CPU per child, registration and loop", *[f"N = {c[1]:,}" for c in cases]]
+    text, found = README_TABLE.subn(lambda _: table(head, rows), README.read_text())
+    if found != 1:
+        sys.exit(f"{README}: no place for its table")
+    README.write_text(text)
+    print(README)
 
 
 # ---- tables of starting children ----
@@ -805,6 +824,8 @@ def make(results, name):
     path.write_text(spawn_report(results) if spawning else report(results))
     print(path)
     (spawn_picture if spawning else pictures)(results, name)
+    if name == "bench":
+        write_readme(results)
 
 
 def main():
