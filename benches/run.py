@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs the bench's programs, interleaved, and writes benches/results/*.json.
 
-    run.py BUILD [--pairs 30] [--cases steady,dead] [--sizes 0,100]
-                 [--subjects raw,sss-fd] [--make vfork] [--out NAME] [--resume]
+    run.py BUILD [--pairs 30] [--make vfork] [--out NAME] [--resume]
+    run.py BUILD --out NAME [--cases steady,dead] [--sizes 0,100] [--subjects raw,sss-fd] ...
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
     run.py BUILD --sweep LABEL=DIR [--sweep LABEL=DIR ...]
@@ -17,6 +17,7 @@ threshold:value.
 """
 
 import argparse
+import hashlib
 import json
 import os
 import platform
@@ -70,6 +71,8 @@ class Case:
         base = subject.partition("@")[0]
         if base == "sss-both" and self.name != "steady":
             return False
+        if base == "pidfd-copy" and self.name not in ("old", "burst"):
+            return False
         return self.only is None or self.only(base)
 
     def round_count(self, _subject, pairs, _slow_pairs):
@@ -112,28 +115,36 @@ class SweepCase(Case):
 
 
 def dead_alone(subject):
-    return is_ours(subject) or subject in {"raw", "raw-copy", "pidfd", "sd-event"}
+    return is_ours(subject) or subject in {"raw", "raw-copy", "pidfd", "pidfd-copy", "sd-event"}
+
+
+def holds_pidfds(subject):
+    return is_ours(subject) or subject in {"pidfd", "sd-event"}
 
 
 def not_spawning(subject):
     return subject not in SPAWNERS
 
 
+# The cases of a group are interleaved too: of these two a bar compares one with the other.
 FULL = [
-    *[Case("steady", n, short_lived) for n in (0, 100, 1000)],
-    Case("dead", 100, 21),
-    Case("dead", 1000, 5),
-    Case("old", 1000, None, only=dead_alone),
-    Case("merged", 1000, 20, rounds=10),
-    Case("counts", 1000, 200, rounds=3),
-    Case("steady", 10000, short_lived),
-    Case("burst", 10000, "chain"),
-    Case("dead", 10000, 1),
-    Case("merged", 10000, 20, rounds=10, only=not_spawning),
-    Case("memory", 10000, None, rounds=3),
-    Case("old", 10000, None, only=dead_alone),
-    Case("burst", 10000, "gate", only=dead_alone),
+    [Case("steady", n, short_lived) for n in (0, 10000)],
+    [Case("steady", 100, short_lived)],
+    [Case("steady", 1000, short_lived)],
+    [Case("dead", 100, 21)],
+    [Case("dead", 1000, 5)],
+    [Case("old", 1000, None, only=dead_alone)],
+    [Case("merged", 1000, 20, rounds=10)],
+    [Case("counts", 1000, 200, rounds=3)],
+    [Case("burst", 10000, "chain")],
+    [Case("dead", 10000, 1)],
+    [Case("merged", 10000, 20, rounds=10, only=not_spawning)],
+    [Case("memory", 10000, None, rounds=3)],
+    [Case("old", 10000, None, only=dead_alone)],
+    [Case("burst", 10000, "gate", only=dead_alone)],
 ]
+
+VFORK = [[Case("steady", n, short_lived, only=holds_pidfds) for n in (0, 10000)]]
 
 SHORT = [
     Case("steady", 0, 100),
@@ -218,6 +229,18 @@ class Bench:
         except json.JSONDecodeError as error:
             raise Failure(f"{shown}: {error}: {done.stdout!r}") from None
 
+    def fingerprint(self, subject):
+        """Of its program and of the library that it runs with."""
+        name, _, label = subject.partition("@")
+        program = self.build / f"{self.kind}-{name}"
+        files = [program]
+        if label:
+            files.append(self.libraries[label])
+        elif program.read_bytes().startswith(b"\x7fELF"):
+            linked = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+            files += re.findall(r"^\s*libsss_sigchld\S* => (\S+)", linked, re.M)
+        return hashlib.sha256(b"".join(Path(f).read_bytes() for f in files)).hexdigest()[:16]
+
     def run_case(self, subject, case):
         argv = case.argv(subject.partition("@")[0])
         if self.make == "fork" and case.name == "steady":
@@ -287,17 +310,22 @@ def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
     """Writes what is there after each group: a run takes its time."""
     former = former_result(name) if resumed else {}
     cases = former.get("cases", [])
+    builds = {s: bench.fingerprint(s) for s in subjects}
+    other = sorted(s for s, build in builds.items() if former.get("builds", {}).get(s, build) != build)
+    if other:
+        raise Failure(f"--resume: {name}.json was measured with other builds of {', '.join(other)}")
     result = {
         "kind": bench.kind,
         "machine": machine(),
         "make": bench.make,
+        "builds": former.get("builds", {}) | builds,
         "versions": former.get("versions", {}) | {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": cases,
     }
     for group in groups:
         start = time.monotonic()
         known = [next((d for d in cases if (d["case"], d["n"], d["arg"]) == c.identity()), None) for c in group]
-        done = min(rounds_of(k["subjects"]) if k else 0 for k in known)
+        done = min(rounds_of({s: k["subjects"].get(s, {}) for s in subjects}) if k else 0 for k in known)
         for (case, values), before in zip(run_rounds(bench, group, subjects, pairs, slow_pairs, done).items(), known):
             tell_skipped(case, values)
             if before:
@@ -372,7 +400,7 @@ def sweep_libraries(arguments):
 
 
 def short(arguments):
-    works = [(Bench(arguments.build, kind="bench"), SHORT), (Bench(arguments.build, kind="spawn"), SPAWN_SHORT)]
+    works = [(Bench(arguments.build, arguments.make), SHORT), (Bench(arguments.build, kind="spawn"), SPAWN_SHORT)]
     found = {s for bench, _ in works for s in bench.subjects()}
     wanted = set(arguments.subjects or found)
     if not wanted <= found:
@@ -388,7 +416,7 @@ def plan(arguments, bench):
         labelled = [f"{s}@{label}" for s in bench.subjects() for label in bench.libraries]
         return "sweep", [[c] for c in SWEEP], labelled, 5, None
     name = "bench" if bench.make == "fork" else bench.make
-    return name, [[c] for c in FULL], bench.subjects(), 30, None
+    return name, VFORK if bench.make == "vfork" else FULL, bench.subjects(), 30, None
 
 
 def is_wanted(case, arguments):
@@ -402,6 +430,8 @@ def main():
     libraries = sweep_libraries(arguments.sweep)
     bench = Bench(arguments.build, arguments.make, libraries, "spawn" if arguments.spawn else "bench")
     name, groups, subjects, pairs, slow_pairs = plan(arguments, bench)
+    if (arguments.cases or arguments.sizes or arguments.subjects) and not (arguments.out or arguments.resume):
+        raise Failure(f"results/{name}.json is of everything: name another with --out, or --resume")
     groups = [kept for group in groups if (kept := [c for c in group if is_wanted(c, arguments)])]
     subjects = arguments.subjects or subjects
     pairs, slow_pairs = arguments.pairs or pairs, arguments.slow_pairs or slow_pairs

@@ -11,6 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#ifndef PIDFD_NAME
+#define PIDFD_NAME "pidfd"
+#endif
+
 #define EVENTS 64
 
 static int epoll_fd = -1;
@@ -79,7 +83,7 @@ static void pidfd_fini(void)
 }
 
 const struct bench_subject bench_subject = {
-    .name = "pidfd",
+    .name = PIDFD_NAME,
     .version = gnu_get_libc_version,
     .init = pidfd_init,
     .add = pidfd_add,
