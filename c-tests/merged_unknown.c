@@ -1,6 +1,7 @@
 /*
  * Scope ALL: an unknown child's exit whose SIGCHLD merged with a known one's is
- * told within a second, though no further SIGCHLD comes; so are all of very many.
+ * told within a second, though no further SIGCHLD comes; so are all of very many,
+ * and a known one whom somebody else has reaped.
  */
 #include "support/test.h"
 
@@ -112,6 +113,44 @@ static void among_many(void **state)
     in_a_crowd(*state, test_profile_is("valgrind") ? 50 : MOST);
 }
 
+/* A walk finds whom the signal named, and does not show that the other is gone. */
+static void one_was_taken_among(struct loop *loop, int count)
+{
+    struct seen seen = { 0 }, taken_seen = { 0 };
+    struct gate gate, taken_gate;
+    struct sss_child_ctx *child, *taken_child;
+    struct crowd crowd;
+    pid_t pid, taken;
+    int64_t began;
+
+    crowd_start(&crowd, loop, count);
+    gate_make(&gate);
+    gate_make(&taken_gate);
+    pid = child_at(&gate, 1);
+    taken = child_at(&taken_gate, 2);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    check_ok(sss_child_register(NULL, loop->ctx, taken, see, &taken_seen, &taken_child));
+    loop_settle(loop);
+
+    die_one_after_the_other(&gate, pid, &taken_gate, taken);
+    reap(taken, 2); /* the thief */
+    began = now_ms();
+    loop_until(loop, &seen.calls, 1);
+    loop_until(loop, &taken_seen.calls, 1);
+    check(now_ms() - began <= LOOK_WITHIN_MS + SLACK_MS);
+    check_seen(&seen, pid, 1);
+    check_ok(sss_child_free(child));
+    check_ok(sss_child_free(taken_child));
+    crowd_end(&crowd, loop);
+}
+
+static void one_was_taken(void **state)
+{
+    one_was_taken_among(*state, 0);
+    one_was_taken_among(*state, 5);
+    one_was_taken_among(*state, 20);
+}
+
 /* They take longer than one look goes on: the rest is not forgotten. */
 static void more_than_one_look_takes(void **state)
 {
@@ -138,6 +177,7 @@ int main(void)
         ALL_WAYS(alone),
         ALL_WAYS(among_a_few),
         ALL_WAYS(among_many),
+        ALL_WAYS(one_was_taken),
         ALL_WAYS(more_than_one_look_takes),
     };
 

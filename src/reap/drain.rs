@@ -81,8 +81,9 @@ impl Reaper {
             if let Some(leader) = hint.and_then(|pid| self.table.find(pid)) {
                 self.wait_child(leader);
             }
-            let owed = self.sweep_owed || self.policy.each_by().is_some();
-            if owed || self.counts.reaped == reaped || self.counts.walks.is_multiple_of(16) {
+            let due = self.policy.each_by().is_some_and(|by| clock::now() >= by);
+            let owed = self.sweep_owed || due || self.counts.reaped == reaped;
+            if owed || !self.owe_each(me) {
                 self.take_unpolled_pidfds();
                 self.sweep();
             }
@@ -141,6 +142,17 @@ impl Reaper {
         }
         self.poll_unheard(me);
         self.promote();
+    }
+
+    /// A walk was made: each young child is to be waited for later. False where no
+    /// time can be set for it.
+    fn owe_each(&mut self, me: u16) -> bool {
+        if self.table.young() == 0 || self.policy.each_by().is_some() {
+            return true;
+        }
+        let now = clock::now();
+        let by = self.policy.owe_each(now + LOOK_WITHIN);
+        self.alarm(me, by, now)
     }
 
     /// Whether waitpid(-1) with this context's options tells all there is.
