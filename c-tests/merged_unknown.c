@@ -139,9 +139,52 @@ static void one_was_taken_among(struct loop *loop, int count)
     loop_until(loop, &taken_seen.calls, 1);
     check(now_ms() - began <= LOOK_WITHIN_MS + SLACK_MS);
     check_seen(&seen, pid, 1);
+    if (loop->ctxfd == -1) {
+        check_int(taken_seen.status, SSS_WAIT_STATUS_LOST);
+    }
     check_ok(sss_child_free(child));
     check_ok(sss_child_free(taken_child));
     crowd_end(&crowd, loop);
+}
+
+/* The timer may run for an earlier look that is over, and its signal merge with an
+ * exit too: it is set again for who was taken. */
+static void one_was_taken_and_the_timer_merged(void **state)
+{
+    struct seen seen = { 0 }, taken_seen = { 0 }, last_seen = { 0 };
+    struct gate gate, taken_gate, last_gate;
+    struct sss_child_ctx *child, *taken_child, *last_child;
+    struct loop *loop = *state;
+    pid_t pid, taken, last;
+
+    gate_make(&gate);
+    gate_make(&taken_gate);
+    gate_make(&last_gate);
+    pid = child_at(&gate, 1);
+    taken = child_at(&taken_gate, 2);
+    last = child_at(&last_gate, 3);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    check_ok(sss_child_register(NULL, loop->ctx, taken, see, &taken_seen, &taken_child));
+    check_ok(sss_child_register(NULL, loop->ctx, last, see, &last_seen, &last_child));
+    loop_until_reaped(loop, child_dead(4)); /* sets the timer */
+    check_ok(raise(SIGCHLD));               /* with nobody behind it: looks at all */
+    loop_settle(loop);
+
+    die_one_after_the_other(&gate, pid, &taken_gate, taken);
+    reap(taken, 2);
+    loop_until(loop, &seen.calls, 1);
+    if (loop->ctxfd == -1) {
+        await_sigchld_pending();
+    }
+    gate_open(&last_gate);
+    await_zombie(last);
+    loop_until(loop, &last_seen.calls, 1);
+    loop_until(loop, &taken_seen.calls, 1);
+    check_seen(&seen, pid, 1);
+    check_seen(&last_seen, last, 3);
+    check_ok(sss_child_free(child));
+    check_ok(sss_child_free(taken_child));
+    check_ok(sss_child_free(last_child));
 }
 
 static void one_was_taken(void **state)
@@ -178,6 +221,7 @@ int main(void)
         ALL_WAYS(among_a_few),
         ALL_WAYS(among_many),
         ALL_WAYS(one_was_taken),
+        ALL_WAYS(one_was_taken_and_the_timer_merged),
         ALL_WAYS(more_than_one_look_takes),
     };
 

@@ -169,6 +169,23 @@ void check_seen(const struct seen *seen, pid_t pid, int end)
     check_int(seen->status, status_of(end));
 }
 
+bool sigchld_is_pending(void)
+{
+    sigset_t pending;
+
+    check_ok(sigpending(&pending));
+    return sigismember(&pending, SIGCHLD) == 1;
+}
+
+void await_sigchld_pending(void)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (!sigchld_is_pending()) {
+        check(now_ms() < deadline);
+    }
+}
+
 struct sss_ctx_stats stats_of(struct sss_sigchild_ctx *ctx)
 {
     struct sss_ctx_stats stats;

@@ -37,6 +37,10 @@ void loop_until_reaped(struct loop *loop, pid_t pid);
 /* Turns while there is something to do. */
 void loop_settle(struct loop *loop);
 
+/* SIGCHLD is blocked: whether one waits to be read. */
+bool sigchld_is_pending(void);
+void await_sigchld_pending(void);
+
 /* What a callback with this as its pvt was told. */
 struct seen {
     unsigned calls;

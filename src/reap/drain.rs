@@ -81,12 +81,12 @@ impl Reaper {
             if let Some(leader) = hint.and_then(|pid| self.table.find(pid)) {
                 self.wait_child(leader);
             }
-            let due = self.policy.each_by().is_some_and(|by| clock::now() >= by);
-            let owed = self.sweep_owed || due || self.counts.reaped == reaped;
+            let owed = self.sweep_owed || self.counts.reaped == reaped;
             if owed || !self.owe_each(me) {
                 self.take_unpolled_pidfds();
                 self.sweep();
             }
+            self.remember_unknown(owner);
             self.promote();
             return;
         }
@@ -144,15 +144,16 @@ impl Reaper {
         self.promote();
     }
 
-    /// A walk was made: each young child is to be waited for later. False where no
-    /// time can be set for it.
+    /// A walk was made: each young child is to be waited for later. False where that
+    /// is to be now.
     fn owe_each(&mut self, me: u16) -> bool {
-        if self.table.young() == 0 || self.policy.each_by().is_some() {
+        if self.table.young() == 0 {
             return true;
         }
         let now = clock::now();
         let by = self.policy.owe_each(now + LOOK_WITHIN);
-        self.alarm(me, by, now)
+        // The alarm that was set for it may have been another one's, and be over.
+        now < by && self.alarm(me, by, now)
     }
 
     /// Whether waitpid(-1) with this context's options tells all there is.

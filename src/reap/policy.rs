@@ -151,12 +151,9 @@ impl Policy {
         *self.look_by.get_or_insert(now + LOOK_WITHIN)
     }
 
-    /// A look was broken off: when to go on.
+    /// A look was broken off, though it was owed: when to go on.
     pub(crate) fn broke_off(&mut self, now: u64) -> u64 {
-        let by = now + WALK_FOR * SHARE;
-        *self
-            .look_by
-            .insert(self.look_by.map_or(by, |owed| owed.min(by)))
+        *self.look_by.insert(now + WALK_FOR * SHARE)
     }
 
     /// Until when a look is owed.
@@ -273,7 +270,8 @@ mod tests {
         assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
         assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
         assert_eq!(policy.broke_off(70), 70 + WALK_FOR * SHARE);
-        assert_eq!(policy.broke_off(80), 70 + WALK_FOR * SHARE);
+        let later = 80 + LOOK_WITHIN;
+        assert_eq!(policy.broke_off(later), later + WALK_FOR * SHARE);
         policy.walked();
         assert_eq!(policy.look_by(), None);
     }

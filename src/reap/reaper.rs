@@ -431,9 +431,11 @@ impl Reaper {
 
     /// Has a context come round for unknown children that a spawn puts off.
     pub(crate) fn remember_unknown(&mut self, owner: u16) {
-        if self.spawning > 0 && self.parked.is_due(u64::MAX) {
+        if self.spawning > 0 && self.at(owner).params.unknown.is_some() {
             let now = clock::now();
-            self.alarm(owner, now + LOOK_WITHIN, now);
+            if let Some(since) = self.parked.untold_after(now.saturating_sub(LOOK_WITHIN)) {
+                self.alarm(owner, since + LOOK_WITHIN, now);
+            }
         }
     }
 
