@@ -311,14 +311,10 @@ def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
     former = former_result(name) if resumed else {}
     cases = former.get("cases", [])
     builds = {s: bench.fingerprint(s) for s in subjects}
-    other = sorted(s for s, build in builds.items() if former.get("builds", {}).get(s, build) != build)
-    if other:
-        raise Failure(f"--resume: {name}.json was measured with other builds of {', '.join(other)}")
     result = {
         "kind": bench.kind,
         "machine": machine(),
         "make": bench.make,
-        "builds": former.get("builds", {}) | builds,
         "versions": former.get("versions", {}) | {s: bench.run(s, ["version"])["version"] for s in subjects},
         "cases": cases,
     }
@@ -326,15 +322,29 @@ def run_all(bench, groups, subjects, pairs, slow_pairs, name, resumed):
         start = time.monotonic()
         known = [next((d for d in cases if (d["case"], d["n"], d["arg"]) == c.identity()), None) for c in group]
         done = min(rounds_of({s: k["subjects"].get(s, {}) for s in subjects}) if k else 0 for k in known)
+        if done >= max(c.round_count(s, pairs, slow_pairs) for c in group for s in subjects):
+            continue
+        for case in filter(None, known):
+            refuse_other_builds(case, builds)
         for (case, values), before in zip(run_rounds(bench, group, subjects, pairs, slow_pairs, done).items(), known):
             tell_skipped(case, values)
+            of = {s: builds[s] for s in values}
             if before:
                 before["subjects"] = appended(before["subjects"], values)
+                before["builds"] |= of
             else:
-                cases.append({**dict(zip(("case", "n", "arg"), case.identity())), "subjects": values})
+                cases.append({**dict(zip(("case", "n", "arg"), case.identity())), "builds": of, "subjects": values})
         told = f"{group[0].name} {group[0].n} {group[0].shown() or ''}" if len(group) == 1 else bench.kind
         print(f"{told}: {time.monotonic() - start:.0f} s", flush=True)
         write(name, result)
+
+
+def refuse_other_builds(case, builds):
+    """The rounds of a case are of one build of each subject."""
+    former = case.get("builds", {})
+    other = sorted(s for s in case["subjects"] if s in builds and former.get(s) != builds[s])
+    if other:
+        raise Failure(f"--resume: {case['case']} {case['n']} was measured with other builds of {', '.join(other)}")
 
 
 def tell_skipped(case, values):
