@@ -5,6 +5,8 @@
  */
 #include "support/test.h"
 
+#include <poll.h>
+
 enum { EACH_WITHIN_MS = 1000, SLACK_MS = 1000, SOON_MS = 50, CROWD = 100 };
 
 struct watched {
@@ -209,6 +211,36 @@ static void with_the_timer(void **state)
     scene_end(&scene);
 }
 
+static bool is_readable(int fd)
+{
+    struct pollfd wake = { .fd = fd, .events = POLLIN };
+
+    return poll(&wake, 1, 0) == 1;
+}
+
+/* What the descriptor once said stands until somebody reads it: a sweep may be
+ * owed since. */
+static void with_the_descriptor_s_timer(void **state)
+{
+    struct scene scene;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    (void)state;
+    scene_start(&scene, WAKE_BOTH);
+    loop_settle(&scene.loop);
+    while (!is_readable(scene.loop.ctxfd)) {
+        check(now_ms() < deadline);
+        pretend_that_one_changed(&scene);
+    }
+    pretend_that_one_changed(&scene);
+    pretend_that_one_changed(&scene);
+    check(is_readable(scene.loop.ctxfd));
+    die(&scene.first, &scene.last);
+    loop_until(&scene.loop, &scene.first.seen.calls, 1);
+    loop_until(&scene.loop, &scene.last.seen.calls, 1);
+    scene_end(&scene);
+}
+
 static void with_the_timer_of_a_context_that_is_gone(void **state)
 {
     struct scene scene;
@@ -238,6 +270,7 @@ int main(void)
         cmocka_unit_test(behind_a_strangers_corpse),
         cmocka_unit_test(one_was_taken),
         cmocka_unit_test(with_the_timer),
+        cmocka_unit_test(with_the_descriptor_s_timer),
         cmocka_unit_test(with_the_timer_of_a_context_that_is_gone),
     };
 

@@ -472,8 +472,9 @@ impl Reaper {
         } else {
             timer_at
         };
-        // One that should have run out may have been lost: signals merge.
-        if set.is_some_and(|set| set <= at && set > now) {
+        // One that ran out is there until the descriptor is read: set again it would
+        // not be. A signal may have been lost, as they merge.
+        if set.is_some_and(|set| set <= at && (polled.is_some() || set > now)) {
             return true;
         }
         let after = at.saturating_sub(now);
