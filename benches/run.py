@@ -126,16 +126,14 @@ def not_spawning(subject):
     return subject not in SPAWNERS
 
 
-# The cases of a group are interleaved too: of these two a bar compares one with the other.
 FULL = [
-    [Case("steady", n, short_lived) for n in (0, 10000)],
-    [Case("steady", 100, short_lived)],
-    [Case("steady", 1000, short_lived)],
+    *[[Case("steady", n, short_lived)] for n in (0, 100, 1000)],
     [Case("dead", 100, 21)],
     [Case("dead", 1000, 5)],
     [Case("old", 1000, None, only=dead_alone)],
     [Case("merged", 1000, 20, rounds=10)],
     [Case("counts", 1000, 200, rounds=3)],
+    [Case("steady", 10000, short_lived)],
     [Case("burst", 10000, "chain")],
     [Case("dead", 10000, 1)],
     [Case("merged", 10000, 20, rounds=10, only=not_spawning)],
@@ -144,7 +142,7 @@ FULL = [
     [Case("burst", 10000, "gate", only=dead_alone)],
 ]
 
-VFORK = [[Case("steady", n, short_lived, only=holds_pidfds) for n in (0, 10000)]]
+VFORK = [[Case("steady", n, short_lived, only=holds_pidfds)] for n in (0, 10000)]
 
 SHORT = [
     Case("steady", 0, 100),
