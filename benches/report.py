@@ -261,9 +261,6 @@ def burst_section(results):
     notes = {
         "chain": "each child's end lets the next one go, as fast as they die",
         "gate": "all are let go at once",
-        "fifo": "let go one by one, oldest first",
-        "lifo": "let go one by one, newest first",
-        "random": "let go one by one, in random order",
     }
     for case in (c for c in results.cases if c[0] == "burst"):
         text += f"{case[1]:,} children end while the loop runs; {notes[case[2]]}. CPU includes registration.\n\n"
