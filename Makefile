@@ -1,11 +1,13 @@
 # libsss_sigchld: build, test, install. What is made lies below $(O).
 #
-#   make                 the shared and the static library
+#   make                 the shared and the static library, and the programs
 #   make check           all tests; check-valgrind, check-asan, check-tsan,
 #                        check-old-kernels and check-sssd run more
-#   make install         DESTDIR, PREFIX, LIBDIR, INCLUDEDIR, MANDIR
+#   make install         DESTDIR, PREFIX, BINDIR, LIBDIR, LIBEXECDIR, INCLUDEDIR, MANDIR
 #   make stage           the same into $(O)/stage
 #   make header          include/sss_sigchld.h anew from src/ffi
+#   make exports         the list of exports anew from the library
+#   make fuzz            FUZZ_RUNS inputs to each target of fuzz/
 #   make dist            a tarball with all crates, for building without network
 #
 # The version nodes need a linker that takes more than one version script: lld,
@@ -23,7 +25,9 @@ STAGE      := $(O)/stage
 
 DESTDIR    ?=
 PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
 LIBDIR     ?= $(PREFIX)/lib
+LIBEXECDIR ?= $(PREFIX)/libexec
 INCLUDEDIR ?= $(PREFIX)/include
 MANDIR     ?= $(PREFIX)/share/man
 
@@ -41,8 +45,16 @@ SONAME   := libsss_sigchld.so.$(SOVERSION)
 REALNAME := $(SONAME).$(shell echo $(VERSION) | cut -d. -f2-)
 LIBRARY  := $(O)/lib/$(REALNAME)
 ARCHIVE  := $(O)/lib/libsss_sigchld.a
-MAN3     := $(wildcard man/*.3)
-MAN7     := $(wildcard man/*.7)
+
+# What is installed beside the library, as far as its source is here: C programs of
+# examples-c whose names begin with sss-, and what the library executes itself.
+PROGRAMS := $(patsubst examples-c/%.c,$(O)/bin/%,$(wildcard examples-c/sss-*.c))
+HELPERS  := $(patsubst src/bin/%.rs,$(O)/libexec/%,$(wildcard src/bin/sss-*.rs))
+HEADERS  := $(patsubst include/%,%,$(wildcard include/*.h include/*.hpp include/sss_sigchld/*.h))
+MANUALS  := $(wildcard man/*.[1357])
+
+# Where the library finds its helpers: src reads it by option_env!().
+HELPERDIR := $(LIBEXECDIR)/sss_sigchld
 
 # Built anywhere, the bytes are the same. RUSTFLAGS in the environment hides the
 # flags of cargo's configuration, so they are set there only if they are already.
@@ -55,11 +67,11 @@ comma := ,
 empty :=
 SHIP := $(CARGO) --config 'build.rustflags=[$(subst $(empty) $(empty),$(comma),$(patsubst %,"%",$(REMAP)))]' rustc
 endif
-SHIP += --release --locked --lib
+SHIP += --release --locked
 SHIPPED := $(CARGO_TARGET_DIR)$(addprefix /,$(CARGO_BUILD_TARGET))/release
 
 .PHONY: all
-all: $(LIBRARY) $(ARCHIVE)
+all: $(LIBRARY) $(ARCHIVE) $(PROGRAMS) $(HELPERS)
 
 # z with more inlining than its own is smaller than s, and runs fewer instructions.
 AS_CDYLIB = --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
@@ -69,16 +81,26 @@ AS_CDYLIB = --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
 
 # cargo knows what is stale.
 $(LIBRARY): FORCE
-	$(SHIP) $(AS_CDYLIB)
+	SSS_SIGCHLD_HELPERS=$(HELPERDIR) $(SHIP) --lib $(AS_CDYLIB)
 	@mkdir -p $(@D)
 	cp -p $(SHIPPED)/libsss_sigchld.so $@
 	ln -sf $(REALNAME) $(@D)/$(SONAME)
 	ln -sf $(SONAME) $(@D)/libsss_sigchld.so
 
 $(ARCHIVE): FORCE
-	$(SHIP) --crate-type staticlib
+	SSS_SIGCHLD_HELPERS=$(HELPERDIR) $(SHIP) --lib --crate-type staticlib
 	@mkdir -p $(@D)
 	cp -p $(SHIPPED)/libsss_sigchld.a $@
+
+$(O)/bin/%: examples-c/%.c $(LIBRARY)
+	@mkdir -p $(@D)
+	$(CC) -std=gnu99 -O2 -Wall -Wextra $(CPPFLAGS) $(CFLAGS) -Iinclude $< -o $@ \
+		$(LDFLAGS) -L$(O)/lib -lsss_sigchld
+
+# In a folder of its own: cargo would build the library again for each of both.
+$(O)/libexec/%: FORCE
+	CARGO_TARGET_DIR=$(O)/libexec/cargo $(SHIP) --bin $*
+	cp -p $(O)/libexec/cargo$(addprefix /,$(CARGO_BUILD_TARGET))/release/$* $@
 
 .PHONY: header
 header:
@@ -91,37 +113,46 @@ exports: all
 ## Install
 
 # What was built is not looked at again: root may have no cargo.
+BUILT := $(LIBRARY) $(ARCHIVE) $(PROGRAMS) $(HELPERS)
+PCDIR := $(DESTDIR)$(LIBDIR)/pkgconfig
+
+# Each path that is installed, but for the libraries and their links.
+man_of = $(DESTDIR)$(MANDIR)/man$(patsubst .%,%,$(suffix $(1)))/$(notdir $(1))
+INSTALLED = $(PCDIR)/sss_sigchld.pc \
+	$(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(HEADERS)) \
+	$(addprefix $(DESTDIR)$(BINDIR)/,$(notdir $(PROGRAMS))) \
+	$(addprefix $(DESTDIR)$(HELPERDIR)/,$(notdir $(HELPERS))) \
+	$(foreach page,$(MANUALS),$(call man_of,$(page)))
+LIBRARIES = $(addprefix $(DESTDIR)$(LIBDIR)/,$(REALNAME) $(SONAME) libsss_sigchld.so libsss_sigchld.a)
+
 .PHONY: install
-install: $(if $(and $(wildcard $(LIBRARY)),$(wildcard $(ARCHIVE))),,all)
-	$(INSTALL) -d $(DESTDIR)$(LIBDIR)/pkgconfig $(DESTDIR)$(INCLUDEDIR)/sss_sigchld \
-		$(DESTDIR)$(MANDIR)/man3 $(DESTDIR)$(MANDIR)/man7
+install: $(if $(filter-out $(wildcard $(BUILT)),$(BUILT)),all)
+	$(INSTALL) -d $(sort $(dir $(INSTALLED) $(LIBRARIES)))
 	$(INSTALL) -p -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/$(REALNAME)
 	ln -sf $(REALNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
 	ln -sf $(SONAME) $(DESTDIR)$(LIBDIR)/libsss_sigchld.so
 	$(INSTALL) -p -m 644 $(ARCHIVE) $(DESTDIR)$(LIBDIR)/libsss_sigchld.a
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@LIBDIR@|$(LIBDIR)|' \
 		-e 's|@INCLUDEDIR@|$(INCLUDEDIR)|' -e 's|@VERSION@|$(VERSION)|' \
-		pkgconfig/sss_sigchld.pc.in > $(DESTDIR)$(LIBDIR)/pkgconfig/sss_sigchld.pc
-	chmod 644 $(DESTDIR)$(LIBDIR)/pkgconfig/sss_sigchld.pc
-	$(INSTALL) -p -m 644 include/sss_sigchld.h $(DESTDIR)$(INCLUDEDIR)
-	$(foreach h,$(wildcard include/sss_sigchld/*.h),$(INSTALL) -p -m 644 $(h) $(DESTDIR)$(INCLUDEDIR)/sss_sigchld &&) :
-	$(foreach m,$(MAN3),$(INSTALL) -p -m 644 $(m) $(DESTDIR)$(MANDIR)/man3 &&) :
-	$(foreach m,$(MAN7),$(INSTALL) -p -m 644 $(m) $(DESTDIR)$(MANDIR)/man7 &&) :
+		pkgconfig/sss_sigchld.pc.in > $(PCDIR)/sss_sigchld.pc
+	chmod 644 $(PCDIR)/sss_sigchld.pc
+	set -e; for h in $(HEADERS); do $(INSTALL) -p -m 644 include/$$h $(DESTDIR)$(INCLUDEDIR)/$$h; done
+	set -e; for m in $(MANUALS); do $(INSTALL) -p -m 644 $$m $(DESTDIR)$(MANDIR)/man$${m##*.}; done
+	set -e; for p in $(PROGRAMS); do $(INSTALL) -p -m 755 $$p $(DESTDIR)$(BINDIR); done
+	set -e; for p in $(HELPERS); do $(INSTALL) -p -m 755 $$p $(DESTDIR)$(HELPERDIR); done
 
+# Folders that are named after the library go too, if they are empty by then.
 .PHONY: uninstall
 uninstall:
-	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,$(REALNAME) $(SONAME) libsss_sigchld.so \
-		libsss_sigchld.a pkgconfig/sss_sigchld.pc)
-	rm -f $(addprefix $(DESTDIR)$(INCLUDEDIR)/,$(patsubst include/%,%,\
-		include/sss_sigchld.h $(wildcard include/sss_sigchld/*.h)))
-	rm -f $(addprefix $(DESTDIR)$(MANDIR)/man3/,$(notdir $(MAN3))) \
-		$(addprefix $(DESTDIR)$(MANDIR)/man7/,$(notdir $(MAN7)))
-	[ ! -d $(DESTDIR)$(INCLUDEDIR)/sss_sigchld ] || rmdir $(DESTDIR)$(INCLUDEDIR)/sss_sigchld
+	rm -f $(LIBRARIES) $(INSTALLED)
+	for d in $(DESTDIR)$(INCLUDEDIR)/sss_sigchld $(DESTDIR)$(HELPERDIR); do \
+		[ ! -d $$d ] || rmdir $$d; done
 
 .PHONY: stage
 stage: all
 	rm -rf $(STAGE)
-	$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) LIBDIR=$(STAGE)/lib \
+	$(MAKE) --no-print-directory install DESTDIR= PREFIX=$(STAGE) BINDIR=$(STAGE)/bin \
+		LIBDIR=$(STAGE)/lib LIBEXECDIR=$(STAGE)/libexec \
 		INCLUDEDIR=$(STAGE)/include MANDIR=$(STAGE)/share/man
 
 ## Test
@@ -217,6 +248,19 @@ $(O)/%/libsss_sigchld.a: FORCE
 check-sssd: stage
 	$(TESTENV) c-tests/sssd/run
 
+# Each target of fuzz/fuzz_targets for so many inputs; FUZZ="one another" names some.
+# libFuzzer needs unstable options of the stable compiler.
+FUZZ      ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
+FUZZ_RUNS ?= 1000000
+.PHONY: fuzz
+fuzz:
+	@command -v cargo-fuzz > /dev/null || { echo "cargo install cargo-fuzz"; exit 1; }
+	set -e; for target in $(FUZZ); do mkdir -p $(O)/fuzz/corpus/$$target; \
+		RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(O)/fuzz $$target $(O)/fuzz/corpus/$$target \
+			$$([ ! -d fuzz/seeds/$$target ] || echo fuzz/seeds/$$target) -- \
+			-runs=$(FUZZ_RUNS) -timeout=10 -artifact_prefix=$(O)/fuzz/ -verbosity=0 -print_final_stats=1; \
+	done
+
 SOAK_SECONDS ?= 600
 .PHONY: soak
 soak: stage
@@ -237,8 +281,8 @@ check-reproducible:
 
 DIST       := sss_sigchld-$(VERSION)
 DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
-	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c include man \
-	pkgconfig src
+	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c fuzz \
+	include man pkgconfig src
 
 .PHONY: dist check-dist
 dist:

@@ -17,6 +17,8 @@ compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries
 
 #[allow(unsafe_code)]
 pub mod ffi;
+#[cfg(fuzzing)]
+pub mod fuzz;
 pub(crate) mod reap;
 pub(crate) mod spawn;
 #[allow(unsafe_code)]

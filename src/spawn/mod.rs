@@ -9,7 +9,7 @@
 
 mod compile;
 mod map;
-mod path;
+pub(crate) mod path;
 mod spec;
 #[cfg(test)]
 mod tests;
