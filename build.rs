@@ -58,7 +58,8 @@ mod header {
             .expect("cbindgen reads src/ffi")
             .write(&mut header);
         let header = String::from_utf8(header).expect("cbindgen writes UTF-8");
-        fs::write(&target, without_safety_sections(&header)).expect("the header is writable");
+        let header = in_c89(&without_safety_sections(&header));
+        fs::write(&target, header).expect("the header is writable");
     }
 
     /// `# Safety` speaks to Rust callers and is the last section of a comment.
@@ -68,7 +69,9 @@ mod header {
         for line in header.lines() {
             if line.trim() == "* # Safety" {
                 in_section = true;
-                kept.pop_if(|blank| blank.trim() == "*");
+                if kept.last().is_some_and(|line| line.trim() == "*") {
+                    kept.pop();
+                }
             }
             in_section &= line.trim() != "*/";
             if !in_section {
@@ -76,5 +79,19 @@ mod header {
             }
         }
         kept.join("\n") + "\n"
+    }
+
+    /// C89 knows no `//`, which cbindgen puts after an #endif or a brace.
+    fn in_c89(header: &str) -> String {
+        let mut lines = String::new();
+        for line in header.lines() {
+            match line.split_once(" // ") {
+                Some((code, comment)) if !line.trim_start().starts_with(['*', '/']) => {
+                    lines += &format!("{} /* {comment} */\n", code.trim_end());
+                }
+                _ => lines += &format!("{line}\n"),
+            }
+        }
+        lines
     }
 }

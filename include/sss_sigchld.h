@@ -878,7 +878,7 @@ struct sss_spawn {
 
 #ifdef __cplusplus
 extern "C" {
-#endif // __cplusplus
+#endif /* __cplusplus */
 
 /**
  * Call back when a child process ends.
@@ -1412,7 +1412,7 @@ errno_t sss_child_open_gate(struct sss_child_ctx *child);
 const char *sss_version(void);
 
 #ifdef __cplusplus
-}  // extern "C"
-#endif  // __cplusplus
+} /* extern "C" */
+#endif /* __cplusplus */
 
 #endif  /* SSS_SIGCHLD_H */
