@@ -1347,6 +1347,35 @@ errno_t sss_host_set_default(const struct sss_host *host);
 errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
 
 /**
+ * Become the parent of orphans: PR_SET_CHILD_SUBREAPER of prctl(2).
+ *
+ * A process below this one whose parent ends becomes a child of this process
+ * from then on, unless a nearer subreaper takes it. It holds for the whole
+ * process and over exec, and children do not inherit it. Only who becomes an
+ * orphan later is adopted, so call it before the first fork. A process that is
+ * pid 1 of its pid namespace adopts without it.
+ *
+ * @param enable  1 to begin, 0 to end; who was adopted stays a child.
+ *
+ * @return 0; EINVAL for another value.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_subreaper_enable(int enable);
+
+/**
+ * Whether this process is a subreaper; see sss_subreaper_enable().
+ *
+ * @param enabled  written on success: 1 or 0. It is 0 for a pid 1 that was not
+ *                 made one.
+ *
+ * @return 0; EINVAL for NULL.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_subreaper_is_enabled(int *enabled);
+
+/**
  * Start a child process and call back when it ends, without a window between.
  *
  * Returns when the child has executed its program, or is held at its gate; it

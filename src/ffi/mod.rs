@@ -9,6 +9,7 @@ pub mod context;
 pub mod handle;
 pub mod host;
 pub mod log;
+pub mod service;
 #[cfg(feature = "spawn")]
 pub mod spawn;
 pub mod version;

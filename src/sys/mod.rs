@@ -19,6 +19,7 @@ pub(crate) mod pidfd;
 pub(crate) mod probe;
 pub(crate) mod robust;
 pub(crate) mod signal;
+pub(crate) mod subreaper;
 pub(crate) mod syscall;
 pub(crate) mod thread;
 pub(crate) mod timer;
