@@ -361,15 +361,18 @@ enum Stopped {
 fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
     let mut left = budget;
     let mut progress = Progress::First;
+    let mut call = Call::Nothing;
     loop {
-        let Some(next) = protect(|| deliver::next(ctx, progress)) else {
+        let Some(next) = protect(|| deliver::next(ctx, progress, &mut call)) else {
             return Stopped::Early;
         };
-        let Some((call, turn)) = next else {
+        let Some(turn) = next else {
             return Stopped::AtTheEnd;
         };
-        match call {
-            Call::Child {
+        progress = Progress::After(turn);
+        match &call {
+            Call::Nothing | Call::Child { callback: None, .. } => {}
+            &Call::Child {
                 callback: Some(callback),
                 pid,
                 status,
@@ -378,8 +381,7 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
                 // SAFETY: the daemon's callback with its own data.
                 unsafe { callback(pid, status, pvt.0) }
             }
-            Call::Child { callback: None, .. } => {}
-            Call::Unknown {
+            &Call::Unknown {
                 unknown,
                 pid,
                 status,
@@ -388,13 +390,32 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
                 let verdict = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
                 protect(|| deliver::judged(ctx, pid, status, verdict == SSS_UNKNOWN_TAKEN));
             }
+            Call::Event {
+                call,
+                source,
+                record,
+                pvt,
+            } => {
+                // SAFETY: the daemon's callback with its own data; the record is
+                // of the struct that it takes.
+                unsafe { call(source.0, record.as_ptr(), pvt.0) }
+            }
+            Call::Ask {
+                call,
+                source,
+                record,
+                pvt,
+            } => {
+                // SAFETY: as above.
+                let answer = unsafe { call(source.0, record.as_ptr(), pvt.0) };
+                progress = Progress::Answered(turn, answer);
+            }
         }
         left -= 1;
         if left == 0 {
-            protect(|| deliver::end(ctx, turn));
+            protect(|| deliver::end(ctx, progress));
             return Stopped::Early;
         }
-        progress = Progress::After(turn);
     }
 }
 

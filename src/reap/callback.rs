@@ -2,10 +2,17 @@
 
 use std::ffi::{c_int, c_void};
 
-pub(crate) use crate::sys::opaque::Opaque as Pvt;
+pub(crate) use crate::sys::opaque::{Opaque as Pvt, Record};
 
 /// Told of a child.
 pub(crate) type ChildFn = unsafe extern "C" fn(c_int, c_int, *mut c_void);
+
+/// Told of an event of an object of the library's, in the manner of all
+/// families: the object, the event's record (valid during the call), pvt.
+pub(crate) type EventFn = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void);
+
+/// The same, where the daemon has an answer.
+pub(crate) type AskFn = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> u32;
 
 /// Told of a child that nobody registered.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +21,48 @@ pub(crate) struct Unknown {
     pub(crate) pvt: Pvt,
 }
 
+/// Who is told of a watch's child: 16 bytes, as there may be many.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Sink {
+    C(ChildFn, Pvt),
+    Own(Own),
+}
+
+/// Who is told without a C function.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Own {
+    Nobody,
+    /// The task with this index.
+    Task(u32),
+}
+
+impl Sink {
+    pub(crate) const NOBODY: Sink = Sink::Own(Own::Nobody);
+
+    pub(crate) fn of(callback: Option<ChildFn>, pvt: Pvt) -> Self {
+        callback.map_or(Sink::NOBODY, |callback| Sink::C(callback, pvt))
+    }
+
+    pub(crate) fn callback(self) -> (Option<ChildFn>, Pvt) {
+        match self {
+            Sink::C(callback, pvt) => (Some(callback), pvt),
+            Sink::Own(_) => (None, Pvt(std::ptr::null_mut())),
+        }
+    }
+
+    pub(crate) fn task(self) -> Option<u32> {
+        match self {
+            Sink::Own(Own::Task(task)) => Some(task),
+            _ => None,
+        }
+    }
+}
+
 /// One callback that is due.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Call {
+    /// None: a task was stepped and asks for no callback.
+    Nothing,
     Child {
         callback: Option<ChildFn>,
         pid: i32,
@@ -27,5 +73,19 @@ pub(crate) enum Call {
         unknown: Unknown,
         pid: i32,
         status: i32,
+    },
+    /// A task's event. The record is a copy: the callback may free its object.
+    Event {
+        call: EventFn,
+        source: Pvt,
+        record: Record,
+        pvt: Pvt,
+    },
+    /// The same; the task is stepped with the answer.
+    Ask {
+        call: AskFn,
+        source: Pvt,
+        record: Record,
+        pvt: Pvt,
     },
 }

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::errno::Errno;
 
 use super::callback::Unknown;
+use super::deadlines::Deadlines;
 use super::id::ContextId;
 use super::log::{Note, note};
-use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, lock, process};
+use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, TASK, lock, process};
 use super::status::Change;
 use super::table::{Flags, NIL};
+use super::task;
 use crate::sys::epoll::Descriptor;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
@@ -77,6 +79,9 @@ pub(crate) struct Context {
     pub(crate) walk_again: bool,
     /// The thread that makes callbacks, and how deep it is in them.
     pub(crate) dispatcher: Option<(Thread, u32)>,
+    /// How many tasks live on it, and when they are to be stepped.
+    pub(crate) tasks: u32,
+    pub(crate) deadlines: Deadlines,
 }
 
 impl Context {
@@ -101,6 +106,8 @@ impl Context {
             ending: false,
             walk_again: false,
             dispatcher: None,
+            tasks: 0,
+            deadlines: Deadlines::new(),
         }
     }
 
@@ -302,6 +309,9 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
             return Err(errno);
         }
     };
+    own.value.reaper.lock().context(id)?;
+    let mut cursor = 0;
+    while task::remove_next(id, &mut cursor) {}
     let mut reaper = own.value.reaper.lock();
     reaper.context(id)?;
     reaper.end_context(id.index);
@@ -389,6 +399,10 @@ impl Reaper {
         while self.at(index).head != NIL {
             let at = self.at(index).head;
             self.dequeue(index);
+            if at & TASK != 0 {
+                self.tasks.release(at & !TASK);
+                continue;
+            }
             if self.table.slot(at).is(Flags::ABANDONED) && !self.table.slot(at).is(Flags::LEADS) {
                 self.table.release(at);
             }

@@ -5,8 +5,10 @@ use super::callback::Call;
 use super::id::ContextId;
 use super::log::{Note, note};
 use super::policy::LOOK_WITHIN;
-use super::reaper::{Reaper, lock, process};
+use super::reaper::{Reaper, TASK, lock, process};
 use super::table::{Flags, NIL};
+use super::tasks::{Reason, Task, Why};
+use crate::sys::arc::Arc;
 use crate::sys::{clock, thread};
 
 /// How many callbacks one turn of a loop makes if it does not say.
@@ -14,16 +16,24 @@ pub(crate) const TURN: u32 = 256;
 
 /// A callback that was handed out, to be told when it has returned.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Turn {
-    at: u32,
-    generation: u32,
+pub(crate) enum Turn {
+    Watch { at: u32, generation: u32 },
+    Unknown,
+    Task(u32),
 }
 
-impl Turn {
-    const UNKNOWN: Turn = Turn {
-        at: NIL,
-        generation: 0,
-    };
+/// What is next.
+enum Due {
+    Nothing,
+    Call(Turn),
+    Step(Step),
+}
+
+/// A task to be stepped, without the lock.
+struct Step {
+    index: u32,
+    task: Arc<dyn Task>,
+    why: Why,
 }
 
 /// Whether a callback of the context is due.
@@ -38,43 +48,85 @@ pub(crate) enum Progress {
     First,
     /// This callback has returned.
     After(Turn),
+    /// The same, with an answer for its task.
+    Answered(Turn, u32),
 }
 
-/// The next callback. None where there is no more, or where another thread
-/// makes them, which goes on until there is none left; the caller is no
-/// dispatcher then.
-pub(crate) fn next(id: ContextId, progress: Progress) -> Option<(Call, Turn)> {
+/// The next callback, written to `call`. None where there is no more, or where
+/// another thread makes them, which goes on until there is none left; the caller
+/// is no dispatcher then.
+pub(crate) fn next(id: ContextId, progress: Progress, call: &mut Call) -> Option<Turn> {
     let own = process(id.depth).ok()?;
     let mut reaper = own.value.reaper.lock();
-    match progress {
-        Progress::First => reaper.begin(id)?,
-        Progress::After(turn) => reaper.returned(turn),
-    }
-    if reaper.waiting > 0 {
-        own.value.returned.tell_all();
-    }
-    let ending = reaper.live(id)?.ending;
-    let call = if ending {
-        None
-    } else {
-        reaper.next_call(id.index)
+    let mut step = match progress {
+        Progress::First => {
+            reaper.begin(id)?;
+            None
+        }
+        Progress::After(turn) => reaper.returned(turn, Why::Returned),
+        Progress::Answered(turn, answer) => reaper.returned(turn, Why::Answered(answer)),
     };
-    if call.is_none() {
-        reaper.stop(id);
+    loop {
+        if let Some(Step { index, task, why }) = step {
+            drop(reaper);
+            *call = run(&task, why).unwrap_or(Call::Nothing);
+            drop(task);
+            reaper = own.value.reaper.lock();
+            if matches!(call, Call::Nothing) {
+                reaper.stepped(index);
+            }
+            if reaper.waiting > 0 {
+                own.value.returned.tell_all();
+            }
+            return Some(Turn::Task(index));
+        }
         if reaper.waiting > 0 {
             own.value.returned.tell_all();
         }
+        let ending = reaper.live(id)?.ending;
+        let due = if ending {
+            Due::Nothing
+        } else {
+            reaper.next_call(id.index, call)
+        };
+        match due {
+            Due::Call(turn) => return Some(turn),
+            Due::Step(next) => step = Some(next),
+            Due::Nothing => {
+                reaper.stop(id);
+                if reaper.waiting > 0 {
+                    own.value.returned.tell_all();
+                }
+                return None;
+            }
+        }
     }
-    call
+}
+
+/// Steps a task; a panic must not leave it running for ever.
+fn run(task: &Arc<dyn Task>, why: Why) -> Option<Call> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| task.step(why))).unwrap_or_else(|_| {
+        note(Note::Panic);
+        None
+    })
 }
 
 /// The caller stops though there may be more.
-pub(crate) fn end(id: ContextId, last: Turn) {
+pub(crate) fn end(id: ContextId, last: Progress) {
     let Ok(own) = process(id.depth) else {
         return;
     };
     let mut reaper = own.value.reaper.lock();
-    reaper.returned(last);
+    match last {
+        Progress::First => {}
+        Progress::After(Turn::Task(index)) => reaper.put_off(index, Why::Returned),
+        Progress::Answered(Turn::Task(index), answer) => {
+            reaper.put_off(index, Why::Answered(answer));
+        }
+        Progress::After(turn) | Progress::Answered(turn, _) => {
+            drop(reaper.returned(turn, Why::Returned));
+        }
+    }
     reaper.stop(id);
     if reaper.waiting > 0 {
         own.value.returned.tell_all();
@@ -159,11 +211,39 @@ impl Reaper {
         Some(())
     }
 
-    fn returned(&mut self, turn: Turn) {
-        if let Some(slot) = self.table.resolve(turn.at, turn.generation)
-            && slot.is(Flags::RUNNING)
-        {
-            self.table.slot_mut(turn.at).flags -= Flags::RUNNING;
+    /// A callback has returned: the step to make, where a task asked for it.
+    fn returned(&mut self, turn: Turn, why: Why) -> Option<Step> {
+        match turn {
+            Turn::Watch { at, generation } => {
+                let running = self
+                    .table
+                    .resolve(at, generation)
+                    .is_some_and(|slot| slot.is(Flags::RUNNING));
+                if running {
+                    self.table.slot_mut(at).flags -= Flags::RUNNING;
+                }
+                None
+            }
+            Turn::Unknown => None,
+            Turn::Task(index) => {
+                let entry = self.tasks.entry(index);
+                // Nothing was called, or the task was removed meanwhile.
+                entry.runner?;
+                let Some(task) = entry.task.clone() else {
+                    self.stepped(index);
+                    return None;
+                };
+                Some(Step { index, task, why })
+            }
+        }
+    }
+
+    /// A task's callback has returned, and its step is made in the next dispatch.
+    fn put_off(&mut self, index: u32, why: Why) {
+        let entry = self.tasks.entry_mut(index);
+        if entry.runner.is_some() {
+            entry.put_off(why);
+            self.stepped(index);
         }
     }
 
@@ -177,11 +257,18 @@ impl Reaper {
         };
     }
 
-    fn next_call(&mut self, index: u16) -> Option<(Call, Turn)> {
+    fn next_call(&mut self, index: u16, call: &mut Call) -> Due {
         loop {
             let at = self.at(index).head;
             if at == NIL {
-                return self.next_unknown(index);
+                return self.next_unknown(index, call);
+            }
+            if at & TASK != 0 {
+                self.dequeue(index);
+                match self.next_step(at & !TASK) {
+                    Some(step) => return Due::Step(step),
+                    None => continue,
+                }
             }
             let slot = self.table.slot_mut(at);
             let status = if slot.is(Flags::ABANDONED) {
@@ -211,23 +298,42 @@ impl Reaper {
             if slot.is(Flags::INERT) {
                 ctx.watches -= 1;
             }
-            let call = Call::Child {
-                callback: slot.callback,
+            let (callback, pvt) = slot.sink.callback();
+            *call = Call::Child {
+                callback,
                 pid: slot.pid,
                 status,
-                pvt: slot.pvt,
+                pvt,
             };
-            let turn = Turn {
+            return Due::Call(Turn::Watch {
                 at,
                 generation: slot.generation,
-            };
-            return Some((call, turn));
+            });
         }
     }
 
-    fn next_unknown(&mut self, index: u16) -> Option<(Call, Turn)> {
+    /// The next reason to step a task that was queued.
+    fn next_step(&mut self, index: u32) -> Option<Step> {
+        loop {
+            let entry = self.tasks.entry_mut(index);
+            let Some(task) = entry.task.clone() else {
+                self.tasks.release(index);
+                return None;
+            };
+            let why = match entry.take()? {
+                Reason::Why(why) => Some(why),
+                Reason::End(at) => self.tell_end(index, at),
+            };
+            if let Some(why) = why {
+                self.tasks.entry_mut(index).runner = Some(thread::current());
+                return Some(Step { index, task, why });
+            }
+        }
+    }
+
+    fn next_unknown(&mut self, index: u16, call: &mut Call) -> Due {
         if self.for_unknown() != Some(index) {
-            return None;
+            return Due::Nothing;
         }
         let unknown = self.at(index).params.unknown;
         let until = self.told_until();
@@ -237,15 +343,17 @@ impl Reaper {
             && std::mem::take(&mut self.at_mut(index).walk_again)
         {
             self.walk(index);
-            return self.next_call(index);
+            return self.next_call(index, call);
         }
-        let (unknown, parked) = shown?;
+        let Some((unknown, parked)) = shown else {
+            return Due::Nothing;
+        };
         self.at_mut(index).delivered += 1;
-        let call = Call::Unknown {
+        *call = Call::Unknown {
             unknown,
             pid: parked.pid,
             status: parked.status,
         };
-        Some((call, Turn::UNKNOWN))
+        Due::Call(Turn::Unknown)
     }
 }

@@ -58,6 +58,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
     reaper.attending = Attending::One(id.index);
     if reaper.take_pidfds(id.index, budget).timer {
         reaper.at_mut(id.index).alarm_at = None;
+        reaper.run_deadlines(id.index);
         reaper.after_alarm(id.index);
     }
     reaper.attending = Attending::Nobody;

@@ -6,14 +6,16 @@
 //! - a *source* finds it: [`sweep`] asks for the young children one by one or
 //!   for all at once, [`pidfds`] hears of the old ones;
 //! - [`reaper`] writes it down in the [`table`] and queues the watches;
-//! - [`deliver`] hands out the callbacks that are due.
+//! - [`deliver`] hands out the callbacks that are due, and steps [`task`]s.
 //!
 //! [`drain`] runs the sources when something woke a context; [`policy`] says
 //! which of them are worth their cost.
 
 pub(crate) mod audit;
+#[allow(dead_code)] // as with `task`
 pub(crate) mod callback;
 pub(crate) mod context;
+mod deadlines;
 pub(crate) mod deliver;
 pub(crate) mod drain;
 pub(crate) mod id;
@@ -28,4 +30,7 @@ pub(crate) mod spawned;
 mod status;
 mod sweep;
 mod table;
+#[allow(dead_code)] // until the first family uses all of it
+pub(crate) mod task;
+mod tasks;
 pub(crate) mod watch;

@@ -43,6 +43,11 @@ impl Reaper {
 
     /// Gives a young child this pidfd of its own.
     pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+        if self.table.slot(leader).is(Flags::OLD) {
+            // Another thread registered it meanwhile, and it has one.
+            pidfd.close();
+            return Ok(());
+        }
         if let Err(errno) = self.join(leader, pidfd) {
             self.part(leader, pidfd);
             pidfd.close();
@@ -191,6 +196,7 @@ impl Reaper {
                 match descriptor.understand(*event) {
                     Event::Timer => taken.timer = true,
                     Event::Wake => taken.wake = true,
+                    Event::Watched { task, fd } => self.fd_is_ready(task, fd),
                     // Another context may have been quicker.
                     Event::Pidfd(pid) => {
                         if let Some(leader) = self.table.find(pid) {

@@ -12,6 +12,7 @@ use super::parked::ParkingLot;
 use super::policy::{LOOK_WITHIN, Policy};
 use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
+use super::tasks::Tasks;
 use super::watch::Hook;
 use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
@@ -63,6 +64,9 @@ const PATIENCE: u32 = 64;
 /// How much later, in nanoseconds, where the pidfd's own word reaches nobody.
 const RETRY: u64 = 1_000_000;
 
+/// In a queue's link: a task's index, not a slot's.
+pub(crate) const TASK: u32 = 1 << 31;
+
 /// Ids hold twelve bits of a process's depth.
 const DEPTH_MASK: u32 = 0xfff;
 
@@ -107,6 +111,9 @@ pub(crate) struct Reaper {
     inheritance: &'static Mutex<Inheritance>,
     /// By slot; as long as the last slot that ever had one.
     pub(crate) hooks: Vec<Option<Hook>>,
+    /// Of the watches of tasks, by slot.
+    pub(crate) tokens: Vec<u64>,
+    pub(crate) tasks: Tasks,
     /// What holds spawned children back, by slot.
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
@@ -145,6 +152,8 @@ impl Reaper {
             contexts: Vec::new(),
             inheritance,
             hooks: Vec::new(),
+            tokens: Vec::new(),
+            tasks: Tasks::new(),
             gates: Vec::new(),
             parked: ParkingLot::new(),
             policy: Policy::new(),
@@ -306,7 +315,8 @@ impl Reaper {
             let next = self.table.next_watch(at);
             let slot = self.table.slot(at);
             if !slot.is(Flags::ABANDONED) {
-                if self.at(slot.context).asks_for(change) {
+                let told = ended || slot.sink.task().is_none();
+                if told && self.at(slot.context).asks_for(change) {
                     self.table.record(at, change);
                     self.enqueue(at);
                 }
@@ -361,6 +371,10 @@ impl Reaper {
     #[inline(always)]
     fn enqueue(&mut self, at: u32) {
         let slot = self.table.slot(at);
+        if let Some(task) = slot.sink.task() {
+            self.queue_end(task, at);
+            return;
+        }
         if slot.is(Flags::QUEUED) {
             if !slot.is(Flags::ENDED) || slot.next_queued == NIL {
                 return;
@@ -371,15 +385,31 @@ impl Reaper {
         slot.flags |= Flags::QUEUED;
         slot.next_queued = NIL;
         let index = slot.context;
+        self.append(index, at);
+    }
+
+    /// Puts a watch or a task last in a context's queue.
+    #[inline(always)]
+    pub(crate) fn append(&mut self, index: u16, link: u32) {
         let ctx = self.at_mut(index);
         ctx.queued += 1;
-        let tail = std::mem::replace(&mut ctx.tail, at);
+        let tail = std::mem::replace(&mut ctx.tail, link);
         if tail == NIL {
-            ctx.head = at;
+            ctx.head = link;
         } else {
-            self.table.slot_mut(tail).next_queued = at;
+            *self.next_queued(tail) = link;
         }
         self.announce(index);
+    }
+
+    /// What comes after this in the queue.
+    #[inline(always)]
+    fn next_queued(&mut self, link: u32) -> &mut u32 {
+        if link & TASK == 0 {
+            &mut self.table.slot_mut(link).next_queued
+        } else {
+            &mut self.tasks.entry_mut(link & !TASK).next
+        }
     }
 
     /// Takes a watch that is not the last out of its context's queue.
@@ -390,21 +420,24 @@ impl Reaper {
         if before == at {
             self.at_mut(index).head = next;
         } else {
-            while self.table.slot(before).next_queued != at {
-                before = self.table.slot(before).next_queued;
+            while *self.next_queued(before) != at {
+                before = *self.next_queued(before);
             }
-            self.table.slot_mut(before).next_queued = next;
+            *self.next_queued(before) = next;
         }
         self.at_mut(index).queued -= 1;
     }
 
-    /// Takes the first watch out of a context's queue.
+    /// Takes the first watch or task out of a context's queue.
     #[inline(always)]
     pub(crate) fn dequeue(&mut self, index: u16) {
-        let at = self.at(index).head;
-        let slot = self.table.slot_mut(at);
-        slot.flags -= Flags::QUEUED;
-        let next = slot.next_queued;
+        let link = self.at(index).head;
+        if link & TASK == 0 {
+            self.table.slot_mut(link).flags -= Flags::QUEUED;
+        } else {
+            self.tasks.entry_mut(link & !TASK).queued = false;
+        }
+        let next = *self.next_queued(link);
         let ctx = self.at_mut(index);
         ctx.queued -= 1;
         ctx.head = next;

@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::callback::{ChildFn, Pvt};
+use super::callback::{ChildFn, Pvt, Sink};
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::reaper::{Attending, Reaper, lock};
@@ -43,7 +43,7 @@ pub(crate) fn end_spawn(
         reaper.attending = Attending::One(ctx.index);
     }
     let id = match hosted {
-        Some(_) => Ok(reaper.register_spawned(ctx.index, child, callback, pvt)),
+        Some(_) => Ok(reaper.register_spawned(ctx.index, child, Sink::of(callback, pvt))),
         None => {
             reaper.end_spawned(child);
             Err(Errno::EINVAL)
@@ -73,13 +73,7 @@ pub(crate) fn take_gate(id: WatchId) -> Result<Gate, Errno> {
 
 impl Reaper {
     /// Our own child, whatever became of it meanwhile.
-    fn register_spawned(
-        &mut self,
-        me: u16,
-        child: Spawned,
-        callback: Option<ChildFn>,
-        pvt: Pvt,
-    ) -> WatchId {
+    fn register_spawned(&mut self, me: u16, child: Spawned, sink: Sink) -> WatchId {
         let pid = child.pid;
         let known = self.find_fresh(pid);
         let found = match child.pidfd {
@@ -94,7 +88,7 @@ impl Reaper {
             }),
         };
         let known = known.and_then(|_| self.table.find(pid));
-        let id = self.insert(me, pid, known, found, callback, pvt);
+        let id = self.insert(me, pid, known, found, sink);
         if let Some(gate) = child.gate {
             self.gates.push((id.index(), gate));
         }

@@ -8,7 +8,7 @@
 
 use hashbrown::HashTable;
 
-use super::callback::{ChildFn, Pvt};
+use super::callback::Sink;
 use super::id::{MAX_GENERATION, MAX_SLOTS};
 use super::status::{Change, Jobs, LOST};
 use crate::sys::pidfd::Pidfd;
@@ -51,8 +51,7 @@ bitflags::bitflags! {
 
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
-    pub(crate) callback: Option<ChildFn>,
-    pub(crate) pvt: Pvt,
+    pub(crate) sink: Sink,
     pub(crate) generation: u32,
     pub(crate) pid: i32,
     end: u16,
@@ -97,8 +96,7 @@ const SEGMENT: usize = 256;
 type Segment = [Slot; SEGMENT];
 
 const FREE: Slot = Slot {
-    callback: None,
-    pvt: Pvt(std::ptr::null_mut()),
+    sink: Sink::NOBODY,
     generation: 1,
     pid: 0,
     end: 0,
@@ -209,6 +207,15 @@ impl Table {
         (at < self.made)
             .then(|| self.slot(at))
             .filter(|slot| slot.generation == generation && slot.is(Flags::USED))
+    }
+
+    /// The slot that insert() takes next.
+    pub(crate) fn next_index(&self) -> u32 {
+        if self.free == NIL {
+            self.made
+        } else {
+            self.free
+        }
     }
 
     /// How many slots were ever used: the bound for a walk over all.
@@ -411,8 +418,7 @@ impl Table {
     pub(crate) fn expire(&mut self, at: u32) {
         let slot = self.slot_mut(at);
         slot.generation += 1;
-        slot.callback = None;
-        slot.pvt = Pvt(std::ptr::null_mut());
+        slot.sink = Sink::NOBODY;
         slot.flags -= Flags::RUNNING | Flags::HOOKED | Flags::HOOK_RUN;
         slot.flags |= Flags::ABANDONED;
     }

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::callback::{ChildFn, Pvt};
+use super::callback::{ChildFn, Pvt, Sink};
 use super::id::{ContextId, WatchId};
 use super::reaper::{Attending, Reaper, lock, process};
 use super::status::{Change, Jobs, classify};
@@ -58,7 +58,7 @@ pub(crate) fn register(
     }
     let registered = reaper
         .reserve_for(pid)
-        .and_then(|()| reaper.register(ctx.index, pid, callback, pvt));
+        .and_then(|()| reaper.register(ctx.index, pid, Sink::of(callback, pvt)));
     reaper.attending = Attending::Nobody;
     *due = hosted && reaper.is_due(ctx.index);
     registered
@@ -95,9 +95,7 @@ pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> 
     if slot.is(Flags::INERT) {
         return Err(Errno::ESRCH);
     }
-    let slot = reaper.table.slot_mut(at);
-    slot.callback = callback;
-    slot.pvt = pvt;
+    reaper.table.slot_mut(at).sink = Sink::of(callback, pvt);
     Ok(())
 }
 
@@ -222,7 +220,7 @@ fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
             return Ok(Ended::Done);
         }
         // The one that runs is the last.
-        reaper.table.slot_mut(at).callback = None;
+        reaper.table.slot_mut(at).sink = Sink::NOBODY;
         reaper = own.value.wait_for_return(reaper);
     }
 }
@@ -238,13 +236,15 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
         if slot.is(Flags::USED)
             && !slot.flags.intersects(Flags::ABANDONED | Flags::INERT)
             && slot.context == ctx.index
+            && slot.sink.task().is_none()
         {
+            let (callback, pvt) = slot.sink.callback();
             return Some(Seen {
                 id: WatchId::new(at, slot.generation, reaper.depth),
                 pid: slot.pid,
                 ended: slot.is(Flags::ENDED),
-                callback: slot.callback,
-                pvt: slot.pvt,
+                callback,
+                pvt,
             });
         }
     }
@@ -261,18 +261,12 @@ pub(crate) struct Found {
 }
 
 impl Reaper {
-    fn register(
-        &mut self,
-        me: u16,
-        pid: i32,
-        callback: Option<ChildFn>,
-        pvt: Pvt,
-    ) -> Result<WatchId, Errno> {
+    fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Errno> {
         let known = self.find_fresh(pid);
         let found = self.find_child(me, pid, known)?;
         // The look may have ended what was known.
         let known = known.and_then(|_| self.table.find(pid));
-        Ok(self.insert(me, pid, known, found, callback, pvt))
+        Ok(self.insert(me, pid, known, found, sink))
     }
 
     pub(crate) fn insert(
@@ -281,13 +275,11 @@ impl Reaper {
         pid: i32,
         known: Option<u32>,
         found: Found,
-        callback: Option<ChildFn>,
-        pvt: Pvt,
+        sink: Sink,
     ) -> WatchId {
         let at = self.table.insert(pid, me, known);
         let slot = self.table.slot_mut(at);
-        slot.callback = callback;
-        slot.pvt = pvt;
+        slot.sink = sink;
         let id = WatchId::new(at, slot.generation, self.depth);
         self.at_mut(me).watches += 1;
         let leader = known.map_or(at, |_| self.join_others(me, at));
@@ -311,9 +303,12 @@ impl Reaper {
     /// A new watch takes the place of its context's former one, and of one that
     /// was only kept to reap the child; the leader from then on.
     fn join_others(&mut self, me: u16, at: u32) -> u32 {
-        let pid = self.table.slot(at).pid;
-        if let Some(former) = self.own_watch(me, pid, at) {
-            self.supersede(former);
+        let slot = self.table.slot(at);
+        let pid = slot.pid;
+        if slot.sink.task().is_none() {
+            if let Some(former) = self.own_watch(me, pid, at) {
+                self.supersede(former);
+            }
         }
         let leader = self.table.find(pid).unwrap_or(at);
         if self.table.slot(leader).is(Flags::ABANDONED)
@@ -334,7 +329,7 @@ impl Reaper {
     }
 
     /// The same for `pid`; nothing is allocated for a stranger.
-    fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
+    pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
         let there = self.table.has_room(self.spawning + 1);
         if !there && !wait::is_child_pid(pid) && !self.parked.holds(pid) {
             return Err(Errno::ESRCH);
@@ -413,7 +408,7 @@ impl Reaper {
     }
 
     /// What the pidfd stands for cannot change.
-    fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
+    pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
         if !wait::is_child(pidfd.borrow()) {
             pidfd.close();
             return self.find_gone(pid);
@@ -442,7 +437,11 @@ impl Reaper {
         let mut at = self.table.find(pid).unwrap_or(NIL);
         while at != NIL {
             let slot = self.table.slot(at);
-            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) {
+            if at != but
+                && slot.context == me
+                && !slot.is(Flags::ABANDONED)
+                && slot.sink.task().is_none()
+            {
                 return Some(at);
             }
             at = self.table.next_watch(at);
@@ -491,8 +490,12 @@ impl Reaper {
         let ended = slot.is(Flags::ENDED);
         slot.jobs = Jobs::NONE;
         let context = slot.context;
+        let task = slot.sink.task();
         if !over {
             self.at_mut(context).watches -= 1;
+        }
+        if let Some(task) = task {
+            self.tasks.entry_mut(task).watches -= 1;
         }
         // Only a watch of a child that is still to be reaped has company.
         if !over && !ended && !self.leave(at) && release && self.table.slot(at).is(Flags::LEADS) {

@@ -19,10 +19,25 @@ pub(crate) enum Event {
     Timer,
     /// The pidfd of this process became readable.
     Pidfd(i32),
+    /// A descriptor that a task watches became ready. It is not told of again
+    /// before watch() is called anew.
+    Watched { task: u32, fd: RawFd },
+}
+
+bitflags::bitflags! {
+    /// What a descriptor is watched for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Interest: u8 {
+        const READ = 1 << 0;
+        const WRITE = 1 << 1;
+        const BOTH = Self::READ.bits() | Self::WRITE.bits();
+    }
 }
 
 const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
+/// Beside it: a task's number, of 30 bits, and its descriptor, of 32.
+const WATCHED: u64 = 1 << 62;
 
 /// How many events one look takes.
 pub(crate) const EVENTS: usize = 64;
@@ -90,6 +105,38 @@ impl Descriptor {
         let _ = self.epoll.delete(pidfd);
     }
 
+    /// Tells of a task's descriptor once, as soon as it is ready; with `again`
+    /// one that is watched is watched anew. `task` is below 2^30.
+    pub(crate) fn watch(
+        &self,
+        fd: RawFd,
+        task: u32,
+        interest: Interest,
+        again: bool,
+    ) -> Result<(), Errno> {
+        if fd < 0 {
+            return Err(Errno::EBADF);
+        }
+        let mut flags = EpollFlags::EPOLLONESHOT;
+        flags.set(EpollFlags::EPOLLIN, interest.contains(Interest::READ));
+        flags.set(EpollFlags::EPOLLOUT, interest.contains(Interest::WRITE));
+        let data = WATCHED | u64::from(task) << 32 | u64::from(fd.unsigned_abs());
+        let mut event = EpollEvent::new(flags, data);
+        // SAFETY: only epoll_ctl(2) sees the number, and refuses one that is none.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        if again {
+            self.epoll.modify(fd, &mut event)
+        } else {
+            self.epoll.add(fd, event)
+        }
+    }
+
+    /// Ends what watch() began for a descriptor.
+    pub(crate) fn unwatch(&self, fd: RawFd) {
+        // SAFETY: as in watch().
+        self.remove(unsafe { BorrowedFd::borrow_raw(fd) });
+    }
+
     /// Makes the descriptor readable until an Event::Wake is taken.
     pub(crate) fn wake(&self) {
         let _ = self.wake.write(1);
@@ -125,6 +172,11 @@ impl Descriptor {
                 let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
                 Event::Timer
             }
+            #[allow(clippy::cast_possible_truncation)] // added as such
+            watched if watched & WATCHED != 0 => Event::Watched {
+                task: (watched >> 32) as u32 & ((1 << 30) - 1),
+                fd: watched as RawFd,
+            },
             #[allow(clippy::cast_possible_truncation)] // added as an i32
             pid => Event::Pidfd(pid as i32),
         }

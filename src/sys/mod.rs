@@ -1,5 +1,7 @@
 //! One file per kernel facility: the only place with a syscall.
 
+#[allow(dead_code)] // until the first family uses it
+pub(crate) mod arc;
 pub(crate) mod cancel;
 pub(crate) mod clock;
 pub(crate) mod clone;
@@ -13,6 +15,7 @@ pub(crate) mod gate;
 pub(crate) mod lock;
 pub(crate) mod mmap;
 pub(crate) mod namespace;
+#[allow(dead_code)] // as with `arc`
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
 #[cfg(test)]

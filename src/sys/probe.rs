@@ -2,6 +2,17 @@
 
 use nix::errno::Errno;
 
+/// Whether a descriptor becomes readable within so many milliseconds.
+pub(crate) fn readable(fd: i32, timeout: i32) -> bool {
+    let mut poll = libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd, which outlives the call.
+    unsafe { libc::poll(&raw mut poll, 1, timeout) == 1 }
+}
+
 /// A system call that a filter refuses.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Refused {

@@ -1,0 +1,731 @@
+//! Tasks: how an object of the library lives on a context's loop.
+//!
+//! A service, a log, a unit or a fork server implements [`Task`] and is handed
+//! to [`add`]. From then on the context's dispatch steps it, one reason at a
+//! time, never in two threads at once and never while a callback that it asked
+//! for runs:
+//!
+//! | called for                        | steps it with                 |
+//! |-----------------------------------|-------------------------------|
+//! | [`post`], from any thread; merges | Why::Posted                   |
+//! | [`set_deadline`]                  | Why::Deadline, once           |
+//! | [`watch_fd`]                      | Why::Readable(fd), over again |
+//! | [`watch_child`]                   | Why::Child(end), once         |
+//! | the Call that step() returned     | Why::Returned or Answered     |
+//!
+//! `step` runs without the reaper's lock and may call everything here, [`remove`]
+//! of itself included. What it must not do is call C: it returns a [`Call`]
+//! instead, which is made when no Rust frame is on the stack, since a callback may
+//! exit, or free the object. To make several, return the first, and the next when
+//! stepped with Why::Returned. A panic in it is caught and logged.
+//!
+//! ```ignore
+//! struct Log { state: Mutex<State> }
+//! impl Task for Log {
+//!     fn step(&self, why: Why) -> Option<Call> {
+//!         match why {
+//!             Why::Readable(fd) => self.read(fd), // may do less than all: it comes again
+//!             Why::Child(end) if end.status != LOST => self.ended(end.token, end.status),
+//!             _ => return None,
+//!         }
+//!         self.state.lock().next_event().map(|event| Call::Event {
+//!             call, source, record: Record::of(event), pvt })
+//!     }
+//! }
+//! let log = Arc::try_new(Log::new()?)?;       // crate::sys::arc::Arc: can fail
+//! let id = task::add(ctx, &log)?;             // ENOTSUP: nobody polls the context
+//! task::watch_fd(id, fd, Interest::READ)?;
+//! ```
+//!
+//! The object's own lock is taken inside `step`, so it must not be held over a
+//! call of [`remove`], which may wait for a step in another thread. Holding it over
+//! the other functions is fine: they take the reaper's lock, and no step holds
+//! that. When the context ends its tasks are removed: the owner learns it by its
+//! Drop or by ESRCH. In a forked child all of this does nothing, or is ECHILD.
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+pub(crate) use super::tasks::{ChildEnd, Task, TaskId, Why};
+pub(crate) use crate::sys::arc::Arc;
+pub(crate) use crate::sys::epoll::Interest;
+
+use super::callback::{Own, Sink};
+use super::deadlines::NOWHERE;
+use super::id::{ContextId, WatchId};
+use super::reaper::{Reaper, lock, process};
+use super::table::{Flags, NIL};
+use super::tasks::{Entry, Watched};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::{clock, thread};
+
+/// Has a context step a task. ENOTSUP where nobody polls the context's
+/// descriptor; EINVAL where the context is over or ends; ENOMEM.
+pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<TaskId, Errno> {
+    let task: Arc<dyn Task> = task.clone().coerce(|pointer| pointer);
+    let mut reaper = lock(ctx.depth)?;
+    let context = reaper.live(ctx).ok_or(Errno::EINVAL)?;
+    if context.ending {
+        return Err(Errno::EINVAL);
+    }
+    if !context.polled {
+        return Err(Errno::ENOTSUP);
+    }
+    let all = context.tasks as usize + 1;
+    context.deadlines.reserve(all).map_err(|_| Errno::ENOMEM)?;
+    let (index, generation) = reaper.tasks.insert(task, ctx.index)?;
+    reaper.at_mut(ctx.index).tasks += 1;
+    Ok(TaskId {
+        index,
+        generation,
+        depth: ctx.depth,
+    })
+}
+
+/// Has a task stepped with Why::Posted, in the next turn of its loop at the
+/// latest. From any thread. Never fails; nothing where the task is removed.
+pub(crate) fn post(id: TaskId) {
+    if let Ok(mut reaper) = lock(id.depth) {
+        if let Some(entry) = reaper.tasks.find_mut(id) {
+            entry.post();
+            reaper.enqueue_task(id.index);
+        }
+    }
+}
+
+/// Sets when a task is stepped with Why::Deadline, in nanoseconds of
+/// CLOCK_MONOTONIC; None for never. Takes the place of the former deadline, also
+/// of one that has passed and was not told yet.
+pub(crate) fn set_deadline(id: TaskId, at: Option<u64>) {
+    if let Ok(mut reaper) = lock(id.depth) {
+        if let Some(entry) = reaper.tasks.find_mut(id) {
+            entry.take_back_deadline();
+            reaper.set_deadline(id.index, at);
+        }
+    }
+}
+
+/// Has a task stepped with Why::Readable(fd) for as long as the descriptor is
+/// ready, as with a level-triggered poll; errors and hang-ups count as ready.
+/// A descriptor that the task watches already is watched for this from now on.
+/// Errors are epoll_ctl(2)'s: EPERM for a plain file, EEXIST where another task
+/// of the context watches it; ESRCH where the task is removed.
+pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth)?;
+    let reaper = &mut *reaper;
+    let entry = reaper.tasks.find_mut(id).ok_or(Errno::ESRCH)?;
+    let context = &reaper.contexts[usize::from(entry.context)];
+    let descriptor = context.descriptor.as_ref().ok_or(Errno::ENOTSUP)?;
+    let stepped = entry.stepped_fd == Some(fd);
+    if let Some(watched) = entry.watched(fd) {
+        watched.interest = interest;
+        // Else it is watched anew when the step is over.
+        if !watched.ready && !stepped {
+            descriptor.watch(fd, id.index, interest, true)?;
+        }
+        return Ok(());
+    }
+    entry.fds.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+    descriptor.watch(fd, id.index, interest, false)?;
+    entry.fds.push(Watched {
+        fd,
+        interest,
+        ready: false,
+    });
+    Ok(())
+}
+
+/// Ends that; before the owner closes the descriptor. No step with it begins
+/// once this returns.
+pub(crate) fn unwatch_fd(id: TaskId, fd: RawFd) {
+    if let Ok(mut reaper) = lock(id.depth) {
+        let reaper = &mut *reaper;
+        if let Some(entry) = reaper.tasks.find_mut(id) {
+            if let Some(place) = entry.fds.iter().position(|watched| watched.fd == fd) {
+                entry.fds.swap_remove(place);
+                let context = &reaper.contexts[usize::from(entry.context)];
+                if let Some(descriptor) = &context.descriptor {
+                    descriptor.unwatch(fd);
+                }
+            }
+        }
+    }
+}
+
+/// Has a task stepped with Why::Child, once, when a child ends; also one that
+/// ended before. Other watches of the child, this context's included, are not
+/// touched. `pidfd` is one of this very child that the caller has, and is taken.
+/// The id can end the watch before ([`super::watch::end`]); with the step it is
+/// over. ESRCH where the pid is no child of this process or the task is removed;
+/// ENOTSUP with `keep_zombie`, for now; ENOMEM.
+pub(crate) fn watch_child(
+    id: TaskId,
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    token: u64,
+    keep_zombie: bool,
+) -> Result<WatchId, Errno> {
+    if keep_zombie {
+        return Err(Errno::ENOTSUP);
+    }
+    let mut reaper = lock(id.depth)?;
+    let me = reaper.tasks.find(id).ok_or(Errno::ESRCH)?.context;
+    reaper.reserve_for(pid)?;
+    let wanted = reaper.table.next_index() as usize + 1;
+    let short = wanted.saturating_sub(reaper.tokens.len());
+    reaper
+        .tokens
+        .try_reserve(short)
+        .map_err(|_| Errno::ENOMEM)?;
+    let sink = Sink::Own(Own::Task(id.index));
+    let known = reaper.find_fresh(pid);
+    let found = match pidfd {
+        Some(fd) => reaper.find_held(pid, Pidfd::from(fd))?,
+        None => reaper.find_child(me, pid, known)?,
+    };
+    let known = known.and_then(|_| reaper.table.find(pid));
+    let at = reaper.table.next_index() as usize;
+    if reaper.tokens.len() <= at {
+        reaper.tokens.resize(at + 1, 0);
+    }
+    reaper.tokens[at] = token;
+    reaper.tasks.entry_mut(id.index).watches += 1;
+    Ok(reaper.insert(me, pid, known, found, sink))
+}
+
+/// Takes a task off its context, and ends its watches; their children are still
+/// reaped. No step begins once this returns, and none runs in another thread, nor
+/// a callback that it asked for. Also from inside the task's own step or callback.
+pub(crate) fn remove(id: TaskId) {
+    let Ok(own) = process(id.depth) else {
+        return;
+    };
+    let mut reaper = own.value.reaper.lock();
+    // Dropped at the end, when the lock is released.
+    let task = reaper.take_task(id);
+    while reaper.tasks.bound() > id.index && reaper.task_runs_elsewhere(id) {
+        reaper = own.value.wait_for_return(reaper);
+    }
+    drop(reaper);
+    drop(task);
+}
+
+/// A context ends: removes its next task at or after `cursor`; false where there
+/// is none.
+pub(crate) fn remove_next(ctx: ContextId, cursor: &mut u32) -> bool {
+    let Ok(mut reaper) = lock(ctx.depth) else {
+        return false;
+    };
+    while reaper.live(ctx).is_some_and(|ctx| ctx.tasks > 0) && *cursor < reaper.tasks.bound() {
+        let index = *cursor;
+        *cursor += 1;
+        let entry = reaper.tasks.entry(index);
+        if entry.task.is_some() && entry.context == ctx.index {
+            let id = TaskId {
+                index,
+                generation: entry.generation,
+                depth: ctx.depth,
+            };
+            let task = reaper.take_task(id);
+            drop(reaper);
+            drop(task);
+            return true;
+        }
+    }
+    false
+}
+
+impl Reaper {
+    /// Takes a task out, and all that it has; for the caller to drop once the lock
+    /// is released.
+    fn take_task(&mut self, id: TaskId) -> Option<Arc<dyn Task>> {
+        let task = self.tasks.find_mut(id)?.task.take();
+        self.set_deadline(id.index, None);
+        let entry = self.tasks.entry(id.index);
+        let context = entry.context;
+        if let Some(descriptor) = &self.at(context).descriptor {
+            for watched in &entry.fds {
+                descriptor.unwatch(watched.fd);
+            }
+        }
+        let mut at = 0;
+        while self.tasks.entry(id.index).watches > 0 && at < self.table.bound() {
+            let slot = self.table.slot(at);
+            if slot.is(Flags::USED) && slot.sink.task() == Some(id.index) {
+                self.end_watch(at, false);
+            }
+            at += 1;
+        }
+        while let Some(at) = self.next_end(id.index) {
+            self.take_end(id.index);
+            if !self.table.slot(at).is(Flags::LEADS) {
+                self.table.release(at);
+            }
+        }
+        self.at_mut(context).tasks -= 1;
+        self.tasks.release(id.index);
+        task
+    }
+
+    fn task_runs_elsewhere(&self, id: TaskId) -> bool {
+        let entry = self.tasks.entry(id.index);
+        entry.generation == id.generation
+            && entry
+                .runner
+                .is_some_and(|runner| runner != thread::current())
+    }
+
+    /// Queues a task that has a reason to be stepped, unless it is queued or runs.
+    pub(crate) fn enqueue_task(&mut self, index: u32) {
+        let entry = self.tasks.entry_mut(index);
+        if entry.queued || entry.runner.is_some() || !entry.is_due() {
+            return;
+        }
+        entry.queued = true;
+        entry.next = NIL;
+        let context = entry.context;
+        self.append(context, super::reaper::TASK | index);
+    }
+
+    pub(crate) fn set_deadline(&mut self, index: u32, at: Option<u64>) {
+        let entry = self.tasks.entry(index);
+        let (context, place) = (entry.context, entry.place);
+        let tasks = &mut self.tasks;
+        let mut moved = |key: u32, place: u32| tasks.entry_mut(key).place = place;
+        let deadlines = &mut self.contexts[usize::from(context)].deadlines;
+        if place != NOWHERE {
+            deadlines.remove(place, &mut moved);
+        }
+        if let Some(at) = at {
+            deadlines.insert(at, index, &mut moved);
+            self.alarm(context, at, clock::now());
+        }
+    }
+
+    /// Queues the tasks whose deadlines have passed, and has the context come
+    /// round for the next one.
+    pub(crate) fn run_deadlines(&mut self, index: u16) {
+        if self.at(index).deadlines.first().is_none() {
+            return;
+        }
+        let now = clock::now();
+        while let Some((at, task)) = self.at(index).deadlines.first() {
+            if at > now {
+                self.alarm(index, at, now);
+                return;
+            }
+            self.set_deadline(task, None);
+            self.tasks.entry_mut(task).expire();
+            self.enqueue_task(task);
+        }
+    }
+
+    /// A descriptor that a task watches is ready.
+    pub(crate) fn fd_is_ready(&mut self, index: u32, fd: RawFd) {
+        if index >= self.tasks.bound() {
+            return;
+        }
+        if let Some(watched) = self.tasks.entry_mut(index).watched(fd) {
+            watched.ready = true;
+            self.enqueue_task(index);
+        }
+    }
+
+    /// The child of a task's watch ended.
+    pub(crate) fn queue_end(&mut self, task: u32, at: u32) {
+        let slot = self.table.slot_mut(at);
+        if slot.is(Flags::QUEUED) {
+            return;
+        }
+        slot.flags |= Flags::QUEUED;
+        slot.next_queued = NIL;
+        let (head, tail) = self.tasks.entry(task).ends;
+        if tail == NIL {
+            self.tasks.entry_mut(task).ends = (at, at);
+        } else {
+            self.table.slot_mut(tail).next_queued = at;
+            self.tasks.entry_mut(task).ends = (head, at);
+        }
+        self.enqueue_task(task);
+    }
+
+    fn next_end(&self, task: u32) -> Option<u32> {
+        Some(self.tasks.entry(task).ends.0).filter(|&at| at != NIL)
+    }
+
+    /// Takes the first watch off the ends that a task is to be told.
+    fn take_end(&mut self, task: u32) {
+        let (at, tail) = self.tasks.entry(task).ends;
+        let slot = self.table.slot_mut(at);
+        slot.flags -= Flags::QUEUED;
+        let next = slot.next_queued;
+        self.tasks.entry_mut(task).ends = (next, if next == NIL { NIL } else { tail });
+    }
+
+    /// Tells a task of an end: the watch is over. None where it was ended before.
+    pub(crate) fn tell_end(&mut self, task: u32, at: u32) -> Option<Why> {
+        self.take_end(task);
+        let slot = *self.table.slot(at);
+        if slot.is(Flags::ABANDONED) {
+            if !slot.is(Flags::LEADS) {
+                self.table.release(at);
+            }
+            return None;
+        }
+        self.at_mut(slot.context).delivered += 1;
+        self.end_watch(at, false);
+        Some(Why::Child(ChildEnd {
+            token: self.tokens[at as usize],
+            pid: slot.pid,
+            status: slot.end_status(),
+        }))
+    }
+
+    /// A step is over, and the callback that it asked for: the descriptor that it
+    /// was about is watched again.
+    pub(crate) fn stepped(&mut self, index: u32) {
+        let entry = self.tasks.entry_mut(index);
+        entry.runner = None;
+        let fd = entry.stepped_fd.take();
+        if entry.task.is_none() {
+            self.tasks.release(index);
+            return;
+        }
+        if let Some(fd) = fd {
+            self.watch_again(index, fd);
+        }
+        self.enqueue_task(index);
+    }
+
+    fn watch_again(&mut self, index: u32, fd: RawFd) {
+        let entry: &mut Entry = self.tasks.entry_mut(index);
+        let context = entry.context;
+        let Some(watched) = entry.watched(fd) else {
+            return;
+        };
+        watched.ready = false;
+        let interest = watched.interest;
+        if let Some(descriptor) = &self.at(context).descriptor {
+            let _ = descriptor.watch(fd, index, interest, true);
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::zombie_processes)] // the reaper waits for them
+mod tests {
+    use super::super::callback::{Call, ChildFn, Pvt, Record};
+    use super::super::deliver::{self, Progress};
+    use super::super::{context, drain, watch};
+    use super::*;
+    use crate::sys::lock::Mutex;
+    use std::io::{Read, Write};
+    use std::os::fd::AsRawFd;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    extern "C" fn event(_: *mut libc::c_void, _: *const libc::c_void, _: *mut libc::c_void) {}
+
+    extern "C" fn told(_: i32, _: i32, _: *mut libc::c_void) {}
+
+    fn call() -> Call {
+        let nothing = Pvt(std::ptr::null_mut());
+        Call::Event {
+            call: event,
+            source: nothing,
+            record: Record::of(7u64),
+            pvt: nothing,
+        }
+    }
+
+    /// Notes why it was stepped, and asks for so many callbacks.
+    struct Noting {
+        whys: Mutex<Vec<Why>>,
+        calls: AtomicU32,
+        dropped: Option<std::sync::mpsc::Sender<()>>,
+    }
+
+    impl Task for Noting {
+        fn step(&self, why: Why) -> Option<Call> {
+            self.whys.lock().push(why);
+            let left = self.calls.load(Ordering::Relaxed);
+            self.calls.store(left.saturating_sub(1), Ordering::Relaxed);
+            (left > 0).then(call)
+        }
+    }
+
+    impl Drop for Noting {
+        fn drop(&mut self) {
+            if let Some(dropped) = &self.dropped {
+                dropped.send(()).unwrap();
+            }
+        }
+    }
+
+    impl Noting {
+        fn new(dropped: Option<std::sync::mpsc::Sender<()>>) -> Self {
+            Noting {
+                whys: Mutex::new(Vec::new()),
+                calls: AtomicU32::new(0),
+                dropped,
+            }
+        }
+
+        fn taken(&self) -> Vec<Why> {
+            std::mem::take(&mut *self.whys.lock())
+        }
+    }
+
+    struct Loop {
+        ctx: ContextId,
+        fd: RawFd,
+    }
+
+    impl Loop {
+        fn new() -> Self {
+            let ctx = context::create(&context::Params::default()).unwrap();
+            let fd = context::descriptor(ctx).unwrap();
+            Loop { ctx, fd }
+        }
+
+        fn is_ready(&self, timeout: i32) -> bool {
+            crate::sys::probe::readable(self.fd, timeout)
+        }
+
+        /// One dispatch, as the border makes it; the calls made.
+        fn dispatch(&self, budget: u32) -> usize {
+            drain::readable(self.ctx, budget).unwrap();
+            let (mut progress, mut call, mut calls) = (Progress::First, Call::Nothing, 0);
+            for _ in 0..budget {
+                let Some(turn) = deliver::next(self.ctx, progress, &mut call) else {
+                    return calls;
+                };
+                calls += usize::from(!matches!(call, Call::Nothing));
+                progress = Progress::After(turn);
+            }
+            deliver::end(self.ctx, progress);
+            deliver::keep_readable(self.ctx);
+            calls
+        }
+
+        /// Dispatches until there is something noted.
+        fn run(&self, task: &Noting) -> Vec<Why> {
+            while task.whys.lock().is_empty() {
+                assert!(self.is_ready(60_000));
+                self.dispatch(100);
+            }
+            task.taken()
+        }
+    }
+
+    impl Drop for Loop {
+        fn drop(&mut self) {
+            let _ = context::begin_end(self.ctx);
+            let _ = context::free(self.ctx);
+        }
+    }
+
+    fn noting(of: &Loop) -> (Arc<Noting>, TaskId) {
+        let task = Arc::try_new(Noting::new(None)).unwrap();
+        let id = add(of.ctx, &task).unwrap();
+        (task, id)
+    }
+
+    #[test]
+    fn posts_merge_and_calls_are_made_one_after_the_other() {
+        let turns = Loop::new();
+        let (task, id) = noting(&turns);
+        assert!(!turns.is_ready(0));
+        std::thread::scope(|scope| {
+            scope.spawn(|| post(id));
+            scope.spawn(|| post(id));
+        });
+        assert!(turns.is_ready(0));
+        task.calls.store(2, Ordering::Relaxed);
+        assert_eq!(turns.dispatch(100), 2);
+        assert_eq!(task.taken(), [Why::Posted, Why::Returned, Why::Returned]);
+        assert!(!turns.is_ready(0));
+        // A budget that ends between a callback and its return.
+        post(id);
+        task.calls.store(1, Ordering::Relaxed);
+        assert_eq!(turns.dispatch(1), 1);
+        assert_eq!(task.taken(), [Why::Posted]);
+        assert!(turns.is_ready(0));
+        assert_eq!(turns.dispatch(100), 0);
+        assert_eq!(task.taken(), [Why::Returned]);
+        assert!(!turns.is_ready(0));
+    }
+
+    #[test]
+    fn a_deadline_is_told_once_and_can_be_moved_and_taken_back() {
+        let turns = Loop::new();
+        let (first, first_id) = noting(&turns);
+        let (second, second_id) = noting(&turns);
+        set_deadline(first_id, Some(u64::MAX));
+        set_deadline(first_id, Some(1));
+        set_deadline(second_id, Some(clock::now() + 1_000_000));
+        assert_eq!(turns.run(&first), [Why::Deadline]);
+        assert_eq!(turns.run(&second), [Why::Deadline]);
+        set_deadline(second_id, Some(1));
+        set_deadline(second_id, None);
+        set_deadline(first_id, Some(1));
+        assert_eq!(turns.run(&first), [Why::Deadline]);
+        assert_eq!(second.taken(), []);
+    }
+
+    #[test]
+    fn a_descriptor_is_told_of_for_as_long_as_it_is_ready() {
+        let turns = Loop::new();
+        let (task, id) = noting(&turns);
+        let (mut reader, mut writer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let fd = reader.as_raw_fd();
+        watch_fd(id, fd, Interest::READ).unwrap();
+        assert!(!turns.is_ready(0));
+        writer.write_all(b"ab").unwrap();
+        assert_eq!(turns.run(&task), [Why::Readable(fd)]);
+        assert_eq!(turns.run(&task), [Why::Readable(fd)]);
+        reader.read_exact(&mut [0; 2]).unwrap();
+        turns.dispatch(100);
+        assert_eq!(task.taken(), []);
+        watch_fd(id, writer.as_raw_fd(), Interest::WRITE).unwrap();
+        assert_eq!(turns.run(&task), [Why::Readable(writer.as_raw_fd())]);
+        unwatch_fd(id, writer.as_raw_fd());
+        drop(writer);
+        assert_eq!(turns.run(&task), [Why::Readable(fd)], "a hang-up");
+        unwatch_fd(id, fd);
+        turns.dispatch(100);
+        assert_eq!(task.taken(), []);
+        assert_eq!(watch_fd(id, -1, Interest::BOTH), Err(Errno::EBADF));
+    }
+
+    fn child() -> std::process::Child {
+        std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap()
+    }
+
+    #[test]
+    fn the_end_of_a_child_is_told_beside_the_contexts_own_watch() {
+        let turns = Loop::new();
+        let (task, id) = noting(&turns);
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        watch_child(id, pid, None, 5, false).unwrap();
+        let nothing = Pvt(std::ptr::null_mut());
+        watch::register(turns.ctx, pid, Some(told as ChildFn), nothing, &mut false).unwrap();
+        watch_child(id, pid, None, 6, false).unwrap();
+        let dropped = watch_child(id, pid, None, 7, false).unwrap();
+        watch::end(dropped, watch::Ending::Free).unwrap();
+        drop(held.stdin.take());
+        let mut whys = turns.run(&task);
+        while whys.len() < 2 {
+            whys.extend(turns.run(&task));
+        }
+        whys.sort_by_key(|why| match why {
+            Why::Child(end) => end.token,
+            _ => 0,
+        });
+        let end = |token| {
+            Why::Child(ChildEnd {
+                token,
+                pid,
+                status: 0,
+            })
+        };
+        assert_eq!(whys, [end(5), end(6)]);
+        let stats = context::stats(turns.ctx).unwrap();
+        assert_eq!((stats.watches, stats.pending), (0, 0));
+        assert_eq!(watch_child(id, pid, None, 8, false), Err(Errno::ESRCH));
+    }
+
+    #[test]
+    fn a_child_that_ended_before_is_told_and_its_pidfd_taken() {
+        let turns = Loop::new();
+        let (task, id) = noting(&turns);
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        drop(held.stdin.take());
+        assert!(crate::sys::probe::readable(pidfd.as_raw_fd(), 60_000));
+        watch_child(id, pid, Some(pidfd), 9, false).unwrap();
+        assert!(matches!(
+            turns.run(&task)[..],
+            [Why::Child(ChildEnd { token: 9, .. })]
+        ));
+    }
+
+    /// Holds its step until it may go on, and removes itself if it is told to.
+    struct Held {
+        begun: Mutex<std::sync::mpsc::Sender<()>>,
+        go: Mutex<std::sync::mpsc::Receiver<Option<TaskId>>>,
+    }
+
+    impl Task for Held {
+        fn step(&self, _: Why) -> Option<Call> {
+            self.begun.lock().send(()).unwrap();
+            if let Some(own) = self.go.lock().recv().unwrap() {
+                remove(own);
+            }
+            None
+        }
+    }
+
+    #[test]
+    fn remove_waits_for_a_step_in_another_thread_but_not_for_its_own() {
+        for itself in [false, true] {
+            let turns = Loop::new();
+            let (begun, has_begun) = std::sync::mpsc::channel();
+            let (may_go, go) = std::sync::mpsc::channel();
+            let task = Held {
+                begun: Mutex::new(begun),
+                go: Mutex::new(go),
+            };
+            let id = add(turns.ctx, &Arc::try_new(task).unwrap()).unwrap();
+            post(id);
+            std::thread::scope(|scope| {
+                let dispatcher = scope.spawn(|| turns.dispatch(100));
+                has_begun.recv().unwrap();
+                let remover = (!itself).then(|| scope.spawn(|| remove(id)));
+                if let Some(remover) = &remover {
+                    while lock(id.depth).unwrap().waiting == 0 {
+                        std::thread::yield_now();
+                    }
+                    assert!(!remover.is_finished());
+                }
+                may_go.send(itself.then_some(id)).unwrap();
+                dispatcher.join().unwrap();
+            });
+            post(id);
+            assert_eq!(watch_fd(id, 0, Interest::READ), Err(Errno::ESRCH));
+            turns.dispatch(100);
+        }
+    }
+
+    #[test]
+    fn a_context_that_ends_drops_its_tasks() {
+        let (dropped, is_dropped) = std::sync::mpsc::channel();
+        let turns = Loop::new();
+        let mut held = child();
+        let task = Noting::new(Some(dropped));
+        let id = add(turns.ctx, &Arc::try_new(task).unwrap()).unwrap();
+        watch_child(id, i32::try_from(held.id()).unwrap(), None, 1, false).unwrap();
+        post(id);
+        drop(turns);
+        is_dropped.recv().unwrap();
+        post(id);
+        set_deadline(id, Some(1));
+        remove(id);
+        held.kill().unwrap();
+        held.wait().unwrap();
+    }
+
+    #[test]
+    fn a_context_that_nobody_polls_has_no_tasks() {
+        let ctx = context::create(&context::Params::default()).unwrap();
+        let task = Arc::try_new(Noting::new(None)).unwrap();
+        assert_eq!(add(ctx, &task), Err(Errno::ENOTSUP));
+        context::free(ctx).unwrap();
+        assert_eq!(add(ctx, &task), Err(Errno::EINVAL));
+    }
+}
