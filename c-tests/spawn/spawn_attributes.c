@@ -198,6 +198,7 @@ static void the_nice_value(void **state)
 {
     static const int values[] = { 7, 19, -5, 0 };
     struct sss_spawn spawn = spawn_zero();
+    int own = getpriority(PRIO_PROCESS, 0);
     struct report report;
     size_t i;
 
@@ -207,7 +208,7 @@ static void the_nice_value(void **state)
         report_spawned(*state, &spawn, &report);
         check_reported(&report, "nice", "%d", values[i]);
     }
-    check_int(getpriority(PRIO_PROCESS, 0), 0);
+    check_int(getpriority(PRIO_PROCESS, 0), own);
 }
 
 static int own_oom_score_adj(void)

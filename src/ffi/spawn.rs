@@ -308,26 +308,12 @@ pub unsafe extern "C" fn sss_child_spawn(
         // SAFETY: the caller vouches for the context.
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
-        let started = spawned::begin_spawn(ctx.id).and_then(|pidfd| {
-            let mut dead = 0;
-            // SAFETY: the caller vouches for the struct.
-            let spawned = unsafe {
-                with_spec(spawn, |spec| {
-                    let spec = Spec {
-                        pidfd,
-                        ..spec.clone()
-                    };
-                    crate::spawn::spawn(&spec).inspect_err(|error| dead = error.pid)
-                })
-            };
-            match spawned {
-                Ok(child) => spawned::end_spawn(ctx.id, child, cb, Pvt(pvt)),
-                Err(errno) => {
-                    spawned::give_up_spawn(ctx.id, dead);
-                    Err(errno)
-                }
-            }
-        });
+        // SAFETY: the caller vouches for the struct.
+        let started = unsafe {
+            with_spec(spawn, |spec| {
+                spawned::start(ctx.id, spec, cb, Pvt(pvt)).map(|started| started.watch)
+            })
+        };
         // SAFETY: the caller vouches for the out-pointer.
         let settled = unsafe { place.settle(started, child_ctx) };
         wake_own_loop(ctx);
@@ -366,7 +352,7 @@ pub unsafe extern "C" fn sss_child_open_gate(child: *mut sss_child_ctx) -> errno
 symver!("sss_child_open_gate");
 
 /// Hands the spec that C wrote down to `spawn`, and tells C the step that
-/// failed.
+/// failed. What `spawn` keeps it copies: see [`crate::spawn::OwnedSpec`].
 ///
 /// # Safety
 /// `given` is NULL or a struct sss_spawn as its documentation says.
@@ -379,9 +365,10 @@ pub(crate) unsafe fn with_spec<T>(
     // SAFETY: as the caller promises; the lists live until `spawn` returns.
     let outcome = unsafe { rlimits(&given).and_then(|rlimits| spawn(&spec(&given, &rlimits)?)) };
     outcome.map_err(|error| {
-        if !given.failed_step.is_null() {
+        let told = error.step.filter(|_| !given.failed_step.is_null());
+        if let Some(step) = told {
             // SAFETY: the caller's.
-            unsafe { given.failed_step.write(error.step as u32) };
+            unsafe { given.failed_step.write(step as u32) };
         }
         Errno::from_raw(error.errno)
     })

@@ -9,14 +9,44 @@ use super::reaper::{Attending, Reaper, lock};
 use super::status::{Change, classify};
 use super::table::Flags;
 use super::watch::Found;
-use crate::spawn::{Gate, Spawned};
+use crate::spawn::{Gate, SpawnError, Spawned, Spec, spawn};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::{clock, wait};
 
-/// A spawn begins: whether its child needs a pidfd. Until it is over there is
-/// room for its watch, and no unknown child is told of at once, as it may be this
-/// one: another thread may reap it before it is registered.
-pub(crate) fn begin_spawn(ctx: ContextId) -> Result<bool, Errno> {
+/// A child of ours that runs its program, or is held at its gate, and is watched.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Started {
+    pub(crate) watch: WatchId,
+    #[allow(dead_code, reason = "for the families that start children")]
+    pub(crate) pid: i32,
+}
+
+/// Starts a child and watches it, without a window between. On an error there is
+/// no process and no watch.
+///
+/// Every family starts its children by this: it takes a [`Spec`] from C
+/// (`ffi::spawn::with_spec`), or from an [`OwnedSpec`](crate::spawn::OwnedSpec)
+/// that it has kept, changes the fields that it needs (`CStringArray::environment`
+/// adds variables, `fds` descriptors) and calls this. [`take_gate`] opens the gate
+/// of a spec that has one; [`super::kill`] signals the child by its watch.
+pub(crate) fn start(
+    ctx: ContextId,
+    spec: &Spec,
+    callback: Option<ChildFn>,
+    pvt: Pvt,
+) -> Result<Started, SpawnError> {
+    let pidfd = begin(ctx)?;
+    let spec = Spec { pidfd, ..*spec };
+    let child = spawn(&spec).inspect_err(|error| give_up(ctx, error.pid))?;
+    let pid = child.pid;
+    let watch = end(ctx, child, callback, pvt)?;
+    Ok(Started { watch, pid })
+}
+
+/// Whether the child needs a pidfd. Until the spawn is over there is room for its
+/// watch, and no unknown child is told of at once, as it may be this one: another
+/// thread may reap it before it is registered.
+fn begin(ctx: ContextId) -> Result<bool, Errno> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
     reaper.reserve()?;
@@ -29,9 +59,9 @@ pub(crate) fn begin_spawn(ctx: ContextId) -> Result<bool, Errno> {
     Ok(!reaper.trusts_signal(ctx.index))
 }
 
-/// A spawn is over, and its child is registered. EINVAL where the context was
-/// freed meanwhile; then the child is ended.
-pub(crate) fn end_spawn(
+/// Registers the child. EINVAL where the context was freed meanwhile; then the
+/// child is ended.
+fn end(
     ctx: ContextId,
     child: Spawned,
     callback: Option<ChildFn>,
@@ -54,8 +84,8 @@ pub(crate) fn end_spawn(
     id
 }
 
-/// A spawn came to nothing. Its dead child (0: none) is nobody's.
-pub(crate) fn give_up_spawn(ctx: ContextId, dead: i32) {
+/// The spawn came to nothing. Its dead child (0: none) is nobody's.
+fn give_up(ctx: ContextId, dead: i32) {
     if let Ok(mut reaper) = lock(ctx.depth) {
         reaper.parked.forget(dead);
         reaper.spawned();

@@ -6,15 +6,18 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use nix::errno::Errno;
+
 use super::map::{FdOp, Plan, plan};
 use super::path::{Candidates, is_searched};
 use super::{Cwd, SpawnError, Spec, Step};
-use crate::sys::clone::{Manner, getpid, pidfd_open};
+use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
 use crate::sys::exec::Program;
 use crate::sys::gate;
 use crate::sys::namespace::child_is_elsewhere;
+use crate::sys::pidfd;
 
 /// Descriptors of ours that the child uses until its exec.
 #[derive(Debug)]
@@ -34,11 +37,11 @@ impl Ties {
             None if spec.pdeathsig.is_some() && child_is_elsewhere() => Step::Pdeathsig,
             None => return Ok(Ties { gate, parent: None }),
         };
-        let parent = match pidfd_open(getpid()) {
+        let parent = match pidfd::open(getpid()) {
             Ok(parent) => Some(parent),
             // The end of file at the gate, or the signal itself, must do.
-            Err(libc::ENOSYS | libc::EPERM) => None,
-            Err(errno) => return Err(SpawnError::new(step, errno)),
+            Err(Errno::ENOSYS | Errno::EPERM) => None,
+            Err(errno) => return Err(SpawnError::new(step, errno as i32)),
         };
         Ok(Ties { gate, parent })
     }

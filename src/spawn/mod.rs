@@ -9,6 +9,8 @@
 
 mod compile;
 mod map;
+#[allow(dead_code, reason = "for the families that keep specs")]
+mod owned;
 pub(crate) mod path;
 mod spec;
 #[cfg(test)]
@@ -16,12 +18,17 @@ mod tests;
 
 use std::os::fd::OwnedFd;
 
+use nix::errno::Errno;
+
 pub(crate) use self::map::FdMap;
+#[allow(unused_imports, reason = "as above")]
+pub(crate) use self::owned::OwnedSpec;
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
 pub(crate) use self::spec::{Cwd, Rlimit, Spec};
-#[cfg(test)]
-pub(crate) use crate::sys::exec::CStrVec;
-pub(crate) use crate::sys::exec::{CStrArray, Step};
+pub(crate) use crate::sys::exec::Step;
+pub(crate) use crate::sys::strings::CStrArray;
+#[allow(unused_imports, reason = "for the families that keep specs")]
+pub(crate) use crate::sys::strings::CStringArray;
 
 use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};
 use crate::sys::close_range::{self, is_missing};
@@ -30,10 +37,11 @@ use crate::sys::gate;
 use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
 
-/// Why there is no child: the step that failed, and its errno.
+/// Why there is no child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpawnError {
-    pub(crate) step: Step,
+    /// The step that failed. None for an error that is no step's: the context's.
+    pub(crate) step: Option<Step>,
     pub(crate) errno: i32,
     /// The dead child, if others could have waited for it; else 0.
     pub(crate) pid: i32,
@@ -42,8 +50,18 @@ pub(crate) struct SpawnError {
 impl SpawnError {
     pub(crate) fn new(step: Step, errno: i32) -> Self {
         SpawnError {
-            step,
+            step: Some(step),
             errno,
+            pid: 0,
+        }
+    }
+}
+
+impl From<Errno> for SpawnError {
+    fn from(errno: Errno) -> Self {
+        SpawnError {
+            step: None,
+            errno: errno as i32,
             pid: 0,
         }
     }
@@ -135,6 +153,7 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
                     Some((index, errno)) => (program.step(index), errno),
                     None => (Step::Exec, libc::EINTR),
                 };
+                let step = Some(step);
                 SpawnError { step, errno, pid }
             }
         };
@@ -189,7 +208,7 @@ fn first_manner(spec: &Spec) -> Manner {
 fn next_manner(manner: Manner, Attempt { error, by_clone }: Attempt) -> Option<Manner> {
     let missing = is_missing(error.errno);
     if !by_clone {
-        let unparted = manner.share_files && error.step == Step::Close && missing;
+        let unparted = manner.share_files && error.step == Some(Step::Close) && missing;
         return unparted.then_some(Manner {
             share_files: false,
             ..manner

@@ -1,12 +1,12 @@
-//! What a caller asks for, borrowed.
+//! What a caller asks for, borrowed; [`super::OwnedSpec`] is a copy of it.
 
 use std::ffi::CStr;
 use std::os::fd::RawFd;
 
 use super::map::FdMap;
 use super::{SpawnError, Step};
-use crate::sys::clone::is_open;
-use crate::sys::exec::CStrArray;
+use crate::sys::fd::is_open;
+use crate::sys::strings::CStrArray;
 
 /// The working directory of a child.
 #[derive(Debug, Clone, Copy)]

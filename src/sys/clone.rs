@@ -11,7 +11,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr::null;
 
 use super::exec::{Program, Report, Start, child_main};
+use super::fd::above_standard;
 use super::mmap::{Shared, Stack};
+use super::pidfd;
 use super::robust::{Latch, Latches, Wait};
 use super::syscall::{address, call, int, word};
 
@@ -107,7 +109,7 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     let (pid, pidfd) = clone(&start, manner, None, exit_signal).map_err(Failure::Clone)?;
     let pidfd = match manner.pidfd {
         Pidfd::None => None,
-        Pidfd::Clone | Pidfd::Open => pidfd.or_else(|| pidfd_open(pid).ok()),
+        Pidfd::Clone | Pidfd::Open => pidfd.or_else(|| pidfd::open(pid).ok()),
     };
     if !held {
         wait(&meeting.latches.gone, pid);
@@ -232,28 +234,10 @@ impl Shared<Meeting> {
     }
 }
 
-/// pidfd_open(2).
-pub(crate) fn pidfd_open(pid: i32) -> Result<OwnedFd, i32> {
-    // SAFETY: no pointers.
-    let fd = unsafe { call!(SYS_pidfd_open, word(pid), 0)? };
-    Ok(owned(fd))
-}
-
-fn owned(fd: usize) -> OwnedFd {
-    // SAFETY: the kernel gave it to us just now.
-    unsafe { OwnedFd::from_raw_fd(int(fd)) }
-}
-
 /// Our own pid, as the kernel knows it now.
 pub(crate) fn getpid() -> i32 {
     // SAFETY: no pointers; it cannot fail.
     int(unsafe { call!(SYS_getpid) }.unwrap_or(0))
-}
-
-/// Whether this is an open descriptor.
-pub(crate) fn is_open(fd: i32) -> bool {
-    // SAFETY: no pointers.
-    unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) }.is_ok()
 }
 
 /// All signals blocked, also those that libc keeps to itself: neither a handler
@@ -339,7 +323,10 @@ fn clone(
         unsafe { enter(libc::SYS_clone, args, start)? }
     };
     // An old kernel ignores CLONE_PIDFD and leaves the number alone.
-    let pidfd = usize::try_from(pidfd).ok().map(owned);
+    // SAFETY: else the kernel gave it to us just now.
+    let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
+    // Without a number above the standard ones it is as if there were none left.
+    let pidfd = pidfd.and_then(|pidfd| above_standard(pidfd).ok());
     Ok((int(pid), pidfd))
 }
 

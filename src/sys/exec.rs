@@ -6,13 +6,11 @@
 //! [`child_main`]. Everything that it needs stands in a [`Program`].
 
 use std::ffi::{CStr, c_char};
-use std::marker::PhantomData;
-#[cfg(test)]
-use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::close_range::close_range;
 use super::robust::Latches;
+use super::strings::CStrArray;
 use super::syscall::{address, call, id, int, word};
 
 /// What a spawn was doing when it failed.
@@ -65,81 +63,6 @@ pub(crate) enum Step {
     Gate = 22,
     /// execve(2).
     Exec = 23,
-}
-
-/// A NULL-terminated array of C strings, as execve takes it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct CStrArray<'a> {
-    first: *const *const c_char,
-    strings: PhantomData<&'a CStr>,
-}
-
-impl<'a> CStrArray<'a> {
-    /// # Safety
-    /// `first` points to pointers to C strings, the last of them NULL, all valid
-    /// and unchanged for `'a`.
-    pub(crate) unsafe fn from_ptr(first: *const *const c_char) -> Self {
-        CStrArray {
-            first,
-            strings: PhantomData,
-        }
-    }
-
-    /// The caller's environment. Like every reader of `environ`, it counts on
-    /// nobody changing it meanwhile.
-    pub(crate) fn environ() -> CStrArray<'static> {
-        unsafe extern "C" {
-            static environ: *const *const c_char;
-        }
-        static EMPTY: [usize; 1] = [0];
-        // SAFETY: libc keeps it a NULL-terminated array, or NULL after clearenv.
-        let first = unsafe { environ };
-        CStrArray {
-            first: if first.is_null() {
-                (&raw const EMPTY).cast()
-            } else {
-                first
-            },
-            strings: PhantomData,
-        }
-    }
-
-    /// Whether there is not even a first string.
-    pub(crate) fn is_empty(&self) -> bool {
-        // SAFETY: at least the terminating NULL is there.
-        unsafe { (*self.first).is_null() }
-    }
-}
-
-/// The array behind a [`CStrArray`], where the strings are Rust's.
-#[derive(Debug)]
-#[cfg(test)]
-pub(crate) struct CStrVec<'a> {
-    pointers: Vec<*const c_char>,
-    strings: PhantomData<&'a CStr>,
-}
-
-#[cfg(test)]
-impl<'a> CStrVec<'a> {
-    pub(crate) fn new(strings: &[&'a CStr]) -> Result<Self, i32> {
-        let mut pointers = Vec::new();
-        pointers
-            .try_reserve_exact(strings.len() + 1)
-            .map_err(|_| libc::ENOMEM)?;
-        pointers.extend(strings.iter().map(|string| string.as_ptr()));
-        pointers.push(null());
-        Ok(CStrVec {
-            pointers,
-            strings: PhantomData,
-        })
-    }
-
-    pub(crate) fn as_array(&self) -> CStrArray<'_> {
-        CStrArray {
-            first: self.pointers.as_ptr(),
-            strings: PhantomData,
-        }
-    }
 }
 
 /// The bytes that a file of /proc or of a cgroup takes.
@@ -407,8 +330,8 @@ impl<'a> Program<'a> {
             count: self.ops.len(),
             candidates: self.candidates.as_ptr(),
             candidate_count: self.candidates.len(),
-            argv: self.argv.first,
-            envp: self.envp.first,
+            argv: self.argv.as_ptr(),
+            envp: self.envp.as_ptr(),
             report,
             latches,
         }

@@ -3,13 +3,14 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::fd::above_standard;
 use super::syscall::{address, call, word};
 
 /// The two ends, the parent's and the child's.
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), i32> {
     let mut fds = [-1_i32; 2];
     // SAFETY: room for two descriptors, which are ours alone afterwards.
-    unsafe {
+    let (ours, childs) = unsafe {
         call!(
             SYS_socketpair,
             word(libc::AF_UNIX),
@@ -17,8 +18,10 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), i32> {
             0,
             address(fds.as_mut_ptr())
         )?;
-        Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1])))
-    }
+        (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
+    };
+    let above = |fd| above_standard(fd).map_err(|errno| errno as i32);
+    Ok((above(ours)?, above(childs)?))
 }
 
 /// Lets the child at the other end go.

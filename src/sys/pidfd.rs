@@ -4,6 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::fd::above_standard;
+
 /// A pidfd as the table holds it: four bytes, without a destructor. Whoever
 /// takes it out of the table closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,13 +37,13 @@ impl From<OwnedFd> for Pidfd {
     }
 }
 
-/// A close-on-exec descriptor of `pid`, a zombie too.
+/// A close-on-exec descriptor of `pid`, a zombie too; above 2.
 pub(crate) fn open(pid: i32) -> Result<OwnedFd, Errno> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
     // SAFETY: the kernel just gave it to us.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    above_standard(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Errno> {

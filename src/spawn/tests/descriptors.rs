@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, RawFd};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
-use super::{CStrVec, FdMap, Spec, alone, both, end_of, output_with, plain, read, spawn};
+use super::{CStringArray, FdMap, Spec, alone, both, end_of, output_with, plain, read, spawn};
 
 /// Prints the numbers of the shell's open descriptors. The one by which it reads
 /// the directory is closed by the time that the names are looked at.
@@ -63,19 +63,19 @@ fn without_a_map_a_child_has_the_standard_three() {
             // Descriptor 1 must be what the list goes to; it is kept meanwhile.
             let kept = nix::unistd::dup(std::io::stdout()).expect("a copy");
             nix::unistd::dup2_stdout(&writer).expect("stdout");
-            let argv =
-                CStrVec::new(&[c"sh", c"-c", &std::ffi::CString::new(LIST).expect("no NUL")]).map(
-                    |argv| {
-                        (
-                            spawn(&Spec {
-                                argv: argv.as_array(),
-                                gate,
-                                ..spec.clone()
-                            }),
-                            (),
-                        )
-                    },
-                );
+            let argv = CStringArray::new(
+                [c"sh", c"-c", &std::ffi::CString::new(LIST).expect("no NUL")].into_iter(),
+            )
+            .map(|argv| {
+                (
+                    spawn(&Spec {
+                        argv: argv.as_array(),
+                        gate,
+                        ..spec.clone()
+                    }),
+                    (),
+                )
+            });
             nix::unistd::dup2_stdout(&kept).expect("stdout");
             drop(writer);
             let spawned = argv.expect("memory").0.expect("spawns");

@@ -8,13 +8,13 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::{FdMap, Spawned, Spec, Step, alone, end_of, plain, read, refused, spawn};
-use crate::spawn::CStrVec;
+use crate::spawn::CStringArray;
 use crate::sys::probe::fork_idle;
 
 /// A held `sh -c 'echo ran'`, and the pipe that its output goes to.
 fn held() -> (Spawned, PipeReader) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
-    let argv = CStrVec::new(&[c"sh", c"-c", c"echo ran"]).expect("memory");
+    let argv = CStringArray::new([c"sh", c"-c", c"echo ran"].into_iter()).expect("memory");
     let map = [FdMap {
         source: writer.as_raw_fd(),
         target: 1,
@@ -87,7 +87,7 @@ fn a_held_child_can_be_terminated() {
 #[test]
 #[ignore = "the parent of held_children_die_with_their_parent"]
 fn parent_of_the_held() {
-    let argv = CStrVec::new(&[c"sleep", c"100"]).expect("memory");
+    let argv = CStringArray::new([c"sleep", c"100"].into_iter()).expect("memory");
     let spec = Spec {
         path: c"/bin/sleep",
         argv: argv.as_array(),

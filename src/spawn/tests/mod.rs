@@ -5,11 +5,12 @@ mod descriptors;
 mod errors;
 mod fallback;
 mod gate;
+mod owned;
 mod parent;
 mod plan;
 mod search;
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io::{PipeReader, Read};
 use std::os::fd::AsRawFd;
 use std::process::Command;
@@ -17,7 +18,7 @@ use std::process::Command;
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use super::{CStrArray, CStrVec, FdMap, SpawnError, Spawned, Spec, Step, spawn};
+use super::{CStrArray, CStringArray, FdMap, SpawnError, Spawned, Spec, Step, spawn};
 
 /// Set in a process that runs a single test.
 const ALONE: &str = "SSS_SIGCHLD_TEST_ALONE";
@@ -85,9 +86,8 @@ impl Strings {
         Strings(owned.collect())
     }
 
-    fn array(&self) -> CStrVec<'_> {
-        let strings: Vec<&CStr> = self.0.iter().map(CString::as_c_str).collect();
-        CStrVec::new(&strings).expect("memory")
+    fn array(&self) -> CStringArray {
+        CStringArray::new(self.0.iter().map(CString::as_c_str)).expect("memory")
     }
 }
 

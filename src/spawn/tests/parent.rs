@@ -13,7 +13,7 @@ use nix::unistd::{Pid, mkfifo};
 
 use super::search::Directory;
 use super::{CStrArray, Spec, Step, alone, both, end_of, plain, refused, spawn};
-use crate::spawn::CStrVec;
+use crate::spawn::CStringArray;
 use crate::sys::clone::{self, Manner, Pidfd, getpid};
 use crate::sys::exec::Program;
 use crate::sys::probe::{Answer, Refused, refuse};
@@ -21,7 +21,7 @@ use crate::sys::probe::{Answer, Refused, refuse};
 #[test]
 #[ignore = "the parent of a_parent_that_dies_takes_its_child_along"]
 fn parent_that_dies() {
-    let argv = CStrVec::new(&[c"sleep", c"100"]).expect("memory");
+    let argv = CStringArray::new([c"sleep", c"100"].into_iter()).expect("memory");
     let spec = Spec {
         path: c"/bin/sleep",
         argv: argv.as_array(),
@@ -65,7 +65,7 @@ fn a_parent_that_dies_takes_its_child_along() {
 #[test]
 #[ignore = "the parent of a_parent_that_died_before_is_noticed"]
 fn parent_that_is_dead() {
-    let argv = CStrVec::new(&[c"true"]).expect("memory");
+    let argv = CStringArray::new([c"true"].into_iter()).expect("memory");
     let mut program = Program::new(argv.as_array(), CStrArray::environ());
     let laid_out = program
         .hold(0, -1)

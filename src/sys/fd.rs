@@ -1,0 +1,54 @@
+//! fcntl(2) on descriptors: where the library's own stand.
+//!
+//! A daemon that was started with 0, 1 or 2 closed gets these numbers for the
+//! next descriptors that anybody opens; later it puts /dev/null there, or prints
+//! to them. So each descriptor that the library keeps goes through here and
+//! stands above them.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
+
+use super::syscall::{call, word};
+
+/// The first number that is none of the standard descriptors.
+pub(crate) const FIRST: RawFd = 3;
+
+/// A new descriptor of ours, moved if its number is a standard one. On an error
+/// it is closed.
+pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() >= FIRST {
+        return Ok(fd);
+    }
+    duplicate(&fd)
+}
+
+/// A close-on-exec duplicate above the standard descriptors.
+pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+    duplicate_from(fd, FIRST)
+}
+
+/// A close-on-exec duplicate with a number that is `least` or more: EINVAL where
+/// RLIMIT_NOFILE does not allow it.
+pub(crate) fn duplicate_from(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Errno> {
+    let new = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least.max(FIRST)))?;
+    // SAFETY: the kernel gave it to us just now.
+    Ok(unsafe { OwnedFd::from_raw_fd(new) })
+}
+
+/// The same of a descriptor that is the daemon's, by its number; EBADF where it
+/// is closed.
+pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
+    if fd < 0 {
+        return Err(Errno::EBADF);
+    }
+    // SAFETY: the daemon keeps it open for this call; if not, the call says EBADF.
+    duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
+}
+
+/// Whether this is an open descriptor.
+pub(crate) fn is_open(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) }.is_ok()
+}
