@@ -110,8 +110,8 @@ pub struct sss_host {
 /// A host's table, checked: every function that must be set is.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
-    alloc: AllocFn,
-    free: FreeFn,
+    pub(super) alloc: AllocFn,
+    pub(super) free: FreeFn,
     defer_new: DeferNewFn,
     defer: PointerFn,
     defer_free: PointerFn,
@@ -279,6 +279,12 @@ impl Binding {
         }
     }
 
+    /// The host, whose allocator is the loop thread's own: EPERM from another one.
+    pub(crate) fn check_thread(&self, id: reap::id::ContextId) -> Result<&Host, Errno> {
+        reap::context::check_attached(id, self.thread)?;
+        Ok(&self.host)
+    }
+
     /// Has the loop call deferred() in its next turn.
     pub(crate) fn defer(&self) {
         // SAFETY: made by the host, not freed before the context is.
@@ -425,11 +431,10 @@ impl ChildPlace {
         let Some(binding) = &ctx.binding else {
             return Ok(ChildPlace::Plain);
         };
-        // The host's allocator is the loop thread's own.
-        reap::context::check_attached(ctx.id, binding.thread)?;
+        let host = binding.check_thread(ctx.id)?;
         // SAFETY: the host's own function with its own parent.
         let memory = unsafe {
-            (binding.host.alloc)(
+            (host.alloc)(
                 memctx,
                 size_of::<sss_child_ctx>(),
                 CHILD_TYPE.as_ptr(),
@@ -444,7 +449,7 @@ impl ChildPlace {
         unsafe {
             memory.write(sss_child_ctx {
                 id: WatchId::NONE,
-                free: binding.host.free,
+                free: host.free,
             });
         }
         Ok(ChildPlace::Hosted(memory))

@@ -9,6 +9,8 @@ pub mod context;
 pub mod handle;
 pub mod host;
 pub mod log;
+#[allow(dead_code)] // the families' objects are still to come
+pub(crate) mod object;
 pub mod service;
 #[cfg(feature = "spawn")]
 pub mod spawn;

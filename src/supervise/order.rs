@@ -1,0 +1,363 @@
+//! Which unit waits for which: a start waits until all that come before are
+//! ready, a stop until all that come after are down. Pure.
+//!
+//! A unit names only units that were added before it, so there are no circles.
+
+use nix::errno::Errno;
+
+use super::machine::{Command, State};
+
+/// A unit's place in the order, and what it waits for.
+#[derive(Debug, Default)]
+struct Place {
+    used: bool,
+    before: Vec<u32>,
+    after: Vec<u32>,
+    state: Option<State>,
+    /// Its start was asked for, and waits.
+    starting: bool,
+    /// Its stop was asked for, and waits.
+    stopping: bool,
+    /// A oneshot that succeeded: those after it may start.
+    done: bool,
+}
+
+impl Place {
+    fn is_ready(&self) -> bool {
+        self.done || matches!(self.state, Some(State::Running | State::Reloading))
+    }
+
+    fn is_down(&self) -> bool {
+        !self.starting && matches!(self.state, None | Some(State::Stopped | State::Failed))
+    }
+}
+
+/// What a unit is to do now that it waited for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Go {
+    Command(u32, Command),
+    /// One that comes before it failed: its start is given up.
+    GiveUp(u32),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Order {
+    places: Vec<Place>,
+    /// What is to be done and was not taken yet; there is room for each unit.
+    go: Vec<Go>,
+}
+
+impl Order {
+    /// Adds a unit behind others; its number. ENOENT where one of these is not
+    /// there.
+    pub(crate) fn add(&mut self, before: &[u32]) -> Result<u32, Errno> {
+        let number = match self.places.iter().position(|place| !place.used) {
+            Some(free) => free,
+            None => self.places.len(),
+        };
+        let index = u32::try_from(number).map_err(|_| Errno::ENOMEM)?;
+        for &other in before {
+            if !self.is_there(other) {
+                return Err(Errno::ENOENT);
+            }
+        }
+        // Everything that can fail comes first. Each may start, stop and give up.
+        let wanted = 3 * (self.places.len() + 1);
+        let short = wanted.saturating_sub(self.go.len());
+        self.go.try_reserve(short).map_err(memory)?;
+        let mut list = Vec::new();
+        list.try_reserve_exact(before.len()).map_err(memory)?;
+        for &other in before {
+            if !list.contains(&other) {
+                list.push(other);
+            }
+        }
+        for &other in &list {
+            let after = &mut self.places[other as usize].after;
+            after.try_reserve(1).map_err(memory)?;
+        }
+        if number == self.places.len() {
+            self.places.try_reserve(1).map_err(memory)?;
+            self.places.push(Place::default());
+        }
+        for &other in &list {
+            self.places[other as usize].after.push(index);
+        }
+        self.places[number] = Place {
+            used: true,
+            before: list,
+            ..Place::default()
+        };
+        Ok(index)
+    }
+
+    /// Takes a unit out; those that waited for it need not any more.
+    pub(crate) fn remove(&mut self, unit: u32) {
+        if !self.is_there(unit) {
+            return;
+        }
+        let place = std::mem::take(&mut self.places[unit as usize]);
+        for &other in &place.before {
+            self.places[other as usize]
+                .after
+                .retain(|&after| after != unit);
+        }
+        for &other in &place.after {
+            self.places[other as usize]
+                .before
+                .retain(|&before| before != unit);
+        }
+        self.go.retain(|go| match *go {
+            Go::Command(at, _) | Go::GiveUp(at) => at != unit,
+        });
+        for &other in &place.after {
+            self.try_start(other);
+        }
+        for &other in &place.before {
+            self.try_stop(other);
+        }
+    }
+
+    fn is_there(&self, unit: u32) -> bool {
+        self.places
+            .get(unit as usize)
+            .is_some_and(|place| place.used)
+    }
+
+    /// Whether a start or a stop of the unit waits for others.
+    pub(crate) fn waits(&self, unit: u32) -> bool {
+        self.places
+            .get(unit as usize)
+            .is_some_and(|place| place.starting || place.stopping)
+    }
+
+    /// Starts a unit, and before it all that come before it.
+    pub(crate) fn start(&mut self, unit: u32) {
+        if !self.is_there(unit) {
+            return;
+        }
+        let place = &mut self.places[unit as usize];
+        let asked = std::mem::replace(&mut place.starting, true);
+        place.stopping = false;
+        if !asked {
+            for at in 0..self.places[unit as usize].before.len() {
+                let other = self.places[unit as usize].before[at];
+                let before = &self.places[other as usize];
+                if !before.is_ready() || before.stopping {
+                    self.start(other);
+                }
+            }
+        }
+        self.try_start(unit);
+    }
+
+    /// Stops a unit, and before it all that come after it.
+    pub(crate) fn stop(&mut self, unit: u32) {
+        if !self.is_there(unit) {
+            return;
+        }
+        let place = &mut self.places[unit as usize];
+        let asked = std::mem::replace(&mut place.stopping, true);
+        place.starting = false;
+        if !asked {
+            for at in 0..self.places[unit as usize].after.len() {
+                let other = self.places[unit as usize].after[at];
+                self.stop(other);
+            }
+        }
+        self.try_stop(unit);
+    }
+
+    /// A unit is in this state from now on; with `done` it was a oneshot's success.
+    pub(crate) fn entered(&mut self, unit: u32, state: State, done: bool) {
+        if !self.is_there(unit) {
+            return;
+        }
+        let place = &mut self.places[unit as usize];
+        place.state = Some(state);
+        place.done = done || (place.done && state == State::Stopped);
+        let (ready, failed) = (place.is_ready(), state == State::Failed);
+        for at in 0..self.places[unit as usize].after.len() {
+            let other = self.places[unit as usize].after[at];
+            if ready {
+                self.try_start(other);
+            } else if failed {
+                self.give_up(other);
+            }
+        }
+        for at in 0..self.places[unit as usize].before.len() {
+            let other = self.places[unit as usize].before[at];
+            self.try_stop(other);
+        }
+    }
+
+    fn try_start(&mut self, unit: u32) {
+        let place = &self.places[unit as usize];
+        let may = place
+            .before
+            .iter()
+            .all(|&other| self.places[other as usize].is_ready());
+        if place.starting && may {
+            self.places[unit as usize].starting = false;
+            self.push(Go::Command(unit, Command::Start));
+        }
+    }
+
+    fn try_stop(&mut self, unit: u32) {
+        let place = &self.places[unit as usize];
+        let may = place.after.iter().all(|&other| {
+            let other = &self.places[other as usize];
+            other.is_down() && !other.stopping
+        });
+        if place.stopping && may {
+            self.places[unit as usize].stopping = false;
+            self.push(Go::Command(unit, Command::Stop));
+        }
+    }
+
+    fn give_up(&mut self, unit: u32) {
+        if !std::mem::take(&mut self.places[unit as usize].starting) {
+            return;
+        }
+        self.push(Go::GiveUp(unit));
+        for at in 0..self.places[unit as usize].after.len() {
+            let other = self.places[unit as usize].after[at];
+            self.give_up(other);
+        }
+    }
+
+    /// One unit has at most one of each kind at a time: `add` made room.
+    fn push(&mut self, go: Go) {
+        if !self.go.contains(&go) && self.go.len() < self.go.capacity() {
+            self.go.push(go);
+        }
+    }
+
+    /// Takes what is to be done, in order.
+    pub(crate) fn take(&mut self) -> Option<Go> {
+        (!self.go.is_empty()).then(|| self.go.remove(0))
+    }
+}
+
+fn memory<E>(_: E) -> Errno {
+    Errno::ENOMEM
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn start(unit: u32) -> Option<Go> {
+        Some(Go::Command(unit, Command::Start))
+    }
+
+    fn stop(unit: u32) -> Option<Go> {
+        Some(Go::Command(unit, Command::Stop))
+    }
+
+    #[test]
+    fn a_start_waits_for_readiness_and_a_stop_for_the_end() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        order.start(next);
+        assert_eq!(order.take(), start(base));
+        assert_eq!(order.take(), None);
+        order.entered(base, State::Starting, false);
+        assert_eq!(order.take(), None);
+        order.entered(base, State::Running, false);
+        assert_eq!(order.take(), start(next));
+        order.entered(next, State::Running, false);
+
+        order.stop(base);
+        assert_eq!(order.take(), stop(next));
+        assert_eq!(order.take(), None);
+        order.entered(next, State::Stopping, false);
+        assert_eq!(order.take(), None);
+        order.entered(next, State::Stopped, false);
+        assert_eq!(order.take(), stop(base));
+    }
+
+    #[test]
+    fn what_comes_before_failed() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        let last = order.add(&[next]).unwrap();
+        order.start(last);
+        assert_eq!(order.take(), start(base));
+        order.entered(base, State::Failed, false);
+        assert_eq!(order.take(), Some(Go::GiveUp(next)));
+        assert_eq!(order.take(), Some(Go::GiveUp(last)));
+        assert_eq!(order.take(), None);
+    }
+
+    #[test]
+    fn a_oneshot_that_succeeded_is_ready_for_good() {
+        let mut order = Order::default();
+        let once = order.add(&[]).unwrap();
+        let next = order.add(&[once]).unwrap();
+        order.start(next);
+        assert_eq!(order.take(), start(once));
+        order.entered(once, State::Running, true);
+        assert_eq!(order.take(), start(next));
+        order.entered(once, State::Stopped, false);
+        order.start(next);
+        assert_eq!(order.take(), start(next));
+    }
+
+    #[test]
+    fn a_unit_that_is_not_there_is_refused() {
+        let mut order = Order::default();
+        let one = order.add(&[]).unwrap();
+        assert_eq!(order.add(&[one, 7]), Err(Errno::ENOENT));
+        order.remove(one);
+        assert_eq!(order.add(&[one]), Err(Errno::ENOENT));
+        assert_eq!(order.add(&[]), Ok(one));
+    }
+
+    proptest! {
+        #[test]
+        fn all_start_in_order_and_stop_in_reverse(
+            edges in proptest::collection::vec(proptest::collection::vec(0u32..12, 0..4), 1..12),
+        ) {
+            let mut order = Order::default();
+            let mut before = Vec::new();
+            for (number, edges) in edges.iter().enumerate() {
+                let list: Vec<u32> = edges
+                    .iter()
+                    .copied()
+                    .filter(|&other| (other as usize) < number)
+                    .collect();
+                order.add(&list).unwrap();
+                before.push(list);
+            }
+            let all = u32::try_from(before.len()).unwrap();
+            for unit in (0..all).rev() {
+                order.start(unit);
+            }
+            let mut up = Vec::new();
+            while let Some(Go::Command(unit, Command::Start)) = order.take() {
+                prop_assert!(before[unit as usize].iter().all(|other| up.contains(other)));
+                order.entered(unit, State::Starting, false);
+                order.entered(unit, State::Running, false);
+                up.push(unit);
+            }
+            prop_assert_eq!(up.len(), before.len());
+            for unit in 0..all {
+                order.stop(unit);
+            }
+            while let Some(Go::Command(unit, Command::Stop)) = order.take() {
+                let after = (0..all).filter(|&other| before[other as usize].contains(&unit));
+                for other in after {
+                    prop_assert!(!up.contains(&other));
+                }
+                order.entered(unit, State::Stopping, false);
+                order.entered(unit, State::Stopped, false);
+                up.retain(|&other| other != unit);
+            }
+            prop_assert!(up.is_empty());
+        }
+    }
+}
