@@ -1,6 +1,9 @@
 /* A pid that is given to a new process: stale handles touch nothing. */
 #include "support/test.h"
 
+#include <sys/syscall.h>
+
+#include "support/filter.h"
 #include "support/kernel.h"
 
 static pid_t reuse(pid_t pid, struct gate *gate, int end)
@@ -179,6 +182,27 @@ static void stolen_by_signal(void **state)
     stolen_and_reused(WAKE_SIGNAL);
 }
 
+static void stolen_where_refused(void *arg)
+{
+    filter_deny(SYS_pidfd_send_signal, *(const int *)arg);
+    stolen_and_reused(WAKE_DESCRIPTOR);
+    stolen_and_reused(WAKE_SIGNAL);
+}
+
+/* A filter refuses signals by pidfd, and kill(2) would go to the stranger. */
+static void stolen_and_signals_by_pidfd_refused(void **state)
+{
+    static const int errors[] = { EPERM, ENOSYS };
+    size_t i;
+
+    stolen_by_descriptor(state); /* skips where pids cannot be chosen */
+    for (i = 0; i < ARRAY_SIZE(errors); i++) {
+        int error = errors[i];
+
+        in_child(stolen_where_refused, &error);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +212,7 @@ int main(void)
         REGISTERED_WAYS(released_pid_is_forgotten),
         cmocka_unit_test(stolen_by_descriptor),
         cmocka_unit_test(stolen_by_signal),
+        cmocka_unit_test(stolen_and_signals_by_pidfd_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,13 +1,13 @@
 //! Signals to a watched child: never to a stranger.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
 use super::id::WatchId;
 use super::reaper::{Reaper, lock};
 use super::table::Flags;
-use crate::sys::{pidfd, signal};
+use crate::sys::{pidfd, signal, wait};
 
 /// The lock that also guards the reap is held: while it is, the child's pid is
 /// the child's, zombie or not.
@@ -22,10 +22,23 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
         Some(held) => match pidfd::send_signal(held.borrow(), signum) {
             // A filter may refuse the newer call; where it is the child that may
             // not be signalled, kill(2) says so too.
-            Err(Errno::ENOSYS | Errno::EPERM) => signal::kill(slot.pid, signum),
+            Err(Errno::ENOSYS | Errno::EPERM) => by_pid(held.borrow(), slot.pid, signum),
             sent => sent,
         },
         None => signal::kill(slot.pid, signum),
+    }
+}
+
+/// Other code of the daemon may have reaped the child, whose pid may be a
+/// stranger's by now; the pidfd tells. A zombie takes no signal.
+fn by_pid(held: BorrowedFd, pid: i32, signum: i32) -> Result<(), Errno> {
+    if !pidfd::has_ended(held) {
+        return signal::kill(pid, signum);
+    }
+    if wait::is_child(held) {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
     }
 }
 

@@ -61,6 +61,17 @@ pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Errno> {
     Errno::result(code).map(drop)
 }
 
+/// Whether the process has ended, reaped or not.
+pub(crate) fn has_ended(pidfd: BorrowedFd) -> bool {
+    let mut polled = libc::pollfd {
+        fd: pidfd.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one pollfd of this frame.
+    unsafe { libc::poll(&raw mut polled, 1, 0) == 1 }
+}
+
 /// struct pidfd_info of linux/pidfd.h, its first version.
 #[repr(C)]
 #[derive(Default)]
