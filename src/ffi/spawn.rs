@@ -311,7 +311,8 @@ pub unsafe extern "C" fn sss_child_spawn(
         // SAFETY: the caller vouches for the struct.
         let started = unsafe {
             with_spec(spawn, |spec| {
-                spawned::start(ctx.id, spec, cb, Pvt(pvt)).map(|started| started.watch)
+                let told = spawned::Told::Callback(cb, Pvt(pvt));
+                spawned::start(ctx.id, spec, told).map(|started| started.watch)
             })
         };
         // SAFETY: the caller vouches for the out-pointer.

@@ -8,6 +8,7 @@ use super::log::{Note, note};
 use super::reaper::{Attending, Reaper, lock};
 use super::status::{Change, classify};
 use super::table::Flags;
+use super::tasks::TaskId;
 use super::watch::Found;
 use crate::spawn::{Gate, SpawnError, Spawned, Spec, spawn};
 use crate::sys::pidfd::Pidfd;
@@ -21,6 +22,15 @@ pub(crate) struct Started {
     pub(crate) pid: i32,
 }
 
+/// Who is told of the child's end.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Told {
+    Callback(Option<ChildFn>, Pvt),
+    /// A task of the context, stepped with Why::Child and this token.
+    #[allow(dead_code, reason = "for the families that start children")]
+    Task(TaskId, u64),
+}
+
 /// Starts a child and watches it, without a window between. On an error there is
 /// no process and no watch.
 ///
@@ -29,17 +39,12 @@ pub(crate) struct Started {
 /// that it has kept, changes the fields that it needs (`CStringArray::environment`
 /// adds variables, `fds` descriptors) and calls this. [`take_gate`] opens the gate
 /// of a spec that has one; [`super::kill`] signals the child by its watch.
-pub(crate) fn start(
-    ctx: ContextId,
-    spec: &Spec,
-    callback: Option<ChildFn>,
-    pvt: Pvt,
-) -> Result<Started, SpawnError> {
+pub(crate) fn start(ctx: ContextId, spec: &Spec, told: Told) -> Result<Started, SpawnError> {
     let pidfd = begin(ctx)?;
     let spec = Spec { pidfd, ..*spec };
     let child = spawn(&spec).inspect_err(|error| give_up(ctx, error.pid))?;
     let pid = child.pid;
-    let watch = end(ctx, child, callback, pvt)?;
+    let watch = end(ctx, child, told)?;
     Ok(Started { watch, pid })
 }
 
@@ -59,29 +64,22 @@ fn begin(ctx: ContextId) -> Result<bool, Errno> {
     Ok(!reaper.trusts_signal(ctx.index))
 }
 
-/// Registers the child. EINVAL where the context was freed meanwhile; then the
-/// child is ended.
-fn end(
-    ctx: ContextId,
-    child: Spawned,
-    callback: Option<ChildFn>,
-    pvt: Pvt,
-) -> Result<WatchId, Errno> {
+/// Registers the child. EINVAL where the context was freed meanwhile, ESRCH where
+/// the task was removed; then the child is ended.
+fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
     let mut reaper = lock(ctx.depth)?;
-    let hosted = reaper.live(ctx).map(|ctx| ctx.params.hosted);
-    if hosted == Some(true) {
+    if let Err(errno) = reaper.may_tell(ctx, told) {
+        reaper.end_spawned(child);
+        reaper.spawned();
+        return Err(errno);
+    }
+    if reaper.live(ctx).is_some_and(|ctx| ctx.params.hosted) {
         reaper.attending = Attending::One(ctx.index);
     }
-    let id = match hosted {
-        Some(_) => Ok(reaper.register_spawned(ctx.index, child, Sink::of(callback, pvt))),
-        None => {
-            reaper.end_spawned(child);
-            Err(Errno::EINVAL)
-        }
-    };
+    let id = reaper.register_spawned(ctx.index, child, told);
     reaper.attending = Attending::Nobody;
     reaper.spawned();
-    id
+    Ok(id)
 }
 
 /// The spawn came to nothing. Its dead child (0: none) is nobody's.
@@ -102,8 +100,17 @@ pub(crate) fn take_gate(id: WatchId) -> Result<Gate, Errno> {
 }
 
 impl Reaper {
+    /// Whether there is somebody to tell, and room for it.
+    fn may_tell(&mut self, ctx: ContextId, told: Told) -> Result<(), Errno> {
+        self.live(ctx).ok_or(Errno::EINVAL)?;
+        match told {
+            Told::Callback(..) => Ok(()),
+            Told::Task(id, _) => self.reserve_for_task(id),
+        }
+    }
+
     /// Our own child, whatever became of it meanwhile.
-    fn register_spawned(&mut self, me: u16, child: Spawned, sink: Sink) -> WatchId {
+    fn register_spawned(&mut self, me: u16, child: Spawned, told: Told) -> WatchId {
         let pid = child.pid;
         let known = self.find_fresh(pid);
         let found = match child.pidfd {
@@ -118,6 +125,10 @@ impl Reaper {
             }),
         };
         let known = known.and_then(|_| self.table.find(pid));
+        let sink = match told {
+            Told::Callback(callback, pvt) => Sink::of(callback, pvt),
+            Told::Task(id, token) => self.task_sink(id, token),
+        };
         let id = self.insert(me, pid, known, found, sink);
         if let Some(gate) = child.gate {
             self.gates.push((id.index(), gate));
@@ -150,11 +161,13 @@ impl Reaper {
     /// One spawn less is going on.
     fn spawned(&mut self) {
         self.spawning -= 1;
-        if self.spawning == 0
-            && let Some(owner) = self.for_unknown()
-            && self.is_due(owner)
-        {
-            self.announce(owner);
+        if self.spawning > 0 {
+            return;
+        }
+        if let Some(owner) = self.for_unknown() {
+            if self.is_due(owner) {
+                self.announce(owner);
+            }
         }
     }
 

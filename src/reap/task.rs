@@ -172,25 +172,14 @@ pub(crate) fn watch_child(
     let mut reaper = lock(id.depth)?;
     let me = reaper.tasks.find(id).ok_or(Errno::ESRCH)?.context;
     reaper.reserve_for(pid)?;
-    let wanted = reaper.table.next_index() as usize + 1;
-    let short = wanted.saturating_sub(reaper.tokens.len());
-    reaper
-        .tokens
-        .try_reserve(short)
-        .map_err(|_| Errno::ENOMEM)?;
-    let sink = Sink::Own(Own::Task(id.index));
+    reaper.reserve_for_task(id)?;
     let known = reaper.find_fresh(pid);
     let found = match pidfd {
         Some(fd) => reaper.find_held(pid, Pidfd::from(fd))?,
         None => reaper.find_child(me, pid, known)?,
     };
     let known = known.and_then(|_| reaper.table.find(pid));
-    let at = reaper.table.next_index() as usize;
-    if reaper.tokens.len() <= at {
-        reaper.tokens.resize(at + 1, 0);
-    }
-    reaper.tokens[at] = token;
-    reaper.tasks.entry_mut(id.index).watches += 1;
+    let sink = reaper.task_sink(id, token);
     Ok(reaper.insert(me, pid, known, found, sink))
 }
 
@@ -237,6 +226,26 @@ pub(crate) fn remove_next(ctx: ContextId, cursor: &mut u32) -> bool {
 }
 
 impl Reaper {
+    /// Makes room for the token of a watch, whichever slot it gets; ESRCH where the
+    /// task is removed.
+    pub(crate) fn reserve_for_task(&mut self, id: TaskId) -> Result<(), Errno> {
+        self.tasks.find(id).ok_or(Errno::ESRCH)?;
+        let wanted = self.table.bound() as usize + 1;
+        let short = wanted.saturating_sub(self.tokens.len());
+        self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// The sink of the watch that is inserted next, in the room that was made for it.
+    pub(crate) fn task_sink(&mut self, id: TaskId, token: u64) -> Sink {
+        let at = self.table.next_index() as usize;
+        if self.tokens.len() <= at {
+            self.tokens.resize(at + 1, 0);
+        }
+        self.tokens[at] = token;
+        self.tasks.entry_mut(id.index).watches += 1;
+        Sink::Own(Own::Task(id.index))
+    }
+
     /// Takes a task out, and all that it has; for the caller to drop once the lock
     /// is released.
     fn take_task(&mut self, id: TaskId) -> Option<Arc<dyn Task>> {
@@ -653,6 +662,27 @@ mod tests {
             turns.run(&task)[..],
             [Why::Child(ChildEnd { token: 9, .. })]
         ));
+    }
+
+    #[test]
+    fn a_child_is_started_for_a_task() {
+        use super::super::spawned::{Told, start};
+        use crate::spawn::{CStrArray, CStringArray, Spec};
+        let turns = Loop::new();
+        let (task, id) = noting(&turns);
+        let argv = CStringArray::new([c"sh", c"-c", c"exit 3"].into_iter()).unwrap();
+        let spec = Spec::new(c"/bin/sh", argv.as_array(), CStrArray::environ());
+        let started = start(turns.ctx, &spec, Told::Task(id, 11)).unwrap();
+        let end = ChildEnd {
+            token: 11,
+            pid: started.pid,
+            status: 3 << 8,
+        };
+        assert_eq!(turns.run(&task), [Why::Child(end)]);
+        assert_eq!(context::stats(turns.ctx).unwrap().watches, 0);
+        remove(id);
+        let late = start(turns.ctx, &spec, Told::Task(id, 12));
+        assert_eq!(late.unwrap_err().errno, libc::ESRCH);
     }
 
     /// Holds its step until it may go on, and removes itself if it is told to.
