@@ -19,8 +19,10 @@ pub(crate) mod namespace;
 #[allow(dead_code)] // as with `arc`
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
+pub(crate) mod poll;
 #[cfg(test)]
 pub(crate) mod probe;
+pub(crate) mod process_info;
 pub(crate) mod robust;
 pub(crate) mod signal;
 pub(crate) mod strings;
@@ -28,5 +30,6 @@ pub(crate) mod subreaper;
 pub(crate) mod syscall;
 pub(crate) mod thread;
 pub(crate) mod timer;
+pub(crate) mod usage;
 pub(crate) mod wait;
 pub(crate) mod wiped;

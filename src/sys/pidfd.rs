@@ -92,6 +92,8 @@ struct PidfdInfo {
     exit_code: i32,
 }
 
+const PIDFD_INFO_PID: u64 = 1 << 0;
+const PIDFD_INFO_CGROUPID: u64 = 1 << 2;
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
 /// _IOWR(0xFF, 11, struct pidfd_info): the kernel takes the size from it.
 const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B;
@@ -135,14 +137,7 @@ pub(crate) fn exit_status(pidfd: BorrowedFd) -> Exit {
 }
 
 fn ask(pidfd: BorrowedFd) -> Result<Exit, Errno> {
-    let mut info = PidfdInfo {
-        mask: PIDFD_INFO_EXIT,
-        ..PidfdInfo::default()
-    };
-    // SAFETY: the struct is as large as the request says.
-    let code = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    Errno::result(code)?;
-    // The mask that comes back tells what was filled in, whatever was asked.
+    let info = info(pidfd, PIDFD_INFO_EXIT)?;
     Ok(if info.mask & PIDFD_INFO_EXIT != 0 {
         Exit::Known(info.exit_code)
     } else {
@@ -150,12 +145,70 @@ fn ask(pidfd: BorrowedFd) -> Result<Exit, Errno> {
     })
 }
 
+/// The mask that comes back tells what was filled in, whatever was asked.
+fn info(pidfd: BorrowedFd, wanted: u64) -> Result<PidfdInfo, Errno> {
+    let mut info = PidfdInfo {
+        mask: wanted,
+        ..PidfdInfo::default()
+    };
+    // SAFETY: the struct is as large as the request says.
+    let code = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    Errno::result(code).map(|_| info)
+}
+
+/// The pid of a process that is not reaped, as this process counts pids (Linux
+/// 6.13); None where the kernel does not tell.
+pub(crate) fn info_pid(pidfd: BorrowedFd) -> Option<i32> {
+    if !on_pidfs(pidfd) {
+        return None;
+    }
+    let info = info(pidfd, PIDFD_INFO_PID).ok()?;
+    let pid = i32::try_from(info.pid).ok()?;
+    (info.mask & PIDFD_INFO_PID != 0 && pid > 0).then_some(pid)
+}
+
+/// The id of the process's cgroup (v2), also where it is a zombie; once it is
+/// reaped, of the cgroup in which it ended (Linux 6.15).
+pub(crate) fn cgroup_id(pidfd: BorrowedFd) -> Option<u64> {
+    if !on_pidfs(pidfd) {
+        return None;
+    }
+    let info = info(pidfd, PIDFD_INFO_CGROUPID).ok()?;
+    (info.mask & PIDFD_INFO_CGROUPID != 0).then_some(info.cgroupid)
+}
+
+/// A number that no other process has, or will have, until the next boot
+/// (Linux 6.9).
+pub(crate) fn identity(pidfd: BorrowedFd) -> Option<u64> {
+    if !on_pidfs(pidfd) {
+        return None;
+    }
+    let found = nix::sys::stat::fstat(pidfd).ok()?;
+    Some(found.st_ino)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
 
     #[test]
     fn the_ioctl_number_says_the_size() {
         assert_eq!(size_of::<PidfdInfo>(), 64);
+    }
+
+    #[test]
+    fn two_pidfds_of_one_process_tell_the_same() {
+        let own = i32::try_from(std::process::id()).unwrap();
+        let (Ok(one), Ok(other)) = (open(own), open(own)) else {
+            return;
+        };
+        assert_eq!(identity(one.as_fd()), identity(other.as_fd()));
+        assert_eq!(cgroup_id(one.as_fd()), cgroup_id(other.as_fd()));
+        assert!(info_pid(one.as_fd()).is_none_or(|pid| pid == own));
+        let null = std::fs::File::open("/dev/null").unwrap();
+        assert_eq!(identity(null.as_fd()), None);
+        assert_eq!(cgroup_id(null.as_fd()), None);
+        assert_eq!(info_pid(null.as_fd()), None);
     }
 }

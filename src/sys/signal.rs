@@ -7,6 +7,12 @@ pub(crate) fn kill(pid: i32, signum: i32) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signum) }).map(drop)
 }
 
+/// Whether a process leads its process group. It must not be reaped.
+pub(crate) fn leads_group(pid: i32) -> bool {
+    // SAFETY: no memory is passed.
+    unsafe { libc::getpgid(pid) == pid }
+}
+
 /// Whether `signum` is 0 or a signal.
 pub(crate) fn is_signal(signum: i32) -> bool {
     (0..=libc::SIGRTMAX()).contains(&signum)

@@ -9,19 +9,31 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use nix::errno::Errno;
 
 use super::syscall::{address, call, id, int, word};
+use super::usage::Usage;
 
 fn waitid(kind: libc::idtype_t, whom: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
+    waitid_usage(kind, whom, options, std::ptr::null_mut())
+}
+
+/// `usage` is NULL or written.
+fn waitid_usage(
+    kind: libc::idtype_t,
+    whom: libc::id_t,
+    options: i32,
+    usage: *mut libc::rusage,
+) -> Result<libc::siginfo_t, Errno> {
     // SAFETY: siginfo_t is plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `info` outlives the call.
+        // SAFETY: `info` outlives the call, as does `usage`.
         let waited = unsafe {
             call!(
                 SYS_waitid,
                 id(kind),
                 id(whom),
                 address(&raw mut info),
-                word(options)
+                word(options),
+                address(usage)
             )
         };
         match waited.map_err(Errno::from_raw) {
@@ -74,6 +86,32 @@ pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errn
     }
 }
 
+/// The same, and what the child has used.
+pub(crate) fn waitpid_usage(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>, Errno> {
+    let mut status = 0;
+    // SAFETY: integers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let options = options | libc::WNOHANG;
+    loop {
+        // SAFETY: both outlive the call.
+        let found = unsafe {
+            call!(
+                SYS_wait4,
+                word(pid),
+                address(&raw mut status),
+                word(options),
+                address(&raw mut usage)
+            )
+        };
+        match found.map_err(Errno::from_raw) {
+            Ok(0) => return Ok(None),
+            Ok(found) => return Ok(Some((int(found), status, Usage::from(&usage)))),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
 /// A child that has ended and that nobody has waited for, which it leaves so.
 pub(crate) fn any_dead() -> Result<Option<i32>, Errno> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
@@ -87,6 +125,54 @@ pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Errno> {
     let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
     let info = waitid(libc::P_PIDFD, raw(pidfd), options)?;
     Ok((pid_of(&info) != 0).then(|| status_of(&info)).flatten())
+}
+
+/// The same, and what the process has used.
+pub(crate) fn reap_usage(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Errno> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
+    // SAFETY: integers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let info = waitid_usage(libc::P_PIDFD, raw(pidfd), options, &raw mut usage)?;
+    let status = (pid_of(&info) != 0).then(|| status_of(&info)).flatten();
+    Ok(status.map(|status| (status, Usage::from(&usage))))
+}
+
+/// The raw status of a child that has ended and stays a zombie, and what it has
+/// used; None where it lives or a tracer still holds the corpse.
+pub(crate) fn look(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Errno> {
+    peek(libc::P_PIDFD, raw(pidfd), libc::__WALL)
+}
+
+/// The same by pid. ECHILD also for a child that was cloned without SIGCHLD.
+pub(crate) fn look_pid(pid: i32) -> Result<Option<(i32, Usage)>, Errno> {
+    peek(libc::P_PID, pid.unsigned_abs(), 0)
+}
+
+fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32, Usage)>, Errno> {
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more;
+    // SAFETY: integers, for which zeros are valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    let info = waitid_usage(kind, whom, options, &raw mut usage)?;
+    let status = (pid_of(&info) != 0).then(|| status_of(&info)).flatten();
+    Ok(status.map(|status| (status, Usage::from(&usage))))
+}
+
+/// Waits for a stop or a continue, and for no end: WUNTRACED and WCONTINUED in
+/// `options` say for which. The raw status.
+pub(crate) fn jobs(pid: i32, options: i32) -> Result<Option<i32>, Errno> {
+    // WUNTRACED and WSTOPPED are the same bit.
+    let options = options & (libc::WSTOPPED | libc::WCONTINUED) | libc::WNOHANG;
+    let info = waitid(libc::P_PID, pid.unsigned_abs(), options)?;
+    if pid_of(&info) == 0 {
+        return Ok(None);
+    }
+    // SAFETY: set with every CLD_ code.
+    let status = unsafe { info.si_status() };
+    Ok(match info.si_code {
+        libc::CLD_STOPPED | libc::CLD_TRAPPED => Some((status & 0xff) << 8 | 0x7f),
+        libc::CLD_CONTINUED => Some(0xffff),
+        _ => None,
+    })
 }
 
 fn raw(fd: BorrowedFd) -> libc::id_t {

@@ -1,0 +1,26 @@
+/* Rich watches, and what their callbacks were told. */
+#ifndef SUPPORT_TOLD_H
+#define SUPPORT_TOLD_H
+
+#include <sss_sigchld.h>
+#include <sys/types.h>
+
+/* What a callback with this as its pvt was told. */
+struct told {
+    unsigned calls;
+    struct sss_child_ctx *child;
+    struct sss_child_event event;     /* the latest */
+    struct sss_child_event events[8]; /* the first few */
+    bool was_zombie;                  /* the child could be looked at from the latest */
+};
+void tell(struct sss_child_ctx *child, const struct sss_child_event *event, void *pvt);
+
+/* Zeroed but for size, pid, callback and pvt. */
+struct sss_watch watch_of(pid_t pid, struct told *told);
+/* The same, made. */
+struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told);
+
+/* The watch was called once, for the end of pid by itself or by a signal. */
+void check_told(const struct told *told, pid_t pid, int end);
+
+#endif
