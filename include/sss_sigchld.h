@@ -361,6 +361,157 @@ typedef int errno_t;
 #define SSS_SPAWN_STEP_EXEC 23
 
 /**
+ * The child exited by itself. As all SSS_CHILD_EVENT_*: a bit of
+ * sss_watch.events, and the value of sss_child_event.event.
+ */
+#define SSS_CHILD_EVENT_EXITED 1
+
+/**
+ * A signal killed the child, and it left no core.
+ */
+#define SSS_CHILD_EVENT_KILLED 2
+
+/**
+ * A signal killed the child, and it left a core.
+ */
+#define SSS_CHILD_EVENT_DUMPED 4
+
+/**
+ * A signal stopped the child. Only where SIGCHLD wakes the context.
+ */
+#define SSS_CHILD_EVENT_STOPPED 8
+
+/**
+ * The child was continued. Only where SIGCHLD wakes the context.
+ */
+#define SSS_CHILD_EVENT_CONTINUED 16
+
+/**
+ * A step of the watch's deadline was taken.
+ */
+#define SSS_CHILD_EVENT_STEP 32
+
+/**
+ * The child outlived the last step of the watch's deadline by
+ * sss_deadline.unkillable_ns.
+ */
+#define SSS_CHILD_EVENT_UNKILLABLE 64
+
+/**
+ * The child ended, and its status cannot be had because somebody else took it.
+ * Told to every watch that asks for EXITED, KILLED or DUMPED; no bit to ask
+ * for.
+ */
+#define SSS_CHILD_EVENT_LOST 128
+
+/**
+ * code, status, wait_status and core_dumped. As all SSS_RECORD_*: a bit of
+ * sss_watch.want and of sss_child_event.have.
+ */
+#define SSS_RECORD_STATUS 1
+
+/**
+ * user_ns to involuntary_switches, without max_rss.
+ */
+#define SSS_RECORD_RUSAGE 2
+
+/**
+ * max_rss.
+ */
+#define SSS_RECORD_MAXRSS 4
+
+/**
+ * time_ns.
+ */
+#define SSS_RECORD_TIME 8
+
+/**
+ * start_ns and start_granularity_ns. Costs a read of /proc when the watch is
+ * made.
+ */
+#define SSS_RECORD_START 16
+
+/**
+ * cgroup_id. Costs a pidfd.
+ */
+#define SSS_RECORD_CGROUP 32
+
+/**
+ * identity. Costs a pidfd.
+ */
+#define SSS_RECORD_IDENTITY 64
+
+/**
+ * step, step_signal and step_errno: the latest step of the watch's deadline.
+ */
+#define SSS_RECORD_STEP 128
+
+/**
+ * sss_child_event.source: the library waited for the child.
+ */
+#define SSS_SOURCE_WAITED 1
+
+/**
+ * sss_child_event.source: somebody else did, or SIGCHLD is ignored, and the
+ * status was had from the child's pidfd.
+ */
+#define SSS_SOURCE_RECOVERED 2
+
+/**
+ * sss_child_event.source: somebody else did, and the status is lost.
+ */
+#define SSS_SOURCE_LOST 3
+
+/**
+ * sss_watch.pid counts.
+ */
+#define SSS_WATCH_PID 1
+
+/**
+ * sss_watch.pidfd counts.
+ */
+#define SSS_WATCH_PIDFD 2
+
+/**
+ * sss_watch.events counts; without it EXITED, KILLED, DUMPED and UNKILLABLE.
+ */
+#define SSS_WATCH_EVENTS 4
+
+/**
+ * sss_watch.want counts; without it STATUS, RUSAGE, MAXRSS, TIME and STEP.
+ */
+#define SSS_WATCH_WANT 8
+
+/**
+ * Keep the child a zombie until the callback of its end has returned, so that
+ * /proc/PID can be read there and no other process has its pid.
+ */
+#define SSS_WATCH_KEEP_ZOMBIE 65536
+
+/**
+ * sss_watch.pidfd is the library's from the call's success on, which closes it.
+ * Without it the descriptor is duplicated.
+ */
+#define SSS_WATCH_TAKE_PIDFD 131072
+
+/**
+ * sss_deadline_step.whom: the child alone.
+ */
+#define SSS_STEP_CHILD 0
+
+/**
+ * sss_deadline_step.whom: every process of the child's process group, if the
+ * child leads it; else the child alone.
+ */
+#define SSS_STEP_GROUP 1
+
+/**
+ * sss_deadline.unkillable_ns counts. Without it 10 seconds where the last step
+ * sends SIGKILL, and UNKILLABLE is never told where it sends another signal.
+ */
+#define SSS_DEADLINE_UNKILLABLE 1
+
+/**
  * A handle to one watch of a child: what sss_child_register() makes. Opaque.
  *
  * Without a host the pointer is the watch's 64-bit id itself and points to no
@@ -874,6 +1025,248 @@ struct sss_spawn {
      * arguments, of size, and of the context.
      */
     uint32_t *failed_step;
+};
+
+/**
+ * One step of a deadline.
+ */
+struct sss_deadline_step {
+    /**
+     * Nanoseconds, 0 or more, after the former step was taken, or, for the
+     * first, after the deadline was set.
+     */
+    int64_t after_ns;
+    /**
+     * The signal to send: 1 to SIGRTMAX.
+     */
+    int32_t signum;
+    /**
+     * SSS_STEP_CHILD or SSS_STEP_GROUP.
+     */
+    uint32_t whom;
+};
+
+/**
+ * A deadline for a child: signals to send one after the other while it lives.
+ * Zero it, set size and the steps.
+ */
+struct sss_deadline {
+    /**
+     * sizeof(struct sss_deadline), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_DEADLINE_*, ORed: which fields count.
+     */
+    uint32_t mask;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The steps in their order; copied.
+     */
+    const struct sss_deadline_step *steps;
+    /**
+     * How many: 1 to 16.
+     */
+    size_t steps_count;
+    /**
+     * Nanoseconds, 0 or more, after the last step until UNKILLABLE is told.
+     */
+    int64_t unkillable_ns;
+};
+
+/**
+ * What happened to a child. What the kernel or the watch did not provide is
+ * zero, and its bit is not in have.
+ */
+struct sss_child_event {
+    /**
+     * sizeof(struct sss_child_event) of the library.
+     */
+    size_t size;
+    /**
+     * SSS_RECORD_*, ORed: which of the fields from code on hold something.
+     * What was not wanted may be there.
+     */
+    uint32_t have;
+    /**
+     * What happened: one SSS_CHILD_EVENT_*.
+     */
+    uint32_t event;
+    /**
+     * The watch's id, as sss_child_id() tells it.
+     */
+    uint64_t id;
+    /**
+     * The child's process id. After the callback, where zombie_kept is 0
+     * already in it, a number only.
+     */
+    int32_t pid;
+    /**
+     * SSS_SOURCE_*: where an end is known from; for another event
+     * SSS_SOURCE_WAITED.
+     */
+    uint32_t source;
+    /**
+     * CLD_EXITED and so on, as si_code in waitid(2).
+     */
+    int32_t code;
+    /**
+     * The exit status, or the signal that killed, stopped or continued it.
+     */
+    int32_t status;
+    /**
+     * As waitpid(2) gives it; SSS_WAIT_STATUS_LOST for LOST.
+     */
+    int32_t wait_status;
+    /**
+     * 1 where the child left a core, else 0.
+     */
+    uint32_t core_dumped;
+    /**
+     * 1 while the child is still a zombie because SSS_WATCH_KEEP_ZOMBIE asked
+     * for it. It is 0 where the zombie was gone before: other code waits for
+     * our children, or SIGCHLD is ignored.
+     */
+    uint32_t zombie_kept;
+    /**
+     * The latest step of the deadline that was taken, counted from 0.
+     */
+    uint32_t step;
+    /**
+     * The signal of that step.
+     */
+    int32_t step_signal;
+    /**
+     * 0, or why it was not sent: EPERM, as kill(2).
+     */
+    int32_t step_errno;
+    /**
+     * When the end was seen, or the step taken: nanoseconds of
+     * CLOCK_MONOTONIC.
+     */
+    int64_t time_ns;
+    /**
+     * Time that the child, and the children that it waited for, ran in user
+     * mode: nanoseconds.
+     */
+    int64_t user_ns;
+    /**
+     * The same in the kernel: nanoseconds.
+     */
+    int64_t system_ns;
+    /**
+     * Page faults that needed no reading.
+     */
+    int64_t minor_faults;
+    /**
+     * Page faults that needed reading.
+     */
+    int64_t major_faults;
+    /**
+     * Times the file system had to read for it.
+     */
+    int64_t in_blocks;
+    /**
+     * Times the file system had to write for it.
+     */
+    int64_t out_blocks;
+    /**
+     * Times it gave the processor up by itself.
+     */
+    int64_t voluntary_switches;
+    /**
+     * Times the processor was taken from it.
+     */
+    int64_t involuntary_switches;
+    /**
+     * The largest resident set of it or of one of the children that it waited
+     * for: bytes. Not there where it is not above the calling process's own
+     * peak: after vfork(2), posix_spawn(3) and sss_child_spawn() the kernel
+     * counts the caller's memory as the child's.
+     */
+    int64_t max_rss;
+    /**
+     * When the child was started: nanoseconds of CLOCK_BOOTTIME, rounded down.
+     */
+    int64_t start_ns;
+    /**
+     * To multiples of this many nanoseconds.
+     */
+    int64_t start_granularity_ns;
+    /**
+     * The cgroup (v2) in which it ended: the inode number of its directory.
+     */
+    uint64_t cgroup_id;
+    /**
+     * A number that no other process has until the next boot: the inode of its
+     * pidfd (Linux 6.9).
+     */
+    uint64_t identity;
+};
+
+/**
+ * Told of what happened to a child; see sss_child_watch().
+ *
+ * Called as a sss_child_fn_t is.
+ *
+ * @param child  the handle of the watch.
+ * @param event  what happened; valid until the callback returns.
+ * @param pvt    as given with the callback.
+ */
+typedef void (*sss_child_event_fn_t)(struct sss_child_ctx *child,
+                                     const struct sss_child_event *event,
+                                     void *pvt);
+
+/**
+ * Whom to watch, and what to tell of it. Zero it, set size, pid or pidfd, cb,
+ * and what else is needed.
+ */
+struct sss_watch {
+    /**
+     * sizeof(struct sss_watch), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_WATCH_*, ORed: which fields count, and what else is wanted. One of
+     * SSS_WATCH_PID and SSS_WATCH_PIDFD.
+     */
+    uint32_t mask;
+    /**
+     * The child, greater than 0.
+     */
+    int32_t pid;
+    /**
+     * A pidfd of the child, as pidfd_open(2) gives it.
+     */
+    int32_t pidfd;
+    /**
+     * SSS_CHILD_EVENT_*, ORed, at least one: what to call back for. An end
+     * that is not among them is not told; the watch is over all the same.
+     */
+    uint32_t events;
+    /**
+     * SSS_RECORD_*, ORed, at least one: what the record is to hold.
+     */
+    uint32_t want;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * A deadline for the child, which begins now; or NULL.
+     */
+    const struct sss_deadline *deadline;
+    /**
+     * The callback, or NULL: the child is reaped all the same.
+     */
+    sss_child_event_fn_t cb;
+    /**
+     * Handed to cb as it is; borrowed until the watch ends.
+     */
+    void *pvt;
 };
 
 #ifdef __cplusplus
@@ -1439,6 +1832,126 @@ errno_t sss_child_open_gate(struct sss_child_ctx *child);
  * Thread-safe, and safe in a signal handler.
  */
 const char *sss_version(void);
+
+/**
+ * Watch a child, and be told everything there is to know.
+ *
+ * A child may have any number of watches, in any contexts; in one context they
+ * are told in the order in which they were made. sss_child_register() takes the
+ * place of no watch that was made here. A child that has ended already is told
+ * of in the next dispatch; also one that was waited for, as long as a handle of
+ * its watches is held: the record is that of its end then.
+ *
+ * By pid, an unreaped child comes before the record of a former one with the
+ * same number; by pidfd, only the child that it stands for is meant.
+ *
+ * @param memctx       as for sss_child_register().
+ * @param sigchld_ctx  the context.
+ * @param watch        whom to watch, and what to tell; not kept.
+ * @param child_ctx    as for sss_child_register(), as is the handle; but
+ *                     sss_child_set_cb() is ENOTSUP for it.
+ *
+ * @return 0; EINVAL for a NULL pointer, none or both of pid and pidfd, a pid
+ *         below 1, an unknown bit in a mask, 0 in events or want, a pidfd of a
+ *         thread (PIDFD_THREAD), or a deadline as sss_child_set_deadline()
+ *         refuses; E2BIG for a struct of a later version that uses what this
+ *         library does not know; EBADF where pidfd is no pidfd, or a directory
+ *         of /proc; ESRCH where it is no child of this process, or was waited
+ *         for; ENOTSUP for STOPPED or CONTINUED in a context that no SIGCHLD
+ *         wakes, or a deadline in one whose descriptor nobody polls; EMFILE,
+ *         ENFILE where the pidfd cannot be duplicated; ENOMEM; EPERM, ECHILD:
+ *         as sss_child_register(). After an error nothing has changed, and a
+ *         pidfd that was to be taken is still the caller's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_watch(void *memctx,
+                        struct sss_sigchild_ctx *sigchld_ctx,
+                        const struct sss_watch *watch,
+                        struct sss_child_ctx **child_ctx);
+
+/**
+ * Set a deadline for a watched child, in place of the former one.
+ *
+ * While the child lives its steps are taken one after the other, by the
+ * context's loop. Before each the library looks whether the child has ended. A
+ * loop that comes round late takes one step at a time: each waits for its time
+ * after the former was taken. When a step's signal cannot be sent (EPERM), the
+ * steps go on, and the record says so. The end of the child, or of the watch,
+ * ends its deadline.
+ *
+ * @param child     a handle of sss_child_watch() or sss_child_communicate().
+ * @param deadline  the steps, copied; or NULL for no deadline any more.
+ *
+ * @return 0; EINVAL for a NULL child, an unknown bit, no step or more than 16, a
+ *         step without a signal or with an unknown whom, a time below 0, or one
+ *         whose sum with the former ones and the clock passes INT64_MAX; E2BIG
+ *         as for sss_child_watch(); ESRCH where the child has ended or the
+ *         handle was freed; ENOTSUP for a handle of another function, or where
+ *         nobody polls the context's descriptor; ENOMEM; EPERM, ECHILD: as
+ *         sss_child_kill().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_set_deadline(struct sss_child_ctx *child,
+                               const struct sss_deadline *deadline);
+
+/**
+ * Wait for one child to end, in the calling thread.
+ *
+ * No callback is made meanwhile, neither this watch's nor another's. The end is
+ * taken: the watch's callback is not made for it any more; the handle is still
+ * to be freed. A watch whose end was told before answers with that end. Other
+ * children that end meanwhile are told of by the next dispatch, and deadlines
+ * are kept.
+ *
+ * @param child        a handle of any function.
+ * @param timeout_ns   how long to wait at most, in nanoseconds: 0 to look only,
+ *                     -1 without end.
+ * @param wait_status  written on success, as waitpid(2) gives it, or
+ *                     SSS_WAIT_STATUS_LOST; or NULL.
+ * @param record       written on success, its size set by the caller; or NULL.
+ *                     The watch of sss_child_register() and sss_child_spawn()
+ *                     has the status only.
+ *
+ * @return 0; ETIMEDOUT where the child lives on; EINVAL for a NULL child, a
+ *         timeout below -1 or a record too small; ESRCH where the watch is over
+ *         without an end, or the handle was freed; EPERM from a thread that is
+ *         not the host's loop; ECHILD in a process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_wait(struct sss_child_ctx *child,
+                       int64_t timeout_ns,
+                       int *wait_status,
+                       struct sss_child_event *record);
+
+/**
+ * Wait for all children that a context watches to end, in the calling thread,
+ * and tell whom it left behind.
+ *
+ * No callback is made meanwhile: the ends are told by the next dispatch.
+ * Deadlines are kept. For a shutdown: signal the children, or give each a
+ * deadline, then call this.
+ *
+ * @param sigchld_ctx  the context.
+ * @param timeout_ns   how long to wait at most, in nanoseconds: 0 to look only,
+ *                     -1 without end.
+ * @param left         where to write the pids of those that live on; or NULL.
+ * @param left_count   in: how many left has room for; out, with 0 and ETIMEDOUT:
+ *                     how many live on, which may be more. NULL where left is.
+ *
+ * @return 0 where all have ended; ETIMEDOUT where some live on; EINVAL for a NULL
+ *         context, a timeout below -1, or one of the last two NULL alone; EPERM
+ *         from a thread that is not the host's loop; ECHILD in a process that is
+ *         not the context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_wait_all(struct sss_sigchild_ctx *sigchld_ctx,
+                                 int64_t timeout_ns,
+                                 int32_t *left,
+                                 size_t *left_count);
 
 #ifdef __cplusplus
 } /* extern "C" */

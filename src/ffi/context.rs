@@ -8,6 +8,7 @@ use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
 use super::child::sss_child_fn_t;
 use super::handle::{CONTEXT_TYPE, context, sss_sigchild_ctx};
 use super::host::{self, Binding, sss_host};
+use super::watch::sss_child_event;
 use crate::reap::callback::{Call, Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
 use crate::reap::deliver::Progress;
@@ -389,6 +390,17 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
                 // SAFETY: the daemon's callback with its own data.
                 let verdict = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
                 protect(|| deliver::judged(ctx, pid, status, verdict == SSS_UNKNOWN_TAKEN));
+            }
+            Call::Told {
+                call,
+                source,
+                told,
+                pvt,
+            } => {
+                let event = sss_child_event::from(told);
+                // SAFETY: the daemon's callback with its own data; sss_child_watch()
+                // took it as one that is told of this struct.
+                unsafe { call(source.0, (&raw const event).cast(), pvt.0) }
             }
             Call::Event {
                 call,

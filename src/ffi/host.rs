@@ -455,6 +455,14 @@ impl ChildPlace {
         Ok(ChildPlace::Hosted(memory))
     }
 
+    /// The handle, where it is an object of the host's.
+    pub(crate) fn object(&self) -> Option<*mut c_void> {
+        match *self {
+            ChildPlace::Hosted(memory) => Some(memory.cast()),
+            ChildPlace::Plain => None,
+        }
+    }
+
     /// Gives the handle to C, or the place back where there is no watch.
     ///
     /// # Safety

@@ -15,3 +15,4 @@ pub mod service;
 #[cfg(feature = "spawn")]
 pub mod spawn;
 pub mod version;
+pub mod watch;

@@ -2,6 +2,8 @@
 
 use std::ffi::{c_int, c_void};
 
+use super::rich::Told;
+
 pub(crate) use crate::sys::opaque::{Opaque as Pvt, Record};
 
 /// Told of a child.
@@ -34,6 +36,8 @@ pub(crate) enum Own {
     Nobody,
     /// The task with this index.
     Task(u32),
+    /// The rich watch with this index.
+    Rich(u32),
 }
 
 impl Sink {
@@ -47,6 +51,18 @@ impl Sink {
         match self {
             Sink::C(callback, pvt) => (Some(callback), pvt),
             Sink::Own(_) => (None, Pvt(std::ptr::null_mut())),
+        }
+    }
+
+    /// Told as sss_child_register() has it: one in each context.
+    pub(crate) fn is_plain(self) -> bool {
+        matches!(self, Sink::C(..) | Sink::Own(Own::Nobody))
+    }
+
+    pub(crate) fn rich(self) -> Option<u32> {
+        match self {
+            Sink::Own(Own::Rich(rich)) => Some(rich),
+            _ => None,
         }
     }
 
@@ -73,6 +89,13 @@ pub(crate) enum Call {
         unknown: Unknown,
         pid: i32,
         status: i32,
+    },
+    /// What a rich watch is told. The record is a copy, as below.
+    Told {
+        call: EventFn,
+        source: Pvt,
+        told: Told,
+        pvt: Pvt,
     },
     /// A task's event. The record is a copy: the callback may free its object.
     Event {

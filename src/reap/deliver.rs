@@ -221,6 +221,9 @@ impl Reaper {
                     .is_some_and(|slot| slot.is(Flags::RUNNING));
                 if running {
                     self.table.slot_mut(at).flags -= Flags::RUNNING;
+                    if self.table.slot(at).is(Flags::KEEPS | Flags::INERT) {
+                        self.told_end(at);
+                    }
                 }
                 None
             }
@@ -270,6 +273,13 @@ impl Reaper {
                     None => continue,
                 }
             }
+            let slot = *self.table.slot(at);
+            if slot.sink.rich().is_some() && !slot.is(Flags::ABANDONED) {
+                match self.next_rich(index, at, call) {
+                    Some(turn) => return Due::Call(turn),
+                    None => continue,
+                }
+            }
             let slot = self.table.slot_mut(at);
             let status = if slot.is(Flags::ABANDONED) {
                 None
@@ -310,6 +320,28 @@ impl Reaper {
                 generation: slot.generation,
             });
         }
+    }
+
+    /// What the first watch of the queue, a rich one, has to tell next.
+    fn next_rich(&mut self, index: u16, at: u32, call: &mut Call) -> Option<Turn> {
+        let next = self.next_told(at);
+        let slot = *self.table.slot(at);
+        if !slot.is_due() && !self.rich_is_due(slot.sink) {
+            self.dequeue(index);
+        }
+        let (callback, source, pvt, told) = next?;
+        self.table.slot_mut(at).flags |= Flags::RUNNING;
+        self.at_mut(index).delivered += 1;
+        *call = callback.map_or(Call::Nothing, |call| Call::Told {
+            call,
+            source,
+            told,
+            pvt,
+        });
+        Some(Turn::Watch {
+            at,
+            generation: slot.generation,
+        })
     }
 
     /// The next reason to step a task that was queued.

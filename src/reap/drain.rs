@@ -65,6 +65,9 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
     Ok(())
 }
 
+/// All that a watch may ask for.
+const BOTH: i32 = libc::WUNTRACED | libc::WCONTINUED;
+
 impl Reaper {
     fn after_signal(&mut self, me: u16, hint: Option<i32>) {
         // Those that got no pidfd at their registration may get one now.
@@ -160,6 +163,9 @@ impl Reaper {
     /// Whether waitpid(-1) with this context's options tells all there is.
     fn walk_sees_all(&self, owner: u16) -> bool {
         let options = self.at(owner).params.options;
+        if self.may_keep() || (self.riches.stoppers > 0 && options != BOTH) {
+            return false;
+        }
         self.contexts
             .iter()
             .all(|ctx| !ctx.live || ctx.params.options & !options == 0)

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::id::WatchId;
 use super::reaper::{Reaper, lock};
-use super::table::Flags;
+use super::table::{Flags, Slot};
 use crate::sys::{pidfd, signal, wait};
 
 /// The lock that also guards the reap is held: while it is, the child's pid is
@@ -17,16 +17,7 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
     }
     let reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
-    let slot = reaper.table.slot(leader);
-    match slot.pidfd() {
-        Some(held) => match pidfd::send_signal(held.borrow(), signum) {
-            // A filter may refuse the newer call; where it is the child that may
-            // not be signalled, kill(2) says so too.
-            Err(Errno::ENOSYS | Errno::EPERM) => by_pid(held.borrow(), slot.pid, signum),
-            sent => sent,
-        },
-        None => signal::kill(slot.pid, signum),
-    }
+    reaper.send(reaper.table.slot(leader), signum)
 }
 
 /// Other code of the daemon may have reaped the child, whose pid may be a
@@ -57,6 +48,19 @@ pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Errno> {
 }
 
 impl Reaper {
+    /// Sends a signal to the child of this slot, which leads and is not reaped.
+    pub(crate) fn send(&self, slot: &Slot, signum: i32) -> Result<(), Errno> {
+        match slot.pidfd() {
+            Some(held) => match pidfd::send_signal(held.borrow(), signum) {
+                // A filter may refuse the newer call; where it is the child that may
+                // not be signalled, kill(2) says so too.
+                Err(Errno::ENOSYS | Errno::EPERM) => by_pid(held.borrow(), slot.pid, signum),
+                sent => sent,
+            },
+            None => signal::kill(slot.pid, signum),
+        }
+    }
+
     /// The leader of a watch's child, if the child is still to be reaped.
     fn unreaped(&self, id: WatchId) -> Result<u32, Errno> {
         let (_, slot) = self.watch(id)?;

@@ -7,9 +7,11 @@ use nix::errno::Errno;
 use super::context::{Context, Scope};
 use super::id::{ContextId, WatchId};
 use super::inheritance::{Inheritance, Inherited};
+use super::keep::Keep;
 use super::log::{Note, note};
 use super::parked::ParkingLot;
 use super::policy::{LOOK_WITHIN, Policy};
+use super::rich::{Facts, Riches};
 use super::status::{Change, classify};
 use super::table::{Flags, NIL, Slot, Table};
 use super::tasks::Tasks;
@@ -20,6 +22,7 @@ use crate::sys::fork::{Generation, PerProcess, leak};
 use crate::sys::futex::EventCount;
 use crate::sys::pidfd::{self, Exit, Pidfd};
 use crate::sys::timer::SignalTimer;
+use crate::sys::usage::Usage;
 use crate::sys::wiped;
 use crate::sys::{clock, signal, thread, wait};
 
@@ -114,6 +117,11 @@ pub(crate) struct Reaper {
     /// Of the watches of tasks, by slot.
     pub(crate) tokens: Vec<u64>,
     pub(crate) tasks: Tasks,
+    /// By slot: ends of watches of tasks that were not told yet.
+    pub(crate) task_ends: Vec<(u32, Facts)>,
+    pub(crate) task_watches: usize,
+    pub(crate) riches: Riches,
+    pub(crate) keep: Keep,
     /// What holds spawned children back, by slot.
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
@@ -154,6 +162,10 @@ impl Reaper {
             hooks: Vec::new(),
             tokens: Vec::new(),
             tasks: Tasks::new(),
+            task_ends: Vec::new(),
+            task_watches: 0,
+            riches: Riches::new(),
+            keep: Keep::default(),
             gates: Vec::new(),
             parked: ParkingLot::new(),
             policy: Policy::new(),
@@ -237,7 +249,9 @@ impl Reaper {
         let mut at = leader;
         while at != NIL {
             let slot = self.table.slot(at);
-            if !slot.is(Flags::ABANDONED) {
+            if slot.sink.rich().is_some() {
+                options |= self.rich_options(slot.sink);
+            } else if !slot.is(Flags::ABANDONED) {
                 options |= self.at(slot.context).params.options;
             }
             at = self.table.next_watch(at);
@@ -249,34 +263,59 @@ impl Reaper {
     pub(crate) fn wait_child(&mut self, leader: u32) -> bool {
         loop {
             let slot = *self.table.slot(leader);
-            let change = match slot.pidfd() {
-                Some(pidfd) => match wait::reap(pidfd.borrow()) {
-                    Ok(Some(status)) => {
-                        self.counts.reaped += 1;
-                        classify(status)
-                    }
-                    Err(Errno::ECHILD) => match self.recover(slot.context, slot.pid, pidfd) {
-                        Some(change) => change,
-                        None => return false,
-                    },
-                    Ok(None) | Err(_) => return false,
-                },
-                None => match wait::waitpid(slot.pid, self.options(leader)) {
-                    Ok(Some((_, status))) => {
-                        self.counts.reaped += 1;
-                        classify(status)
-                    }
-                    Err(Errno::ECHILD) => {
-                        self.counts.lost += 1;
-                        note(Note::Lost(slot.pid));
-                        Change::Lost
-                    }
-                    Ok(None) | Err(_) => return false,
-                },
+            if slot.is(Flags::ZOMBIE) {
+                return false;
+            }
+            let keeps = self.keeps(leader);
+            let waited = if keeps {
+                self.look(leader)
+            } else {
+                self.wait(leader)
             };
-            if self.changed(leader, change) {
+            let (change, facts) = match (waited, slot.pidfd()) {
+                (Ok(Some((status, usage))), _) => {
+                    let facts = Facts {
+                        kept: keeps
+                            && !matches!(classify(status), Change::Stop(_) | Change::Continue),
+                        ..Facts::used(usage)
+                    };
+                    self.counts.reaped += u64::from(!facts.kept);
+                    (classify(status), facts)
+                }
+                (Err(Errno::ECHILD), Some(pidfd)) => {
+                    match self.recover(slot.context, slot.pid, pidfd) {
+                        Some(Change::Lost) => (Change::Lost, Facts::LOST),
+                        Some(change) => (change, Facts::RECOVERED),
+                        None => return false,
+                    }
+                }
+                (Err(Errno::ECHILD), None) => {
+                    self.counts.lost += 1;
+                    note(Note::Lost(slot.pid));
+                    (Change::Lost, Facts::LOST)
+                }
+                (Ok(None) | Err(_), _) => return false,
+            };
+            if self.changed(leader, change, facts) {
                 return true;
             }
+        }
+    }
+
+    /// Waits for one child: its raw status, and what it has used where that is
+    /// wanted.
+    fn wait(&self, leader: u32) -> Result<Option<(i32, Option<Usage>)>, Errno> {
+        let slot = self.table.slot(leader);
+        let plain = |status| (status, None);
+        let rich = |(status, usage)| (status, Some(usage));
+        match (slot.pidfd(), self.wants_usage(leader)) {
+            (Some(pidfd), false) => Ok(wait::reap(pidfd.borrow())?.map(plain)),
+            (Some(pidfd), true) => Ok(wait::reap_usage(pidfd.borrow())?.map(rich)),
+            (None, false) => Ok(
+                wait::waitpid(slot.pid, self.options(leader))?.map(|(_, status)| (status, None))
+            ),
+            (None, true) => Ok(wait::waitpid_usage(slot.pid, self.options(leader))?
+                .map(|(_, status, usage)| (status, Some(usage)))),
         }
     }
 
@@ -305,22 +344,35 @@ impl Reaper {
 
     /// Writes down what a source found out about a child, for each of its
     /// watches; whether it ended.
-    pub(crate) fn changed(&mut self, leader: u32, change: Change) -> bool {
+    pub(crate) fn changed(&mut self, leader: u32, change: Change, facts: Facts) -> bool {
         let ended = matches!(change, Change::End(_) | Change::Lost);
         if ended {
+            self.record_end(leader, facts);
+        }
+        let gone = ended && !facts.kept;
+        if gone {
             self.let_go(leader);
+        } else if ended {
+            self.lie(leader);
         }
         let mut at = leader;
         while at != NIL {
             let next = self.table.next_watch(at);
             let slot = self.table.slot(at);
             if !slot.is(Flags::ABANDONED) {
-                let told = ended || slot.sink.task().is_none();
-                if told && self.at(slot.context).asks_for(change) {
+                let told = match self.rich_asks_for(slot.sink, change) {
+                    Some(told) => told,
+                    None if slot.sink.task().is_some() => ended,
+                    None => self.at(slot.context).asks_for(change),
+                };
+                if gone {
+                    self.table.latch(at);
+                }
+                if told {
                     self.table.record(at, change);
                     self.enqueue(at);
                 }
-            } else if ended && !slot.is(Flags::QUEUED) {
+            } else if gone && !slot.is(Flags::QUEUED) {
                 self.table.release(at);
             }
             at = next;
@@ -369,7 +421,7 @@ impl Reaper {
     /// Queues a watch in its context. Ends are told in the order in which they
     /// were waited for, also that of a child whose stop is still to be told.
     #[inline(always)]
-    fn enqueue(&mut self, at: u32) {
+    pub(crate) fn enqueue(&mut self, at: u32) {
         let slot = self.table.slot(at);
         if let Some(task) = slot.sink.task() {
             self.queue_end(task, at);

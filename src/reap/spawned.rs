@@ -29,6 +29,9 @@ pub(crate) enum Told {
     /// A task of the context, stepped with Why::Child and this token.
     #[allow(dead_code, reason = "for the families that start children")]
     Task(TaskId, u64),
+    /// The same, with the child a zombie until the step is over.
+    #[allow(dead_code, reason = "for the families that start children")]
+    Keeping(TaskId, u64),
 }
 
 /// Starts a child and watches it, without a window between. On an error there is
@@ -105,7 +108,7 @@ impl Reaper {
         self.live(ctx).ok_or(Errno::EINVAL)?;
         match told {
             Told::Callback(..) => Ok(()),
-            Told::Task(id, _) => self.reserve_for_task(id),
+            Told::Task(id, _) | Told::Keeping(id, _) => self.reserve_for_task(id),
         }
     }
 
@@ -115,21 +118,24 @@ impl Reaper {
         let known = self.find_fresh(pid);
         let found = match child.pidfd {
             Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
-            None => self.find_child(me, pid, known).unwrap_or_else(|_| {
-                self.counts.lost += 1;
-                note(Note::Lost(pid));
-                Found {
-                    change: Some(Change::Lost),
-                    pidfd: None,
-                }
-            }),
+            None => self
+                .find_child(me, pid, known, false, false)
+                .unwrap_or_else(|_| {
+                    self.counts.lost += 1;
+                    note(Note::Lost(pid));
+                    Found {
+                        change: Some(Change::Lost),
+                        ..Found::default()
+                    }
+                }),
         };
         let known = known.and_then(|_| self.table.find(pid));
+        let keep = matches!(told, Told::Keeping(..));
         let sink = match told {
             Told::Callback(callback, pvt) => Sink::of(callback, pvt),
-            Told::Task(id, token) => self.task_sink(id, token),
+            Told::Task(id, token) | Told::Keeping(id, token) => self.task_sink(id, token),
         };
-        let id = self.insert(me, pid, known, found, sink);
+        let id = self.insert(me, pid, known, found, sink, keep);
         if let Some(gate) = child.gate {
             self.gates.push((id.index(), gate));
         }
@@ -146,6 +152,7 @@ impl Reaper {
         Found {
             change: status.map(classify),
             pidfd: status.is_none().then_some(pidfd),
+            ..Found::default()
         }
     }
 

@@ -5,8 +5,10 @@ use nix::errno::Errno;
 
 use super::policy::{CHEAP_WALK, TIMED, WALK_FOR};
 use super::reaper::Reaper;
+use super::rich::Facts;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
+use crate::sys::usage::Usage;
 use crate::sys::{clock, wait};
 
 /// What a sweep over the young found.
@@ -107,10 +109,11 @@ impl Reaper {
 
     /// Whether nobody asks for stops and continues.
     pub(crate) fn ends_only(&self) -> bool {
-        !self
-            .contexts
-            .iter()
-            .any(|ctx| ctx.live && ctx.params.options != 0)
+        self.riches.stoppers == 0
+            && !self
+                .contexts
+                .iter()
+                .any(|ctx| ctx.live && ctx.params.options != 0)
     }
 
     fn sweep_old(&mut self) {
@@ -125,13 +128,17 @@ impl Reaper {
     /// Tells of an old child's stops and continues, and of its end too if the
     /// wait happens to return it.
     pub(crate) fn look_for_stops(&mut self, leader: u32) {
+        if self.keeps(leader) || self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.wait_child(leader);
+            return;
+        }
         let options = self.options(leader);
         let pid = self.table.slot(leader).pid;
         while options != 0
             && let Ok(Some((_, status))) = wait::waitpid(pid, options)
         {
             self.counts.reaped += 1;
-            if self.changed(leader, classify(status)) {
+            if self.changed(leader, classify(status), Facts::WAITED) {
                 return;
             }
         }
@@ -143,6 +150,11 @@ impl Reaper {
     pub(crate) fn walk(&mut self, owner: u16) -> bool {
         // Who was taken by somebody else is told before his pid is another's.
         self.take_all_pidfds();
+        if self.may_keep() {
+            self.counts.walks += 1;
+            self.policy.walked();
+            return self.walk_beside_kept(owner);
+        }
         let children = self.children();
         let timed = children > CHEAP_WALK || self.counts.walks.is_multiple_of(TIMED);
         self.counts.walks += 1;
@@ -165,9 +177,9 @@ impl Reaper {
                     return false;
                 }
             }
-            let found = wait::waitpid(-1, options);
-            if let Ok(Some((pid, status))) = found {
-                self.found(owner, pid, status);
+            let found = self.wait_any(options);
+            if let Ok(Some((pid, status, usage))) = found {
+                self.found(owner, pid, status, usage);
                 continue;
             }
             if let Some(began) = began {
@@ -175,21 +187,31 @@ impl Reaper {
             }
             self.policy.walked();
             // No child at all: whoever is in the table was taken.
-            if found == Err(Errno::ECHILD) && self.table.young() > 0 {
+            if found.err() == Some(Errno::ECHILD) && self.table.young() > 0 {
                 self.sweep();
             }
             return true;
         }
     }
 
-    fn found(&mut self, owner: u16, pid: i32, status: i32) {
+    /// waitpid(-1), with what the child has used where anybody wants to know.
+    fn wait_any(&self, options: i32) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        if !self.may_want_usage() {
+            let found = wait::waitpid(-1, options)?;
+            return Ok(found.map(|(pid, status)| (pid, status, None)));
+        }
+        let found = wait::waitpid_usage(-1, options)?;
+        Ok(found.map(|(pid, status, usage)| (pid, status, Some(usage))))
+    }
+
+    fn found(&mut self, owner: u16, pid: i32, status: i32, usage: Option<Usage>) {
         let Some(leader) = self.table.find(pid) else {
             self.found_unknown(owner, pid, status);
             return;
         };
         self.counts.reaped += 1;
         let standing = self.table.standing(leader);
-        if self.changed(leader, classify(status))
+        if self.changed(leader, classify(status), Facts::used(usage))
             && let Some(standing) = standing
         {
             // The kernel walks over the living again for the next one.

@@ -46,6 +46,12 @@ bitflags::bitflags! {
         const HOOKED = 1 << 11;
         /// The hook runs or has run.
         const HOOK_RUN = 1 << 12;
+        // 1 << 13: UNHELD
+        /// With LEADS: the child has ended, its watches know, and it is not reaped
+        /// yet.
+        const ZOMBIE = 1 << 14;
+        /// The child is not reaped before this watch was told of its end.
+        const KEEPS = 1 << 15;
     }
 }
 
@@ -70,6 +76,15 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn is(&self, flags: Flags) -> bool {
         self.flags.contains(flags)
+    }
+
+    /// The child's end, once it is known.
+    pub(crate) fn end(&self) -> Change {
+        if self.is(Flags::LOST) {
+            Change::Lost
+        } else {
+            Change::End(self.end)
+        }
     }
 
     /// Whether the next thing to tell is there.
@@ -137,6 +152,8 @@ pub(crate) struct Table {
     by_pid: HashTable<u32, Wiped>,
     young: Young,
     old: u32,
+    /// How many ends were latched.
+    latches: u32,
 }
 
 fn hash(pid: i32) -> u64 {
@@ -165,6 +182,7 @@ impl Table {
                 fresh_count: 0,
             },
             old: 0,
+            latches: 0,
         }
     }
 
@@ -207,6 +225,57 @@ impl Table {
         (at < self.made)
             .then(|| self.slot(at))
             .filter(|slot| slot.generation == generation && slot.is(Flags::USED))
+    }
+
+    /// The generation that the slot will have which insert() takes next.
+    pub(crate) fn next_generation(&self) -> u32 {
+        let at = self.next_index();
+        if at < self.made {
+            self.slot(at).generation
+        } else {
+            FREE.generation
+        }
+    }
+
+    /// A watch's child is gone, and the watch has its end for as long as the handle
+    /// is held. What ended later has a greater number.
+    pub(crate) fn latch(&mut self, at: u32) {
+        self.latches = (self.latches + 1) % NIL;
+        let number = self.latches;
+        self.slot_mut(at).next_watch = number;
+    }
+
+    /// The latest watch that holds the end of a former child with this pid.
+    pub(crate) fn latched(&self, pid: i32) -> Option<u32> {
+        (0..self.made)
+            .filter(|&at| {
+                let slot = self.slot(at);
+                slot.pid == pid
+                    && slot.is(Flags::USED)
+                    && !slot.is(Flags::ABANDONED)
+                    && self.holds_end(at)
+            })
+            .max_by_key(|&at| self.slot(at).next_watch)
+    }
+
+    /// Whether a watch has the end of a child that is gone.
+    pub(crate) fn holds_end(&self, at: u32) -> bool {
+        let slot = self.slot(at);
+        !slot.is(Flags::LEADS)
+            && slot.flags.intersects(Flags::ENDED | Flags::INERT)
+            && slot.next_watch != NIL
+            && self
+                .find(slot.pid)
+                .is_none_or(|leader| !self.is_watch_of(at, leader))
+    }
+
+    /// Whether a watch is one of a child's.
+    pub(crate) fn is_watch_of(&self, watch: u32, leader: u32) -> bool {
+        let mut at = leader;
+        while at != NIL && at != watch {
+            at = self.slot(at).next_watch;
+        }
+        at != NIL
     }
 
     /// The slot that insert() takes next.
@@ -293,9 +362,12 @@ impl Table {
         };
         match leader {
             Some(leader) => {
-                let next = self.slot(leader).next_watch;
-                self.slot_mut(at).next_watch = next;
-                self.slot_mut(leader).next_watch = at;
+                // Last: they are told in the order of their registration.
+                let mut last = leader;
+                while self.slot(last).next_watch != NIL {
+                    last = self.slot(last).next_watch;
+                }
+                self.slot_mut(last).next_watch = at;
             }
             None => self.lead(at),
         }
@@ -350,7 +422,7 @@ impl Table {
         if pidfd.is_none() {
             self.unlink_young(leader);
         }
-        self.slot_mut(leader).flags -= Flags::LEADS;
+        self.slot_mut(leader).flags -= Flags::LEADS | Flags::ZOMBIE;
         let pid = self.slot(leader).pid;
         if let Ok(entry) = self.by_pid.find_entry(hash(pid), |&other| other == leader) {
             entry.remove();
@@ -390,9 +462,10 @@ impl Table {
             *entry = to;
         }
         let former = *self.slot(from);
-        self.slot_mut(from).flags -= Flags::LEADS | Flags::OLD | Flags::FRESH;
+        let of_child = Flags::LEADS | Flags::OLD | Flags::FRESH | Flags::ZOMBIE;
+        self.slot_mut(from).flags -= of_child;
         let heir = self.slot_mut(to);
-        heir.flags |= former.flags & (Flags::LEADS | Flags::OLD | Flags::FRESH);
+        heir.flags |= former.flags & of_child;
         heir.link = former.link;
         heir.next_young = former.next_young;
         if former.is(Flags::OLD) {

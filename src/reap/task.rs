@@ -55,6 +55,7 @@ use super::callback::{Own, Sink};
 use super::deadlines::NOWHERE;
 use super::id::{ContextId, WatchId};
 use super::reaper::{Reaper, lock, process};
+use super::rich::{DEADLINES, Facts, RICH};
 use super::table::{Flags, NIL};
 use super::tasks::{Entry, Watched};
 use crate::sys::pidfd::Pidfd;
@@ -157,8 +158,10 @@ pub(crate) fn unwatch_fd(id: TaskId, fd: RawFd) {
 /// ended before. Other watches of the child, this context's included, are not
 /// touched. `pidfd` is one of this very child that the caller has, and is taken.
 /// The id can end the watch before ([`super::watch::end`]); with the step it is
-/// over. ESRCH where the pid is no child of this process or the task is removed;
-/// ENOTSUP with `keep_zombie`, for now; ENOMEM.
+/// over. With `keep_zombie` the child is a zombie until the step has been made,
+/// and the callback that it asked for: /proc/PID can be read, unless other code
+/// waited for it. ESRCH where the pid is no child of this process or the task is
+/// removed; ENOMEM.
 pub(crate) fn watch_child(
     id: TaskId,
     pid: i32,
@@ -166,9 +169,6 @@ pub(crate) fn watch_child(
     token: u64,
     keep_zombie: bool,
 ) -> Result<WatchId, Errno> {
-    if keep_zombie {
-        return Err(Errno::ENOTSUP);
-    }
     let mut reaper = lock(id.depth)?;
     let me = reaper.tasks.find(id).ok_or(Errno::ESRCH)?.context;
     reaper.reserve_for(pid)?;
@@ -176,11 +176,11 @@ pub(crate) fn watch_child(
     let known = reaper.find_fresh(pid);
     let found = match pidfd {
         Some(fd) => reaper.find_held(pid, Pidfd::from(fd))?,
-        None => reaper.find_child(me, pid, known)?,
+        None => reaper.find_child(me, pid, known, keep_zombie, false)?,
     };
     let known = known.and_then(|_| reaper.table.find(pid));
     let sink = reaper.task_sink(id, token);
-    Ok(reaper.insert(me, pid, known, found, sink))
+    Ok(reaper.insert(me, pid, known, found, sink, keep_zombie))
 }
 
 /// Takes a task off its context, and ends its watches; their children are still
@@ -232,7 +232,10 @@ impl Reaper {
         self.tasks.find(id).ok_or(Errno::ESRCH)?;
         let wanted = self.table.bound() as usize + 1;
         let short = wanted.saturating_sub(self.tokens.len());
-        self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)
+        self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
+        // Each watch's end, of those that live and of this one.
+        let room = self.task_watches + 1;
+        self.task_ends.try_reserve(room).map_err(|_| Errno::ENOMEM)
     }
 
     /// The sink of the watch that is inserted next, in the room that was made for it.
@@ -243,6 +246,7 @@ impl Reaper {
         }
         self.tokens[at] = token;
         self.tasks.entry_mut(id.index).watches += 1;
+        self.task_watches += 1;
         Sink::Own(Own::Task(id.index))
     }
 
@@ -251,6 +255,7 @@ impl Reaper {
     fn take_task(&mut self, id: TaskId) -> Option<Arc<dyn Task>> {
         let task = self.tasks.find_mut(id)?.task.take();
         self.set_deadline(id.index, None);
+        self.tasks.entry_mut(id.index).kept = None;
         let entry = self.tasks.entry(id.index);
         let context = entry.context;
         if let Some(descriptor) = &self.at(context).descriptor {
@@ -298,16 +303,30 @@ impl Reaper {
     }
 
     pub(crate) fn set_deadline(&mut self, index: u32, at: Option<u64>) {
-        let entry = self.tasks.entry(index);
-        let (context, place) = (entry.context, entry.place);
-        let tasks = &mut self.tasks;
-        let mut moved = |key: u32, place: u32| tasks.entry_mut(key).place = place;
+        self.set_deadline_of(self.tasks.entry(index).context, index, at);
+    }
+
+    /// The same for a task, or for a rich watch (its index with [`RICH`]).
+    pub(crate) fn set_deadline_of(&mut self, context: u16, key: u32, at: Option<u64>) {
+        let (tasks, riches) = (&mut self.tasks, &mut self.riches);
+        let place = if key & RICH == 0 {
+            tasks.entry(key).place
+        } else {
+            riches.get(key & !RICH).map_or(NOWHERE, |rich| rich.place)
+        };
+        let mut moved = |key: u32, place: u32| {
+            if key & RICH == 0 {
+                tasks.entry_mut(key).place = place;
+            } else if let Some(rich) = riches.get_mut(key & !RICH) {
+                rich.place = place;
+            }
+        };
         let deadlines = &mut self.contexts[usize::from(context)].deadlines;
         if place != NOWHERE {
             deadlines.remove(place, &mut moved);
         }
         if let Some(at) = at {
-            deadlines.insert(at, index, &mut moved);
+            deadlines.insert(at, key, &mut moved);
             self.alarm(context, at, clock::now());
         }
     }
@@ -319,14 +338,20 @@ impl Reaper {
             return;
         }
         let now = clock::now();
-        while let Some((at, task)) = self.at(index).deadlines.first() {
-            if at > now {
-                self.alarm(index, at, now);
+        let mut left = DEADLINES;
+        while let Some((at, key)) = self.at(index).deadlines.first() {
+            if at > now || left == 0 {
+                self.alarm(index, at.max(now + 1), now);
                 return;
             }
-            self.set_deadline(task, None);
-            self.tasks.entry_mut(task).expire();
-            self.enqueue_task(task);
+            left -= 1;
+            if key & RICH != 0 {
+                self.deadline_passed(key & !RICH, now);
+                continue;
+            }
+            self.set_deadline(key, None);
+            self.tasks.entry_mut(key).expire();
+            self.enqueue_task(key);
         }
     }
 
@@ -383,12 +408,25 @@ impl Reaper {
             return None;
         }
         self.at_mut(slot.context).delivered += 1;
-        self.end_watch(at, false);
+        let facts = self.take_task_end(at);
+        if slot.is(Flags::KEEPS) {
+            self.tasks.entry_mut(task).kept = Some(at);
+        } else {
+            self.end_watch(at, false);
+        }
         Some(Why::Child(ChildEnd {
             token: self.tokens[at as usize],
             pid: slot.pid,
             status: slot.end_status(),
+            usage: facts.usage,
+            kept: facts.kept,
         }))
+    }
+
+    /// How the end of a task's watch came to be known.
+    pub(crate) fn take_task_end(&mut self, at: u32) -> Facts {
+        let place = self.task_ends.iter().position(|&(of, _)| of == at);
+        place.map_or(Facts::WAITED, |place| self.task_ends.swap_remove(place).1)
     }
 
     /// A step is over, and the callback that it asked for: the descriptor that it
@@ -397,6 +435,10 @@ impl Reaper {
         let entry = self.tasks.entry_mut(index);
         entry.runner = None;
         let fd = entry.stepped_fd.take();
+        if let Some(at) = entry.kept.take() {
+            self.end_watch(at, false);
+        }
+        let entry = self.tasks.entry_mut(index);
         if entry.task.is_none() {
             self.tasks.release(index);
             return;
@@ -631,18 +673,13 @@ mod tests {
         while whys.len() < 2 {
             whys.extend(turns.run(&task));
         }
-        whys.sort_by_key(|why| match why {
-            Why::Child(end) => end.token,
-            _ => 0,
+        let ends = whys.iter().map(|why| match why {
+            Why::Child(end) => (end.token, end.pid, end.status, end.usage.is_some()),
+            _ => (0, 0, 0, false),
         });
-        let end = |token| {
-            Why::Child(ChildEnd {
-                token,
-                pid,
-                status: 0,
-            })
-        };
-        assert_eq!(whys, [end(5), end(6)]);
+        let mut ends: Vec<_> = ends.collect();
+        ends.sort_unstable();
+        assert_eq!(ends, [(5, pid, 0, true), (6, pid, 0, true)]);
         let stats = context::stats(turns.ctx).unwrap();
         assert_eq!((stats.watches, stats.pending), (0, 0));
         assert_eq!(watch_child(id, pid, None, 8, false), Err(Errno::ESRCH));
@@ -672,17 +709,72 @@ mod tests {
         let (task, id) = noting(&turns);
         let argv = CStringArray::new([c"sh", c"-c", c"exit 3"].into_iter()).unwrap();
         let spec = Spec::new(c"/bin/sh", argv.as_array(), CStrArray::environ());
-        let started = start(turns.ctx, &spec, Told::Task(id, 11)).unwrap();
-        let end = ChildEnd {
-            token: 11,
-            pid: started.pid,
-            status: 3 << 8,
-        };
-        assert_eq!(turns.run(&task), [Why::Child(end)]);
-        assert_eq!(context::stats(turns.ctx).unwrap().watches, 0);
+        for told in [Told::Task(id, 11), Told::Keeping(id, 11)] {
+            let started = start(turns.ctx, &spec, told).unwrap();
+            let [Why::Child(end)] = turns.run(&task)[..] else {
+                panic!("one step");
+            };
+            assert_eq!((end.token, end.pid, end.status), (11, started.pid, 3 << 8));
+            assert!(end.usage.is_some());
+            assert_eq!(end.kept, matches!(told, Told::Keeping(..)));
+            assert_eq!(context::stats(turns.ctx).unwrap().watches, 0);
+        }
         remove(id);
         let late = start(turns.ctx, &spec, Told::Task(id, 12));
         assert_eq!(late.unwrap_err().errno, libc::ESRCH);
+    }
+
+    /// Notes at each step, and when its callback has returned, whether its child can
+    /// be looked at.
+    struct Looking {
+        pid: i32,
+        zombie: Mutex<Vec<bool>>,
+    }
+
+    impl Task for Looking {
+        fn step(&self, why: Why) -> Option<Call> {
+            let there = crate::sys::wait::is_child_pid(self.pid);
+            self.zombie.lock().push(there);
+            match why {
+                Why::Child(end) => {
+                    assert!(end.kept && end.usage.is_some());
+                    Some(call())
+                }
+                _ => None,
+            }
+        }
+    }
+
+    #[test]
+    fn a_zombie_is_kept_until_the_step_and_its_callback_are_over() {
+        let turns = Loop::new();
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        let looking = Arc::try_new(Looking {
+            pid,
+            zombie: Mutex::new(Vec::new()),
+        })
+        .unwrap();
+        let id = add(turns.ctx, &looking).unwrap();
+        watch_child(id, pid, None, 1, true).unwrap();
+        drop(held.stdin.take());
+        while looking.zombie.lock().len() < 2 {
+            assert!(turns.is_ready(60_000));
+            turns.dispatch(100);
+        }
+        assert_eq!(*looking.zombie.lock(), [true, true]);
+        assert!(!crate::sys::wait::is_child_pid(pid));
+        // One that is removed while its child lies.
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        let pidfd = crate::sys::pidfd::open(pid).unwrap();
+        drop(held.stdin.take());
+        assert!(crate::sys::probe::readable(pidfd.as_raw_fd(), 60_000));
+        watch_child(id, pid, None, 2, true).unwrap();
+        assert!(crate::sys::wait::is_child_pid(pid));
+        remove(id);
+        turns.dispatch(100);
+        assert!(!crate::sys::wait::is_child_pid(pid));
     }
 
     /// Holds its step until it may go on, and removes itself if it is told to.

@@ -10,6 +10,7 @@ use super::table::NIL;
 use crate::sys::arc::Arc;
 use crate::sys::epoll::Interest;
 use crate::sys::thread::Thread;
+use crate::sys::usage::Usage;
 
 /// Why a task is stepped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,11 @@ pub(crate) struct ChildEnd {
     pub(crate) pid: i32,
     /// As waitpid(2) gives it, or [`super::status::LOST`].
     pub(crate) status: i32,
+    /// What it has used; None where somebody else waited for it.
+    pub(crate) usage: Option<Usage>,
+    /// The child is a zombie until the step is over: see
+    /// [`super::task::watch_child`].
+    pub(crate) kept: bool,
 }
 
 /// A library object that lives on a context.
@@ -89,6 +95,8 @@ pub(crate) struct Entry {
     pub(crate) stepped_fd: Option<RawFd>,
     /// Watches whose children ended, linked as in a context's queue.
     pub(crate) ends: (u32, u32),
+    /// The watch that keeps the zombie which the step is about.
+    pub(crate) kept: Option<u32>,
     /// Its watches of children whose end it was not told yet.
     pub(crate) watches: u32,
 }

@@ -7,9 +7,11 @@ use nix::errno::Errno;
 use super::callback::{ChildFn, Pvt, Sink};
 use super::id::{ContextId, WatchId};
 use super::reaper::{Attending, Reaper, lock, process};
+use super::rich::Facts;
 use super::status::{Change, Jobs, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::usage::Usage;
 use crate::sys::{clock, wait};
 
 /// What runs before a watch ends.
@@ -94,6 +96,9 @@ pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> 
     let (at, slot) = reaper.watch(id)?;
     if slot.is(Flags::INERT) {
         return Err(Errno::ESRCH);
+    }
+    if slot.sink.rich().is_some() {
+        return Err(Errno::ENOTSUP);
     }
     reaper.table.slot_mut(at).sink = Sink::of(callback, pvt);
     Ok(())
@@ -256,17 +261,21 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
 pub(crate) struct Found {
     /// What was waited for already, by the look or by a sweep before it.
     pub(crate) change: Option<Change>,
+    /// What it has used, with the end.
+    pub(crate) usage: Option<Usage>,
     /// The pidfd that it needs, if it does.
     pub(crate) pidfd: Option<Pidfd>,
+    /// It was only looked at, and may have ended.
+    pub(crate) unwaited: bool,
 }
 
 impl Reaper {
     fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Errno> {
         let known = self.find_fresh(pid);
-        let found = self.find_child(me, pid, known)?;
+        let found = self.find_child(me, pid, known, false, false)?;
         // The look may have ended what was known.
         let known = known.and_then(|_| self.table.find(pid));
-        Ok(self.insert(me, pid, known, found, sink))
+        Ok(self.insert(me, pid, known, found, sink, false))
     }
 
     pub(crate) fn insert(
@@ -276,8 +285,12 @@ impl Reaper {
         known: Option<u32>,
         found: Found,
         sink: Sink,
+        keep: bool,
     ) -> WatchId {
         let at = self.table.insert(pid, me, known);
+        if keep {
+            self.begin_keep(at);
+        }
         let slot = self.table.slot_mut(at);
         slot.sink = sink;
         let id = WatchId::new(at, slot.generation, self.depth);
@@ -292,7 +305,11 @@ impl Reaper {
                 self.wait_child(leader);
             }
         } else if let Some(change) = found.change {
-            self.changed(leader, change);
+            self.changed(leader, change, Facts::used(found.usage));
+        } else if self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.tell_lying(leader, at);
+        } else if found.unwaited {
+            self.wait_child(leader);
         }
         if self.table.slot(leader).is(Flags::LEADS) {
             self.unheard(me, leader);
@@ -300,12 +317,25 @@ impl Reaper {
         id
     }
 
+    /// A watch of a child that has ended and is kept: it is told as the others
+    /// were.
+    fn tell_lying(&mut self, leader: u32, at: u32) {
+        let mut other = leader;
+        while other == at {
+            other = self.table.next_watch(other);
+        }
+        let change = self.table.slot(other).end();
+        self.record_late(at, other);
+        self.table.record(at, change);
+        self.enqueue(at);
+    }
+
     /// A new watch takes the place of its context's former one, and of one that
     /// was only kept to reap the child; the leader from then on.
     fn join_others(&mut self, me: u16, at: u32) -> u32 {
         let slot = self.table.slot(at);
         let pid = slot.pid;
-        if slot.sink.task().is_none() {
+        if slot.sink.is_plain() {
             if let Some(former) = self.own_watch(me, pid, at) {
                 self.supersede(former);
             }
@@ -356,6 +386,10 @@ impl Reaper {
             .slot(leader)
             .pidfd()
             .is_some_and(|pidfd| !wait::is_child(pidfd.borrow()));
+        if stale && self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.bury_stolen(leader);
+            return None;
+        }
         if stale && self.wait_child(leader) {
             return None;
         }
@@ -367,7 +401,13 @@ impl Reaper {
         me: u16,
         pid: i32,
         known: Option<u32>,
+        keep: bool,
+        rich: bool,
     ) -> Result<Found, Errno> {
+        let lies = known.is_some_and(|leader| self.table.slot(leader).is(Flags::ZOMBIE));
+        if lies {
+            return Ok(Found::default());
+        }
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         let trusted = held || self.trusts_signal(me);
         // A signal that was taken away has just given it one, or ended it.
@@ -381,10 +421,43 @@ impl Reaper {
                 Err(errno) => refused = Some(errno),
             }
         }
+        if keep || known.is_some_and(|leader| self.keeps(leader)) {
+            match wait::look_pid(pid) {
+                Ok(_) => {
+                    if let Some(errno) = refused {
+                        self.no_pidfd(errno);
+                    }
+                    self.parked.forget(pid);
+                    return Ok(Found {
+                        unwaited: true,
+                        ..Found::default()
+                    });
+                }
+                Err(_) if !wait::is_child_pid(pid) => return self.find_gone(pid),
+                Err(_) if held => {
+                    return Ok(Found {
+                        unwaited: true,
+                        ..Found::default()
+                    });
+                }
+                Err(_) => {
+                    self.ensure_descriptor(me)?;
+                    let fd = pidfd::open(pid)?;
+                    return self.find_held(pid, Pidfd::from(fd));
+                }
+            }
+        }
         // A wait, not only a look: who is no child of ours is refused, and who
         // ended before is reaped, at the cost of one syscall.
         let known_options = known.map_or(0, |leader| self.options(leader));
-        match wait::waitpid(pid, self.at(me).params.options | known_options) {
+        let options = self.at(me).params.options | known_options;
+        let waited = if rich || known.is_some_and(|leader| self.wants_usage(leader)) {
+            wait::waitpid_usage(pid, options)
+                .map(|found| found.map(|(_, status, usage)| (status, Some(usage))))
+        } else {
+            wait::waitpid(pid, options).map(|found| found.map(|(_, status)| (status, None)))
+        };
+        match waited {
             Ok(found) => {
                 if let Some(errno) = refused {
                     self.no_pidfd(errno);
@@ -392,8 +465,9 @@ impl Reaper {
                 self.parked.forget(pid);
                 self.counts.reaped += u64::from(found.is_some());
                 Ok(Found {
-                    change: found.map(|(_, status)| classify(status)),
-                    pidfd: None,
+                    change: found.map(|(status, _)| classify(status)),
+                    usage: found.and_then(|(_, usage)| usage),
+                    ..Found::default()
                 })
             }
             Err(_) if !wait::is_child_pid(pid) => self.find_gone(pid),
@@ -415,8 +489,8 @@ impl Reaper {
         }
         self.parked.forget(pid);
         Ok(Found {
-            change: None,
             pidfd: Some(pidfd),
+            ..Found::default()
         })
     }
 
@@ -428,7 +502,7 @@ impl Reaper {
         let status = self.parked.claim(pid, clock::now()).ok_or(Errno::ESRCH)?;
         Ok(Found {
             change: Some(classify(status)),
-            pidfd: None,
+            ..Found::default()
         })
     }
 
@@ -437,10 +511,7 @@ impl Reaper {
         let mut at = self.table.find(pid).unwrap_or(NIL);
         while at != NIL {
             let slot = self.table.slot(at);
-            if at != but
-                && slot.context == me
-                && !slot.is(Flags::ABANDONED)
-                && slot.sink.task().is_none()
+            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) && slot.sink.is_plain()
             {
                 return Some(at);
             }
@@ -496,12 +567,33 @@ impl Reaper {
         }
         if let Some(task) = task {
             self.tasks.entry_mut(task).watches -= 1;
+            self.task_watches -= 1;
+            self.take_task_end(at);
         }
+        let lying = self.lying(at);
+        self.end_keep(at);
+        self.end_rich(at);
         // Only a watch of a child that is still to be reaped has company.
-        if !over && !ended && !self.leave(at) && release && self.table.slot(at).is(Flags::LEADS) {
+        if (lying.is_some() || !over && !ended)
+            && !self.leave(at)
+            && release
+            && lying.is_none()
+            && self.table.slot(at).is(Flags::LEADS)
+        {
             self.let_go(at);
         }
         self.table.expire(at);
+        if lying.is_some() {
+            let pid = self.table.slot(at).pid;
+            let sole = self.table.slot(at).is(Flags::LEADS);
+            if let Some(leader) = self.table.find(pid) {
+                self.bury_unkept(leader);
+            }
+            if sole {
+                // It was released with its child.
+                return;
+            }
+        }
         if !self
             .table
             .slot(at)

@@ -1,0 +1,230 @@
+/* What the record of a child's end holds. */
+#include "support/test.h"
+
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include "support/told.h"
+
+enum {
+    DEFAULT = SSS_RECORD_STATUS | SSS_RECORD_RUSAGE | SSS_RECORD_TIME,
+};
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec now;
+
+    check_ok(clock_gettime(clock, &now));
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static void an_end_with_what_is_there_by_default(void **state)
+{
+    static const int ends[] = { 0, 9, 255, BY_SIGNAL(SIGKILL) };
+    struct loop *loop = *state;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(ends); i++) {
+        struct told told = { 0 };
+        struct sss_child_ctx *child;
+        struct gate gate;
+        int64_t before;
+        uint64_t id;
+        pid_t pid;
+
+        gate_make(&gate);
+        pid = child_at(&gate, ends[i]);
+        child = watch_child(loop->ctx, pid, &told);
+        loop_settle(loop);
+        check_int(told.calls, 0);
+        before = clock_ns(CLOCK_MONOTONIC);
+        gate_open(&gate);
+        loop_until(loop, &told.calls, 1);
+        loop_settle(loop);
+        check_told(&told, pid, ends[i]);
+        check(told.child == child);
+        check_ok(sss_child_id(child, &id));
+        check(told.event.id == id);
+        check_int(told.event.have & DEFAULT, DEFAULT);
+        check_int(told.event.have & ~(DEFAULT | SSS_RECORD_MAXRSS), 0);
+        check_int(told.event.source, SSS_SOURCE_WAITED);
+        check_int(told.event.zombie_kept, 0);
+        check_int(told.event.core_dumped, 0);
+        check(!told.was_zombie);
+        check(told.event.time_ns >= before);
+        check(told.event.time_ns <= clock_ns(CLOCK_MONOTONIC));
+        check(told.event.user_ns >= 0 && told.event.system_ns >= 0);
+        check_int(told.event.identity, 0);
+        check_int(told.event.start_ns, 0);
+        check_ok(sss_child_free(child));
+    }
+}
+
+/* Uses some time and memory, and ends at the gate. */
+static pid_t busy_child(struct gate *gate, size_t bytes)
+{
+    pid_t pid = fork();
+
+    check(pid != -1);
+    if (pid == 0) {
+        volatile char *memory = malloc(bytes);
+        struct rusage used;
+        char byte;
+        size_t at;
+
+        for (at = 0; memory != NULL && at < bytes; at += 4096) {
+            memory[at] = 1;
+        }
+        do {
+            getrusage(RUSAGE_SELF, &used);
+        } while (used.ru_utime.tv_sec == 0 && used.ru_utime.tv_usec < 20000);
+        close(gate->wr);
+        while (read(gate->rd, &byte, 1) == -1 && errno == EINTR) {
+        }
+        _exit(0);
+    }
+    return pid;
+}
+
+static void what_it_has_used(void **state)
+{
+    enum { BYTES = 64 << 20 };
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+
+    gate_make(&gate);
+    child = watch_child(loop->ctx, busy_child(&gate, BYTES), &told);
+    gate_open(&gate);
+    loop_until(loop, &told.calls, 1);
+    check(told.event.user_ns >= 20000000);
+    check(told.event.minor_faults > 0);
+    /* Above the test's own: it is the child's. */
+    check(told.event.have & SSS_RECORD_MAXRSS);
+    check(told.event.max_rss >= BYTES);
+    check_ok(sss_child_free(child));
+}
+
+static void a_peak_that_may_be_our_own_is_not_told(void **state)
+{
+    enum { BYTES = 16 << 20 };
+    char *memory = malloc(BYTES);
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+
+    check(memory != NULL);
+    memset(memory, 1, BYTES);
+    child = watch_child(loop->ctx, child_dead(0), &told);
+    loop_until(loop, &told.calls, 1);
+    check_int(told.event.have & SSS_RECORD_MAXRSS, 0);
+    check_int(told.event.max_rss, 0);
+    check_ok(sss_child_free(child));
+    free(memory);
+}
+
+static void what_is_asked_for(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    struct stat st;
+    int64_t before;
+    int pidfd;
+    pid_t pid;
+
+    gate_make(&gate);
+    before = clock_ns(CLOCK_BOOTTIME);
+    pid = child_at(&gate, 0);
+    watch = watch_of(pid, &told);
+    watch.mask |= SSS_WATCH_WANT;
+    watch.want = SSS_RECORD_START | SSS_RECORD_IDENTITY | SSS_RECORD_CGROUP;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    check_ok(sss_child_pidfd(child, &pidfd));
+    check_ok(fstat(pidfd, &st));
+    check_ok(close(pidfd));
+    gate_open(&gate);
+    loop_until(loop, &told.calls, 1);
+    check(told.event.have & SSS_RECORD_START);
+    check(told.event.start_granularity_ns > 0);
+    check(told.event.start_ns >= before - told.event.start_granularity_ns);
+    check(told.event.start_ns <= clock_ns(CLOCK_BOOTTIME));
+    if (told.event.have & SSS_RECORD_IDENTITY) { /* Linux 6.9 */
+        check(told.event.identity == st.st_ino);
+    }
+    if (told.event.have & SSS_RECORD_CGROUP) { /* Linux 6.13 */
+        check(told.event.cgroup_id > 0);
+    }
+    check_ok(sss_child_free(child));
+}
+
+static void a_core_is_told_of(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    pid_t pid = fork();
+
+    check(pid != -1);
+    if (pid == 0) {
+        const struct rlimit none = { 0, 0 };
+
+        signal(SIGABRT, SIG_DFL);
+        prctl(PR_SET_DUMPABLE, 1);
+        setrlimit(RLIMIT_CORE, &none);
+        abort();
+    }
+    child = watch_child(loop->ctx, pid, &told);
+    loop_until(loop, &told.calls, 1);
+    /* Whether there is a core is the machine's to say; the two must agree. */
+    check_int(told.event.core_dumped, !!WCOREDUMP(told.event.wait_status));
+    check_int(told.event.event == SSS_CHILD_EVENT_DUMPED, told.event.core_dumped);
+    check_int(told.event.status, SIGABRT);
+    check_ok(sss_child_free(child));
+}
+
+static void one_that_others_took(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 4);
+    child = watch_child(loop->ctx, pid, &told);
+    gate_open(&gate);
+    reap(pid, 4);
+    loop_until(loop, &told.calls, 1);
+    check_int(told.event.have & (SSS_RECORD_RUSAGE | SSS_RECORD_MAXRSS), 0);
+    if (told.event.source == SSS_SOURCE_RECOVERED) {
+        check_told(&told, pid, 4);
+    } else {
+        check_int(told.event.source, SSS_SOURCE_LOST);
+        check_int(told.event.event, SSS_CHILD_EVENT_LOST);
+        check_int(told.event.wait_status, SSS_WAIT_STATUS_LOST);
+        check_int(told.event.have & SSS_RECORD_STATUS, 0);
+    }
+    check_ok(sss_child_free(child));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH_WAY(an_end_with_what_is_there_by_default),
+        EACH_WAY(what_it_has_used),
+        EACH_WAY(a_peak_that_may_be_our_own_is_not_told),
+        EACH_WAY(what_is_asked_for),
+        EACH_WAY(a_core_is_told_of),
+        EACH_WAY(one_that_others_took),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,281 @@
+/* Zombies that are kept until their callbacks have returned. */
+#include "support/test.h"
+
+#include "support/told.h"
+
+static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
+{
+    struct sss_watch watch = watch_of(pid, told);
+    struct sss_child_ctx *child;
+
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
+    return child;
+}
+
+static void the_callback_comes_before_the_reap(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(loop->ctx, pid, &told);
+    gate_open(&gate);
+    loop_until(loop, &told.calls, 1);
+    check(told.was_zombie);
+    check_int(told.event.zombie_kept, 1);
+    check(told.event.have & SSS_RECORD_RUSAGE);
+    check_told(&told, pid, 3);
+    loop_settle(loop);
+    check(!is_child(pid));
+    check_int(told.calls, 1);
+    check_ok(sss_child_free(child));
+}
+
+static void one_that_is_dead_before(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    pid_t pid = child_dead(4);
+
+    child = keep(loop->ctx, pid, &told);
+    check(is_child(pid));
+    loop_until(loop, &told.calls, 1);
+    check(told.was_zombie);
+    check_told(&told, pid, 4);
+    check(!is_child(pid));
+    check_ok(sss_child_free(child));
+}
+
+static void free_it(struct sss_child_ctx *child, const struct sss_child_event *event, void *pvt)
+{
+    tell(child, event, pvt);
+    check_ok(sss_child_free(child));
+}
+
+static void freed_in_its_callback(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    watch = watch_of(pid, &told);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    watch.cb = free_it;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    gate_open(&gate);
+    loop_until(loop, &told.calls, 1);
+    check(told.was_zombie);
+    check(!is_child(pid));
+    loop_settle(loop);
+}
+
+static void freed_before_it_ends(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 }, other = { 0 };
+    struct sss_child_ctx *child, *plain;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(loop->ctx, pid, &told);
+    plain = watch_child(loop->ctx, pid, &other);
+    check_ok(sss_child_free(child));
+    gate_open(&gate);
+    loop_until(loop, &other.calls, 1);
+    check(!other.was_zombie);
+    check_int(other.event.zombie_kept, 0);
+    check_int(told.calls, 0);
+    check_ok(sss_child_free(plain));
+}
+
+/* The end is known and not told. */
+static void freed_while_it_lies(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    pid_t pid = child_dead(4);
+
+    child = keep(loop->ctx, pid, &told);
+    check(is_child(pid));
+    check_ok(sss_child_free(child));
+    loop_until_reaped(loop, pid);
+    check_int(told.calls, 0);
+}
+
+struct pair {
+    struct loop *loop;
+    struct sss_child_ctx *other;
+    struct told told;
+};
+
+static void free_the_other(struct sss_child_ctx *child, const struct sss_child_event *event,
+                           void *pvt)
+{
+    struct pair *pair = pvt;
+
+    tell(child, event, &pair->told);
+    check_ok(sss_child_free(pair->other));
+    check(is_child(event->pid));
+}
+
+static void several_keepers_one_of_them_freed_in_between(void **state)
+{
+    struct loop *loop = *state;
+    struct pair pair = { .loop = loop };
+    struct told freed = { 0 }, last = { 0 }, plain = { 0 };
+    struct sss_child_ctx *first, *third, *fourth;
+    struct sss_watch watch;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    watch = watch_of(pid, NULL);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    watch.cb = free_the_other;
+    watch.pvt = &pair;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &first));
+    pair.other = keep(loop->ctx, pid, &freed);
+    third = watch_child(loop->ctx, pid, &plain);
+    fourth = keep(loop->ctx, pid, &last);
+    gate_open(&gate);
+    loop_until(loop, &last.calls, 1);
+    loop_settle(loop);
+    check(pair.told.was_zombie);
+    check(plain.was_zombie);
+    check(last.was_zombie);
+    check_told(&plain, pid, 5);
+    check_told(&last, pid, 5);
+    check_int(freed.calls, 0);
+    check(!is_child(pid));
+    check_ok(sss_child_free(first));
+    check_ok(sss_child_free(third));
+    check_ok(sss_child_free(fourth));
+}
+
+static void a_watch_that_comes_while_it_lies(void **state)
+{
+    struct loop *loop = *state;
+    struct told kept = { 0 }, late = { 0 };
+    struct seen seen = { 0 };
+    struct sss_child_ctx *children[3];
+    pid_t pid = child_dead(4);
+
+    children[0] = keep(loop->ctx, pid, &kept);
+    children[1] = watch_child(loop->ctx, pid, &late);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &children[2]));
+    check(is_child(pid));
+    loop_until(loop, &seen.calls, 1);
+    loop_settle(loop);
+    check_told(&kept, pid, 4);
+    check_told(&late, pid, 4);
+    check_seen(&seen, pid, 4);
+    check(!is_child(pid));
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+    check_ok(sss_child_free(children[2]));
+}
+
+static void its_context_is_freed_while_it_lies(void **state)
+{
+    struct loop *loop = *state, other;
+    struct told told = { 0 }, here = { 0 };
+    struct sss_child_ctx *children[2];
+    pid_t pid = child_dead(4);
+
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    children[0] = keep(other.ctx, pid, &told);
+    children[1] = watch_child(loop->ctx, pid, &here);
+    check(is_child(pid));
+    loop_end(&other);
+    loop_until(loop, &here.calls, 1);
+    loop_until_reaped(loop, pid);
+    check_told(&here, pid, 4);
+    check_int(told.calls, 0);
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+}
+
+static void one_that_others_take_is_not_kept(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(loop->ctx, pid, &told);
+    gate_open(&gate);
+    reap(pid, 3);
+    loop_until(loop, &told.calls, 1);
+    check_int(told.event.zombie_kept, 0);
+    check(told.event.source != SSS_SOURCE_WAITED);
+    check_ok(sss_child_free(child));
+}
+
+static unsigned unknown;
+
+static uint32_t see_unknown(int pid, int wait_status, void *pvt)
+{
+    (void)wait_status;
+    unknown += pid == *(pid_t *)pvt;
+    return SSS_UNKNOWN_TAKEN;
+}
+
+static void unknown_ones_are_found_beside_it(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid, stranger;
+
+    unknown = 0;
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, see_unknown, &stranger));
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(loop->ctx, pid, &told);
+    gate_open(&gate);
+    await_zombie(pid);
+    stranger = child_dead(9);
+    loop_until(loop, &told.calls, 1);
+    loop_until(loop, &unknown, 1);
+    check(told.was_zombie);
+    check_told(&told, pid, 3);
+    check_int(unknown, 1);
+    check_ok(sss_child_free(child));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH_WAY(the_callback_comes_before_the_reap),
+        EACH_WAY(one_that_is_dead_before),
+        EACH_WAY(freed_in_its_callback),
+        EACH_WAY(freed_before_it_ends),
+        EACH_WAY(freed_while_it_lies),
+        EACH_WAY(several_keepers_one_of_them_freed_in_between),
+        EACH_WAY(a_watch_that_comes_while_it_lies),
+        EACH_WAY(its_context_is_freed_while_it_lies),
+        EACH_WAY(one_that_others_take_is_not_kept),
+        ALL_WAYS(unknown_ones_are_found_beside_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

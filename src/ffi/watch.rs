@@ -1,0 +1,658 @@
+//! `sss_child_watch` and what it tells: `struct sss_watch`, `struct
+//! sss_child_event`, `struct sss_deadline`.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
+use super::context::wake_own_loop;
+use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
+use super::host;
+use crate::reap::callback::{EventFn, Pvt};
+use crate::reap::escalation::{Step, Whom};
+use crate::reap::event::{Events, Fields, Source, code_and_status, raw_status};
+use crate::reap::rich::{self, Told};
+use crate::reap::wait;
+use crate::sys::{clock, fd, process_info, signal};
+
+/// The child exited by itself. As all SSS_CHILD_EVENT_*: a bit of
+/// sss_watch.events, and the value of sss_child_event.event.
+pub const SSS_CHILD_EVENT_EXITED: u32 = 0x1;
+/// A signal killed the child, and it left no core.
+pub const SSS_CHILD_EVENT_KILLED: u32 = 0x2;
+/// A signal killed the child, and it left a core.
+pub const SSS_CHILD_EVENT_DUMPED: u32 = 0x4;
+/// A signal stopped the child. Only where SIGCHLD wakes the context.
+pub const SSS_CHILD_EVENT_STOPPED: u32 = 0x8;
+/// The child was continued. Only where SIGCHLD wakes the context.
+pub const SSS_CHILD_EVENT_CONTINUED: u32 = 0x10;
+/// A step of the watch's deadline was taken.
+pub const SSS_CHILD_EVENT_STEP: u32 = 0x20;
+/// The child outlived the last step of the watch's deadline by
+/// sss_deadline.unkillable_ns.
+pub const SSS_CHILD_EVENT_UNKILLABLE: u32 = 0x40;
+/// The child ended, and its status cannot be had because somebody else took it.
+/// Told to every watch that asks for EXITED, KILLED or DUMPED; no bit to ask
+/// for.
+pub const SSS_CHILD_EVENT_LOST: u32 = 0x80;
+
+/// code, status, wait_status and core_dumped. As all SSS_RECORD_*: a bit of
+/// sss_watch.want and of sss_child_event.have.
+pub const SSS_RECORD_STATUS: u32 = 0x1;
+/// user_ns to involuntary_switches, without max_rss.
+pub const SSS_RECORD_RUSAGE: u32 = 0x2;
+/// max_rss.
+pub const SSS_RECORD_MAXRSS: u32 = 0x4;
+/// time_ns.
+pub const SSS_RECORD_TIME: u32 = 0x8;
+/// start_ns and start_granularity_ns. Costs a read of /proc when the watch is
+/// made.
+pub const SSS_RECORD_START: u32 = 0x10;
+/// cgroup_id. Costs a pidfd.
+pub const SSS_RECORD_CGROUP: u32 = 0x20;
+/// identity. Costs a pidfd.
+pub const SSS_RECORD_IDENTITY: u32 = 0x40;
+/// step, step_signal and step_errno: the latest step of the watch's deadline.
+pub const SSS_RECORD_STEP: u32 = 0x80;
+
+/// sss_child_event.source: the library waited for the child.
+pub const SSS_SOURCE_WAITED: u32 = 1;
+/// sss_child_event.source: somebody else did, or SIGCHLD is ignored, and the
+/// status was had from the child's pidfd.
+pub const SSS_SOURCE_RECOVERED: u32 = 2;
+/// sss_child_event.source: somebody else did, and the status is lost.
+pub const SSS_SOURCE_LOST: u32 = 3;
+
+/// sss_watch.pid counts.
+pub const SSS_WATCH_PID: u32 = 0x1;
+/// sss_watch.pidfd counts.
+pub const SSS_WATCH_PIDFD: u32 = 0x2;
+/// sss_watch.events counts; without it EXITED, KILLED, DUMPED and UNKILLABLE.
+pub const SSS_WATCH_EVENTS: u32 = 0x4;
+/// sss_watch.want counts; without it STATUS, RUSAGE, MAXRSS, TIME and STEP.
+pub const SSS_WATCH_WANT: u32 = 0x8;
+
+/// Keep the child a zombie until the callback of its end has returned, so that
+/// /proc/PID can be read there and no other process has its pid.
+pub const SSS_WATCH_KEEP_ZOMBIE: u32 = 0x1_0000;
+/// sss_watch.pidfd is the library's from the call's success on, which closes it.
+/// Without it the descriptor is duplicated.
+pub const SSS_WATCH_TAKE_PIDFD: u32 = 0x2_0000;
+
+/// sss_deadline_step.whom: the child alone.
+pub const SSS_STEP_CHILD: u32 = 0;
+/// sss_deadline_step.whom: every process of the child's process group, if the
+/// child leads it; else the child alone.
+pub const SSS_STEP_GROUP: u32 = 1;
+
+/// sss_deadline.unkillable_ns counts. Without it 10 seconds where the last step
+/// sends SIGKILL, and UNKILLABLE is never told where it sends another signal.
+pub const SSS_DEADLINE_UNKILLABLE: u32 = 0x1;
+
+/// One step of a deadline.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_deadline_step {
+    /// Nanoseconds, 0 or more, after the former step was taken, or, for the
+    /// first, after the deadline was set.
+    pub after_ns: i64,
+    /// The signal to send: 1 to SIGRTMAX.
+    pub signum: i32,
+    /// SSS_STEP_CHILD or SSS_STEP_GROUP.
+    pub whom: u32,
+}
+
+/// A deadline for a child: signals to send one after the other while it lives.
+/// Zero it, set size and the steps.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_deadline {
+    /// sizeof(struct sss_deadline), which tells the struct's version.
+    pub size: usize,
+    /// SSS_DEADLINE_*, ORed: which fields count.
+    pub mask: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The steps in their order; copied.
+    pub steps: *const sss_deadline_step,
+    /// How many: 1 to 16.
+    pub steps_count: usize,
+    /// Nanoseconds, 0 or more, after the last step until UNKILLABLE is told.
+    pub unkillable_ns: i64,
+}
+
+/// What happened to a child. What the kernel or the watch did not provide is
+/// zero, and its bit is not in have.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_child_event {
+    /// sizeof(struct sss_child_event) of the library.
+    pub size: usize,
+    /// SSS_RECORD_*, ORed: which of the fields from code on hold something.
+    /// What was not wanted may be there.
+    pub have: u32,
+    /// What happened: one SSS_CHILD_EVENT_*.
+    pub event: u32,
+    /// The watch's id, as sss_child_id() tells it.
+    pub id: u64,
+    /// The child's process id. After the callback, where zombie_kept is 0
+    /// already in it, a number only.
+    pub pid: i32,
+    /// SSS_SOURCE_*: where an end is known from; for another event
+    /// SSS_SOURCE_WAITED.
+    pub source: u32,
+    /// CLD_EXITED and so on, as si_code in waitid(2).
+    pub code: i32,
+    /// The exit status, or the signal that killed, stopped or continued it.
+    pub status: i32,
+    /// As waitpid(2) gives it; SSS_WAIT_STATUS_LOST for LOST.
+    pub wait_status: i32,
+    /// 1 where the child left a core, else 0.
+    pub core_dumped: u32,
+    /// 1 while the child is still a zombie because SSS_WATCH_KEEP_ZOMBIE asked
+    /// for it. It is 0 where the zombie was gone before: other code waits for
+    /// our children, or SIGCHLD is ignored.
+    pub zombie_kept: u32,
+    /// The latest step of the deadline that was taken, counted from 0.
+    pub step: u32,
+    /// The signal of that step.
+    pub step_signal: i32,
+    /// 0, or why it was not sent: EPERM, as kill(2).
+    pub step_errno: i32,
+    /// When the end was seen, or the step taken: nanoseconds of
+    /// CLOCK_MONOTONIC.
+    pub time_ns: i64,
+    /// Time that the child, and the children that it waited for, ran in user
+    /// mode: nanoseconds.
+    pub user_ns: i64,
+    /// The same in the kernel: nanoseconds.
+    pub system_ns: i64,
+    /// Page faults that needed no reading.
+    pub minor_faults: i64,
+    /// Page faults that needed reading.
+    pub major_faults: i64,
+    /// Times the file system had to read for it.
+    pub in_blocks: i64,
+    /// Times the file system had to write for it.
+    pub out_blocks: i64,
+    /// Times it gave the processor up by itself.
+    pub voluntary_switches: i64,
+    /// Times the processor was taken from it.
+    pub involuntary_switches: i64,
+    /// The largest resident set of it or of one of the children that it waited
+    /// for: bytes. Not there where it is not above the calling process's own
+    /// peak: after vfork(2), posix_spawn(3) and sss_child_spawn() the kernel
+    /// counts the caller's memory as the child's.
+    pub max_rss: i64,
+    /// When the child was started: nanoseconds of CLOCK_BOOTTIME, rounded down.
+    pub start_ns: i64,
+    /// To multiples of this many nanoseconds.
+    pub start_granularity_ns: i64,
+    /// The cgroup (v2) in which it ended: the inode number of its directory.
+    pub cgroup_id: u64,
+    /// A number that no other process has until the next boot: the inode of its
+    /// pidfd (Linux 6.9).
+    pub identity: u64,
+}
+
+/// Told of what happened to a child; see sss_child_watch().
+///
+/// Called as a sss_child_fn_t is.
+///
+/// @param child  the handle of the watch.
+/// @param event  what happened; valid until the callback returns.
+/// @param pvt    as given with the callback.
+#[allow(non_camel_case_types)]
+pub type sss_child_event_fn_t = Option<
+    unsafe extern "C" fn(
+        child: *mut sss_child_ctx,
+        event: *const sss_child_event,
+        pvt: *mut c_void,
+    ),
+>;
+
+/// Whom to watch, and what to tell of it. Zero it, set size, pid or pidfd, cb,
+/// and what else is needed.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_watch {
+    /// sizeof(struct sss_watch), which tells the struct's version.
+    pub size: usize,
+    /// SSS_WATCH_*, ORed: which fields count, and what else is wanted. One of
+    /// SSS_WATCH_PID and SSS_WATCH_PIDFD.
+    pub mask: u32,
+    /// The child, greater than 0.
+    pub pid: i32,
+    /// A pidfd of the child, as pidfd_open(2) gives it.
+    pub pidfd: i32,
+    /// SSS_CHILD_EVENT_*, ORed, at least one: what to call back for. An end
+    /// that is not among them is not told; the watch is over all the same.
+    pub events: u32,
+    /// SSS_RECORD_*, ORed, at least one: what the record is to hold.
+    pub want: u32,
+    /// 0.
+    pub reserved: u32,
+    /// A deadline for the child, which begins now; or NULL.
+    pub deadline: *const sss_deadline,
+    /// The callback, or NULL: the child is reaped all the same.
+    pub cb: sss_child_event_fn_t,
+    /// Handed to cb as it is; borrowed until the watch ends.
+    pub pvt: *mut c_void,
+}
+
+const _: () = {
+    assert!(SSS_CHILD_EVENT_EXITED == Events::EXITED.bits());
+    assert!(SSS_CHILD_EVENT_KILLED == Events::KILLED.bits());
+    assert!(SSS_CHILD_EVENT_DUMPED == Events::DUMPED.bits());
+    assert!(SSS_CHILD_EVENT_STOPPED == Events::STOPPED.bits());
+    assert!(SSS_CHILD_EVENT_CONTINUED == Events::CONTINUED.bits());
+    assert!(SSS_CHILD_EVENT_STEP == Events::STEP.bits());
+    assert!(SSS_CHILD_EVENT_UNKILLABLE == Events::UNKILLABLE.bits());
+    assert!(SSS_CHILD_EVENT_LOST == Events::LOST.bits());
+    assert!(SSS_RECORD_STATUS == Fields::STATUS.bits());
+    assert!(SSS_RECORD_RUSAGE == Fields::RUSAGE.bits());
+    assert!(SSS_RECORD_MAXRSS == Fields::MAXRSS.bits());
+    assert!(SSS_RECORD_TIME == Fields::TIME.bits());
+    assert!(SSS_RECORD_START == Fields::START.bits());
+    assert!(SSS_RECORD_CGROUP == Fields::CGROUP.bits());
+    assert!(SSS_RECORD_IDENTITY == Fields::IDENTITY.bits());
+    assert!(SSS_RECORD_STEP == Fields::STEP.bits());
+};
+
+const KNOWN: u32 = SSS_WATCH_PID
+    | SSS_WATCH_PIDFD
+    | SSS_WATCH_EVENTS
+    | SSS_WATCH_WANT
+    | SSS_WATCH_KEEP_ZOMBIE
+    | SSS_WATCH_TAKE_PIDFD;
+
+/// Watch a child, and be told everything there is to know.
+///
+/// A child may have any number of watches, in any contexts; in one context they
+/// are told in the order in which they were made. sss_child_register() takes the
+/// place of no watch that was made here. A child that has ended already is told
+/// of in the next dispatch; also one that was waited for, as long as a handle of
+/// its watches is held: the record is that of its end then.
+///
+/// By pid, an unreaped child comes before the record of a former one with the
+/// same number; by pidfd, only the child that it stands for is meant.
+///
+/// @param memctx       as for sss_child_register().
+/// @param sigchld_ctx  the context.
+/// @param watch        whom to watch, and what to tell; not kept.
+/// @param child_ctx    as for sss_child_register(), as is the handle; but
+///                     sss_child_set_cb() is ENOTSUP for it.
+///
+/// @return 0; EINVAL for a NULL pointer, none or both of pid and pidfd, a pid
+///         below 1, an unknown bit in a mask, 0 in events or want, a pidfd of a
+///         thread (PIDFD_THREAD), or a deadline as sss_child_set_deadline()
+///         refuses; E2BIG for a struct of a later version that uses what this
+///         library does not know; EBADF where pidfd is no pidfd, or a directory
+///         of /proc; ESRCH where it is no child of this process, or was waited
+///         for; ENOTSUP for STOPPED or CONTINUED in a context that no SIGCHLD
+///         wakes, or a deadline in one whose descriptor nobody polls; EMFILE,
+///         ENFILE where the pidfd cannot be duplicated; ENOMEM; EPERM, ECHILD:
+///         as sss_child_register(). After an error nothing has changed, and a
+///         pidfd that was to be taken is still the caller's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid, each struct as large as its size says, and a
+/// pidfd that is to be taken is the caller's.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_watch(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    watch: *const sss_watch,
+    child_ctx: *mut *mut sss_child_ctx,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context and the structs.
+        let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(watch)?) };
+        // SAFETY: as above.
+        let mut params = unsafe { params(&given) }?;
+        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        params.handle = place.object().map(Pvt);
+        let mut due = false;
+        let made = rich::watch(ctx.id, params, &mut due);
+        if made.is_ok() && given.mask & SSS_WATCH_TAKE_PIDFD != 0 {
+            // SAFETY: the caller gave it to us; ours is a duplicate.
+            drop(unsafe { OwnedFd::from_raw_fd(given.pidfd) });
+        }
+        // SAFETY: the caller vouches for the out-pointer.
+        let settled = unsafe { place.settle(made, child_ctx) };
+        if due {
+            wake_own_loop(ctx);
+        }
+        settled
+    })
+}
+symver!("sss_child_watch");
+
+/// # Safety
+/// `given`'s pointers are valid.
+unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
+    let has = |bit| given.mask & bit != 0;
+    if given.mask & !KNOWN != 0
+        || given.reserved != 0
+        || has(SSS_WATCH_PID) == has(SSS_WATCH_PIDFD)
+        || has(SSS_WATCH_TAKE_PIDFD) && !has(SSS_WATCH_PIDFD)
+        || has(SSS_WATCH_PID) && given.pid < 1
+    {
+        return Err(Errno::EINVAL);
+    }
+    let events = if has(SSS_WATCH_EVENTS) {
+        Events::from_bits(given.events).unwrap_or(Events::empty())
+    } else {
+        Events::DEFAULT
+    };
+    let want = if has(SSS_WATCH_WANT) {
+        Fields::from_bits(given.want).unwrap_or(Fields::empty())
+    } else {
+        Fields::DEFAULT
+    };
+    if events.is_empty() || !Events::KNOWN.contains(events) || want.is_empty() {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: as the caller promises.
+    let deadline = unsafe { deadline(given.deadline) }?;
+    let child = if has(SSS_WATCH_PID) {
+        rich::Child::Pid(given.pid)
+    } else {
+        let own = fd::duplicate_raw(given.pidfd)?;
+        let pid = process_info::pid_of(std::os::fd::AsFd::as_fd(&own))?;
+        rich::Child::Pidfd(own, pid)
+    };
+    Ok(rich::Params {
+        child,
+        events,
+        want,
+        keep_zombie: has(SSS_WATCH_KEEP_ZOMBIE),
+        deadline,
+        // SAFETY: only pointee types differ; deliver_to() calls it with those.
+        call: given.cb.map(|call| unsafe {
+            std::mem::transmute::<
+                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_child_event, *mut c_void),
+                EventFn,
+            >(call)
+        }),
+        pvt: Pvt(given.pvt),
+        handle: None,
+    })
+}
+
+/// A deadline as C wrote it down; None for NULL.
+///
+/// # Safety
+/// `given` is NULL or valid, as are its steps.
+unsafe fn deadline(given: *const sss_deadline) -> Result<Option<rich::Deadline>, Errno> {
+    if given.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as the caller promises.
+    let given = unsafe { read_sized(given) }?;
+    let count = given.steps_count;
+    if given.mask & !SSS_DEADLINE_UNKILLABLE != 0
+        || given.reserved != 0
+        || given.steps.is_null()
+        || !(1..=crate::reap::escalation::MAX_STEPS).contains(&count)
+    {
+        return Err(Errno::EINVAL);
+    }
+    // SAFETY: as the caller promises.
+    let listed = unsafe { std::slice::from_raw_parts(given.steps, count) };
+    let mut steps = Vec::new();
+    steps.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    for step in listed {
+        steps.push(Step {
+            after: u64::try_from(step.after_ns).map_err(|_| Errno::EINVAL)?,
+            signum: Some(step.signum)
+                .filter(|&signum| signum != 0 && signal::is_signal(signum))
+                .ok_or(Errno::EINVAL)?,
+            whom: match step.whom {
+                SSS_STEP_CHILD => Whom::Child,
+                SSS_STEP_GROUP => Whom::Group,
+                _ => return Err(Errno::EINVAL),
+            },
+        });
+    }
+    let kills = steps
+        .last()
+        .is_some_and(|step| step.signum == libc::SIGKILL);
+    let unkillable = if given.mask & SSS_DEADLINE_UNKILLABLE != 0 {
+        Some(u64::try_from(given.unkillable_ns).map_err(|_| Errno::EINVAL)?)
+    } else {
+        kills.then_some(UNKILLABLE_NS)
+    };
+    Ok(Some(rich::Deadline { steps, unkillable }))
+}
+
+const UNKILLABLE_NS: u64 = 10_000_000_000;
+
+impl From<&Told> for sss_child_event {
+    fn from(told: &Told) -> Self {
+        let has = |field| told.have.contains(field);
+        let (code, status) = told.change.and_then(code_and_status).unwrap_or_default();
+        let used = told
+            .end
+            .usage
+            .filter(|_| has(Fields::RUSAGE))
+            .unwrap_or_default();
+        let peak = told.end.usage.filter(|_| has(Fields::MAXRSS));
+        let step = Some(told.step).filter(|_| has(Fields::STEP));
+        sss_child_event {
+            size: size_of::<sss_child_event>(),
+            have: told.have.bits(),
+            event: told.event.bits(),
+            id: told.id.tagged(),
+            pid: told.pid,
+            source: match told.end.source {
+                Source::Waited => SSS_SOURCE_WAITED,
+                Source::Recovered => SSS_SOURCE_RECOVERED,
+                Source::Lost => SSS_SOURCE_LOST,
+            },
+            code,
+            status,
+            wait_status: told.change.map_or(0, raw_status),
+            core_dumped: u32::from(code == libc::CLD_DUMPED),
+            zombie_kept: u32::from(told.end.kept),
+            step: step.map_or(0, |step| step.index),
+            step_signal: step.map_or(0, |step| step.signum),
+            step_errno: step.map_or(0, |step| step.errno),
+            time_ns: told.end.at.cast_signed(),
+            user_ns: used.user_ns,
+            system_ns: used.system_ns,
+            minor_faults: used.minor_faults,
+            major_faults: used.major_faults,
+            in_blocks: used.in_blocks,
+            out_blocks: used.out_blocks,
+            voluntary_switches: used.voluntary_switches,
+            involuntary_switches: used.involuntary_switches,
+            max_rss: peak.map_or(0, |used| used.max_rss),
+            start_ns: if has(Fields::START) { told.start_ns } else { 0 },
+            start_granularity_ns: if has(Fields::START) {
+                process_info::tick_ns()
+            } else {
+                0
+            },
+            cgroup_id: if has(Fields::CGROUP) { told.cgroup } else { 0 },
+            identity: if has(Fields::IDENTITY) {
+                told.identity
+            } else {
+                0
+            },
+        }
+    }
+}
+
+/// Set a deadline for a watched child, in place of the former one.
+///
+/// While the child lives its steps are taken one after the other, by the
+/// context's loop. Before each the library looks whether the child has ended. A
+/// loop that comes round late takes one step at a time: each waits for its time
+/// after the former was taken. When a step's signal cannot be sent (EPERM), the
+/// steps go on, and the record says so. The end of the child, or of the watch,
+/// ends its deadline.
+///
+/// @param child     a handle of sss_child_watch() or sss_child_communicate().
+/// @param deadline  the steps, copied; or NULL for no deadline any more.
+///
+/// @return 0; EINVAL for a NULL child, an unknown bit, no step or more than 16, a
+///         step without a signal or with an unknown whom, a time below 0, or one
+///         whose sum with the former ones and the clock passes INT64_MAX; E2BIG
+///         as for sss_child_watch(); ESRCH where the child has ended or the
+///         handle was freed; ENOTSUP for a handle of another function, or where
+///         nobody polls the context's descriptor; ENOMEM; EPERM, ECHILD: as
+///         sss_child_kill().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle, with a host one whose memory is not freed;
+/// `deadline` and its steps are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_set_deadline(
+    child: *mut sss_child_ctx,
+    deadline: *const sss_deadline,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle and the struct.
+        let (child, deadline) = unsafe { (Child::from_c(child)?, self::deadline(deadline)?) };
+        rich::set_deadline(child.id(), deadline)
+    })
+}
+symver!("sss_child_set_deadline");
+
+/// Wait for one child to end, in the calling thread.
+///
+/// No callback is made meanwhile, neither this watch's nor another's. The end is
+/// taken: the watch's callback is not made for it any more; the handle is still
+/// to be freed. A watch whose end was told before answers with that end. Other
+/// children that end meanwhile are told of by the next dispatch, and deadlines
+/// are kept.
+///
+/// @param child        a handle of any function.
+/// @param timeout_ns   how long to wait at most, in nanoseconds: 0 to look only,
+///                     -1 without end.
+/// @param wait_status  written on success, as waitpid(2) gives it, or
+///                     SSS_WAIT_STATUS_LOST; or NULL.
+/// @param record       written on success, its size set by the caller; or NULL.
+///                     The watch of sss_child_register() and sss_child_spawn()
+///                     has the status only.
+///
+/// @return 0; ETIMEDOUT where the child lives on; EINVAL for a NULL child, a
+///         timeout below -1 or a record too small; ESRCH where the watch is over
+///         without an end, or the handle was freed; EPERM from a thread that is
+///         not the host's loop; ECHILD in a process that is not the handle's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle, with a host one whose memory is not freed; the
+/// other pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_wait(
+    child: *mut sss_child_ctx,
+    timeout_ns: i64,
+    wait_status: *mut c_int,
+    record: *mut sss_child_event,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        let until = until(timeout_ns)?;
+        // SAFETY: the caller vouches for the record.
+        unsafe { check_record(record) }?;
+        let told = wait::wait(child.id(), until)?;
+        if !wait_status.is_null() {
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { wait_status.write(told.change.map_or(0, raw_status)) };
+        }
+        if !record.is_null() {
+            // SAFETY: as above.
+            unsafe { write_sized(record, sss_child_event::from(&told)) }?;
+        }
+        Ok(())
+    })
+}
+symver!("sss_child_wait");
+
+/// # Safety
+/// `record` is NULL or begins with its size.
+unsafe fn check_record(record: *const sss_child_event) -> Result<(), Errno> {
+    // SAFETY: as the caller promises.
+    if !record.is_null() && unsafe { (*record).size } < 2 * size_of::<usize>() {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}
+
+/// A timeout as a time of CLOCK_MONOTONIC.
+fn until(timeout_ns: i64) -> Result<u64, Errno> {
+    match u64::try_from(timeout_ns) {
+        Ok(timeout) => Ok(clock::now().saturating_add(timeout)),
+        Err(_) if timeout_ns == -1 => Ok(u64::MAX),
+        Err(_) => Err(Errno::EINVAL),
+    }
+}
+
+/// Wait for all children that a context watches to end, in the calling thread,
+/// and tell whom it left behind.
+///
+/// No callback is made meanwhile: the ends are told by the next dispatch.
+/// Deadlines are kept. For a shutdown: signal the children, or give each a
+/// deadline, then call this.
+///
+/// @param sigchld_ctx  the context.
+/// @param timeout_ns   how long to wait at most, in nanoseconds: 0 to look only,
+///                     -1 without end.
+/// @param left         where to write the pids of those that live on; or NULL.
+/// @param left_count   in: how many left has room for; out, with 0 and ETIMEDOUT:
+///                     how many live on, which may be more. NULL where left is.
+///
+/// @return 0 where all have ended; ETIMEDOUT where some live on; EINVAL for a NULL
+///         context, a timeout below -1, or one of the last two NULL alone; EPERM
+///         from a thread that is not the host's loop; ECHILD in a process that is
+///         not the context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid, and left has room for *left_count pids.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_wait_all(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    timeout_ns: i64,
+    left: *mut i32,
+    left_count: *mut usize,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        let until = until(timeout_ns)?;
+        if left.is_null() != left_count.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let waited = wait::wait_all(ctx.id, until);
+        wake_own_loop(ctx);
+        if !left_count.is_null() && matches!(waited, Ok(()) | Err(Errno::ETIMEDOUT)) {
+            // SAFETY: not NULL; the caller vouches for both.
+            unsafe {
+                let room = *left_count;
+                let (mut count, mut cursor) = (0, 0);
+                while let Some(pid) = wait::next_living(ctx.id, &mut cursor) {
+                    if count < room {
+                        left.add(count).write(pid);
+                    }
+                    count += 1;
+                }
+                left_count.write(count);
+            }
+        }
+        waited
+    })
+}
+symver!("sss_sigchld_ctx_wait_all");

@@ -1,0 +1,185 @@
+//! Zombies that are kept until whoever wants to look at them has been told: the
+//! pid is theirs, and /proc/PID can be read.
+//!
+//! A watch that keeps its child has the flag KEEPS until it was told of the end.
+//! The child's end is looked at instead of waited for, told to every watch, and
+//! the child *lies* (the flag ZOMBIE) in the table until none of its watches
+//! keeps it any more. Then it is *buried*: waited for, and let go.
+//!
+//! Meanwhile nobody may wait with waitpid(-1), which would take it.
+
+use nix::errno::Errno;
+
+use super::reaper::Reaper;
+use super::table::{Flags, NIL};
+use crate::sys::usage::Usage;
+use crate::sys::wait;
+
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Keep {
+    /// Watches that keep their child.
+    keepers: u32,
+    /// A kept zombie may have hidden unknown ones.
+    hidden: bool,
+}
+
+impl Reaper {
+    /// Whether a wait for any child could take one that is to be kept.
+    pub(crate) fn may_keep(&self) -> bool {
+        self.keep.keepers > 0
+    }
+
+    /// A watch keeps its child from now on.
+    pub(crate) fn begin_keep(&mut self, at: u32) {
+        self.table.slot_mut(at).flags |= Flags::KEEPS;
+        self.keep.keepers += 1;
+    }
+
+    /// Whether one of a child's watches keeps it.
+    pub(crate) fn keeps(&self, leader: u32) -> bool {
+        if self.keep.keepers == 0 {
+            return false;
+        }
+        let mut at = leader;
+        while at != NIL && !self.table.slot(at).is(Flags::KEEPS) {
+            at = self.table.next_watch(at);
+        }
+        at != NIL
+    }
+
+    /// Looks at a child that is to be kept. Its stops are waited for, as they
+    /// cannot be looked at twice.
+    pub(crate) fn look(&self, leader: u32) -> Result<Option<(i32, Option<Usage>)>, Errno> {
+        let slot = self.table.slot(leader);
+        let options = self.options(leader);
+        if options != 0 {
+            if let Ok(Some(status)) = wait::jobs(slot.pid, options) {
+                return Ok(Some((status, None)));
+            }
+        }
+        let found = match slot.pidfd() {
+            Some(pidfd) => wait::look(pidfd.borrow())?,
+            None => wait::look_pid(slot.pid)?,
+        };
+        Ok(found.map(|(status, usage)| (status, Some(usage))))
+    }
+
+    /// A child has ended and is kept.
+    pub(crate) fn lie(&mut self, leader: u32) {
+        self.table.slot_mut(leader).flags |= Flags::ZOMBIE;
+    }
+
+    /// The zombie to which a watch that has ended belongs, if it still lies.
+    pub(crate) fn lying(&self, at: u32) -> Option<u32> {
+        let slot = self.table.slot(at);
+        if !slot
+            .flags
+            .intersects(Flags::ENDED | Flags::INERT | Flags::KEEPS)
+        {
+            return None;
+        }
+        let leader = self.table.find(slot.pid)?;
+        (self.table.slot(leader).is(Flags::ZOMBIE) && self.table.is_watch_of(at, leader))
+            .then_some(leader)
+    }
+
+    /// A watch was told of its child's end, or ends: it keeps nothing any more.
+    pub(crate) fn told_end(&mut self, at: u32) {
+        let lying = self.lying(at);
+        self.end_keep(at);
+        if let Some(leader) = lying {
+            self.bury_unkept(leader);
+        }
+    }
+
+    pub(crate) fn end_keep(&mut self, at: u32) {
+        let slot = self.table.slot_mut(at);
+        if slot.is(Flags::KEEPS) {
+            slot.flags -= Flags::KEEPS;
+            self.keep.keepers -= 1;
+        }
+    }
+
+    /// Waits for a zombie that nobody keeps any more.
+    pub(crate) fn bury_unkept(&mut self, leader: u32) {
+        if self.keeps(leader) {
+            return;
+        }
+        let slot = *self.table.slot(leader);
+        let reaped = match slot.pidfd() {
+            Some(pidfd) => wait::reap(pidfd.borrow()).map(|found| found.is_some()),
+            None => wait::waitpid(slot.pid, 0).map(|found| found.is_some()),
+        };
+        self.counts.reaped += u64::from(reaped == Ok(true));
+        self.let_go(leader);
+        let mut at = leader;
+        while at != NIL {
+            let next = self.table.next_watch(at);
+            let slot = self.table.slot(at);
+            if !slot.is(Flags::ABANDONED) {
+                self.record_burial(at);
+                self.table.latch(at);
+            } else if !slot.is(Flags::QUEUED) {
+                self.table.release(at);
+            }
+            at = next;
+        }
+        if std::mem::take(&mut self.keep.hidden) {
+            if let Some(owner) = self.for_unknown() {
+                self.at_mut(owner).walk_again = true;
+                self.announce(owner);
+            }
+        }
+    }
+
+    /// The child of this pid that lies was waited for by somebody else, and the
+    /// pid may be another's.
+    pub(crate) fn bury_stolen(&mut self, leader: u32) {
+        let mut at = leader;
+        while at != NIL {
+            self.end_keep(at);
+            at = self.table.next_watch(at);
+        }
+        self.bury_unkept(leader);
+    }
+
+    /// Looks for unknown children beside those that are kept, one by one: a wait
+    /// for any could take one of these. Whether everybody was seen.
+    pub(crate) fn walk_beside_kept(&mut self, owner: u16) -> bool {
+        loop {
+            let ctx = self.at(owner);
+            if !self.parked.has_room(ctx.params.unknown.is_some()) {
+                self.at_mut(owner).walk_again = true;
+                return false;
+            }
+            let pid = match wait::any_dead() {
+                Ok(Some(pid)) => pid,
+                Ok(None) => return true,
+                Err(_) => {
+                    if self.table.young() > 0 {
+                        self.sweep();
+                    }
+                    return true;
+                }
+            };
+            if let Some(leader) = self.table.find(pid) {
+                if self.wait_child(leader)
+                    && !self
+                        .table
+                        .find(pid)
+                        .is_some_and(|at| self.table.slot(at).is(Flags::ZOMBIE))
+                {
+                    continue;
+                }
+                // It stands before the others: they are looked for when it is gone.
+                self.keep.hidden = true;
+                return false;
+            }
+            match wait::waitpid(pid, 0) {
+                Ok(Some((pid, status))) => self.found_unknown(owner, pid, status),
+                // A tracer's, or gone meanwhile.
+                _ => return false,
+            }
+        }
+    }
+}

@@ -1,0 +1,773 @@
+//! Rich watches: told with a record of everything there is to know, for the
+//! changes that they ask for, and with a deadline that escalates.
+//!
+//! A rich watch is a watch as any other; what it has beyond that stands in a box
+//! of its own, which the watch's sink names.
+
+use std::os::fd::OwnedFd;
+
+use allocator_api2::boxed::Box;
+use nix::errno::Errno;
+
+use super::callback::{EventFn, Own, Pvt, Sink};
+use super::deadlines::NOWHERE;
+use super::escalation::{Due, Escalation, Step, Whom};
+use super::event::{End, Events, Fields, Source, Taken, peak_is_own};
+use super::id::{ContextId, WatchId};
+use super::reaper::{Attending, Reaper, lock};
+use super::status::Change;
+use super::table::{Flags, NIL};
+use super::watch::Found;
+use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::usage::{self, Usage};
+use crate::sys::{clock, process_info, signal, wait};
+
+/// Whom to watch.
+#[derive(Debug)]
+pub(crate) enum Child {
+    Pid(i32),
+    /// By a pidfd of ours of the process with this pid.
+    Pidfd(OwnedFd, i32),
+}
+
+/// What a rich watch is made of.
+#[derive(Debug)]
+pub(crate) struct Params {
+    pub(crate) child: Child,
+    pub(crate) events: Events,
+    pub(crate) want: Fields,
+    pub(crate) keep_zombie: bool,
+    pub(crate) deadline: Option<Deadline>,
+    pub(crate) call: Option<EventFn>,
+    pub(crate) pvt: Pvt,
+    /// The handle that the callback is given; None where it is the id.
+    pub(crate) handle: Option<Pvt>,
+}
+
+/// A deadline that is to be set.
+#[derive(Debug)]
+pub(crate) struct Deadline {
+    pub(crate) steps: Vec<Step>,
+    pub(crate) unkillable: Option<u64>,
+}
+
+/// What a callback is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) id: WatchId,
+    pub(crate) pid: i32,
+    pub(crate) event: Events,
+    pub(crate) have: Fields,
+    /// None of the events of the deadline is one.
+    pub(crate) change: Option<Change>,
+    pub(crate) end: End,
+    pub(crate) start_ns: i64,
+    pub(crate) cgroup: u64,
+    pub(crate) identity: u64,
+    pub(crate) step: Taken,
+}
+
+/// How a child's change came to be known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) source: Source,
+    pub(crate) usage: Option<Usage>,
+    /// The child is still a zombie.
+    pub(crate) kept: bool,
+}
+
+impl Facts {
+    pub(crate) const WAITED: Facts = Facts {
+        source: Source::Waited,
+        usage: None,
+        kept: false,
+    };
+    pub(crate) const LOST: Facts = Facts {
+        source: Source::Lost,
+        ..Facts::WAITED
+    };
+    pub(crate) const RECOVERED: Facts = Facts {
+        source: Source::Recovered,
+        ..Facts::WAITED
+    };
+
+    pub(crate) fn used(usage: Option<Usage>) -> Self {
+        Facts {
+            usage,
+            ..Facts::WAITED
+        }
+    }
+}
+
+/// What a rich watch has beyond its slot.
+#[derive(Debug)]
+pub(crate) struct Rich {
+    call: Option<EventFn>,
+    pvt: Pvt,
+    handle: Pvt,
+    pub(crate) events: Events,
+    want: Fields,
+    /// Of the three below.
+    have: Fields,
+    start_ns: i64,
+    cgroup: u64,
+    identity: u64,
+    end: End,
+    escalation: Option<Box<Escalation>>,
+    /// Where its deadline stands among the context's.
+    pub(crate) place: u32,
+    /// The watch's slot.
+    pub(crate) slot: u32,
+    step: Taken,
+    /// STEP and UNKILLABLE, while they are to be told.
+    due: Events,
+}
+
+const NO_STEP: Taken = Taken {
+    index: 0,
+    signum: 0,
+    errno: 0,
+};
+
+const NO_END: End = End {
+    source: Source::Waited,
+    at: 0,
+    usage: None,
+    own_peak: false,
+    kept: false,
+};
+
+/// The rich watches of all contexts: a slab of boxes.
+#[derive(Debug, Default)]
+pub(crate) struct Riches {
+    boxes: Vec<Option<Box<Rich>>>,
+    free: Vec<u32>,
+    count: u32,
+    /// Of these, those that ask for stops and continues.
+    pub(crate) stoppers: u32,
+}
+
+impl Riches {
+    pub(crate) const fn new() -> Self {
+        Riches {
+            boxes: Vec::new(),
+            free: Vec::new(),
+            count: 0,
+            stoppers: 0,
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Rich> {
+        self.boxes.get(index as usize)?.as_deref()
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Rich> {
+        self.boxes.get_mut(index as usize)?.as_deref_mut()
+    }
+
+    fn insert(&mut self, rich: Rich) -> Result<u32, Errno> {
+        let stops = rich.events.intersects(Events::JOBS);
+        let rich = Box::try_new(rich).map_err(|_| Errno::ENOMEM)?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => {
+                let index = u32::try_from(self.boxes.len()).map_err(|_| Errno::ENOMEM)?;
+                self.boxes.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                // Giving it back must not fail.
+                let all = self.boxes.len() + 1;
+                let short = all.saturating_sub(self.free.len());
+                self.free.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
+                self.boxes.push(None);
+                index
+            }
+        };
+        self.boxes[index as usize] = Some(rich);
+        self.count += 1;
+        self.stoppers += u32::from(stops);
+        Ok(index)
+    }
+
+    fn remove(&mut self, index: u32) {
+        if let Some(rich) = self.boxes[index as usize].take() {
+            self.count -= 1;
+            self.stoppers -= u32::from(rich.events.intersects(Events::JOBS));
+            self.free.push(index);
+        }
+    }
+}
+
+/// In the place of a task's index: a rich watch's.
+pub(crate) const RICH: u32 = 1 << 31;
+
+/// How many deadlines one turn looks at, so that the lock is not held for long.
+pub(crate) const DEADLINES: u32 = 256;
+
+/// Watches a child richly. `due` is set where the context's host is to come
+/// round.
+pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    let context = reaper.context(ctx)?;
+    let hosted = context.params.hosted;
+    let unheard = context.polled && !context.signalled;
+    if params.events.intersects(Events::JOBS) && unheard
+        || params.deadline.is_some() && !context.polled
+    {
+        return Err(Errno::ENOTSUP);
+    }
+    if hosted {
+        reaper.attending = Attending::One(ctx.index);
+    }
+    let made = reaper.watch_richly(ctx.index, params);
+    reaper.attending = Attending::Nobody;
+    *due = hosted && reaper.is_due(ctx.index);
+    made
+}
+
+/// Sets a watch's deadline in place of its former one; None takes it away.
+/// ENOTSUP for a watch that is not a rich one, or whose context nobody polls.
+pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, slot) = reaper.watch(id)?;
+    let (over, context) = (
+        slot.flags.intersects(Flags::INERT | Flags::ENDED),
+        slot.context,
+    );
+    let index = slot.sink.rich().ok_or(Errno::ENOTSUP)?;
+    if over {
+        return Err(Errno::ESRCH);
+    }
+    let escalation = match deadline {
+        Some(_) if !reaper.at(context).polled => return Err(Errno::ENOTSUP),
+        Some(deadline) => Some(begin(deadline)?),
+        None => None,
+    };
+    if escalation.is_some() {
+        reaper.reserve_deadline(context)?;
+    }
+    reaper.escalate(at, index, escalation);
+    Ok(())
+}
+
+fn begin(deadline: Deadline) -> Result<Box<Escalation>, Errno> {
+    let escalation = Escalation::begin(deadline.steps, deadline.unkillable, clock::now())?;
+    Box::try_new(escalation).map_err(|_| Errno::ENOMEM)
+}
+
+impl Reaper {
+    fn watch_richly(&mut self, me: u16, params: Params) -> Result<WatchId, Errno> {
+        let (pid, pidfd) = match params.child {
+            Child::Pid(pid) => (pid, None),
+            Child::Pidfd(fd, pid) => (pid, Some(fd)),
+        };
+        if pid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        let latched = match &pidfd {
+            None => self.latched(pid),
+            Some(_) => None,
+        };
+        let room = self.reserve_for(pid);
+        if room.is_err() && latched.is_some() {
+            self.reserve()?;
+        } else {
+            room?;
+        }
+        let escalation = params.deadline.map(begin).transpose()?;
+        self.reserve_deadline(me)?;
+        let at = self.table.next_index();
+        let rich = self.riches.insert(Rich {
+            call: params.call,
+            pvt: params.pvt,
+            handle: params.handle.unwrap_or_else(|| self.next_handle(at)),
+            events: params.events,
+            want: params.want,
+            have: Fields::empty(),
+            start_ns: 0,
+            cgroup: 0,
+            identity: 0,
+            end: NO_END,
+            escalation: None,
+            place: NOWHERE,
+            slot: at,
+            step: NO_STEP,
+            due: Events::empty(),
+        })?;
+        let sink = Sink::Own(Own::Rich(rich));
+        let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
+        let (found, facts) = match found {
+            Ok(found) => (found, None),
+            Err(Errno::ESRCH) if latched.is_some_and(|(at, ..)| self.is_latched(at, pid)) => {
+                let (_, change, facts) = latched.ok_or(Errno::ESRCH)?;
+                let found = Found {
+                    change: Some(change),
+                    ..Found::default()
+                };
+                (found, Some(facts))
+            }
+            Err(errno) => {
+                self.riches.remove(rich);
+                return Err(errno);
+            }
+        };
+        let known = self.table.find(pid);
+        self.tell_of_process(rich, pid, params.want, &found);
+        let id = self.insert(me, pid, known, found, sink, params.keep_zombie);
+        let slot = *self.table.slot(at);
+        if let Some(facts) = facts {
+            if let Some(rich) = self.riches.get_mut(rich) {
+                rich.end = facts;
+            }
+        }
+        if !slot.is(Flags::ENDED) {
+            self.escalate(at, rich, escalation);
+        }
+        Ok(id)
+    }
+
+    /// The handle of the watch that will be in this slot, where it is the id.
+    fn next_handle(&self, at: u32) -> Pvt {
+        let id = WatchId::new(at, self.table.next_generation(), self.depth);
+        #[allow(clippy::cast_possible_truncation)] // 64-bit pointers: checked in lib.rs
+        Pvt(std::ptr::without_provenance_mut(id.tagged() as usize))
+    }
+
+    /// How a child stands that is to be watched richly.
+    fn find_for_watch(
+        &mut self,
+        me: u16,
+        pid: i32,
+        pidfd: Option<OwnedFd>,
+        want: Fields,
+        keep: bool,
+    ) -> Result<Found, Errno> {
+        let known = self.find_fresh(pid);
+        if let Some(fd) = pidfd {
+            let fd = Pidfd::from(fd);
+            if !wait::is_child(fd.borrow()) {
+                fd.close();
+                return Err(Errno::ESRCH);
+            }
+            return self.find_held(pid, fd);
+        }
+        let needs_pidfd = want.intersects(Fields::CGROUP | Fields::IDENTITY);
+        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        if needs_pidfd && !held && wait::is_child_pid(pid) {
+            // Without one the record does without these fields.
+            if let Ok(fd) = self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
+                return self.find_held(pid, Pidfd::from(fd));
+            }
+        }
+        self.find_child(me, pid, known, keep, true)
+    }
+
+    /// What can only be told while the process is there.
+    fn tell_of_process(&mut self, index: u32, pid: i32, want: Fields, found: &Found) {
+        let gone = found.change.is_some();
+        let held = found
+            .pidfd
+            .or_else(|| self.table.slot(self.table.find(pid)?).pidfd());
+        let start = (want.contains(Fields::START) && !gone)
+            .then(|| process_info::start_ns(pid))
+            .flatten();
+        let identity = held
+            .filter(|_| want.contains(Fields::IDENTITY))
+            .and_then(|held| pidfd::identity(held.borrow()));
+        let Some(rich) = self.riches.get_mut(index) else {
+            return;
+        };
+        if let Some(start) = start {
+            rich.start_ns = start;
+            rich.have |= Fields::START;
+        }
+        if let Some(identity) = identity {
+            rich.identity = identity;
+            rich.have |= Fields::IDENTITY;
+        }
+    }
+
+    /// Whether somebody wants to know what children have used.
+    pub(crate) fn may_want_usage(&self) -> bool {
+        !self.riches.is_empty() || self.task_watches > 0
+    }
+
+    /// Whether one of a child's watches is told what it has used.
+    pub(crate) fn wants_usage(&self, leader: u32) -> bool {
+        if !self.may_want_usage() {
+            return false;
+        }
+        let mut at = leader;
+        while at != NIL && self.table.slot(at).sink.is_plain() {
+            at = self.table.next_watch(at);
+        }
+        at != NIL
+    }
+
+    /// Whether a rich watch is told of a change; None for another watch.
+    pub(crate) fn rich_asks_for(&self, sink: Sink, change: Change) -> Option<bool> {
+        let rich = self.riches.get(sink.rich()?)?;
+        let ended = matches!(change, Change::End(_) | Change::Lost);
+        Some(ended || rich.events.ask_for(Events::of(change)))
+    }
+
+    /// The options of a wait for whoever asks for stops and continues.
+    pub(crate) fn rich_options(&self, sink: Sink) -> i32 {
+        let events = sink
+            .rich()
+            .and_then(|index| self.riches.get(index))
+            .map_or(Events::empty(), |rich| rich.events);
+        let mut options = 0;
+        if events.contains(Events::STOPPED) {
+            options |= libc::WUNTRACED;
+        }
+        if events.contains(Events::CONTINUED) {
+            options |= libc::WCONTINUED;
+        }
+        options
+    }
+
+    /// Writes down for each watch of a child that is told how its end came to be
+    /// known.
+    pub(crate) fn record_end(&mut self, leader: u32, facts: Facts) {
+        if !self.wants_usage(leader) {
+            return;
+        }
+        let now = clock::now();
+        let own_peak = facts
+            .usage
+            .map(|used| peak_is_own(&used, usage::own_peak()));
+        let held = self.table.slot(leader).pidfd();
+        let mut at = leader;
+        while at != NIL {
+            let next = self.table.next_watch(at);
+            let slot = self.table.slot(at);
+            if slot.sink.task().is_some() {
+                self.task_ends.push((at, facts));
+            } else if let Some(index) = slot.sink.rich().filter(|_| !slot.is(Flags::ABANDONED)) {
+                self.escalate(at, index, None);
+                if let Some(rich) = self.riches.get_mut(index) {
+                    rich.end = End {
+                        source: facts.source,
+                        at: now,
+                        usage: facts.usage,
+                        own_peak: own_peak.unwrap_or(false),
+                        kept: facts.kept,
+                    };
+                    let cgroup = held
+                        .filter(|_| rich.want.contains(Fields::CGROUP))
+                        .and_then(|held| pidfd::cgroup_id(held.borrow()));
+                    if let Some(cgroup) = cgroup {
+                        rich.cgroup = cgroup;
+                        rich.have |= Fields::CGROUP;
+                    }
+                }
+            }
+            at = next;
+        }
+    }
+
+    /// The child is no zombie any more, though its end may still be to be told.
+    pub(crate) fn record_burial(&mut self, at: u32) {
+        if let Some(rich) = self
+            .table
+            .slot(at)
+            .sink
+            .rich()
+            .and_then(|index| self.riches.get_mut(index))
+        {
+            rich.end.kept = false;
+        }
+    }
+
+    /// A watch that has ended and whose handle is held, by the child's pid: the
+    /// latest of several.
+    fn latched(&self, pid: i32) -> Option<(u32, Change, End)> {
+        let at = self.table.latched(pid)?;
+        let slot = self.table.slot(at);
+        let end = slot
+            .sink
+            .rich()
+            .and_then(|index| self.riches.get(index))
+            .map_or(NO_END, |rich| rich.end);
+        let change = slot.end();
+        let source = match change {
+            Change::Lost => Source::Lost,
+            _ => end.source,
+        };
+        let end = End {
+            source,
+            kept: false,
+            ..end
+        };
+        Some((at, change, end))
+    }
+
+    fn is_latched(&self, at: u32, pid: i32) -> bool {
+        self.table.latched(pid) == Some(at)
+    }
+
+    /// The box of a watch that ends.
+    pub(crate) fn end_rich(&mut self, at: u32) {
+        if let Some(index) = self.table.slot(at).sink.rich() {
+            self.escalate(at, index, None);
+            self.riches.remove(index);
+        }
+    }
+
+    /// What a rich watch in the queue has to tell next.
+    pub(crate) fn next_told(&mut self, at: u32) -> Option<(Option<EventFn>, Pvt, Pvt, Told)> {
+        let index = self.table.slot(at).sink.rich()?;
+        let depth = self.depth;
+        loop {
+            let slot = self.table.slot_mut(at);
+            let job = slot.jobs.pop();
+            let rich = self.riches.get_mut(index)?;
+            let (event, change) = if let Some(raw) = job {
+                let change = super::status::classify(raw);
+                (Events::of(change), Some(change))
+            } else if rich.due.contains(Events::STEP) {
+                rich.due -= Events::STEP;
+                (Events::STEP, None)
+            } else if rich.due.contains(Events::UNKILLABLE) {
+                rich.due -= Events::UNKILLABLE;
+                (Events::UNKILLABLE, None)
+            } else if slot.is(Flags::ENDED) {
+                slot.flags -= Flags::ENDED;
+                slot.flags |= Flags::INERT;
+                let change = slot.end();
+                self.contexts[usize::from(slot.context)].watches -= 1;
+                (Events::of(change), Some(change))
+            } else {
+                return None;
+            };
+            let slot = *self.table.slot(at);
+            if !rich.events.ask_for(event) {
+                if slot.is(Flags::INERT) {
+                    self.told_end(at);
+                    return None;
+                }
+                continue;
+            }
+            let id = WatchId::new(at, slot.generation, depth);
+            let told = rich.tell(id, slot.pid, event, change);
+            return Some((rich.call, rich.handle, rich.pvt, told));
+        }
+    }
+
+    /// Whether a rich watch has something to tell beside jobs and its end.
+    pub(crate) fn rich_is_due(&self, sink: Sink) -> bool {
+        sink.rich()
+            .and_then(|index| self.riches.get(index))
+            .is_some_and(|rich| !rich.due.is_empty())
+    }
+}
+
+impl Rich {
+    fn tell(&self, id: WatchId, pid: i32, event: Events, change: Option<Change>) -> Told {
+        let mut have = self.have & self.want;
+        let ended = matches!(change, Some(Change::End(_) | Change::Lost));
+        if change.is_some_and(|change| change != Change::Lost) {
+            have |= Fields::STATUS;
+        }
+        if ended && self.end.usage.is_some() {
+            have |= Fields::RUSAGE & self.want;
+            if self.end.own_peak {
+                have |= Fields::MAXRSS & self.want;
+            }
+        }
+        let at = if ended { self.end.at } else { clock::now() };
+        if at != 0 {
+            have |= Fields::TIME;
+        }
+        if self.step.signum != 0 {
+            have |= Fields::STEP;
+        }
+        if !ended {
+            have -= Fields::CGROUP;
+        }
+        Told {
+            id,
+            pid,
+            event,
+            have,
+            change,
+            end: if ended {
+                self.end
+            } else {
+                End { at, ..NO_END }
+            },
+            start_ns: self.start_ns,
+            cgroup: self.cgroup,
+            identity: self.identity,
+            step: self.step,
+        }
+    }
+}
+
+/// Deadlines.
+impl Reaper {
+    /// Room for one deadline more in a context.
+    fn reserve_deadline(&mut self, index: u16) -> Result<(), Errno> {
+        let riches = self.riches.count as usize + 1;
+        let ctx = self.at_mut(index);
+        let all = ctx.tasks as usize + riches;
+        ctx.deadlines.reserve(all).map_err(|_| Errno::ENOMEM)
+    }
+
+    /// Sets or takes away a rich watch's escalation.
+    fn escalate(&mut self, at: u32, index: u32, escalation: Option<Box<Escalation>>) {
+        let context = self.table.slot(at).context;
+        let Some(rich) = self.riches.get_mut(index) else {
+            return;
+        };
+        if rich.escalation.is_none() && escalation.is_none() {
+            return;
+        }
+        let at = escalation.as_ref().and_then(|escalation| escalation.at());
+        rich.escalation = escalation;
+        self.set_deadline_of(context, RICH | index, at);
+    }
+
+    /// A rich watch's deadline has passed. Whatever could cancel it is read first.
+    pub(crate) fn deadline_passed(&mut self, index: u32, now: u64) {
+        let Some(rich) = self.riches.get(index) else {
+            return;
+        };
+        let at = rich.slot;
+        let pid = self.table.slot(at).pid;
+        let leader = self.table.find(pid);
+        let ended = leader.is_none_or(|leader| self.wait_child(leader));
+        let Some(leader) = leader.filter(|_| !ended) else {
+            return;
+        };
+        let taken = self
+            .riches
+            .get_mut(index)
+            .and_then(|rich| rich.escalation.as_mut())
+            .and_then(|escalation| escalation.take(now));
+        let event = match taken {
+            None => Events::empty(),
+            Some(Due::Unkillable) => Events::UNKILLABLE,
+            Some(Due::Step(number, step)) => {
+                let sent = self.send_step(leader, step);
+                if let Some(rich) = self.riches.get_mut(index) {
+                    rich.step = Taken {
+                        index: number,
+                        signum: step.signum,
+                        errno: sent.err().map_or(0, |errno| errno as i32),
+                    };
+                }
+                Events::STEP
+            }
+        };
+        let context = self.table.slot(at).context;
+        let Some(rich) = self.riches.get_mut(index) else {
+            return;
+        };
+        let told = event & rich.events;
+        rich.due |= told;
+        let next = rich
+            .escalation
+            .as_ref()
+            .and_then(|escalation| escalation.at());
+        if next.is_none() {
+            rich.escalation = None;
+        }
+        self.set_deadline_of(context, RICH | index, next);
+        if !told.is_empty() {
+            self.enqueue(at);
+        }
+    }
+
+    /// Sends a step's signal. The child is not reaped, so that neither its pid nor
+    /// the number of a group that it leads can be another's.
+    fn send_step(&self, leader: u32, step: Step) -> Result<(), Errno> {
+        let slot = self.table.slot(leader);
+        if step.whom == Whom::Group && signal::leads_group(slot.pid) {
+            return signal::kill(-slot.pid, step.signum);
+        }
+        self.send(slot, step.signum)
+    }
+}
+
+impl Reaper {
+    /// A watch that joins a child which lies knows what `other`, one of its
+    /// watches, does.
+    pub(crate) fn record_late(&mut self, at: u32, other: u32) {
+        let slot = self.table.slot(other);
+        let end = slot
+            .sink
+            .rich()
+            .and_then(|index| self.riches.get(index))
+            .map_or(NO_END, |rich| rich.end);
+        if let Some(rich) = self
+            .table
+            .slot(at)
+            .sink
+            .rich()
+            .and_then(|index| self.riches.get_mut(index))
+        {
+            rich.end = End { kept: true, ..end };
+        }
+    }
+}
+
+/// Ends that are waited for.
+impl Reaper {
+    /// Whether a watch's child has ended, be it told or not.
+    pub(crate) fn knows_end(&self, at: u32) -> bool {
+        self.table.slot(at).is(Flags::ENDED) || self.lying(at).is_some() || self.table.holds_end(at)
+    }
+
+    /// A watch's end as a record; it is not told any more. None where there is
+    /// none.
+    pub(crate) fn take_end_of(&mut self, at: u32) -> Option<Told> {
+        if !self.knows_end(at) {
+            return None;
+        }
+        let slot = self.table.slot_mut(at);
+        slot.jobs = super::status::Jobs::NONE;
+        if slot.is(Flags::ENDED) {
+            slot.flags -= Flags::ENDED;
+            slot.flags |= Flags::INERT;
+            let context = slot.context;
+            self.at_mut(context).watches -= 1;
+            self.told_end(at);
+        }
+        let slot = *self.table.slot(at);
+        let change = slot.end();
+        let id = WatchId::new(at, slot.generation, self.depth);
+        let event = Events::of(change);
+        if let Some(rich) = slot
+            .sink
+            .rich()
+            .and_then(|index| self.riches.get_mut(index))
+        {
+            rich.due = Events::empty();
+            return Some(rich.tell(id, slot.pid, event, Some(change)));
+        }
+        let lost = change == Change::Lost;
+        Some(Told {
+            id,
+            pid: slot.pid,
+            event,
+            have: if lost {
+                Fields::empty()
+            } else {
+                Fields::STATUS
+            },
+            change: Some(change),
+            end: End {
+                source: if lost { Source::Lost } else { Source::Waited },
+                ..NO_END
+            },
+            start_ns: 0,
+            cgroup: 0,
+            identity: 0,
+            step: NO_STEP,
+        })
+    }
+}
