@@ -137,6 +137,126 @@ typedef int errno_t;
 #define SSS_AUDIT_BLOCKED 16
 
 /**
+ * sss_log_params.target: a file, sss_log_params.path.
+ */
+#define SSS_LOG_TO_FILE 1
+
+/**
+ * sss_log_params.target: sss_log_params.event_fn, line by line.
+ */
+#define SSS_LOG_TO_CALLBACK 2
+
+/**
+ * sss_log_params.target: syslog, by /dev/log, line by line.
+ */
+#define SSS_LOG_TO_SYSLOG 3
+
+/**
+ * sss_log_params.target: the journal, by its stream socket, line by line.
+ */
+#define SSS_LOG_TO_JOURNAL 4
+
+/**
+ * sss_log_params.target: another descriptor, sss_log_params.fd.
+ */
+#define SSS_LOG_TO_FD 5
+
+/**
+ * sss_log_params.dir_fd counts.
+ */
+#define SSS_LOG_DIR_FD 1
+
+/**
+ * sss_log_params.mode counts.
+ */
+#define SSS_LOG_MODE 2
+
+/**
+ * sss_log_params.max_size counts.
+ */
+#define SSS_LOG_MAX_SIZE 4
+
+/**
+ * sss_log_params.max_age counts.
+ */
+#define SSS_LOG_MAX_AGE 8
+
+/**
+ * sss_log_params.keep counts.
+ */
+#define SSS_LOG_KEEP 16
+
+/**
+ * sss_log_params.max_line counts.
+ */
+#define SSS_LOG_MAX_LINE 32
+
+/**
+ * sss_log_params.max_queue counts.
+ */
+#define SSS_LOG_MAX_QUEUE 64
+
+/**
+ * sss_log_params.fd counts.
+ */
+#define SSS_LOG_FD 128
+
+/**
+ * sss_log_params.priority counts.
+ */
+#define SSS_LOG_PRIORITY 256
+
+/**
+ * Split what is read into lines, which are never torn or mixed. The callback,
+ * syslog and the journal get lines in any case.
+ */
+#define SSS_LOG_LINES 65536
+
+/**
+ * Put the time at which a line's first byte was read in front of it, in UTC with
+ * nanoseconds, as 2026-11-26T22:17:40.123456789Z. Implies SSS_LOG_LINES.
+ */
+#define SSS_LOG_TIME 131072
+
+/**
+ * Put the source's label in front of each line. Implies SSS_LOG_LINES.
+ */
+#define SSS_LOG_LABEL 262144
+
+/**
+ * Where the queue is full, stop reading: who writes to the pipe is blocked once
+ * the pipe is full too. Without this, what finds no room is dropped and counted.
+ */
+#define SSS_LOG_BLOCK 524288
+
+/**
+ * sss_log_event.kind: a line. Only where the target is the callback.
+ */
+#define SSS_LOG_EVENT_LINE 1
+
+/**
+ * sss_log_event.kind: a part of a line that is longer than max_line; the rest
+ * comes as the next line of the source.
+ */
+#define SSS_LOG_EVENT_SPLIT 2
+
+/**
+ * sss_log_event.kind: the last line of a source, which has no newline.
+ */
+#define SSS_LOG_EVENT_PARTIAL 3
+
+/**
+ * sss_log_event.kind: lines were dropped; text tells how many.
+ */
+#define SSS_LOG_EVENT_DROPPED 4
+
+/**
+ * sss_log_event.kind: a source has ended, and all that it held was read. Any
+ * target. Where lines go to the callback too, they have all come before.
+ */
+#define SSS_LOG_EVENT_DRAINED 5
+
+/**
  * sss_spawn.uid counts. Where the caller's effective uid is 0 and
  * SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
  */
@@ -522,6 +642,11 @@ typedef int errno_t;
 struct sss_child_ctx;
 
 /**
+ * A log: what sss_log_open() makes. Opaque.
+ */
+struct sss_log;
+
+/**
  * A context: what sss_sigchld_ctx_init() and sss_sigchld_ctx_create() make.
  * Opaque.
  */
@@ -865,6 +990,207 @@ struct sss_ctx_audit {
  * @param pvt      as given to sss_sigchld_set_log_fn().
  */
 typedef void (*sss_log_fn_t)(uint32_t level, const char *message, void *pvt);
+
+/**
+ * What a log tells.
+ */
+struct sss_log_event {
+    /**
+     * sizeof(struct sss_log_event) of the library.
+     */
+    size_t size;
+    /**
+     * SSS_LOG_EVENT_*.
+     */
+    uint32_t kind;
+    /**
+     * 0; for later use.
+     */
+    uint32_t reserved;
+    /**
+     * The source's number, or 0.
+     */
+    uint64_t source;
+    /**
+     * When the line's first byte was read, or the source's end: nanoseconds since
+     * 1970-01-01 UTC.
+     */
+    int64_t time;
+    /**
+     * The source's label, "" if it has none.
+     */
+    const char *label;
+    /**
+     * The line without its newline, followed by a NUL, which the line may hold
+     * too. "" for SSS_LOG_EVENT_DRAINED.
+     */
+    const char *text;
+    /**
+     * The length of text in bytes.
+     */
+    size_t length;
+};
+
+/**
+ * Told what a log has to tell; see sss_log_params.event_fn.
+ *
+ * Called as a sss_child_fn_t is, by the context's loop. The event, and what it
+ * points to, is valid until the callback returns or frees the log.
+ *
+ * @param log    the log.
+ * @param event  what there is to tell.
+ * @param pvt    as given in struct sss_log_params.
+ */
+typedef void (*sss_log_event_fn_t)(struct sss_log *log,
+                                   const struct sss_log_event *event,
+                                   void *pvt);
+
+/**
+ * What sss_log_open() makes a log of. Zero it, set size and target, and what is
+ * needed. Nothing in it is kept, but for pvt.
+ */
+struct sss_log_params {
+    /**
+     * sizeof(struct sss_log_params), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * Which of the fields count, and what to do with lines: SSS_LOG_*, ORed.
+     */
+    uint32_t mask;
+    /**
+     * SSS_LOG_TO_*: where it goes. Always counts.
+     */
+    uint32_t target;
+    /**
+     * SSS_LOG_TO_FILE: the file, made if it is not there. Its directory is opened
+     * once, and everything else goes by that.
+     */
+    const char *path;
+    /**
+     * In front of each line; implies SSS_LOG_LINES. At most 256 bytes. Or NULL.
+     */
+    const char *prefix;
+    /**
+     * Syslog and journal: the program's name there. NULL for that of the process.
+     */
+    const char *identifier;
+    /**
+     * A relative path is relative to this directory; borrowed, and duplicated.
+     * Default: the working directory.
+     */
+    int32_t dir_fd;
+    /**
+     * A new file's permissions, less the umask; default 0640.
+     */
+    uint32_t mode;
+    /**
+     * Rotate before a file is larger than this, in bytes; 0, the default, for
+     * never. Without SSS_LOG_LINES a file ends with a newline if one comes before
+     * it is twice as large.
+     */
+    uint64_t max_size;
+    /**
+     * Rotate before a file is written to that is so old, in nanoseconds; 0, the
+     * default, for never.
+     */
+    int64_t max_age;
+    /**
+     * How many rotated files stay, 0 for all; default 10.
+     */
+    uint32_t keep;
+    /**
+     * The longest line in bytes, 1 to 16 MiB; default 64 KiB. Longer ones are
+     * split.
+     */
+    uint32_t max_line;
+    /**
+     * How much may wait to be written, in bytes: at least four times max_line and
+     * 4096. Default: 1 MiB, or four times max_line where that is more.
+     */
+    uint64_t max_queue;
+    /**
+     * SSS_LOG_TO_FD: the descriptor; borrowed, and duplicated. Its flags are left
+     * alone.
+     */
+    int32_t fd;
+    /**
+     * Syslog and journal: facility and severity as in syslog(3); default
+     * LOG_DAEMON | LOG_INFO.
+     */
+    uint32_t priority;
+    /**
+     * Told of lines, where they go to the callback, and of sources that have ended;
+     * or NULL. With it the context's descriptor must be polled.
+     */
+    sss_log_event_fn_t event_fn;
+    /**
+     * Handed to event_fn as it is; borrowed until the log is freed.
+     */
+    void *pvt;
+};
+
+/**
+ * Counts of one log, and in writers and takeovers of the process.
+ */
+struct sss_log_stats {
+    /**
+     * sizeof(struct sss_log_stats), set by the caller.
+     */
+    size_t size;
+    /**
+     * Sources that have not ended, now.
+     */
+    uint64_t sources;
+    /**
+     * Bytes that were read.
+     */
+    uint64_t bytes_read;
+    /**
+     * Bytes that were written, with all that stands in front of lines.
+     */
+    uint64_t bytes_written;
+    /**
+     * Bytes that wait to be written, now.
+     */
+    uint64_t bytes_queued;
+    /**
+     * Lines that were taken.
+     */
+    uint64_t lines;
+    /**
+     * Lines that were dropped.
+     */
+    uint64_t dropped_lines;
+    /**
+     * Bytes that were dropped.
+     */
+    uint64_t dropped_bytes;
+    /**
+     * Files that were rotated.
+     */
+    uint64_t rotations;
+    /**
+     * Writes, openings and rotations that failed. They are tried again.
+     */
+    uint64_t errors;
+    /**
+     * The errno of the last of them, or 0.
+     */
+    uint32_t last_error;
+    /**
+     * 0; for later use.
+     */
+    uint32_t reserved;
+    /**
+     * Writing threads of the process, now.
+     */
+    uint64_t writers;
+    /**
+     * How often another writing thread took over from one whose write hung.
+     */
+    uint64_t takeovers;
+};
 
 /**
  * One entry of a child's descriptor map.
@@ -1738,6 +2064,160 @@ errno_t sss_host_set_default(const struct sss_host *host);
  * reach the former callback. Not for signal handlers.
  */
 errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
+
+/**
+ * Open a log.
+ *
+ * The first log of a process starts two threads, one that reads and one that
+ * writes; they end with the last. They block all signals.
+ *
+ * @param memctx       with a host: the parent of the log's memory, or NULL; freeing
+ *                     the parent frees the log. Without a host: NULL.
+ * @param sigchld_ctx  the context whose loop calls event_fn, and with which the log
+ *                     goes over a fork (sss_sigchld_ctx_after_fork()). The log
+ *                     outlives it, but for events.
+ * @param params       what to make; not kept.
+ * @param log          written last, on success only; free it with sss_log_free().
+ *
+ * @return 0; EINVAL for a NULL sigchld_ctx, params or log, a memctx without a host,
+ *         or anything in params that is out of range or missing; E2BIG for params
+ *         of a later version that use what this library does not know; ENOTSUP for
+ *         an event_fn in a context whose descriptor nobody polls; ENOMEM; EAGAIN
+ *         where no thread can be had; EMFILE, ENFILE; an errno of the file's or
+ *         socket's opening; EPERM from a thread that is not the host's loop; ECHILD
+ *         in a process that is not the context's. Nothing has changed then.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_open(void *memctx,
+                     struct sss_sigchild_ctx *sigchld_ctx,
+                     const struct sss_log_params *params,
+                     struct sss_log **log);
+
+/**
+ * Have a log read a descriptor: the reading end of a pipe, a socket, a terminal.
+ *
+ * @param log     the log.
+ * @param fd      borrowed, and duplicated: close it when this has returned. It is
+ *                made non-blocking, for all who share it.
+ * @param label   names it, with SSS_LOG_LABEL in front of its lines; at most 64
+ *                bytes. Or NULL.
+ * @param source  written on success, if not NULL: the source's number, never used
+ *                twice.
+ *
+ * @return 0; EINVAL for NULL, or a label that is too long or has a newline; EBADF;
+ *         ENOTSUP for a file or another descriptor that cannot be polled; ENOMEM;
+ *         EMFILE; EPERM from a thread that is not
+ *         the host's loop; ECHILD in a process that is not the log's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_attach(struct sss_log *log,
+                       int fd,
+                       const char *label,
+                       uint64_t *source);
+
+/**
+ * Make a pipe that a log reads, for one start of one child.
+ *
+ * Map its writing end to the child's standard output and standard error, or make
+ * one for each, and close it in the daemon once the child is started: a pipe that
+ * outlives its child never ends.
+ *
+ * @param log       the log.
+ * @param label     as for sss_log_attach().
+ * @param write_fd  written on success: the writing end, close-on-exec, the caller's
+ *                  to close.
+ * @param source    as for sss_log_attach().
+ *
+ * @return as sss_log_attach(); EINVAL also for a NULL write_fd.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_pipe(struct sss_log *log,
+                     const char *label,
+                     int *write_fd,
+                     uint64_t *source);
+
+/**
+ * Say that all who write to a source are dead: it ends with what it holds now.
+ *
+ * Without this a source ends when its last writer has closed it, which a
+ * grandchild can put off for as long as it lives.
+ *
+ * @param log     the log.
+ * @param source  the source's number.
+ *
+ * @return 0; EINVAL for NULL; ESRCH where the source has ended; EPERM; ECHILD: as
+ *         sss_log_attach().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_drain(struct sss_log *log,
+                      uint64_t source);
+
+/**
+ * Open a log's file anew by its name, or connect its socket anew: after logrotate
+ * has renamed the file.
+ *
+ * Done by the writing thread, soon, between two lines. Where it fails the former
+ * file is written on, and it is tried again.
+ *
+ * @param log  the log.
+ *
+ * @return 0; EINVAL for NULL; EPERM; ECHILD: as sss_log_attach().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_reopen(struct sss_log *log);
+
+/**
+ * Wait until what a log's sources hold now is read and written.
+ *
+ * For a daemon's end, after its children's: what is still queued when the process
+ * exits is lost.
+ *
+ * @param log      the log.
+ * @param timeout  how long to wait at most, in nanoseconds; 0 only asks.
+ *
+ * @return 0; ETIMEDOUT; EINVAL for NULL or a negative timeout; ENOTSUP where the
+ *         target is the callback; EPERM; ECHILD: as sss_log_attach().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_flush(struct sss_log *log,
+                      int64_t timeout);
+
+/**
+ * Tell a log's counts.
+ *
+ * @param log    the log.
+ * @param stats  its size set by the caller; the rest is written.
+ *
+ * @return 0; EINVAL for a NULL pointer or a size too small; EPERM; ECHILD: as
+ *         sss_log_attach().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_stats(struct sss_log *log, struct sss_log_stats *stats);
+
+/**
+ * Free a log.
+ *
+ * No event of it is told once this returns. Its sources end with what they hold
+ * now, and who still writes to one gets SIGPIPE; what was read is written in the
+ * background, unless a write fails. This waits for nothing: sss_log_flush() does.
+ *
+ * @param log  the log; NULL is allowed.
+ *
+ * @return 0; EBUSY where a destructor that the daemon put on the host's memory
+ *         refused; EPERM from a thread that is not the host's loop; ECHILD in a
+ *         process that is not the log's: its copies of the log's descriptors are
+ *         closed, and its memory is freed.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_log_free(struct sss_log *log);
 
 /**
  * Become the parent of orphans: PR_SET_CHILD_SUBREAPER of prctl(2).

@@ -5,6 +5,7 @@
 //! - [`sys`]: one file per kernel facility, the only place with a syscall;
 //! - [`spawn`]: a spawn spec becomes a process, its pidfd, its exec error;
 //! - [`reap`]: who ended, and telling it: table, sources, delivery, contexts;
+//! - [`log`]: what children write, on disk and elsewhere, by threads of its own;
 //! - [`supervise`]: units: programs that are kept running, and stopped whole;
 //! - [`ffi`]: the exports, one file per C object.
 //!
@@ -20,6 +21,7 @@ compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries
 pub mod ffi;
 #[cfg(fuzzing)]
 pub mod fuzz;
+pub(crate) mod log;
 pub(crate) mod reap;
 pub(crate) mod spawn;
 #[allow(dead_code)] // its unit is still to come

@@ -594,6 +594,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchi
             }
             reap::context::close_inherited(former);
             host::reattach(sigchld_ctx)?;
+            crate::log::after_fork(former, id)?;
             wake_own_loop(ctx);
         }
         Ok(())

@@ -9,7 +9,7 @@ pub mod context;
 pub mod handle;
 pub mod host;
 pub mod log;
-#[allow(dead_code)] // the families' objects are still to come
+pub mod logs;
 pub(crate) mod object;
 pub mod service;
 #[cfg(feature = "spawn")]

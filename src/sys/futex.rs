@@ -1,6 +1,9 @@
 //! futex(2): sleeping until a word of this process's memory changes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use nix::sys::time::TimeSpec;
 
 /// Returns when `word` is no longer `seen` and was told of; also without need.
 pub(super) fn wait(word: &AtomicU32, seen: u32) {
@@ -8,6 +11,15 @@ pub(super) fn wait(word: &AtomicU32, seen: u32) {
     let forever = std::ptr::null::<libc::timespec>();
     // SAFETY: the word outlives the call.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, seen, forever) };
+}
+
+/// The same, after so many nanoseconds at the latest.
+fn wait_for(word: &AtomicU32, seen: u32, nanoseconds: u64) {
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    let timeout = TimeSpec::from_duration(Duration::from_nanos(nanoseconds));
+    let timeout = std::ptr::from_ref(timeout.as_ref());
+    // SAFETY: the word and the time outlive the call.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, seen, timeout) };
 }
 
 /// Wakes so many of those that wait for `word`.
@@ -35,6 +47,11 @@ impl EventCount {
     /// Returns when an event came after `seen`; also without one.
     pub(crate) fn wait(&self, seen: u32) {
         wait(&self.0, seen);
+    }
+
+    /// The same, after so many nanoseconds at the latest.
+    pub(crate) fn wait_for(&self, seen: u32, nanoseconds: u64) {
+        wait_for(&self.0, seen, nanoseconds);
     }
 
     pub(crate) fn tell_all(&self) {

@@ -1,0 +1,338 @@
+/* What is read becomes lines: whole, stamped, labelled, split, marked, told. */
+#include "support/test.h"
+
+#include <sys/socket.h>
+#include <time.h>
+
+#include "log/bed.h"
+
+static void lines_of_two_sources_are_whole(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    uint64_t one, two;
+    int out, err;
+
+    params.mask |= SSS_LOG_LABEL;
+    params.prefix = "web: ";
+    log = log_of(bed, &params);
+    out = log_pipe(log, "stdout", &one);
+    err = log_pipe(log, "stderr", &two);
+    check(one != two && one != 0 && two != 0);
+    put(out, "half ");
+    flush_log(log);
+    put(err, "an error\n");
+    flush_log(log);
+    put(out, "a line\nand\n\nlast words");
+    check_ok(close(out) | close(err));
+    await(stats_of_log(log).sources == 0);
+    flush_log(log);
+    check_int(stats_of_log(log).lines, 5);
+    check_ok(sss_log_free(log));
+    check_log(bed, "web: stderr an error\n"
+                   "web: stdout half a line\n"
+                   "web: stdout and\n"
+                   "web: stdout \n"
+                   "web: stdout last words [no newline]\n");
+}
+
+static void a_time_stands_in_front(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    struct tm tm = { 0 };
+    time_t before = time(NULL), told;
+    char *text, *rest;
+    size_t length;
+    int fd;
+
+    params.mask |= SSS_LOG_TIME;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "x\n");
+    flush_log(log);
+    check_ok(close(fd) | sss_log_free(log));
+    text = log_text(bed, &length);
+    rest = strptime(text, "%Y-%m-%dT%H:%M:%S", &tm);
+    check(rest != NULL && rest[0] == '.' && strspn(rest + 1, "0123456789") == 9);
+    check_ok(strcmp(rest + 10, "Z x\n"));
+    told = timegm(&tm);
+    check(told >= before && told <= time(NULL));
+    free(text);
+}
+
+static void a_long_line_is_split_and_marked(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    int fd;
+
+    params.mask |= SSS_LOG_MAX_LINE;
+    params.max_line = 4;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "abcd\nabcdefghij\nabcde");
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "abcd\nabcd [line continues]\nefgh [line continues]\nij\n"
+                   "abcd [line continues]\ne [no newline]\n");
+}
+
+static void a_line_of_ten_megabytes(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    size_t length, i, lines = 0, xs = 0;
+    static char block[1 << 20];
+    char *text;
+    int fd;
+
+    memset(block, 'x', sizeof(block));
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    for (i = 0; i < 10; i++) {
+        put_bytes(fd, block, sizeof(block));
+    }
+    put(fd, "\nshort\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    text = log_text(bed, &length);
+    for (i = 0; i < length; i++) {
+        lines += text[i] == '\n';
+        xs += text[i] == 'x';
+    }
+    check_int(xs, 10 * sizeof(block));
+    check_int(lines, 10 * sizeof(block) / 65536 + 1);
+    check_ok(strcmp(text + length - 7, "\nshort\n"));
+    free(text);
+}
+
+static void bytes_come_as_they_are(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    static unsigned char bytes[300000];
+    struct sss_log *log;
+    size_t length, i;
+    char *text;
+    int fd;
+
+    for (i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (unsigned char)(i * 2654435761u >> 13);
+    }
+    params.mask = SSS_LOG_BLOCK;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, "ignored", NULL);
+    for (i = 0; i < sizeof(bytes); i += 1000) {
+        put_bytes(fd, bytes + i, 1000);
+    }
+    check_ok(close(fd));
+    flush_log(log);
+    check_int(stats_of_log(log).bytes_written, sizeof(bytes));
+    check_ok(sss_log_free(log));
+    text = log_text(bed, &length);
+    check_int(length, sizeof(bytes));
+    check_ok(memcmp(text, bytes, length));
+    free(text);
+}
+
+static void the_callback_is_told_in_order(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct told *told = calloc(1, sizeof(*told));
+    struct sss_log *log;
+    uint64_t source;
+    int fd;
+
+    params.target = SSS_LOG_TO_CALLBACK;
+    params.mask |= SSS_LOG_MAX_LINE;
+    params.max_line = 5;
+    params.event_fn = tell;
+    params.pvt = told;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, "out", &source);
+    put(fd, "one\ntwo\nthree four\n\nend");
+    check_ok(close(fd));
+    loop_until(&bed->loop, &told->drained, 1);
+    check_int(told->source, source);
+    check_text(told->text,
+               "line out:one\nline out:two\nsplit out:three\nline out: four\nline out:\n"
+               "partial out:end\ndrained out:\n", __FILE__, __LINE__);
+    check_int(sss_log_flush(log, 0), ENOTSUP);
+    check_ok(sss_log_free(log));
+    free(told);
+}
+
+static void free_in_callback(struct sss_log *log, const struct sss_log_event *event, void *pvt)
+{
+    unsigned *calls = pvt;
+
+    check_ok(strcmp(event->text, "one"));
+    ++*calls;
+    check_ok(sss_log_free(log));
+}
+
+static void nothing_is_told_after_free(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    unsigned calls = 0;
+    int fd;
+
+    params.target = SSS_LOG_TO_CALLBACK;
+    params.event_fn = free_in_callback;
+    params.pvt = &calls;
+    fd = log_pipe(log_of(bed, &params), NULL, NULL);
+    put(fd, "one\ntwo\n");
+    loop_until(&bed->loop, &calls, 1);
+    loop_settle(&bed->loop);
+    check_int(calls, 1);
+    check_ok(close(fd));
+}
+
+/* A grandchild holds the writing end open. */
+static void drain_does_not_wait_for_an_end_of_file(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct told *told = calloc(1, sizeof(*told));
+    struct sss_log *log;
+    uint64_t source;
+    int fd;
+
+    params.event_fn = tell;
+    params.pvt = told;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, "out", &source);
+    put(fd, "last words");
+    check_ok(sss_log_drain(log, source));
+    loop_until(&bed->loop, &told->drained, 1);
+    check_int(told->source, source);
+    check_int(told->events, 1);
+    check_int(sss_log_drain(log, source), ESRCH);
+    flush_log(log);
+    check_log(bed, "last words [no newline]\n");
+    check_ok(sss_log_free(log));
+    check_ok(close(fd));
+    free(told);
+}
+
+/* What was in the pipe when its writer was killed. */
+static void last_words_of_who_was_killed(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int fd = log_pipe(log, NULL, NULL);
+    pid_t pid = fork();
+
+    check(pid != -1);
+    if (pid == 0) {
+        put(fd, "first\nlast words");
+        raise(SIGKILL);
+    }
+    check_ok(close(fd));
+    reap(pid, BY_SIGNAL(SIGKILL));
+    await(stats_of_log(log).sources == 0);
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "first\nlast words [no newline]\n");
+}
+
+/* Not of this process's own ending. */
+static void what_another_process_left_unfinished_is_ended(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    int file = open(bed->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    struct sss_log *log;
+    int fd;
+
+    check(file != -1);
+    put(file, "whole\ncut o");
+    check_ok(close(file));
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "next\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "whole\ncut o [no newline]\nnext\n");
+}
+
+static void any_descriptor_in(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int file = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    int pair[2];
+
+    check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    check_ok(sss_log_attach(log, pair[0], "socket", NULL));
+    check_ok(close(pair[0]));
+    put(pair[1], "by a socket\n");
+    check_ok(close(pair[1]));
+    check_int(sss_log_attach(log, file, NULL, NULL), ENOTSUP);
+    check_int(sss_log_attach(log, 9999, NULL, NULL), EBADF);
+    check_ok(close(file));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "by a socket\n");
+}
+
+static void another_descriptor_out(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    char got[100] = { 0 };
+    int out[2], fd;
+
+    check_ok(pipe2(out, O_CLOEXEC));
+    params.target = SSS_LOG_TO_FD;
+    params.mask |= SSS_LOG_FD;
+    params.fd = out[1];
+    params.prefix = "web | ";
+    log = log_of(bed, &params);
+    check_ok(close(out[1]));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\ntwo\n");
+    flush_log(log);
+    check_int(read(out[0], got, sizeof(got) - 1), 20);
+    check_text(got, "web | one\nweb | two\n", __FILE__, __LINE__);
+    /* Its reader is gone: what comes is dropped, and nobody is blocked. */
+    check_ok(close(out[0]));
+    put(fd, "three\n");
+    await(stats_of_log(log).dropped_lines == 1);
+    check_int(stats_of_log(log).last_error, EPIPE);
+    check_ok(close(fd) | sss_log_free(log));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BED(lines_of_two_sources_are_whole),
+        ON_BED(a_time_stands_in_front),
+        ON_BED(a_long_line_is_split_and_marked),
+        ON_BED(a_line_of_ten_megabytes),
+        ON_BED(bytes_come_as_they_are),
+        ON_BED(the_callback_is_told_in_order),
+        ON_BED(nothing_is_told_after_free),
+        ON_BED(drain_does_not_wait_for_an_end_of_file),
+        ON_BED(last_words_of_who_was_killed),
+        ON_BED(what_another_process_left_unfinished_is_ended),
+        ON_BED(any_descriptor_in),
+        ON_BED(another_descriptor_out),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,688 @@
+//! `sss_log_*`: what children write, on disk and elsewhere.
+
+use std::ffi::{CStr, c_char, c_int, c_void};
+use std::os::fd::IntoRawFd;
+
+use nix::errno::Errno;
+
+use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
+use super::handle::{context, sss_sigchild_ctx};
+use super::object::{self, Held, Memory, Place as Object};
+use crate::log::lines::Format;
+use crate::log::mailbox::{Event, Kind};
+use crate::log::rotation::Limit;
+use crate::log::setup::{self, Place, Setup, Told};
+use crate::log::{self, LABEL, LogId};
+use crate::reap::callback::Pvt;
+use crate::sys::opaque::Record;
+use crate::sys::{fd, unix};
+
+/// A log: what sss_log_open() makes. Opaque.
+#[allow(non_camel_case_types)]
+pub struct sss_log(#[allow(dead_code)] Memory<Open>);
+
+/// What the daemon has of a log.
+struct Open(LogId);
+
+impl Held for Open {
+    type C = sss_log;
+    const NAME: &'static CStr = c"struct sss_log";
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let _ = log::free(self.0);
+    }
+}
+
+/// sss_log_params.target: a file, sss_log_params.path.
+pub const SSS_LOG_TO_FILE: u32 = 1;
+/// sss_log_params.target: sss_log_params.event_fn, line by line.
+pub const SSS_LOG_TO_CALLBACK: u32 = 2;
+/// sss_log_params.target: syslog, by /dev/log, line by line.
+pub const SSS_LOG_TO_SYSLOG: u32 = 3;
+/// sss_log_params.target: the journal, by its stream socket, line by line.
+pub const SSS_LOG_TO_JOURNAL: u32 = 4;
+/// sss_log_params.target: another descriptor, sss_log_params.fd.
+pub const SSS_LOG_TO_FD: u32 = 5;
+
+/// sss_log_params.dir_fd counts.
+pub const SSS_LOG_DIR_FD: u32 = 0x1;
+/// sss_log_params.mode counts.
+pub const SSS_LOG_MODE: u32 = 0x2;
+/// sss_log_params.max_size counts.
+pub const SSS_LOG_MAX_SIZE: u32 = 0x4;
+/// sss_log_params.max_age counts.
+pub const SSS_LOG_MAX_AGE: u32 = 0x8;
+/// sss_log_params.keep counts.
+pub const SSS_LOG_KEEP: u32 = 0x10;
+/// sss_log_params.max_line counts.
+pub const SSS_LOG_MAX_LINE: u32 = 0x20;
+/// sss_log_params.max_queue counts.
+pub const SSS_LOG_MAX_QUEUE: u32 = 0x40;
+/// sss_log_params.fd counts.
+pub const SSS_LOG_FD: u32 = 0x80;
+/// sss_log_params.priority counts.
+pub const SSS_LOG_PRIORITY: u32 = 0x100;
+
+/// Split what is read into lines, which are never torn or mixed. The callback,
+/// syslog and the journal get lines in any case.
+pub const SSS_LOG_LINES: u32 = 0x1_0000;
+/// Put the time at which a line's first byte was read in front of it, in UTC with
+/// nanoseconds, as 2026-11-26T22:17:40.123456789Z. Implies SSS_LOG_LINES.
+pub const SSS_LOG_TIME: u32 = 0x2_0000;
+/// Put the source's label in front of each line. Implies SSS_LOG_LINES.
+pub const SSS_LOG_LABEL: u32 = 0x4_0000;
+/// Where the queue is full, stop reading: who writes to the pipe is blocked once
+/// the pipe is full too. Without this, what finds no room is dropped and counted.
+pub const SSS_LOG_BLOCK: u32 = 0x8_0000;
+
+const KNOWN: u32 = SSS_LOG_DIR_FD
+    | SSS_LOG_MODE
+    | SSS_LOG_MAX_SIZE
+    | SSS_LOG_MAX_AGE
+    | SSS_LOG_KEEP
+    | SSS_LOG_MAX_LINE
+    | SSS_LOG_MAX_QUEUE
+    | SSS_LOG_FD
+    | SSS_LOG_PRIORITY
+    | SSS_LOG_LINES
+    | SSS_LOG_TIME
+    | SSS_LOG_LABEL
+    | SSS_LOG_BLOCK;
+
+/// sss_log_event.kind: a line. Only where the target is the callback.
+pub const SSS_LOG_EVENT_LINE: u32 = 1;
+/// sss_log_event.kind: a part of a line that is longer than max_line; the rest
+/// comes as the next line of the source.
+pub const SSS_LOG_EVENT_SPLIT: u32 = 2;
+/// sss_log_event.kind: the last line of a source, which has no newline.
+pub const SSS_LOG_EVENT_PARTIAL: u32 = 3;
+/// sss_log_event.kind: lines were dropped; text tells how many.
+pub const SSS_LOG_EVENT_DROPPED: u32 = 4;
+/// sss_log_event.kind: a source has ended, and all that it held was read. Any
+/// target. Where lines go to the callback too, they have all come before.
+pub const SSS_LOG_EVENT_DRAINED: u32 = 5;
+
+/// What a log tells.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_log_event {
+    /// sizeof(struct sss_log_event) of the library.
+    pub size: usize,
+    /// SSS_LOG_EVENT_*.
+    pub kind: u32,
+    /// 0; for later use.
+    pub reserved: u32,
+    /// The source's number, or 0.
+    pub source: u64,
+    /// When the line's first byte was read, or the source's end: nanoseconds since
+    /// 1970-01-01 UTC.
+    pub time: i64,
+    /// The source's label, "" if it has none.
+    pub label: *const c_char,
+    /// The line without its newline, followed by a NUL, which the line may hold
+    /// too. "" for SSS_LOG_EVENT_DRAINED.
+    pub text: *const c_char,
+    /// The length of text in bytes.
+    pub length: usize,
+}
+
+/// Told what a log has to tell; see sss_log_params.event_fn.
+///
+/// Called as a sss_child_fn_t is, by the context's loop. The event, and what it
+/// points to, is valid until the callback returns or frees the log.
+///
+/// @param log    the log.
+/// @param event  what there is to tell.
+/// @param pvt    as given in struct sss_log_params.
+#[allow(non_camel_case_types)]
+pub type sss_log_event_fn_t =
+    Option<unsafe extern "C" fn(log: *mut sss_log, event: *const sss_log_event, pvt: *mut c_void)>;
+
+/// What sss_log_open() makes a log of. Zero it, set size and target, and what is
+/// needed. Nothing in it is kept, but for pvt.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_log_params {
+    /// sizeof(struct sss_log_params), which tells the struct's version.
+    pub size: usize,
+    /// Which of the fields count, and what to do with lines: SSS_LOG_*, ORed.
+    pub mask: u32,
+    /// SSS_LOG_TO_*: where it goes. Always counts.
+    pub target: u32,
+    /// SSS_LOG_TO_FILE: the file, made if it is not there. Its directory is opened
+    /// once, and everything else goes by that.
+    pub path: *const c_char,
+    /// In front of each line; implies SSS_LOG_LINES. At most 256 bytes. Or NULL.
+    pub prefix: *const c_char,
+    /// Syslog and journal: the program's name there. NULL for that of the process.
+    pub identifier: *const c_char,
+    /// A relative path is relative to this directory; borrowed, and duplicated.
+    /// Default: the working directory.
+    pub dir_fd: i32,
+    /// A new file's permissions, less the umask; default 0640.
+    pub mode: u32,
+    /// Rotate before a file is larger than this, in bytes; 0, the default, for
+    /// never. Without SSS_LOG_LINES a file ends with a newline if one comes before
+    /// it is twice as large.
+    pub max_size: u64,
+    /// Rotate before a file is written to that is so old, in nanoseconds; 0, the
+    /// default, for never.
+    pub max_age: i64,
+    /// How many rotated files stay, 0 for all; default 10.
+    pub keep: u32,
+    /// The longest line in bytes, 1 to 16 MiB; default 64 KiB. Longer ones are
+    /// split.
+    pub max_line: u32,
+    /// How much may wait to be written, in bytes: at least four times max_line and
+    /// 4096. Default: 1 MiB, or four times max_line where that is more.
+    pub max_queue: u64,
+    /// SSS_LOG_TO_FD: the descriptor; borrowed, and duplicated. Its flags are left
+    /// alone.
+    pub fd: i32,
+    /// Syslog and journal: facility and severity as in syslog(3); default
+    /// LOG_DAEMON | LOG_INFO.
+    pub priority: u32,
+    /// Told of lines, where they go to the callback, and of sources that have ended;
+    /// or NULL. With it the context's descriptor must be polled.
+    pub event_fn: sss_log_event_fn_t,
+    /// Handed to event_fn as it is; borrowed until the log is freed.
+    pub pvt: *mut c_void,
+}
+
+/// Counts of one log, and in writers and takeovers of the process.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub struct sss_log_stats {
+    /// sizeof(struct sss_log_stats), set by the caller.
+    pub size: usize,
+    /// Sources that have not ended, now.
+    pub sources: u64,
+    /// Bytes that were read.
+    pub bytes_read: u64,
+    /// Bytes that were written, with all that stands in front of lines.
+    pub bytes_written: u64,
+    /// Bytes that wait to be written, now.
+    pub bytes_queued: u64,
+    /// Lines that were taken.
+    pub lines: u64,
+    /// Lines that were dropped.
+    pub dropped_lines: u64,
+    /// Bytes that were dropped.
+    pub dropped_bytes: u64,
+    /// Files that were rotated.
+    pub rotations: u64,
+    /// Writes, openings and rotations that failed. They are tried again.
+    pub errors: u64,
+    /// The errno of the last of them, or 0.
+    pub last_error: u32,
+    /// 0; for later use.
+    pub reserved: u32,
+    /// Writing threads of the process, now.
+    pub writers: u64,
+    /// How often another writing thread took over from one whose write hung.
+    pub takeovers: u64,
+}
+
+const MODE: u32 = 0o640;
+const KEEP: u32 = 10;
+const LINE: u32 = 64 * 1024;
+const LONGEST_LINE: u32 = 16 * 1024 * 1024;
+const QUEUE: u64 = 1024 * 1024;
+const LEAST_QUEUE: u64 = 4096;
+const PREFIX: usize = 256;
+const PRIORITY: u32 = (libc::LOG_DAEMON | libc::LOG_INFO).cast_unsigned();
+const PRIORITIES: u32 = 0x3ff;
+
+/// Bytes of a C string, none for NULL; EINVAL where there are more than `most`, or
+/// a newline.
+///
+/// # Safety
+/// `text` is NULL or a string.
+unsafe fn short<'a>(text: *const c_char, most: usize) -> Result<&'a [u8], Errno> {
+    if text.is_null() {
+        return Ok(b"");
+    }
+    // SAFETY: the caller vouches for it.
+    let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+    if bytes.len() > most || bytes.contains(&b'\n') {
+        return Err(Errno::EINVAL);
+    }
+    Ok(bytes)
+}
+
+impl sss_log_params {
+    fn has(&self, bit: u32) -> bool {
+        self.mask & bit != 0
+    }
+
+    fn or<T>(&self, bit: u32, value: T, default: T) -> T {
+        if self.has(bit) { value } else { default }
+    }
+
+    /// # Safety
+    /// Its pointers are NULL or valid.
+    unsafe fn setup(&self, handle: *mut sss_log) -> Result<Setup, Errno> {
+        if self.mask & !KNOWN != 0 {
+            return Err(Errno::EINVAL);
+        }
+        let max_line = self.or(SSS_LOG_MAX_LINE, self.max_line, LINE);
+        let least = 4 * u64::from(max_line);
+        let max_queue = self.or(SSS_LOG_MAX_QUEUE, self.max_queue, QUEUE.max(least));
+        let max_age = self.or(SSS_LOG_MAX_AGE, self.max_age, 0);
+        if !(1..=LONGEST_LINE).contains(&max_line) || max_queue < least.max(LEAST_QUEUE) {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller vouches for the strings.
+        let (place, prefix) = unsafe { (self.place()?, short(self.prefix, PREFIX)?) };
+        let (time, label) = (self.has(SSS_LOG_TIME), self.has(SSS_LOG_LABEL));
+        let to_bytes = matches!(place, Place::File { .. } | Place::Descriptor(_));
+        let lines = !to_bytes || self.has(SSS_LOG_LINES) || time || label || !prefix.is_empty();
+        let told = self.event_fn.map(|event_fn| Told {
+            // SAFETY: the same function, with pointers for pointers.
+            call: unsafe {
+                std::mem::transmute::<
+                    unsafe extern "C" fn(*mut sss_log, *const sss_log_event, *mut c_void),
+                    crate::reap::callback::EventFn,
+                >(event_fn)
+            },
+            record,
+            handle: Pvt(handle.cast()),
+            pvt: Pvt(self.pvt),
+        });
+        Ok(Setup {
+            place,
+            lines,
+            format: Format {
+                prefix: setup::bytes(&[prefix])?,
+                time,
+                label,
+            },
+            max_line: max_line as usize,
+            max_queue: usize::try_from(max_queue).map_err(|_| Errno::EINVAL)?,
+            blocks: self.has(SSS_LOG_BLOCK),
+            limit: Limit {
+                size: self.or(SSS_LOG_MAX_SIZE, self.max_size, 0),
+                tears: !lines,
+            },
+            max_age: u64::try_from(max_age).map_err(|_| Errno::EINVAL)?,
+            keep: self.or(SSS_LOG_KEEP, self.keep, KEEP),
+            told,
+        })
+    }
+
+    /// # Safety
+    /// Its pointers are NULL or valid.
+    unsafe fn place(&self) -> Result<Place, Errno> {
+        let priority = self.or(SSS_LOG_PRIORITY, self.priority, PRIORITY);
+        if priority > PRIORITIES {
+            return Err(Errno::EINVAL);
+        }
+        let mut digits = [0; 10];
+        match self.target {
+            SSS_LOG_TO_FILE => {
+                if self.path.is_null() {
+                    return Err(Errno::EINVAL);
+                }
+                let base = match self.has(SSS_LOG_DIR_FD) {
+                    true => Some(fd::duplicate_raw(self.dir_fd)?),
+                    false => None,
+                };
+                let mode = self.or(SSS_LOG_MODE, self.mode, MODE);
+                if mode > 0o777 {
+                    return Err(Errno::EINVAL);
+                }
+                // SAFETY: not NULL; the caller vouches for it.
+                setup::place_of(base, unsafe { CStr::from_ptr(self.path) }, mode)
+            }
+            SSS_LOG_TO_CALLBACK if self.event_fn.is_some() => Ok(Place::Callback),
+            SSS_LOG_TO_SYSLOG => {
+                let number = decimal(priority, &mut digits);
+                // SAFETY: the caller vouches for the string.
+                let name = unsafe { self.name() }?;
+                let head = setup::bytes(&[b"<", number, b">", name, b": "])?;
+                Ok(Place::Syslog(head))
+            }
+            SSS_LOG_TO_JOURNAL => {
+                let number = decimal(priority & 7, &mut digits);
+                // SAFETY: the caller vouches for the string.
+                let name = unsafe { self.name() }?;
+                // Identifier, unit, level; no level prefixes, no forwarding.
+                let head = setup::bytes(&[name, b"\n\n", number, b"\n0\n0\n0\n0\n"])?;
+                Ok(Place::Journal(head))
+            }
+            SSS_LOG_TO_FD if self.has(SSS_LOG_FD) => {
+                Ok(Place::Descriptor(fd::duplicate_raw(self.fd)?))
+            }
+            _ => Err(Errno::EINVAL),
+        }
+    }
+
+    /// # Safety
+    /// The identifier is NULL or a string.
+    unsafe fn name<'a>(&self) -> Result<&'a [u8], Errno> {
+        if !self.identifier.is_null() {
+            // SAFETY: the caller vouches for it.
+            return unsafe { short(self.identifier, LABEL) };
+        }
+        // SAFETY: a string that is never freed.
+        unsafe { short(unix::program_name().as_ptr(), PREFIX) }
+    }
+}
+
+fn decimal(mut number: u32, digits: &mut [u8; 10]) -> &[u8] {
+    let mut at = digits.len();
+    loop {
+        at -= 1;
+        #[allow(clippy::cast_possible_truncation)] // a digit
+        {
+            digits[at] = b'0' + (number % 10) as u8;
+        }
+        number /= 10;
+        if number == 0 {
+            return &digits[at..];
+        }
+    }
+}
+
+/// The event as the daemon sees it; its texts stay where they are.
+fn record(event: &Event) -> Record {
+    Record::of(sss_log_event {
+        size: size_of::<sss_log_event>(),
+        kind: match event.kind {
+            Kind::Line => SSS_LOG_EVENT_LINE,
+            Kind::Split => SSS_LOG_EVENT_SPLIT,
+            Kind::Partial => SSS_LOG_EVENT_PARTIAL,
+            Kind::Dropped => SSS_LOG_EVENT_DROPPED,
+            Kind::Drained => SSS_LOG_EVENT_DRAINED,
+        },
+        reserved: 0,
+        source: event.source,
+        time: event.time.cast_signed(),
+        label: event.label.as_ptr().cast(),
+        text: event.text.as_ptr().cast(),
+        length: event.text.len(),
+    })
+}
+
+/// # Safety
+/// `log` is NULL or a log that is not freed.
+unsafe fn id_of(log: *mut sss_log) -> Result<LogId, Errno> {
+    // SAFETY: as the caller vouches.
+    Ok(unsafe { object::get::<Open>(log) }?.0)
+}
+
+/// Open a log.
+///
+/// The first log of a process starts two threads, one that reads and one that
+/// writes; they end with the last. They block all signals.
+///
+/// @param memctx       with a host: the parent of the log's memory, or NULL; freeing
+///                     the parent frees the log. Without a host: NULL.
+/// @param sigchld_ctx  the context whose loop calls event_fn, and with which the log
+///                     goes over a fork (sss_sigchld_ctx_after_fork()). The log
+///                     outlives it, but for events.
+/// @param params       what to make; not kept.
+/// @param log          written last, on success only; free it with sss_log_free().
+///
+/// @return 0; EINVAL for a NULL sigchld_ctx, params or log, a memctx without a host,
+///         or anything in params that is out of range or missing; E2BIG for params
+///         of a later version that use what this library does not know; ENOTSUP for
+///         an event_fn in a context whose descriptor nobody polls; ENOMEM; EAGAIN
+///         where no thread can be had; EMFILE, ENFILE; an errno of the file's or
+///         socket's opening; EPERM from a thread that is not the host's loop; ECHILD
+///         in a process that is not the context's. Nothing has changed then.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; `params` is as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_open(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    params: *const sss_log_params,
+    log: *mut *mut sss_log,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context and the struct.
+        let (ctx, params) = unsafe { (context(sigchld_ctx)?, read_sized(params)?) };
+        if log.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let object = Object::<Open>::new(ctx, memctx)?;
+        // SAFETY: the caller vouches for what the struct points to.
+        let opened = unsafe { params.setup(object.pointer()) }
+            .and_then(|setup| log::open(ctx.id, setup))
+            .map(Open);
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { object.settle(opened, log) }
+    })
+}
+symver!("sss_log_open");
+
+/// Have a log read a descriptor: the reading end of a pipe, a socket, a terminal.
+///
+/// @param log     the log.
+/// @param fd      borrowed, and duplicated: close it when this has returned. It is
+///                made non-blocking, for all who share it.
+/// @param label   names it, with SSS_LOG_LABEL in front of its lines; at most 64
+///                bytes. Or NULL.
+/// @param source  written on success, if not NULL: the source's number, never used
+///                twice.
+///
+/// @return 0; EINVAL for NULL, or a label that is too long or has a newline; EBADF;
+///         ENOTSUP for a file or another descriptor that cannot be polled; ENOMEM;
+///         EMFILE; EPERM from a thread that is not
+///         the host's loop; ECHILD in a process that is not the log's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_attach(
+    log: *mut sss_log,
+    fd: c_int,
+    label: *const c_char,
+    source: *mut u64,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for both.
+        let (id, label) = unsafe { (id_of(log)?, short(label, LABEL)?) };
+        let number = log::attach(id, fd, label)?;
+        if !source.is_null() {
+            // SAFETY: the caller vouches for it.
+            unsafe { source.write(number) };
+        }
+        Ok(())
+    })
+}
+symver!("sss_log_attach");
+
+/// Make a pipe that a log reads, for one start of one child.
+///
+/// Map its writing end to the child's standard output and standard error, or make
+/// one for each, and close it in the daemon once the child is started: a pipe that
+/// outlives its child never ends.
+///
+/// @param log       the log.
+/// @param label     as for sss_log_attach().
+/// @param write_fd  written on success: the writing end, close-on-exec, the caller's
+///                  to close.
+/// @param source    as for sss_log_attach().
+///
+/// @return as sss_log_attach(); EINVAL also for a NULL write_fd.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_pipe(
+    log: *mut sss_log,
+    label: *const c_char,
+    write_fd: *mut c_int,
+    source: *mut u64,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for both.
+        let (id, label) = unsafe { (id_of(log)?, short(label, LABEL)?) };
+        if write_fd.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let (write, number) = log::pipe(id, label)?;
+        // SAFETY: the caller vouches for both.
+        unsafe {
+            write_fd.write(write.into_raw_fd());
+            if !source.is_null() {
+                source.write(number);
+            }
+        }
+        Ok(())
+    })
+}
+symver!("sss_log_pipe");
+
+/// Say that all who write to a source are dead: it ends with what it holds now.
+///
+/// Without this a source ends when its last writer has closed it, which a
+/// grandchild can put off for as long as it lives.
+///
+/// @param log     the log.
+/// @param source  the source's number.
+///
+/// @return 0; EINVAL for NULL; ESRCH where the source has ended; EPERM; ECHILD: as
+///         sss_log_attach().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `log` is NULL or a log that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_drain(log: *mut sss_log, source: u64) -> errno_t {
+    // SAFETY: the caller vouches for the handle.
+    guard(|| log::end_source(unsafe { id_of(log) }?, source))
+}
+symver!("sss_log_drain");
+
+/// Open a log's file anew by its name, or connect its socket anew: after logrotate
+/// has renamed the file.
+///
+/// Done by the writing thread, soon, between two lines. Where it fails the former
+/// file is written on, and it is tried again.
+///
+/// @param log  the log.
+///
+/// @return 0; EINVAL for NULL; EPERM; ECHILD: as sss_log_attach().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `log` is NULL or a log that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_reopen(log: *mut sss_log) -> errno_t {
+    // SAFETY: the caller vouches for the handle.
+    guard(|| log::reopen(unsafe { id_of(log) }?))
+}
+symver!("sss_log_reopen");
+
+/// Wait until what a log's sources hold now is read and written.
+///
+/// For a daemon's end, after its children's: what is still queued when the process
+/// exits is lost.
+///
+/// @param log      the log.
+/// @param timeout  how long to wait at most, in nanoseconds; 0 only asks.
+///
+/// @return 0; ETIMEDOUT; EINVAL for NULL or a negative timeout; ENOTSUP where the
+///         target is the callback; EPERM; ECHILD: as sss_log_attach().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `log` is NULL or a log that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_flush(log: *mut sss_log, timeout: i64) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let id = unsafe { id_of(log) }?;
+        log::flush(id, u64::try_from(timeout).map_err(|_| Errno::EINVAL)?)
+    })
+}
+symver!("sss_log_flush");
+
+/// Tell a log's counts.
+///
+/// @param log    the log.
+/// @param stats  its size set by the caller; the rest is written.
+///
+/// @return 0; EINVAL for a NULL pointer or a size too small; EPERM; ECHILD: as
+///         sss_log_attach().
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid; `stats` is as large as its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_stats(log: *mut sss_log, stats: *mut sss_log_stats) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let counts = log::stats(unsafe { id_of(log) }?)?;
+        let told = sss_log_stats {
+            size: 0,
+            sources: counts.sources,
+            bytes_read: counts.read,
+            bytes_written: counts.written,
+            bytes_queued: counts.queued,
+            lines: counts.lines,
+            dropped_lines: counts.dropped_lines,
+            dropped_bytes: counts.dropped_bytes,
+            rotations: counts.rotations,
+            errors: counts.errors,
+            last_error: counts.last_error,
+            reserved: 0,
+            writers: counts.writers,
+            takeovers: counts.takeovers,
+        };
+        // SAFETY: the caller vouches for the struct.
+        unsafe { write_sized(stats, told) }
+    })
+}
+symver!("sss_log_stats");
+
+/// Free a log.
+///
+/// No event of it is told once this returns. Its sources end with what they hold
+/// now, and who still writes to one gets SIGPIPE; what was read is written in the
+/// background, unless a write fails. This waits for nothing: sss_log_flush() does.
+///
+/// @param log  the log; NULL is allowed.
+///
+/// @return 0; EBUSY where a destructor that the daemon put on the host's memory
+///         refused; EPERM from a thread that is not the host's loop; ECHILD in a
+///         process that is not the log's: its copies of the log's descriptors are
+///         closed, and its memory is freed.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `log` is NULL or a log that is not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_log_free(log: *mut sss_log) -> errno_t {
+    guard(|| {
+        if log.is_null() {
+            return Ok(());
+        }
+        // SAFETY: the caller vouches for the log.
+        let usable = log::may_free(unsafe { id_of(log) }?);
+        if usable == Err(Errno::EPERM) {
+            return usable;
+        }
+        // SAFETY: as above. In a forked child its copies of descriptors go.
+        unsafe { object::free::<Open>(log) }?;
+        usable
+    })
+}
+symver!("sss_log_free");

@@ -1,0 +1,300 @@
+//! A file that is rotated, written by one writer at a time.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::lines::End;
+use super::rotation::{self, Step};
+use super::setup::{Setup, bytes, string};
+use super::stamp;
+use crate::sys::{clock, file, memory};
+
+const SECOND: u64 = 1_000_000_000;
+
+/// Where a file is; parts of a [`super::setup::Place::File`].
+#[derive(Clone, Copy)]
+pub(crate) struct Path<'a> {
+    pub(crate) base: Option<&'a OwnedFd>,
+    pub(crate) dir: &'a CStr,
+    pub(crate) name: &'a CStr,
+    pub(crate) mode: u32,
+}
+
+#[derive(Debug)]
+struct Opened {
+    fd: OwnedFd,
+    size: u64,
+    /// It does not end in a newline.
+    mid_line: bool,
+    /// When it was made, CLOCK_REALTIME.
+    made: u64,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct File {
+    /// Rotation goes by it, so that it works after a setuid or a chroot.
+    dir: Option<OwnedFd>,
+    opened: Option<Opened>,
+    /// It is to be opened anew by its name.
+    reopen: bool,
+    /// When to look again whether it is still there, CLOCK_MONOTONIC.
+    look_at: u64,
+    /// Not to be rotated before; set where that failed.
+    rotate_from: u64,
+}
+
+/// What writing did, however it ended.
+#[derive(Default)]
+pub(crate) struct Done {
+    pub(crate) bytes: usize,
+    pub(crate) rotations: u64,
+    /// It went on in spite of them; the last one.
+    pub(crate) error: Option<Errno>,
+}
+
+impl File {
+    /// Opens it, so that what is wrong with it is found at once.
+    pub(crate) fn open(&mut self, path: Path, setup: &Setup) -> Result<(), Errno> {
+        if self.opened.is_none() {
+            self.opened = Some(self.open_by_name(path, setup)?);
+            self.reopen = false;
+        }
+        Ok(())
+    }
+
+    /// Shows each descriptor.
+    pub(crate) fn fds(&self, each: &impl Fn(BorrowedFd)) {
+        let file = self.opened.as_ref().map(|opened| &opened.fd);
+        for fd in [self.dir.as_ref(), file].into_iter().flatten() {
+            each(fd.as_fd());
+        }
+    }
+
+    pub(crate) fn reopen(&mut self) {
+        self.reopen = true;
+        self.look_at = 0;
+    }
+
+    /// Nothing waits to be written: what is asked for besides is done now.
+    pub(crate) fn rest(&mut self, path: Path, setup: &Setup) -> Result<(), Errno> {
+        if self.reopen {
+            self.opened = Some(self.open_by_name(path, setup)?);
+            self.reopen = false;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn write(
+        &mut self,
+        path: Path,
+        setup: &Setup,
+        mut pending: &[u8],
+        done: &mut Done,
+    ) -> Result<(), Errno> {
+        self.look(path, setup, done);
+        self.open(path, setup)?;
+        while !pending.is_empty() {
+            let Some(opened) = &self.opened else {
+                return Err(Errno::ENOENT);
+            };
+            let length = match self.next(opened, setup, pending) {
+                Step::Write(length) => length,
+                Step::Rotate => {
+                    match self.rotate(path, setup) {
+                        Ok(rotated) => done.rotations += u64::from(rotated),
+                        // The file grows beyond its size: nothing is lost.
+                        Err(errno) => {
+                            done.error = Some(errno);
+                            self.rotate_from = clock::now() + SECOND;
+                        }
+                    }
+                    continue;
+                }
+            };
+            let written = file::write(opened.fd.as_fd(), &pending[..length])?;
+            if written == 0 {
+                return Err(Errno::EIO);
+            }
+            if let Some(opened) = &mut self.opened {
+                opened.size += written as u64;
+                opened.mid_line = pending[written - 1] != b'\n';
+            }
+            done.bytes += written;
+            pending = &pending[written..];
+            if self.reopen {
+                self.reopen_at_line_end(path, setup, pending, done);
+            }
+        }
+        Ok(())
+    }
+
+    fn next(&self, opened: &Opened, setup: &Setup, pending: &[u8]) -> Step {
+        if self.reopen && opened.mid_line {
+            // The line that has begun belongs to the former file.
+            let end = memory::find(b'\n', pending).map_or(pending.len(), |end| end + 1);
+            return Step::Write(end);
+        }
+        let may_rotate = self.rotate_from == 0 || clock::now() >= self.rotate_from;
+        if !may_rotate {
+            return Step::Write(pending.len());
+        }
+        let aged = setup.max_age > 0
+            && opened.size > 0
+            && !opened.mid_line
+            && clock::realtime().saturating_sub(opened.made) >= setup.max_age;
+        if aged {
+            return Step::Rotate;
+        }
+        setup.limit.next(pending, opened.size, opened.mid_line)
+    }
+
+    /// Once a second: it may have been removed, or cut by somebody else.
+    fn look(&mut self, path: Path, setup: &Setup, done: &mut Done) {
+        let now = clock::now();
+        if now < self.look_at {
+            return;
+        }
+        self.look_at = now + SECOND;
+        let Some(opened) = &mut self.opened else {
+            return;
+        };
+        if let Ok(found) = file::stat(opened.fd.as_fd()) {
+            if found.links == 0 {
+                self.opened = None;
+                return;
+            }
+            opened.size = found.size;
+            opened.mid_line &= found.size > 0;
+        }
+        if self.reopen && !opened.mid_line {
+            self.reopen_now(path, setup, done);
+        }
+    }
+
+    fn reopen_at_line_end(&mut self, path: Path, setup: &Setup, pending: &[u8], done: &mut Done) {
+        let mid_line = self.opened.as_ref().is_some_and(|opened| opened.mid_line);
+        if !mid_line || memory::find(b'\n', pending).is_none() {
+            self.reopen_now(path, setup, done);
+        }
+    }
+
+    /// Where that fails it stays the former file, until the next look.
+    fn reopen_now(&mut self, path: Path, setup: &Setup, done: &mut Done) {
+        match self.open_by_name(path, setup) {
+            Ok(opened) => {
+                self.opened = Some(opened);
+                self.reopen = false;
+            }
+            Err(errno) => done.error = Some(errno),
+        }
+    }
+
+    fn open_by_name(&mut self, path: Path, setup: &Setup) -> Result<Opened, Errno> {
+        let mut opened = self.open_in_directory(path);
+        if opened.as_ref().err() == Some(&Errno::ENOENT) {
+            // The directory was removed; perhaps there is another one by now.
+            self.dir = None;
+            opened = self.open_in_directory(path);
+        }
+        let opened = opened?;
+        // Another process's last words, cut off by its end.
+        if setup.lines && opened.mid_line {
+            let mut opened = opened;
+            let mark = End::Missing.mark();
+            opened.size += file::write(opened.fd.as_fd(), mark)? as u64;
+            opened.size += file::write(opened.fd.as_fd(), b"\n")? as u64;
+            opened.mid_line = false;
+            return Ok(opened);
+        }
+        Ok(opened)
+    }
+
+    fn open_in_directory(&mut self, path: Path) -> Result<Opened, Errno> {
+        let dir = match &self.dir {
+            Some(dir) => dir,
+            None => {
+                let opened = file::open_directory(path.base.map(AsFd::as_fd), path.dir)?;
+                self.dir.insert(opened)
+            }
+        };
+        let fd = file::open_append(dir.as_fd(), path.name, path.mode)?;
+        let found = file::stat(fd.as_fd())?;
+        let last = file::last_byte(dir.as_fd(), path.name, found.size);
+        Ok(Opened {
+            fd,
+            size: found.size,
+            mid_line: last.is_some_and(|last| last != b'\n'),
+            made: found.made,
+        })
+    }
+
+    /// One rename, then a new file; whether it was needed. Killed in between,
+    /// the next one who opens the log makes the file; killed after, the next
+    /// rotation removes what is too old.
+    fn rotate(&mut self, path: Path, setup: &Setup) -> Result<bool, Errno> {
+        let (Some(dir), Some(opened)) = (&self.dir, &mut self.opened) else {
+            return Err(Errno::ENOENT);
+        };
+        let dir = dir.as_fd();
+        let current = file::stat(opened.fd.as_fd())?;
+        if current.size < opened.size {
+            // It was cut by somebody else, as logrotate's copytruncate does.
+            opened.size = current.size;
+            return Ok(false);
+        }
+        let mut times = times(dir, path.name)?;
+        let mut renamed = false;
+        match file::stat_at(dir, path.name) {
+            Ok(named) if named.is_same_file(&current) => {
+                let mut time = rotation::next_time(clock::realtime(), &times);
+                times.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                while let Err(errno) = file::rename(dir, path.name, &name_at(path.name, time)?) {
+                    if errno != Errno::EEXIST {
+                        return Err(errno);
+                    }
+                    time += 1;
+                }
+                times.push(time);
+                renamed = true;
+            }
+            // Somebody else renamed it: a new one is all that is needed.
+            Ok(_) | Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno),
+        }
+        let surplus = rotation::surplus(&mut times, setup.keep);
+        for &time in &times[..surplus] {
+            match file::unlink(dir, &name_at(path.name, time)?) {
+                Ok(()) | Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno),
+            }
+        }
+        let fresh = self.open_in_directory(path)?;
+        self.opened = Some(fresh);
+        self.rotate_from = 0;
+        Ok(renamed)
+    }
+}
+
+/// The times of the files that were rotated.
+fn times(dir: BorrowedFd, base: &CStr) -> Result<Vec<u64>, Errno> {
+    let mut times = Vec::new();
+    let mut full = false;
+    file::list(dir, |name| {
+        if let Some(time) = rotation::rotated(base.to_bytes(), name) {
+            match times.try_reserve(1) {
+                Ok(()) => times.push(time),
+                Err(_) => full = true,
+            }
+        }
+    })?;
+    if full {
+        return Err(Errno::ENOMEM);
+    }
+    Ok(times)
+}
+
+fn name_at(base: &CStr, time: u64) -> Result<CString, Errno> {
+    string(&bytes(&[base.to_bytes(), b".", &stamp::name(time)])?)
+}

@@ -1,0 +1,310 @@
+//! Logs: what children write, on disk and elsewhere, by threads of their own.
+//!
+//! ```text
+//! pipes -> reader (source) -> backlog -> writer (target) -> files, sockets
+//!                                     -> the context's loop (task) -> callback
+//! ```
+//!
+//! - pure: [`lines`] splits and formats, [`stamp`] writes times, [`rotation`]
+//!   decides when a file is full and what is removed, [`queue`] and [`backlog`]
+//!   keep what is not written yet, [`mailbox`] what is to be told;
+//! - [`setup`] is what a log is made of, [`source`] what it reads;
+//! - [`target`] and [`file_target`] write;
+//! - [`threads`] holds the reader and the writers, [`task`] the part of the loop.
+//!
+//! A forked child has none of the threads and leaves all of this alone
+//! ([`crate::sys::fork::PerProcess`]), until [`after_fork`] makes it anew.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use nix::errno::Errno;
+
+use crate::reap::context;
+use crate::reap::id::ContextId;
+use crate::sys::arc::Arc;
+use crate::sys::fork::Generation;
+use crate::sys::lock::Mutex;
+use crate::sys::{clock, fd, file};
+
+pub(crate) mod backlog;
+mod file_target;
+pub(crate) mod lines;
+pub(crate) mod mailbox;
+pub(crate) mod queue;
+pub(crate) mod rotation;
+pub(crate) mod setup;
+mod source;
+pub(crate) mod stamp;
+mod target;
+pub(crate) mod task;
+mod threads;
+
+use lines::Splitter;
+use setup::Setup;
+use source::{Reading, Source};
+use target::Target;
+use threads::{LOGS, Log, Threads, next_id};
+
+/// The id of a log, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LogId(pub(crate) u64);
+
+/// A label's length, at most.
+pub(crate) const LABEL: usize = 64;
+
+/// Opens a log.
+pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Errno> {
+    context::check(ctx)?;
+    let id = LogId(next_id());
+    let threads = &LOGS.get_or_make(Threads::new)?.value;
+    let mut target = Target::default();
+    target.open(&setup)?;
+    begin(threads, ctx, id, setup, target).map(|_| id)
+}
+
+fn begin(
+    threads: &'static Threads,
+    ctx: ContextId,
+    id: LogId,
+    setup: Setup,
+    target: Target,
+) -> Result<Arc<Log>, Errno> {
+    let log = Arc::try_new(Log::new(id.0, ctx, setup, target))?;
+    task::begin(ctx, &log)?;
+    if let Err(errno) = threads.add(&log) {
+        task::end(&log);
+        return Err(errno);
+    }
+    Ok(log)
+}
+
+/// Has a log read a descriptor, which is duplicated; the source's number.
+pub(crate) fn attach(id: LogId, fd: RawFd, label: &[u8]) -> Result<u64, Errno> {
+    let (own, log) = find(id)?;
+    attach_own(own, log, fd::duplicate_raw(fd)?, label, next_id())
+}
+
+fn attach_own(
+    own: &'static Threads,
+    log: Arc<Log>,
+    fd: OwnedFd,
+    label: &[u8],
+    id: u64,
+) -> Result<u64, Errno> {
+    let label = setup::bytes(&[label])?;
+    file::set_nonblocking(fd.as_fd())?;
+    let splitter = Splitter::new(log.setup.max_line);
+    own.attach(Source {
+        id,
+        log,
+        fd,
+        label,
+        ends: AtomicBool::new(false),
+        reading: Mutex::new(Reading::new(splitter)),
+    })?;
+    Ok(id)
+}
+
+/// A new pipe that a log reads: its writing end, and the source's number.
+pub(crate) fn pipe(id: LogId, label: &[u8]) -> Result<(OwnedFd, u64), Errno> {
+    let (own, log) = find(id)?;
+    let (read, write) = file::pipe()?;
+    let source = attach_own(own, log, read, label, next_id())?;
+    Ok((write, source))
+}
+
+/// All who write to a source are dead: it ends with what it holds.
+pub(crate) fn end_source(id: LogId, source: u64) -> Result<(), Errno> {
+    let (own, log) = find(id)?;
+    if own.end_source(log.id, source) {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH)
+    }
+}
+
+/// Has a log's target opened anew.
+pub(crate) fn reopen(id: LogId) -> Result<(), Errno> {
+    let (own, log) = find(id)?;
+    own.reopen(&log);
+    Ok(())
+}
+
+/// Waits until what a log's sources hold now is written; ETIMEDOUT after so many
+/// nanoseconds.
+pub(crate) fn flush(id: LogId, timeout: u64) -> Result<(), Errno> {
+    let (own, log) = find(id)?;
+    if log.setup.tells_lines() {
+        return Err(Errno::ENOTSUP);
+    }
+    own.flush(&log, clock::now().saturating_add(timeout))
+}
+
+/// Lets go of a log: its sources end with what they hold, which is still written.
+/// No event of it is told any more once this returns.
+pub(crate) fn free(id: LogId) -> Result<(), Errno> {
+    let (own, log) = match find(id) {
+        Ok(found) => found,
+        Err(errno) => {
+            if errno == Errno::ECHILD {
+                close_inherited(id);
+            }
+            return Err(errno);
+        }
+    };
+    task::end(&log);
+    own.free(&log);
+    Ok(())
+}
+
+/// Whether this thread of this process may free a log.
+pub(crate) fn may_free(id: LogId) -> Result<(), Errno> {
+    find(id).map(drop)
+}
+
+/// What is known of a log.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Stats {
+    pub(crate) sources: u64,
+    pub(crate) read: u64,
+    pub(crate) written: u64,
+    pub(crate) queued: u64,
+    pub(crate) lines: u64,
+    pub(crate) dropped_lines: u64,
+    pub(crate) dropped_bytes: u64,
+    pub(crate) rotations: u64,
+    pub(crate) errors: u64,
+    pub(crate) last_error: u32,
+    /// Of the process.
+    pub(crate) writers: u64,
+    pub(crate) takeovers: u64,
+}
+
+pub(crate) fn stats(id: LogId) -> Result<Stats, Errno> {
+    let (own, log) = find(id)?;
+    let state = own.state.lock();
+    let backlog = log.backlog.lock();
+    let counts = &log.counts;
+    Ok(Stats {
+        sources: state.sources_of(id.0).count() as u64,
+        read: counts.read.load(Ordering::Relaxed),
+        written: counts.written.load(Ordering::Relaxed),
+        queued: backlog.queue.bytes() as u64,
+        lines: backlog.lines,
+        dropped_lines: backlog.lost.lines,
+        dropped_bytes: backlog.lost.bytes,
+        rotations: counts.rotations.load(Ordering::Relaxed),
+        errors: counts.errors.load(Ordering::Relaxed),
+        last_error: counts.last_error.load(Ordering::Relaxed),
+        writers: Threads::writers(&state),
+        takeovers: state.takeovers,
+    })
+}
+
+/// A log of this process, for a thread that may use it.
+fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Errno> {
+    let own = LOGS.get().ok_or(Errno::ECHILD)?;
+    let found = own.value.state.lock().find(id.0);
+    match found {
+        Some(log) => match context::check(log.ctx) {
+            Err(Errno::EPERM) => Err(Errno::EPERM),
+            // A log outlives its context.
+            _ => Ok((&own.value, log)),
+        },
+        None if id.0 < own.value.first_id => Err(Errno::ECHILD),
+        None => Err(Errno::ESRCH),
+    }
+}
+
+// Forked children.
+
+/// The processes that this one was forked from, the newest first.
+fn former() -> impl Iterator<Item = &'static Generation<Threads>> {
+    let mut depth = match (LOGS.get(), LOGS.inherited()) {
+        (Some(own), _) => own.depth().checked_sub(1),
+        (None, Some(newest)) => Some(newest.depth()),
+        (None, None) => None,
+    };
+    std::iter::from_fn(move || {
+        let found = LOGS.of_depth(depth?);
+        depth = depth.and_then(|depth| depth.checked_sub(1));
+        found
+    })
+}
+
+/// The logs of a context that was taken along over a fork go on in this process.
+pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno> {
+    for generation in former() {
+        // Held by a thread that is not here: what it guards may be torn.
+        let mut state = generation.value.state.try_lock().ok_or(Errno::EBUSY)?;
+        while let Some(log) = state.take_one(|log| log.ctx == before) {
+            if log.setup.told.is_some() {
+                // It was polled before, and is to be polled again.
+                context::descriptor(now)?;
+            }
+            let id = LogId(log.id);
+            let own = &LOGS.get_or_make(Threads::new)?.value;
+            let made = begin(own, now, id, log.setup.copy()?, Target::default())?;
+            while let Some(source) = state.take_source(id.0) {
+                let fd = fd::duplicate(&source.fd)?;
+                let reading = source.reading.try_lock();
+                let splitter = match &reading {
+                    Some(reading) => reading.splitter.copy()?,
+                    None => Splitter::new(log.setup.max_line),
+                };
+                close(source.fd.as_fd());
+                let label = setup::bytes(&[&source.label])?;
+                own.attach(Source {
+                    id: source.id,
+                    log: made.clone(),
+                    fd,
+                    label,
+                    ends: AtomicBool::new(source.ends.load(Ordering::Relaxed)),
+                    reading: Mutex::new(Reading::new(splitter)),
+                })?;
+                drop(reading);
+                std::mem::forget(source);
+            }
+            close_log(&log);
+            std::mem::forget(log);
+        }
+    }
+    Ok(())
+}
+
+/// A log of a process that this one was forked from: its descriptors go.
+fn close_inherited(id: LogId) {
+    for generation in former() {
+        let Some(mut state) = generation.value.state.try_lock() else {
+            continue;
+        };
+        while let Some(source) = state.take_source(id.0) {
+            close(source.fd.as_fd());
+            std::mem::forget(source);
+        }
+        if let Some(log) = state.take_one(|log| log.id == id.0) {
+            close_log(&log);
+            std::mem::forget(log);
+        }
+    }
+}
+
+fn close_log(log: &Log) {
+    if let Some(target) = log.target.try_lock() {
+        target.fds(close);
+    }
+    log.setup.fds(close);
+}
+
+/// Closes a copy of a descriptor whose owner is the former process's and is never
+/// dropped here.
+fn close(fd: BorrowedFd) {
+    drop(file::take(fd.as_raw_fd()));
+}
+
+/// Runs a thread's part; None after a fault of our own, which ends no thread.
+fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(body)).ok()
+}

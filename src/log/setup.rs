@@ -1,0 +1,172 @@
+//! What a log is made of; it never changes.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::lines::Format;
+use super::rotation::Limit;
+use crate::reap::callback::{EventFn, Pvt};
+use crate::sys::fd;
+
+/// Where a log's text goes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    File {
+        /// What a relative `dir` is relative to; None is the working directory.
+        base: Option<OwnedFd>,
+        dir: CString,
+        name: CString,
+        mode: u32,
+    },
+    /// The daemon, told by its loop.
+    Callback,
+    /// /dev/log; what stands in front of each line there.
+    Syslog(Vec<u8>),
+    /// The journal's stream socket; what it is sent first.
+    Journal(Vec<u8>),
+    Descriptor(OwnedFd),
+}
+
+#[derive(Debug)]
+pub(crate) struct Setup {
+    pub(crate) place: Place,
+    /// Bytes are split into lines.
+    pub(crate) lines: bool,
+    pub(crate) format: Format,
+    pub(crate) max_line: usize,
+    pub(crate) max_queue: usize,
+    /// Children wait where the queue is full; else what they write is dropped.
+    pub(crate) blocks: bool,
+    pub(crate) limit: Limit,
+    /// A file is rotated when it is so old, in nanoseconds; 0 for never.
+    pub(crate) max_age: u64,
+    /// How many rotated files stay; 0 for all.
+    pub(crate) keep: u32,
+    /// Told of lines, where they go there, and of sources that have ended.
+    pub(crate) told: Option<Told>,
+}
+
+/// Whom a log's events are told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) call: EventFn,
+    pub(crate) record: super::task::RecordFn,
+    /// The log as the daemon knows it.
+    pub(crate) handle: Pvt,
+    pub(crate) pvt: Pvt,
+}
+
+impl Setup {
+    /// Lines are told by the context's loop, and no writer writes them.
+    pub(crate) fn tells_lines(&self) -> bool {
+        matches!(self.place, Place::Callback)
+    }
+
+    /// Shows each descriptor.
+    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
+        match &self.place {
+            Place::File {
+                base: Some(base), ..
+            } => each(base.as_fd()),
+            Place::Descriptor(fd) => each(fd.as_fd()),
+            _ => {}
+        }
+    }
+
+    /// The same for a forked process, which has copies of the descriptors.
+    pub(crate) fn copy(&self) -> Result<Setup, Errno> {
+        let place = match &self.place {
+            Place::File {
+                base,
+                dir,
+                name,
+                mode,
+            } => Place::File {
+                base: match base {
+                    Some(base) => Some(fd::duplicate(base)?),
+                    None => None,
+                },
+                dir: string(dir.to_bytes())?,
+                name: string(name.to_bytes())?,
+                mode: *mode,
+            },
+            Place::Callback => Place::Callback,
+            Place::Syslog(head) => Place::Syslog(bytes(&[head])?),
+            Place::Journal(head) => Place::Journal(bytes(&[head])?),
+            Place::Descriptor(own) => Place::Descriptor(fd::duplicate(own)?),
+        };
+        Ok(Setup {
+            place,
+            format: Format {
+                prefix: bytes(&[&self.format.prefix])?,
+                ..self.format
+            },
+            ..*self
+        })
+    }
+}
+
+/// A file's place, of a path; EINVAL where it names no file.
+pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<Place, Errno> {
+    let path = path.to_bytes();
+    let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
+        Some(0) => (&b"/"[..], &path[1..]),
+        Some(slash) => path.split_at(slash + 1),
+        None => (&b"."[..], path),
+    };
+    if name.is_empty() || name == b"." || name == b".." {
+        return Err(Errno::EINVAL);
+    }
+    Ok(Place::File {
+        base,
+        dir: string(dir)?,
+        name: string(name)?,
+        mode,
+    })
+}
+
+/// The parts in one piece of memory.
+pub(crate) fn bytes(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    let mut joined = Vec::new();
+    joined
+        .try_reserve_exact(parts.iter().map(|part| part.len()).sum())
+        .map_err(|_| Errno::ENOMEM)?;
+    for part in parts {
+        joined.extend_from_slice(part);
+    }
+    Ok(joined)
+}
+
+/// A C string of bytes without a NUL; EINVAL with one.
+pub(crate) fn string(text: &[u8]) -> Result<CString, Errno> {
+    CString::from_vec_with_nul(bytes(&[text, b"\0"])?).map_err(|_| Errno::EINVAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_a_directory_and_a_name() {
+        for (path, wanted) in [
+            (c"log", Some((c".", c"log"))),
+            (c"/log", Some((c"/", c"log"))),
+            (c"a/b/log", Some((c"a/b/", c"log"))),
+            (c"../log", Some((c"../", c"log"))),
+            (c"", None),
+            (c"a/", None),
+            (c"a/..", None),
+        ] {
+            let got = match place_of(None, path, 0o640) {
+                Ok(Place::File { dir, name, .. }) => Some((dir, name)),
+                _ => None,
+            };
+            let got = got
+                .as_ref()
+                .map(|(dir, name)| (dir.as_c_str(), name.as_c_str()));
+            assert_eq!(got, wanted, "{path:?}");
+        }
+    }
+}

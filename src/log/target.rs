@@ -1,0 +1,156 @@
+//! Where text is written, each in its own way.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::file_target::{Done, File, Path};
+use super::setup::{Place, Setup};
+use crate::sys::unix::{self, Kind};
+use crate::sys::{file, memory};
+
+const SYSLOG: &std::ffi::CStr = c"/dev/log";
+const JOURNAL: &std::ffi::CStr = c"/run/systemd/journal/stdout";
+/// A datagram that is too long is cut to this: what every syslog takes.
+const DATAGRAM: usize = 1024;
+
+/// What a writer has open.
+#[derive(Debug, Default)]
+pub(crate) struct Target {
+    file: File,
+    socket: Option<OwnedFd>,
+}
+
+impl Target {
+    /// Opens it, so that what is wrong is found at once.
+    pub(crate) fn open(&mut self, setup: &Setup) -> Result<(), Errno> {
+        match &setup.place {
+            Place::File { .. } => self.file.open(path_of(&setup.place), setup),
+            Place::Syslog(_) => self.connect(SYSLOG, Kind::Datagrams, &[]),
+            Place::Journal(head) => self.connect(JOURNAL, Kind::Stream, head),
+            Place::Callback | Place::Descriptor(_) => Ok(()),
+        }
+    }
+
+    /// Shows each descriptor.
+    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
+        self.file.fds(&each);
+        if let Some(socket) = &self.socket {
+            each(socket.as_fd());
+        }
+    }
+
+    /// It is to be opened anew before anything else is written.
+    pub(crate) fn reopen(&mut self) {
+        self.file.reopen();
+        self.socket = None;
+    }
+
+    /// There is nothing to write.
+    pub(crate) fn rest(&mut self, setup: &Setup) -> Result<(), Errno> {
+        match &setup.place {
+            Place::File { .. } => self.file.rest(path_of(&setup.place), setup),
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes as much as it can.
+    pub(crate) fn write(
+        &mut self,
+        setup: &Setup,
+        text: &[u8],
+        done: &mut Done,
+    ) -> Result<(), Errno> {
+        match &setup.place {
+            Place::File { .. } => self.file.write(path_of(&setup.place), setup, text, done),
+            Place::Descriptor(fd) => {
+                while done.bytes < text.len() {
+                    done.bytes += file::write(fd.as_fd(), &text[done.bytes..])?;
+                }
+                Ok(())
+            }
+            Place::Syslog(head) => {
+                self.connect(SYSLOG, Kind::Datagrams, &[])?;
+                let sent = self.send_lines(head, text, done);
+                self.disconnect_if_gone(sent)
+            }
+            Place::Journal(head) => {
+                self.connect(JOURNAL, Kind::Stream, head)?;
+                let sent = self.send_bytes(text, done);
+                self.disconnect_if_gone(sent)
+            }
+            Place::Callback => Ok(()),
+        }
+    }
+
+    fn connect(&mut self, path: &std::ffi::CStr, kind: Kind, head: &[u8]) -> Result<(), Errno> {
+        if self.socket.is_some() {
+            return Ok(());
+        }
+        let socket = unix::connect(path, kind)?;
+        // The socket is new: a few bytes fit.
+        if !head.is_empty() && unix::send(socket.as_fd(), head)? != head.len() {
+            return Err(Errno::EAGAIN);
+        }
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    fn send_lines(&self, head: &[u8], text: &[u8], done: &mut Done) -> Result<(), Errno> {
+        let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?.as_fd();
+        while done.bytes < text.len() {
+            let rest = &text[done.bytes..];
+            let length = memory::find(b'\n', rest).unwrap_or(rest.len());
+            let line = &rest[..length];
+            match unix::send_datagram(socket, [head, line]) {
+                Err(Errno::EMSGSIZE) => {
+                    done.error = Some(Errno::EMSGSIZE);
+                    unix::send_datagram(socket, [head, &line[..length.min(DATAGRAM)]])?;
+                }
+                sent => sent?,
+            }
+            done.bytes += (length + 1).min(rest.len());
+        }
+        Ok(())
+    }
+
+    fn send_bytes(&self, text: &[u8], done: &mut Done) -> Result<(), Errno> {
+        let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?.as_fd();
+        while done.bytes < text.len() {
+            done.bytes += unix::send(socket, &text[done.bytes..])?;
+        }
+        Ok(())
+    }
+
+    /// After anything but a full buffer it is connected anew.
+    fn disconnect_if_gone(&mut self, sent: Result<(), Errno>) -> Result<(), Errno> {
+        if !matches!(sent, Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS)) {
+            self.socket = None;
+        }
+        sent
+    }
+}
+
+/// # Panics
+/// For another place than a file, which no caller has.
+fn path_of(place: &Place) -> Path<'_> {
+    match place {
+        Place::File {
+            base,
+            dir,
+            name,
+            mode,
+        } => Path {
+            base: base.as_ref(),
+            dir,
+            name,
+            mode: *mode,
+        },
+        _ => unreachable!("a file's place"),
+    }
+}
+
+/// Nobody will ever read from it again: what is for it is dropped.
+pub(crate) fn is_gone(setup: &Setup, errno: Errno) -> bool {
+    matches!(setup.place, Place::Descriptor(_)) && matches!(errno, Errno::EPIPE | Errno::EBADF)
+}

@@ -1,0 +1,122 @@
+//! What a log tells the daemon, by the context's loop.
+
+use super::mailbox::{self, Event};
+use super::threads::{LOGS, Log};
+use crate::reap::callback::Call;
+use crate::reap::id::ContextId;
+use crate::reap::task::{self, Arc, Task, TaskId, Why};
+use crate::sys::lock::Mutex;
+use nix::errno::Errno;
+
+/// A log's task, once it has one.
+pub(crate) struct Slot(Mutex<Option<TaskId>>);
+
+impl Slot {
+    pub(crate) fn new() -> Self {
+        Slot(Mutex::new(None))
+    }
+
+    pub(crate) fn post(&self) {
+        let id = *self.0.lock();
+        if let Some(id) = id {
+            task::post(id);
+        }
+    }
+}
+
+/// The chunk that is being told, and how far it is.
+pub(crate) struct Telling {
+    chunk: Vec<u8>,
+    told: usize,
+}
+
+impl Telling {
+    pub(crate) fn new() -> Self {
+        Telling {
+            chunk: Vec::new(),
+            told: 0,
+        }
+    }
+}
+
+struct Teller {
+    log: Arc<Log>,
+}
+
+/// Has a log's events told by its context, if they are asked for.
+pub(crate) fn begin(ctx: ContextId, log: &Arc<Log>) -> Result<(), Errno> {
+    if log.setup.told.is_none() {
+        return Ok(());
+    }
+    let teller = Arc::try_new(Teller { log: log.clone() })?;
+    let id = task::add(ctx, &teller)?;
+    *log.task.0.lock() = Some(id);
+    Ok(())
+}
+
+/// No event of it is told any more once this returns.
+pub(crate) fn end(log: &Log) {
+    let id = log.task.0.lock().take();
+    if let Some(id) = id {
+        task::remove(id);
+    }
+}
+
+impl Task for Teller {
+    fn step(&self, _: Why) -> Option<Call> {
+        let threads = &LOGS.get()?.value;
+        let log = &self.log;
+        let told = log.setup.told?;
+        let mut telling = log.telling.lock();
+        loop {
+            let at = telling.told;
+            if let Some((event, length)) = mailbox::read(&telling.chunk[at..]) {
+                let record = (told.record)(&event);
+                telling.told += length;
+                return Some(Call::Event {
+                    call: told.call,
+                    source: told.handle,
+                    record,
+                    pvt: told.pvt,
+                });
+            }
+            let chunk = std::mem::take(&mut telling.chunk);
+            telling.told = 0;
+            if !chunk.is_empty() {
+                with_queue(log, |queue| queue.is_done(chunk.len()));
+                threads.spares.lock().give(chunk);
+                threads.has_told(log);
+            }
+            match with_queue(log, super::queue::Queue::take) {
+                Some(next) => telling.chunk = next,
+                None if threads.tell_lost(log) => {}
+                None => return None,
+            }
+        }
+    }
+}
+
+/// Where a log's events wait.
+fn with_queue<T>(log: &Log, of: impl FnOnce(&mut super::queue::Queue) -> T) -> T {
+    if log.setup.tells_lines() {
+        of(&mut log.backlog.lock().queue)
+    } else {
+        of(&mut log.events.lock())
+    }
+}
+
+impl Drop for Teller {
+    /// The context is over, or the log: what only it would have taken is dropped.
+    fn drop(&mut self) {
+        if !self.log.setup.tells_lines() {
+            return;
+        }
+        if let Some(threads) = LOGS.get() {
+            self.log.backlog.lock().close();
+            threads.value.has_told(&self.log);
+        }
+    }
+}
+
+/// How an event becomes the daemon's record.
+pub(crate) type RecordFn = fn(&Event) -> crate::sys::opaque::Record;

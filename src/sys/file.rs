@@ -1,0 +1,221 @@
+//! Files by directory descriptor: openat(2), renameat2(2), unlinkat(2), statx(2);
+//! pipe(2), read(2), write(2).
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
+use nix::sys::stat::Mode;
+
+use super::fd::above_standard;
+
+/// Takes a descriptor that is the caller's to give, without having checked it.
+pub(crate) fn take(fd: RawFd) -> OwnedFd {
+    // SAFETY: the caller hands it over.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Result<(), Errno> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
+}
+
+/// A pipe, reading end first; both are close-on-exec.
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    Ok((above_standard(read)?, above_standard(write)?))
+}
+
+/// Reads once, to the end of `bytes`, no more than its capacity and `most`.
+pub(crate) fn read_onto(fd: BorrowedFd, bytes: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+    let room = bytes.capacity() - bytes.len();
+    // SAFETY: writes within the spare capacity.
+    let got = unsafe {
+        libc::read(
+            fd.as_raw_fd(),
+            bytes.as_mut_ptr().add(bytes.len()).cast(),
+            room.min(most),
+        )
+    };
+    let got = Errno::result(got)?.unsigned_abs();
+    // SAFETY: the kernel wrote so many of them.
+    unsafe { bytes.set_len(bytes.len() + got) };
+    Ok(got)
+}
+
+pub(crate) fn write(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, Errno> {
+    nix::unistd::write(fd, bytes)
+}
+
+pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<OwnedFd, Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let opened = match base {
+        Some(base) => openat(base, path, flags, Mode::empty()),
+        None => openat(AT_FDCWD, path, flags, Mode::empty()),
+    };
+    above_standard(opened?)
+}
+
+/// Opens a regular file to append to it, made if it is not there. EINVAL for
+/// anything else than a regular file.
+pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
+    // Not to wait for a fifo's reader.
+    let flags = OFlag::O_WRONLY
+        | OFlag::O_APPEND
+        | OFlag::O_CREAT
+        | OFlag::O_CLOEXEC
+        | OFlag::O_NOCTTY
+        | OFlag::O_NONBLOCK;
+    let opened = match openat(dir, name, flags, Mode::from_bits_truncate(mode)) {
+        Err(Errno::ENXIO) => return Err(Errno::EINVAL),
+        opened => above_standard(opened?)?,
+    };
+    if !stat(opened.as_fd())?.regular {
+        return Err(Errno::EINVAL);
+    }
+    Ok(opened)
+}
+
+/// The last byte of a file; None where it is empty or cannot be read.
+pub(crate) fn last_byte(dir: BorrowedFd, name: &CStr, size: u64) -> Option<u8> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file = openat(dir, name, flags, Mode::empty()).ok()?;
+    let last = libc::off_t::try_from(size.checked_sub(1)?).ok()?;
+    let mut byte = 0u8;
+    // SAFETY: one byte of this frame.
+    let got = unsafe { libc::pread(file.as_raw_fd(), (&raw mut byte).cast(), 1, last) };
+    (got == 1).then_some(byte)
+}
+
+/// What a file is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stat {
+    pub(crate) regular: bool,
+    pub(crate) size: u64,
+    pub(crate) links: u32,
+    pub(crate) inode: u64,
+    pub(crate) device: (u32, u32),
+    /// When it was made, or changed where the file system does not know that;
+    /// CLOCK_REALTIME in nanoseconds.
+    pub(crate) made: u64,
+}
+
+impl Stat {
+    pub(crate) fn is_same_file(&self, other: &Stat) -> bool {
+        (self.inode, self.device) == (other.inode, other.device)
+    }
+}
+
+pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Errno> {
+    statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Errno> {
+    statx(dir.as_raw_fd(), name, libc::AT_SYMLINK_NOFOLLOW)
+}
+
+fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Errno> {
+    let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
+    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    // SAFETY: a string and a struct that outlive the call.
+    let code = unsafe { libc::statx(fd, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
+    Errno::result(code)?;
+    // SAFETY: zeros, or what the kernel wrote.
+    let found = unsafe { found.assume_init() };
+    let made = if found.stx_mask & libc::STATX_BTIME != 0 {
+        found.stx_btime
+    } else {
+        found.stx_ctime
+    };
+    Ok(Stat {
+        regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
+        size: found.stx_size,
+        links: found.stx_nlink,
+        inode: found.stx_ino,
+        device: (found.stx_dev_major, found.stx_dev_minor),
+        made: made.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(made.tv_nsec),
+    })
+}
+
+/// Gives a file another name, which must not be taken: EEXIST then.
+pub(crate) fn rename(dir: BorrowedFd, from: &CStr, to: &CStr) -> Result<(), Errno> {
+    let fd = dir.as_raw_fd();
+    // SAFETY: strings that outlive the call.
+    let code = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            fd,
+            from.as_ptr(),
+            fd,
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    match Errno::result(code) {
+        // Not every file system has the flag.
+        Err(Errno::EINVAL | Errno::ENOSYS) => {}
+        renamed => return renamed.map(drop),
+    }
+    match stat_at(dir, to) {
+        Err(Errno::ENOENT) => {}
+        Ok(_) => return Err(Errno::EEXIST),
+        Err(errno) => return Err(errno),
+    }
+    // SAFETY: as above.
+    Errno::result(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
+}
+
+pub(crate) fn unlink(dir: BorrowedFd, name: &CStr) -> Result<(), Errno> {
+    // SAFETY: a string that outlives the call.
+    Errno::result(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+}
+
+/// Shows each name of a directory.
+pub(crate) fn list(dir: BorrowedFd, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+    let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut opened = Dir::openat(dir, c".", flags, Mode::empty())?;
+    for entry in opened.iter() {
+        each(entry?.file_name().to_bytes());
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_s_life() {
+        let path = std::env::temp_dir().join(format!("sss-file-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let dir = {
+            let path = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+            open_directory(None, &path).unwrap()
+        };
+        let dir = dir.as_fd();
+        let file = open_append(dir, c"one", 0o600).unwrap();
+        assert_eq!(last_byte(dir, c"one", 0), None);
+        assert_eq!(write(file.as_fd(), b"abc\n"), Ok(4));
+        let found = stat(file.as_fd()).unwrap();
+        assert_eq!((found.size, found.links, found.regular), (4, 1, true));
+        assert_eq!(last_byte(dir, c"one", 4), Some(b'\n'));
+        assert!(found.is_same_file(&stat_at(dir, c"one").unwrap()));
+        let other = open_append(dir, c"two", 0o600).unwrap();
+        assert!(!found.is_same_file(&stat(other.as_fd()).unwrap()));
+        assert_eq!(rename(dir, c"one", c"two"), Err(Errno::EEXIST));
+        assert_eq!(rename(dir, c"one", c"three"), Ok(()));
+        let mut names = Vec::new();
+        list(dir, |name| names.push(name.to_vec())).unwrap();
+        names.sort();
+        assert_eq!(names, [&b"."[..], b"..", b"three", b"two"]);
+        for name in [c"two", c"three"] {
+            assert_eq!(unlink(dir, name), Ok(()));
+        }
+        assert_eq!(unlink(dir, c"two"), Err(Errno::ENOENT));
+        assert_eq!(open_append(dir, c"..", 0o600).err(), Some(Errno::EISDIR));
+        std::fs::remove_dir(path).unwrap();
+        assert_eq!(stat(file.as_fd()).unwrap().links, 0);
+    }
+}

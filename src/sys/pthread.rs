@@ -1,0 +1,91 @@
+//! pthread_create(3): threads of the library's own.
+
+use std::ffi::{CStr, c_void};
+use std::mem::MaybeUninit;
+use std::ptr::{null, null_mut};
+
+use nix::errno::Errno;
+
+/// Enough for what our threads do, sanitizers included.
+const STACK: usize = 512 * 1024;
+
+struct Start {
+    run: fn(usize),
+    argument: usize,
+}
+
+/// Starts a thread that nobody joins, with all signals blocked: none of the
+/// daemon's handlers ever runs in it.
+///
+/// By pthread_sigmask(3), which leaves glibc's own signals alone: blocked by a
+/// raw rt_sigprocmask(2), the signal by which setresuid(2) reaches each thread
+/// would never come, and the daemon's setresuid() would hang.
+pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Result<(), Errno> {
+    // SAFETY: checked, and freed by the thread, or below where there is none.
+    let memory = unsafe { libc::malloc(size_of::<Start>()) }.cast::<Start>();
+    if memory.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    // SAFETY: large enough; malloc aligns for any type.
+    unsafe { memory.write(Start { run, argument }) };
+    let mut all = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut former = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sets of this frame; the first call writes one, the second reads it.
+    unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), former.as_mut_ptr());
+    }
+    let started = create(name, memory);
+    // SAFETY: written above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, former.as_ptr(), null_mut()) };
+    if started.is_err() {
+        // SAFETY: no thread has it.
+        unsafe { libc::free(memory.cast()) };
+    }
+    started
+}
+
+fn create(name: &CStr, memory: *mut Start) -> Result<(), Errno> {
+    let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
+    let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
+    // SAFETY: initialised by the first call and used between it and the last.
+    let mut code = unsafe {
+        libc::pthread_attr_init(attributes.as_mut_ptr());
+        libc::pthread_attr_setstacksize(attributes.as_mut_ptr(), STACK);
+        let code = libc::pthread_create(
+            thread.as_mut_ptr(),
+            attributes.as_ptr(),
+            begin,
+            memory.cast(),
+        );
+        libc::pthread_attr_destroy(attributes.as_mut_ptr());
+        code
+    };
+    if code == libc::EINVAL {
+        // The program's thread-local data takes up more than our stack.
+        // SAFETY: the same with the default attributes.
+        code = unsafe { libc::pthread_create(thread.as_mut_ptr(), null(), begin, memory.cast()) };
+    }
+    if code != 0 {
+        return Err(Errno::from_raw(code));
+    }
+    // SAFETY: it was started. It cannot have ended: the starter holds a lock that it
+    // takes first, or else this only misses a name.
+    unsafe {
+        let thread = thread.assume_init();
+        libc::pthread_setname_np(thread, name.as_ptr());
+        libc::pthread_detach(thread);
+    }
+    Ok(())
+}
+
+extern "C" fn begin(memory: *mut c_void) -> *mut c_void {
+    // SAFETY: start()'s, this thread's from now on.
+    let start = unsafe {
+        let start = memory.cast::<Start>().read();
+        libc::free(memory);
+        start
+    };
+    (start.run)(start.argument);
+    null_mut()
+}
