@@ -37,6 +37,7 @@
 
 /* Generated from src/ffi by `make header`; edits belong there. */
 
+#include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -45,6 +46,13 @@
 #define HAVE_ERRNO_T
 /** 0 or a positive errno, as in SSSD and Samba. */
 typedef int errno_t;
+#endif
+
+/** siginfo_t, where the dialect has it: not with -std=c99 alone. */
+#ifdef SI_USER
+typedef siginfo_t sss_siginfo_t;
+#else
+typedef void sss_siginfo_t;
 #endif
 
 /**
@@ -634,10 +642,10 @@ typedef int errno_t;
 /**
  * A handle to one watch of a child: what sss_child_register() makes. Opaque.
  *
- * Without a host the pointer is the watch's 64-bit id itself and points to no
+ * Without a host that allocates the pointer is the watch's 64-bit id itself and points to no
  * memory: one that was freed is told from every later one, and using it is
- * harmless. With a host it points to an object of the host's, and the host's
- * rules for freed memory hold.
+ * harmless. With such a host it points to an object of the host's, and the
+ * host's rules for freed memory hold.
  */
 struct sss_child_ctx;
 
@@ -691,13 +699,19 @@ typedef void (*sss_child_fn_t)(int pid, int wait_status, void *pvt);
 typedef int (*sss_child_destructor_t)(struct sss_child_ctx *child, void *pvt);
 
 /**
- * A daemon's memory and event loop, as the library uses them.
+ * A daemon's event loop, and its allocator if it wants, as the library uses
+ * them.
  *
- * The library links neither an allocator nor an event loop; a host is a table
- * of functions that reaches the daemon's own. sss_sigchld/tevent.h holds one
- * for talloc and tevent. The table is copied when it is given; every function
- * in it must be set, and stays callable for as long as a context uses it.
- * All are called from the loop's thread only, without a lock held.
+ * Most daemons need none: they poll sss_sigchld_ctx_fd(), or use a header of
+ * sss_sigchld/, each of which holds the host for one event loop. A host is a
+ * table of functions. It is copied when it is given; its functions stay callable
+ * for as long as a context uses it. All are called from the loop's thread only,
+ * without a lock held.
+ *
+ * watch_fd and unwatch must be set. alloc and free may be left out together:
+ * then all memory is the library's and every memctx is NULL. defer_new, defer
+ * and defer_free may be left out together: then the library wakes itself by its
+ * descriptor. watch_sigchld may be left out.
  *
  * A context with a host may only be used from the thread that made it: from
  * any other thread each call returns EPERM.
@@ -730,6 +744,10 @@ struct sss_host {
     int (*free)(void *memory);
     /**
      * Prepare calls of fn(arg) from the loop's next turn.
+     *
+     * With these three functions every callback comes in the loop's next turn.
+     * Without them callbacks come straight from readable() and from
+     * sss_child_handler().
      *
      * owner is the context's memory. All allocation happens here, so that
      * defer() cannot fail. Returns NULL when out of memory.
@@ -1619,16 +1637,18 @@ extern "C" {
  * @param child_ctx    written last, on success only. The owner frees it with
  *                     sss_child_free(), after the child's end too; the library
  *                     never does, though the end of the context makes it
- *                     inert. May be NULL where memctx is not: the memctx then
- *                     owns the watch.
+ *                     inert. NULL to fire and forget: the watch frees itself
+ *                     once the child's end was told, or with the context; where
+ *                     memctx is not NULL it is the memctx that owns it.
  *
- * @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
- *         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
+ * @return 0; EINVAL for a NULL sigchld_ctx, a memctx without a host that
+ *         allocates, or pid <= 0; ESRCH where pid is no child of
  *         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
  *         ENFILE, ENOSYS where a child that was cloned without SIGCHLD gets no
  *         pidfd; EPERM from a thread that is not the host's
  *         loop; ECHILD where the context belongs to another process. Nothing
- *         has changed then.
+ *         has changed then: nobody waits for the child, and the caller has to
+ *         (see sss_child_reserve(), which rules out ENOMEM).
  *
  * Thread-safe without a host. Not for signal handlers.
  */
@@ -1638,6 +1658,68 @@ errno_t sss_child_register(void *memctx,
                            sss_child_fn_t cb,
                            void *pvt,
                            struct sss_child_ctx **child_ctx);
+
+/**
+ * Make a handle, and room for its watch, before the child is forked.
+ *
+ * sss_child_register_reserved() then gives it the child and cannot fail for want
+ * of memory, so that no child is left that nobody reaps. Where the fork fails,
+ * use the handle for the next one or free it. Until it has a child it is inert.
+ *
+ * @param memctx       as for sss_child_register().
+ * @param sigchld_ctx  the context.
+ * @param child_ctx    written on success; as for sss_child_register(), but not
+ *                     NULL.
+ *
+ * @return 0; EINVAL for a NULL sigchld_ctx or child_ctx or a memctx without a
+ *         host that allocates; ENOMEM; EPERM from a thread that is not the
+ *         host's loop; ECHILD where the context belongs to another process.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_reserve(void *memctx,
+                          struct sss_sigchild_ctx *sigchld_ctx,
+                          struct sss_child_ctx **child_ctx);
+
+/**
+ * Watch a child by a handle that was made before its fork.
+ *
+ * As sss_child_register(), but it does not fail for want of memory.
+ *
+ * @param child  a handle of sss_child_reserve() that has no child yet.
+ * @param pid    a child of this process, greater than 0.
+ * @param cb     the callback, or NULL: the child is reaped all the same.
+ * @param pvt    handed to cb as it is; borrowed until the watch ends.
+ *
+ * @return 0; EINVAL for NULL or pid <= 0; EALREADY where the handle has or had a
+ *         child; ESRCH where pid is no child of this process, or the handle was
+ *         freed; EMFILE, ENFILE, ENOSYS, EPERM: as sss_child_register(); ECHILD
+ *         in a process that is not the handle's. The handle is as before then,
+ *         and the child is still the caller's to wait for.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_child_register_reserved(struct sss_child_ctx *child,
+                                    pid_t pid,
+                                    sss_child_fn_t cb,
+                                    void *pvt);
+
+/**
+ * The handle whose callback the calling thread is in.
+ *
+ * For a watch that was registered without taking its handle, or whose callback
+ * came before the caller of sss_child_register() had it. With nested callbacks it
+ * is the innermost one's.
+ *
+ * @param child  written on success; the handle as sss_child_register() writes it,
+ *               not a second one. One that nobody holds is valid until its
+ *               callback returns.
+ *
+ * @return 0; EINVAL for NULL; ESRCH where the thread is in no child's callback.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_child_current(struct sss_child_ctx **child);
 
 /**
  * End a watch and free its handle.
@@ -1849,8 +1931,8 @@ errno_t sss_sigchld_ctx_create(const struct sss_ctx_params *params,
  * was seen, with NULL or 0 for all arguments but private_data. Never call it
  * from a sigaction(2) handler: it takes locks.
  *
- * With a host it collects, and the callbacks come in the loop's next turn.
- * Without one they come before it returns, this context's and those of every
+ * With a host that defers it collects, and the callbacks come in the loop's next
+ * turn. Otherwise they come before it returns, this context's and those of every
  * other context without a host whose descriptor was never asked for.
  *
  * @param ev            ignored.
@@ -1871,6 +1953,26 @@ void sss_child_handler(struct tevent_context *ev,
                        int count,
                        void *siginfo,
                        void *private_data);
+
+/**
+ * SIGCHLD was seen: collect the statuses of children that ended, and call back.
+ *
+ * sss_child_handler() for loops other than tevent. Call it from the loop
+ * whenever SIGCHLD was seen, never from a sigaction(2) handler: it takes locks.
+ * Callbacks come as they do there.
+ *
+ * @param sigchld_ctx  the context.
+ * @param siginfo      what came with the signal, or NULL. Its si_pid, where
+ *                     si_code is a CLD_ code, saves looking at the others; it
+ *                     is a hint only.
+ *
+ * @return 0; EINVAL for a NULL sigchld_ctx; EPERM from a thread that is not the
+ *         host's loop; ECHILD in a process that is not the context's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_sigchld_ctx_signalled(struct sss_sigchild_ctx *sigchld_ctx,
+                                  const sss_siginfo_t *siginfo);
 
 /**
  * Free a context: every watch of it ends, its callbacks do not come any more.
@@ -2039,8 +2141,8 @@ errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
  * @param host  the table, copied; NULL takes the default away. Contexts that
  *              exist keep the host they were made with.
  *
- * @return 0; EINVAL where a function that must be set is NULL or size is too
- *         small; E2BIG where size is larger than the library knows and the
+ * @return 0; EINVAL where a function that must be set is NULL, only some of
+ *         those that come together are set, or size is too small; E2BIG where size is larger than the library knows and the
  *         rest is not zero.
  *
  * Thread-safe. Not for signal handlers.

@@ -164,7 +164,8 @@ static void registering(void **state)
     strangers[5] = child_dead(0);
     reap(strangers[5], 0);
     REFUSED(loop->ctx, sss_child_register(NULL, NULL, parent, see, &seen, &out), EINVAL);
-    REFUSED(loop->ctx, sss_child_register(NULL, loop->ctx, parent, see, &seen, NULL), EINVAL);
+    REFUSED(loop->ctx, sss_child_register(NULL, loop->ctx, 0, see, &seen, NULL), EINVAL);
+    REFUSED(loop->ctx, sss_child_register(&seen, loop->ctx, parent, see, &seen, NULL), EINVAL);
     REFUSED(loop->ctx, sss_child_register(JUNK, loop->ctx, parent, see, &seen, &out), EINVAL);
     for (i = 0; i < ARRAY_SIZE(invalid); i++) {
         REFUSED(loop->ctx, sss_child_register(NULL, loop->ctx, invalid[i], see, &seen, &out),

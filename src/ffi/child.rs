@@ -5,7 +5,7 @@ use std::ffi::{c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
-use super::handle::{Child, sss_child_ctx, sss_sigchild_ctx};
+use super::handle::{Child, current, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use crate::reap::{callback::Pvt, id::WatchId, kill, watch};
 
@@ -61,16 +61,18 @@ pub type sss_child_destructor_t =
 /// @param child_ctx    written last, on success only. The owner frees it with
 ///                     sss_child_free(), after the child's end too; the library
 ///                     never does, though the end of the context makes it
-///                     inert. May be NULL where memctx is not: the memctx then
-///                     owns the watch.
+///                     inert. NULL to fire and forget: the watch frees itself
+///                     once the child's end was told, or with the context; where
+///                     memctx is not NULL it is the memctx that owns it.
 ///
-/// @return 0; EINVAL for a NULL sigchld_ctx, a NULL child_ctx without a memctx,
-///         a memctx without a host, or pid <= 0; ESRCH where pid is no child of
+/// @return 0; EINVAL for a NULL sigchld_ctx, a memctx without a host that
+///         allocates, or pid <= 0; ESRCH where pid is no child of
 ///         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
 ///         ENFILE, ENOSYS where a child that was cloned without SIGCHLD gets no
 ///         pidfd; EPERM from a thread that is not the host's
 ///         loop; ECHILD where the context belongs to another process. Nothing
-///         has changed then.
+///         has changed then: nobody waits for the child, and the caller has to
+///         (see sss_child_reserve(), which rules out ENOMEM).
 ///
 /// Thread-safe without a host. Not for signal handlers.
 ///
@@ -94,7 +96,8 @@ pub unsafe extern "C" fn sss_child_register(
         }
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         let mut due = false;
-        let registered = watch::register(ctx.id, pid, cb, Pvt(pvt), &mut due);
+        let (cb, pvt) = place.callback(cb, pvt);
+        let registered = watch::register(ctx.id, pid, cb, pvt, &mut due);
         // SAFETY: the caller vouches for the out-pointer.
         let settled = unsafe { place.settle(registered, child_ctx) };
         // Also a look that failed may have ended another watch.
@@ -105,6 +108,118 @@ pub unsafe extern "C" fn sss_child_register(
     })
 }
 symver!("sss_child_register");
+
+/// Make a handle, and room for its watch, before the child is forked.
+///
+/// sss_child_register_reserved() then gives it the child and cannot fail for want
+/// of memory, so that no child is left that nobody reaps. Where the fork fails,
+/// use the handle for the next one or free it. Until it has a child it is inert.
+///
+/// @param memctx       as for sss_child_register().
+/// @param sigchld_ctx  the context.
+/// @param child_ctx    written on success; as for sss_child_register(), but not
+///                     NULL.
+///
+/// @return 0; EINVAL for a NULL sigchld_ctx or child_ctx or a memctx without a
+///         host that allocates; ENOMEM; EPERM from a thread that is not the
+///         host's loop; ECHILD where the context belongs to another process.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_reserve(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    child_ctx: *mut *mut sss_child_ctx,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { super::handle::context(sigchld_ctx) }?;
+        if child_ctx.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        // SAFETY: the caller vouches for the out-pointer.
+        unsafe { place.settle(watch::reserve(ctx.id), child_ctx) }
+    })
+}
+symver!("sss_child_reserve");
+
+/// Watch a child by a handle that was made before its fork.
+///
+/// As sss_child_register(), but it does not fail for want of memory.
+///
+/// @param child  a handle of sss_child_reserve() that has no child yet.
+/// @param pid    a child of this process, greater than 0.
+/// @param cb     the callback, or NULL: the child is reaped all the same.
+/// @param pvt    handed to cb as it is; borrowed until the watch ends.
+///
+/// @return 0; EINVAL for NULL or pid <= 0; EALREADY where the handle has or had a
+///         child; ESRCH where pid is no child of this process, or the handle was
+///         freed; EMFILE, ENFILE, ENOSYS, EPERM: as sss_child_register(); ECHILD
+///         in a process that is not the handle's. The handle is as before then,
+///         and the child is still the caller's to wait for.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or a handle; with a host its memory is not freed; `pvt` stays
+/// valid for `cb` until the watch ends.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_register_reserved(
+    child: *mut sss_child_ctx,
+    pid: libc::pid_t,
+    cb: sss_child_fn_t,
+    pvt: *mut c_void,
+) -> errno_t {
+    guard(|| {
+        // SAFETY: the caller vouches for the handle.
+        let child = unsafe { Child::from_c(child) }?;
+        if pid <= 0 {
+            return Err(Errno::EINVAL);
+        }
+        let (called, with) = child.callback(cb, pvt);
+        watch::register_reserved(child.id(), pid, called, with)?;
+        child.keep(cb, pvt);
+        Ok(())
+    })
+}
+symver!("sss_child_register_reserved");
+
+/// The handle whose callback the calling thread is in.
+///
+/// For a watch that was registered without taking its handle, or whose callback
+/// came before the caller of sss_child_register() had it. With nested callbacks it
+/// is the innermost one's.
+///
+/// @param child  written on success; the handle as sss_child_register() writes it,
+///               not a second one. One that nobody holds is valid until its
+///               callback returns.
+///
+/// @return 0; EINVAL for NULL; ESRCH where the thread is in no child's callback.
+///
+/// Thread-safe. Not for signal handlers.
+///
+/// # Safety
+/// `child` is NULL or writable.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_current(child: *mut *mut sss_child_ctx) -> errno_t {
+    guard(|| {
+        if child.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        let current = current();
+        if current.is_null() {
+            return Err(Errno::ESRCH);
+        }
+        // SAFETY: not NULL; the caller vouches for it.
+        unsafe { child.write(current) };
+        Ok(())
+    })
+}
+symver!("sss_child_current");
 
 /// End a watch and free its handle.
 ///
@@ -248,7 +363,10 @@ pub unsafe extern "C" fn sss_child_set_cb(
     guard(|| {
         // SAFETY: the caller vouches for the handle.
         let child = unsafe { Child::from_c(child) }?;
-        watch::set_callback(child.id(), cb, Pvt(pvt))
+        let (called, with) = child.callback(cb, pvt);
+        watch::set_callback(child.id(), called, with)?;
+        child.keep(cb, pvt);
+        Ok(())
     })
 }
 symver!("sss_child_set_cb");

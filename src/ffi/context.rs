@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
 use super::child::sss_child_fn_t;
-use super::handle::{CONTEXT_TYPE, context, sss_sigchild_ctx};
+use super::handle::{CONTEXT_TYPE, context, of_daemon, set_current, sss_sigchild_ctx, tagged};
 use super::host::{self, Binding, sss_host};
 use super::watch::sss_child_event;
 use crate::reap::callback::{Call, Pvt, Unknown};
@@ -20,6 +20,10 @@ pub enum tevent_context {}
 /// A signal event of tevent's; never looked at.
 #[allow(non_camel_case_types)]
 pub enum tevent_signal {}
+
+/// siginfo_t, or void in a C dialect that has none.
+#[allow(non_camel_case_types)]
+pub type sss_siginfo_t = libc::siginfo_t;
 
 /// Only children that were registered are ever waited for: popen(3),
 /// system(3) and other libraries keep theirs. The default of
@@ -308,7 +312,7 @@ unsafe fn create(
     });
     if let Err(errno) = made {
         // SAFETY: made above, and handed to nobody.
-        unsafe { host::discard_context(host.as_ref(), memory) };
+        unsafe { host::discard_context(memory) };
         return Err(errno);
     }
     // SAFETY: not NULL; the caller vouches for it.
@@ -342,12 +346,25 @@ pub(crate) unsafe extern "C" fn deferred(ctx: *mut c_void) {
 
 /// The host's word that the context's descriptor is readable.
 pub(crate) unsafe extern "C" fn readable(ctx: *mut c_void) {
-    protect(|| {
+    let direct = protect(|| {
         // SAFETY: the host calls with the context it was given, until it is freed.
         let ctx = unsafe { &*ctx.cast::<sss_sigchild_ctx>() };
         let _ = drain::readable(ctx.id, deliver::TURN);
-        wake_own_loop(ctx);
+        if ctx.binding.as_ref().is_some_and(Binding::defers) {
+            wake_own_loop(ctx);
+            return None;
+        }
+        Some(ctx.id)
     });
+    if let Some(id) = direct.flatten() {
+        dispatch(id, deliver::TURN);
+    }
+}
+
+/// Makes the callbacks that are due; what is left keeps the descriptor readable.
+fn dispatch(id: reap::id::ContextId, budget: u32) {
+    deliver_to(id, budget);
+    protect(|| deliver::keep_readable(id));
 }
 
 /// Whether callbacks may be left.
@@ -371,6 +388,11 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
             return Stopped::AtTheEnd;
         };
         progress = Progress::After(turn);
+        let outer = set_current(match (&call, turn.watch(ctx.depth)) {
+            (_, None) => std::ptr::null_mut(),
+            (Call::Event { source, .. } | Call::Ask { source, .. }, Some(_)) => source.0.cast(),
+            (_, Some(id)) => tagged(id),
+        });
         match &call {
             Call::Nothing | Call::Child { callback: None, .. } => {}
             &Call::Child {
@@ -423,6 +445,7 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
                 progress = Progress::Answered(turn, answer);
             }
         }
+        set_current(outer);
         left -= 1;
         if left == 0 {
             protect(|| deliver::end(ctx, progress));
@@ -438,8 +461,8 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
 /// was seen, with NULL or 0 for all arguments but private_data. Never call it
 /// from a sigaction(2) handler: it takes locks.
 ///
-/// With a host it collects, and the callbacks come in the loop's next turn.
-/// Without one they come before it returns, this context's and those of every
+/// With a host that defers it collects, and the callbacks come in the loop's next
+/// turn. Otherwise they come before it returns, this context's and those of every
 /// other context without a host whose descriptor was never asked for.
 ///
 /// @param ev            ignored.
@@ -467,24 +490,70 @@ pub unsafe extern "C" fn sss_child_handler(
     private_data: *mut c_void,
 ) {
     let _ = (ev, se, signum, count);
-    let drained = protect(|| {
+    // SAFETY: as the caller vouches.
+    let _ = unsafe { collect(private_data.cast(), siginfo.cast()) };
+}
+symver!("sss_child_handler");
+
+/// SIGCHLD was seen: collect the statuses of children that ended, and call back.
+///
+/// sss_child_handler() for loops other than tevent. Call it from the loop
+/// whenever SIGCHLD was seen, never from a sigaction(2) handler: it takes locks.
+/// Callbacks come as they do there.
+///
+/// @param sigchld_ctx  the context.
+/// @param siginfo      what came with the signal, or NULL. Its si_pid, where
+///                     si_code is a CLD_ code, saves looking at the others; it
+///                     is a hint only.
+///
+/// @return 0; EINVAL for a NULL sigchld_ctx; EPERM from a thread that is not the
+///         host's loop; ECHILD in a process that is not the context's.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// The pointers are NULL or valid.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_sigchld_ctx_signalled(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    siginfo: *const sss_siginfo_t,
+) -> errno_t {
+    // SAFETY: as the caller vouches.
+    unsafe { collect(sigchld_ctx, siginfo) }
+}
+symver!("sss_sigchld_ctx_signalled");
+
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed, `siginfo` NULL or a
+/// siginfo_t.
+unsafe fn collect(sigchld_ctx: *mut sss_sigchild_ctx, siginfo: *const sss_siginfo_t) -> errno_t {
+    let mut drained = None;
+    let code = guard(|| {
         // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(private_data.cast()) }?;
+        let ctx = unsafe { context(sigchld_ctx) }?;
         // SAFETY: the caller vouches for it.
-        let hint = unsafe { hint_of(siginfo.cast()) };
+        let hint = unsafe { hint_of(siginfo) };
         let mut callable = drain::signalled(ctx.id, hint)?;
-        // A host that is not attached yet, or no more, has no turns.
-        if ctx.host.is_some()
-            && std::mem::take(&mut callable.own)
-            && let Some(binding) = &ctx.binding
-        {
-            binding.defer();
+        match &ctx.binding {
+            Some(binding) if binding.defers() => {
+                if std::mem::take(&mut callable.own) {
+                    binding.defer();
+                }
+            }
+            Some(_) => {}
+            // A host that is not attached yet, or no more, has no turns.
+            None => callable.own &= !ctx.hosted,
         }
-        Ok::<_, Errno>((ctx.id, callable))
+        drained = Some((ctx.id, callable));
+        Ok(())
     });
-    let Some(Ok((own, callable))) = drained else {
-        return;
-    };
+    if let Some((own, callable)) = drained {
+        call_back(own, &callable);
+    }
+    code
+}
+
+fn call_back(own: reap::id::ContextId, callable: &drain::Callable) {
     if callable.own {
         deliver_to(own, u32::MAX);
     }
@@ -497,11 +566,10 @@ pub unsafe extern "C" fn sss_child_handler(
         bare = protect(|| deliver::next_bare(id.depth, Some(id.index))).flatten();
     }
 }
-symver!("sss_child_handler");
 
 /// # Safety
 /// `siginfo` is NULL or readable.
-unsafe fn hint_of(siginfo: *const libc::siginfo_t) -> Option<i32> {
+unsafe fn hint_of(siginfo: *const sss_siginfo_t) -> Option<i32> {
     // SAFETY: as the caller vouches.
     let info = (unsafe { siginfo.as_ref() })?;
     // SAFETY: a CLD_ code, all of which are of this range, says that it is set.
@@ -667,6 +735,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_foreach(
         reap::context::check(id)?;
         let mut cursor = 0;
         while let Some(seen) = reap::watch::next_from(id, &mut cursor) {
+            let (cb, pvt_of_cb) = of_daemon(seen.callback, seen.pvt);
             let info = sss_child_info {
                 size: size_of::<sss_child_info>(),
                 id: seen.id.tagged(),
@@ -676,8 +745,8 @@ pub unsafe extern "C" fn sss_sigchld_ctx_foreach(
                 } else {
                     SSS_CHILD_RUNNING
                 },
-                cb: seen.callback,
-                pvt: seen.pvt.0,
+                cb,
+                pvt: pvt_of_cb,
             };
             // SAFETY: the daemon's callback with its own data.
             if unsafe { show(&raw const info, pvt) } != 0 {
@@ -818,8 +887,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_dispatch(
         Ok(())
     });
     if let Some(id) = drained {
-        deliver_to(id, budget);
-        protect(|| deliver::keep_readable(id));
+        dispatch(id, budget);
     }
     code
 }

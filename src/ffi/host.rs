@@ -8,18 +8,26 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, read_sized, symver};
 use super::context;
-use super::handle::{CHILD_TYPE, sss_child_ctx, sss_sigchild_ctx, tagged};
+use super::handle::{CHILD_TYPE, Child, sss_child_ctx, sss_sigchild_ctx, tagged};
 use crate::reap;
+use crate::reap::callback::{ChildFn, Pvt};
+use crate::reap::deliver;
 use crate::reap::id::{ContextId, WatchId};
 use crate::reap::watch::{self, Ended, Ending};
 
-/// A daemon's memory and event loop, as the library uses them.
+/// A daemon's event loop, and its allocator if it wants, as the library uses
+/// them.
 ///
-/// The library links neither an allocator nor an event loop; a host is a table
-/// of functions that reaches the daemon's own. sss_sigchld/tevent.h holds one
-/// for talloc and tevent. The table is copied when it is given; every function
-/// in it must be set, and stays callable for as long as a context uses it.
-/// All are called from the loop's thread only, without a lock held.
+/// Most daemons need none: they poll sss_sigchld_ctx_fd(), or use a header of
+/// sss_sigchld/, each of which holds the host for one event loop. A host is a
+/// table of functions. It is copied when it is given; its functions stay callable
+/// for as long as a context uses it. All are called from the loop's thread only,
+/// without a lock held.
+///
+/// watch_fd and unwatch must be set. alloc and free may be left out together:
+/// then all memory is the library's and every memctx is NULL. defer_new, defer
+/// and defer_free may be left out together: then the library wakes itself by its
+/// descriptor. watch_sigchld may be left out.
 ///
 /// A context with a host may only be used from the thread that made it: from
 /// any other thread each call returns EPERM.
@@ -53,6 +61,10 @@ pub struct sss_host {
     pub free: Option<unsafe extern "C" fn(memory: *mut c_void) -> c_int>,
 
     /// Prepare calls of fn(arg) from the loop's next turn.
+    ///
+    /// With these three functions every callback comes in the loop's next turn.
+    /// Without them callbacks come straight from readable() and from
+    /// sss_child_handler().
     ///
     /// owner is the context's memory. All allocation happens here, so that
     /// defer() cannot fail. Returns NULL when out of memory.
@@ -107,17 +119,29 @@ pub struct sss_host {
     pub unwatch: Option<unsafe extern "C" fn(watch: *mut c_void)>,
 }
 
-/// A host's table, checked: every function that must be set is.
+/// A host's table, checked: what must be set is, and what comes together does.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
-    pub(super) alloc: AllocFn,
-    pub(super) free: FreeFn,
-    defer_new: DeferNewFn,
-    defer: PointerFn,
-    defer_free: PointerFn,
+    memory: Option<Memory>,
+    deferral: Option<Deferral>,
     watch_fd: WatchFdFn,
     pub(crate) watch_sigchld: Option<WatchSigchldFn>,
     unwatch: PointerFn,
+}
+
+/// The host's allocator.
+#[derive(Clone, Copy)]
+pub(crate) struct Memory {
+    pub(super) alloc: AllocFn,
+    pub(super) free: FreeFn,
+}
+
+/// How the host's loop calls back in its next turn.
+#[derive(Clone, Copy)]
+struct Deferral {
+    make: DeferNewFn,
+    run: PointerFn,
+    free: PointerFn,
 }
 
 type PointerFn = unsafe extern "C" fn(*mut c_void);
@@ -155,12 +179,19 @@ pub(crate) fn default() -> Option<Host> {
 pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
     // SAFETY: the caller vouches for the table.
     let table: sss_host = unsafe { read_sized(host) }?;
+    let memory = match (table.alloc, table.free) {
+        (Some(alloc), Some(free)) => Some(Memory { alloc, free }),
+        (None, None) => None,
+        _ => return Err(Errno::EINVAL),
+    };
+    let deferral = match (table.defer_new, table.defer, table.defer_free) {
+        (Some(make), Some(run), Some(free)) => Some(Deferral { make, run, free }),
+        (None, None, None) => None,
+        _ => return Err(Errno::EINVAL),
+    };
     Ok(Host {
-        alloc: table.alloc.ok_or(Errno::EINVAL)?,
-        free: table.free.ok_or(Errno::EINVAL)?,
-        defer_new: table.defer_new.ok_or(Errno::EINVAL)?,
-        defer: table.defer.ok_or(Errno::EINVAL)?,
-        defer_free: table.defer_free.ok_or(Errno::EINVAL)?,
+        memory,
+        deferral,
         watch_fd: table.watch_fd.ok_or(Errno::EINVAL)?,
         watch_sigchld: table.watch_sigchld,
         unwatch: table.unwatch.ok_or(Errno::EINVAL)?,
@@ -172,8 +203,8 @@ pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
 /// @param host  the table, copied; NULL takes the default away. Contexts that
 ///              exist keep the host they were made with.
 ///
-/// @return 0; EINVAL where a function that must be set is NULL or size is too
-///         small; E2BIG where size is larger than the library knows and the
+/// @return 0; EINVAL where a function that must be set is NULL, only some of
+///         those that come together are set, or size is too small; E2BIG where size is larger than the library knows and the
 ///         rest is not zero.
 ///
 /// Thread-safe. Not for signal handlers.
@@ -198,6 +229,7 @@ symver!("sss_host_set_default");
 /// What ties a context to its host's loop.
 pub(crate) struct Binding {
     host: Host,
+    ctx: ContextId,
     /// The loop's.
     thread: Thread,
     event_loop: *mut c_void,
@@ -215,6 +247,8 @@ impl Binding {
     ) -> Result<(), Errno> {
         let mut binding = Binding {
             host,
+            // SAFETY: the memory of a live context.
+            ctx: unsafe { (*memory).id },
             thread: thread::current(),
             event_loop,
             deferral: std::ptr::null_mut(),
@@ -232,14 +266,15 @@ impl Binding {
     }
 
     fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
-        // SAFETY: the memory of a live context.
-        let id = unsafe { (*memory).id };
+        let id = self.ctx;
         let owner = memory.cast::<c_void>();
-        // SAFETY: the host's own functions with its own loop.
-        self.deferral =
-            unsafe { (self.host.defer_new)(owner, self.event_loop, context::deferred, owner) };
-        if self.deferral.is_null() {
-            return Err(Errno::ENOMEM);
+        if let Some(deferral) = self.host.deferral {
+            // SAFETY: the host's own functions with its own loop.
+            self.deferral =
+                unsafe { (deferral.make)(owner, self.event_loop, context::deferred, owner) };
+            if self.deferral.is_null() {
+                return Err(Errno::ENOMEM);
+            }
         }
         let descriptor = reap::context::descriptor(id)?;
         // SAFETY: as above.
@@ -272,23 +307,32 @@ impl Binding {
                     (self.host.unwatch)(std::mem::replace(watch, std::ptr::null_mut()));
                 }
             }
-            if !self.deferral.is_null() {
-                (self.host.defer_free)(self.deferral);
-                self.deferral = std::ptr::null_mut();
+            let made = std::mem::replace(&mut self.deferral, std::ptr::null_mut());
+            match self.host.deferral {
+                Some(deferral) if !made.is_null() => (deferral.free)(made),
+                _ => {}
             }
         }
     }
 
-    /// The host, whose allocator is the loop thread's own: EPERM from another one.
-    pub(crate) fn check_thread(&self, id: reap::id::ContextId) -> Result<&Host, Errno> {
+    /// The host's allocator, which is the loop thread's own: EPERM from another one.
+    pub(crate) fn check_thread(&self, id: ContextId) -> Result<Option<Memory>, Errno> {
         reap::context::check_attached(id, self.thread)?;
-        Ok(&self.host)
+        Ok(self.host.memory)
     }
 
-    /// Has the loop call deferred() in its next turn.
+    /// Whether callbacks wait for the loop's next turn.
+    pub(crate) fn defers(&self) -> bool {
+        self.host.deferral.is_some()
+    }
+
+    /// Has the loop come round for the callbacks that are due.
     pub(crate) fn defer(&self) {
-        // SAFETY: made by the host, not freed before the context is.
-        unsafe { (self.host.defer)(self.deferral) };
+        match self.host.deferral {
+            // SAFETY: made by the host, not freed before the context is.
+            Some(deferral) => unsafe { (deferral.run)(self.deferral) },
+            None => deliver::keep_readable(self.ctx),
+        }
     }
 }
 
@@ -315,16 +359,18 @@ pub(crate) fn allocate_context(
     memctx: *mut c_void,
     type_name: &'static CStr,
 ) -> Result<*mut sss_sigchild_ctx, Errno> {
-    let memory: *mut sss_sigchild_ctx = match host {
+    let memory: *mut sss_sigchild_ctx = match host.and_then(|host| host.memory) {
         // SAFETY: the host's own function with its own parent.
-        Some(host) => unsafe {
-            (host.alloc)(
+        Some(own) => unsafe {
+            (own.alloc)(
                 memctx,
                 size_of::<sss_sigchild_ctx>(),
                 type_name.as_ptr(),
                 Some(context_gone),
             )
         },
+        // It has no memctx that could be the parent.
+        None if !memctx.is_null() => return Err(Errno::EINVAL),
         // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
         None => unsafe { libc::calloc(1, size_of::<sss_sigchild_ctx>()) },
     }
@@ -336,7 +382,8 @@ pub(crate) fn allocate_context(
     unsafe {
         memory.write(sss_sigchild_ctx {
             id: ContextId::NONE,
-            host: host.copied(),
+            memory: host.and_then(|host| host.memory),
+            hosted: host.is_some(),
             binding: None,
             ending: false,
         });
@@ -347,13 +394,13 @@ pub(crate) fn allocate_context(
 /// Frees a context that never came to be.
 ///
 /// # Safety
-/// `memory` is from allocate_context() with the same host.
-pub(crate) unsafe fn discard_context(host: Option<&Host>, memory: *mut sss_sigchild_ctx) {
+/// `memory` is from allocate_context().
+pub(crate) unsafe fn discard_context(memory: *mut sss_sigchild_ctx) {
     // SAFETY: the caller vouches for the memory.
     unsafe {
-        match host {
-            Some(host) => {
-                (host.free)(memory.cast());
+        match (*memory).memory {
+            Some(own) => {
+                (own.free)(memory.cast());
             }
             None => {
                 let _ = context::end((*memory).id);
@@ -374,10 +421,16 @@ pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), E
         // From inside a hook of its own watches.
         return Err(Errno::EBUSY);
     }
-    let Some(host) = ctx.host else {
-        ctx.ending = true;
+    let Some(own) = ctx.memory else {
+        match reap::context::check(ctx.id) {
+            Err(Errno::EPERM) => return Err(Errno::EPERM),
+            _ => ctx.ending = true,
+        }
+        if let Some(mut binding) = ctx.binding.take() {
+            binding.part();
+        }
         let ended = context::end(ctx.id);
-        // SAFETY: without a host the memory is calloc's.
+        // SAFETY: without an allocator of the host's the memory is calloc's.
         unsafe { libc::free(memory.cast()) };
         return ended;
     };
@@ -387,7 +440,7 @@ pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), E
         other => other?,
     }
     // SAFETY: the host's memory; context_gone() ends the context.
-    match unsafe { (host.free)(memory.cast()) } {
+    match unsafe { (own.free)(memory.cast()) } {
         0 => Ok(()),
         _ => Err(Errno::EBUSY),
     }
@@ -410,10 +463,14 @@ unsafe extern "C" fn context_gone(memory: *mut c_void) {
     });
 }
 
-/// Where a new watch's handle will be: the id itself, or the host's memory.
+/// Where a new watch's handle will be.
 pub(crate) enum ChildPlace {
+    /// The handle is the id itself.
     Plain,
+    /// The handle is an object of the host's.
     Hosted(*mut sss_child_ctx),
+    /// Nobody takes it: the watch frees itself once its end was told.
+    Nowhere,
 }
 
 impl ChildPlace {
@@ -425,16 +482,22 @@ impl ChildPlace {
         handle: *mut *mut sss_child_ctx,
     ) -> Result<Self, Errno> {
         let owned = !memctx.is_null();
-        if (handle.is_null() && !owned) || (owned && ctx.binding.is_none()) {
+        if owned && ctx.memory.is_none() {
             return Err(Errno::EINVAL);
         }
-        let Some(binding) = &ctx.binding else {
+        if handle.is_null() && !owned {
+            return Ok(ChildPlace::Nowhere);
+        }
+        let own = match &ctx.binding {
+            Some(binding) => binding.check_thread(ctx.id)?,
+            None => None,
+        };
+        let Some(own) = own else {
             return Ok(ChildPlace::Plain);
         };
-        let host = binding.check_thread(ctx.id)?;
         // SAFETY: the host's own function with its own parent.
         let memory = unsafe {
-            (host.alloc)(
+            (own.alloc)(
                 memctx,
                 size_of::<sss_child_ctx>(),
                 CHILD_TYPE.as_ptr(),
@@ -449,7 +512,9 @@ impl ChildPlace {
         unsafe {
             memory.write(sss_child_ctx {
                 id: WatchId::NONE,
-                free: host.free,
+                free: own.free,
+                cb: None,
+                pvt: std::ptr::null_mut(),
             });
         }
         Ok(ChildPlace::Hosted(memory))
@@ -459,7 +524,19 @@ impl ChildPlace {
     pub(crate) fn object(&self) -> Option<*mut c_void> {
         match *self {
             ChildPlace::Hosted(memory) => Some(memory.cast()),
-            ChildPlace::Plain => None,
+            ChildPlace::Plain | ChildPlace::Nowhere => None,
+        }
+    }
+
+    /// What the watch is to call so that the daemon's callback is called.
+    pub(crate) fn callback(&self, cb: Option<ChildFn>, pvt: *mut c_void) -> (Option<ChildFn>, Pvt) {
+        match *self {
+            ChildPlace::Plain | ChildPlace::Nowhere => (cb, Pvt(pvt)),
+            ChildPlace::Hosted(object) => {
+                let child = Child::Hosted(WatchId::NONE, object);
+                child.keep(cb, pvt);
+                child.callback(cb, pvt)
+            }
         }
     }
 
@@ -487,6 +564,10 @@ impl ChildPlace {
     fn fill(&self, id: WatchId) -> *mut sss_child_ctx {
         match *self {
             ChildPlace::Plain => tagged(id),
+            ChildPlace::Nowhere => {
+                watch::let_free_itself(id);
+                tagged(id)
+            }
             ChildPlace::Hosted(memory) => {
                 // SAFETY: made by new().
                 unsafe { (*memory).id = id };

@@ -44,13 +44,16 @@ impl<T: Held> Place<T> {
     /// the host's loop, whose allocator it is.
     pub(crate) fn new(ctx: &sss_sigchild_ctx, memctx: *mut c_void) -> Result<Self, Errno> {
         let size = size_of::<Memory<T>>();
-        let (memory, free) = match &ctx.binding {
-            Some(binding) => {
-                let host = binding.check_thread(ctx.id)?;
+        let own = match &ctx.binding {
+            Some(binding) => binding.check_thread(ctx.id)?,
+            None => None,
+        };
+        let (memory, free) = match own {
+            Some(own) => {
                 // SAFETY: the host's own function with its own parent.
                 let memory =
-                    unsafe { (host.alloc)(memctx, size, T::NAME.as_ptr(), Some(gone::<T>)) };
-                (memory, Some(host.free))
+                    unsafe { (own.alloc)(memctx, size, T::NAME.as_ptr(), Some(gone::<T>)) };
+                (memory, Some(own.free))
             }
             None if !memctx.is_null() => return Err(Errno::EINVAL),
             // SAFETY: plain malloc(3); a failed allocation is NULL, not an abort.
@@ -185,7 +188,8 @@ mod tests {
     fn an_object_lives_from_settle_to_free() {
         let ctx = sss_sigchild_ctx {
             id: ContextId::NONE,
-            host: None,
+            memory: None,
+            hosted: false,
             binding: None,
             ending: false,
         };

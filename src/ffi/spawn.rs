@@ -9,7 +9,6 @@ use super::child::sss_child_fn_t;
 use super::context::wake_own_loop;
 use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
-use crate::reap::callback::Pvt;
 use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
 use crate::sys::cancel::NoCancellation;
@@ -308,10 +307,11 @@ pub unsafe extern "C" fn sss_child_spawn(
         // SAFETY: the caller vouches for the context.
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let (cb, pvt) = place.callback(cb, pvt);
         // SAFETY: the caller vouches for the struct.
         let started = unsafe {
             with_spec(spawn, |spec| {
-                let told = spawned::Told::Callback(cb, Pvt(pvt));
+                let told = spawned::Told::Callback(cb, pvt);
                 spawned::start(ctx.id, spec, told).map(|started| started.watch)
             })
         };

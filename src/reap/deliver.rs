@@ -2,7 +2,7 @@
 //! held and nothing of ours on its stack that would need dropping.
 
 use super::callback::Call;
-use super::id::ContextId;
+use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::policy::LOOK_WITHIN;
 use super::reaper::{Reaper, TASK, lock, process};
@@ -20,6 +20,16 @@ pub(crate) enum Turn {
     Watch { at: u32, generation: u32 },
     Unknown,
     Task(u32),
+}
+
+impl Turn {
+    /// The watch that was told, if it is one.
+    pub(crate) fn watch(self, depth: u32) -> Option<WatchId> {
+        match self {
+            Turn::Watch { at, generation } => Some(WatchId::new(at, generation, depth)),
+            Turn::Unknown | Turn::Task(_) => None,
+        }
+    }
 }
 
 /// What is next.
@@ -215,14 +225,15 @@ impl Reaper {
     fn returned(&mut self, turn: Turn, why: Why) -> Option<Step> {
         match turn {
             Turn::Watch { at, generation } => {
-                let running = self
-                    .table
-                    .resolve(at, generation)
-                    .is_some_and(|slot| slot.is(Flags::RUNNING));
-                if running {
+                let slot = self.table.resolve(at, generation);
+                if let Some(slot) = slot.filter(|slot| slot.is(Flags::RUNNING)) {
+                    let over = slot.is(Flags::INERT | Flags::UNHELD);
                     self.table.slot_mut(at).flags -= Flags::RUNNING;
                     if self.table.slot(at).is(Flags::KEEPS | Flags::INERT) {
                         self.told_end(at);
+                    }
+                    if over {
+                        self.end_watch(at, false);
                     }
                 }
                 None

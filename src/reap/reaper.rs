@@ -138,6 +138,8 @@ pub(crate) struct Reaper {
     pub(crate) attending: Attending,
     /// Children that are being spawned and not registered yet.
     pub(crate) spawning: u32,
+    /// Watches that are reserved and have no child yet.
+    pub(crate) reserved: u32,
     /// Threads that wait for a callback to return.
     pub(crate) waiting: u32,
     /// How many contexts were made.
@@ -176,6 +178,7 @@ impl Reaper {
             sweep_owed: false,
             attending: Attending::Nobody,
             spawning: 0,
+            reserved: 0,
             waiting: 0,
             made: 0,
         }

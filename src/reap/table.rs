@@ -17,6 +17,9 @@ use crate::sys::wiped::{self, Wiped};
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
 
+/// Of a slot that has no child yet.
+const NO_PID: i32 = 0;
+
 bitflags::bitflags! {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) struct Flags: u16 {
@@ -46,7 +49,8 @@ bitflags::bitflags! {
         const HOOKED = 1 << 11;
         /// The hook runs or has run.
         const HOOK_RUN = 1 << 12;
-        // 1 << 13: UNHELD
+        /// Nobody holds its handle: it goes once its end was told.
+        const UNHELD = 1 << 13;
         /// With LEADS: the child has ended, its watches know, and it is not reaped
         /// yet.
         const ZOMBIE = 1 << 14;
@@ -85,6 +89,11 @@ impl Slot {
         } else {
             Change::End(self.end)
         }
+    }
+
+    /// Whether it is room for a watch that is still to be registered.
+    pub(crate) fn is_reserved(&self) -> bool {
+        self.pid == NO_PID && self.is(Flags::USED)
     }
 
     /// Whether the next thing to tell is there.
@@ -343,6 +352,27 @@ impl Table {
     /// A slot for a watch of `pid`, joined to the child's others behind `leader`
     /// or, if there is none, leading a young child. Needs `reserve`.
     pub(crate) fn insert(&mut self, pid: i32, context: u16, leader: Option<u32>) -> u32 {
+        let at = self.take(pid, context, Flags::USED);
+        match leader {
+            Some(leader) => {
+                // Last: they are told in the order of their registration.
+                let mut last = leader;
+                while self.slot(last).next_watch != NIL {
+                    last = self.slot(last).next_watch;
+                }
+                self.slot_mut(last).next_watch = at;
+            }
+            None => self.lead(at),
+        }
+        at
+    }
+
+    /// A slot for a watch whose child comes later. Needs `reserve`.
+    pub(crate) fn hold(&mut self, context: u16) -> u32 {
+        self.take(NO_PID, context, Flags::USED | Flags::INERT)
+    }
+
+    fn take(&mut self, pid: i32, context: u16, flags: Flags) -> u32 {
         let at = if self.free == NIL {
             self.made += 1;
             self.made - 1
@@ -357,20 +387,9 @@ impl Table {
             generation,
             pid,
             context,
-            flags: Flags::USED,
+            flags,
             ..FREE
         };
-        match leader {
-            Some(leader) => {
-                // Last: they are told in the order of their registration.
-                let mut last = leader;
-                while self.slot(last).next_watch != NIL {
-                    last = self.slot(last).next_watch;
-                }
-                self.slot_mut(last).next_watch = at;
-            }
-            None => self.lead(at),
-        }
         at
     }
 

@@ -66,6 +66,58 @@ pub(crate) fn register(
     registered
 }
 
+/// Makes a watch whose child comes later, and room for that.
+pub(crate) fn reserve(ctx: ContextId) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    reaper.context(ctx)?;
+    reaper.reserve()?;
+    let at = reaper.table.hold(ctx.index);
+    reaper.reserved += 1;
+    let generation = reaper.table.slot(at).generation;
+    Ok(WatchId::new(at, generation, reaper.depth))
+}
+
+/// Gives a reserved watch its child. Does not fail for want of memory.
+pub(crate) fn register_reserved(
+    id: WatchId,
+    pid: i32,
+    callback: Option<ChildFn>,
+    pvt: Pvt,
+) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, slot) = reaper.watch(id)?;
+    if !slot.is_reserved() {
+        return Err(Errno::EALREADY);
+    }
+    let me = slot.context;
+    let known = reaper.find_fresh(pid);
+    let found = reaper.find_child(me, pid, known, false, false)?;
+    let known = known.and_then(|_| reaper.table.find(pid));
+    let hook = reaper.table.slot(at).flags & (Flags::HOOKED | Flags::HOOK_RUN);
+    // The slot that is given back last is taken first, so the id stays.
+    reaper.table.release(at);
+    reaper.reserved -= 1;
+    let made = reaper.insert(me, pid, known, found, Sink::of(callback, pvt), false);
+    debug_assert_eq!(made, id);
+    reaper.table.slot_mut(at).flags |= hook;
+    Ok(())
+}
+
+/// Nobody holds the handle: it frees itself once the child's end was told.
+pub(crate) fn let_free_itself(id: WatchId) {
+    let Ok(mut reaper) = lock(id.depth()) else {
+        return;
+    };
+    if let Ok((at, slot)) = reaper.watch(id) {
+        // Another thread may have told the end already.
+        let over = slot.is(Flags::INERT) && !slot.is(Flags::RUNNING);
+        reaper.table.slot_mut(at).flags |= Flags::UNHELD;
+        if over {
+            reaper.end_watch(at, false);
+        }
+    }
+}
+
 /// Whether the handle is of this process and this thread's to use.
 pub(crate) fn check(id: WatchId) -> Result<(), Errno> {
     match lock(id.depth())?.watch(id) {
@@ -352,15 +404,16 @@ impl Reaper {
         leader
     }
 
-    /// Room for one watch more than those that are being spawned.
+    /// Room for one watch more than those that are promised to a spawn or to a
+    /// reservation.
     pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
-        let wanted = self.spawning + 1;
+        let wanted = self.spawning + self.reserved + 1;
         self.table.reserve(wanted).ok_or(Errno::ENOMEM)
     }
 
     /// The same for `pid`; nothing is allocated for a stranger.
     pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
-        let there = self.table.has_room(self.spawning + 1);
+        let there = self.table.has_room(self.spawning + self.reserved + 1);
         if !there && !wait::is_child_pid(pid) && !self.parked.holds(pid) {
             return Err(Errno::ESRCH);
         }
@@ -527,7 +580,11 @@ impl Reaper {
         slot.flags |= Flags::INERT;
         slot.jobs = Jobs::NONE;
         let context = slot.context;
+        let held = !slot.is(Flags::UNHELD);
         self.at_mut(context).watches -= 1;
+        if !held && !self.table.slot(at).is(Flags::RUNNING) {
+            self.end_watch(at, false);
+        }
     }
 
     /// Takes a watch out of its child's; false where it is the only one.
@@ -559,9 +616,11 @@ impl Reaper {
         let slot = self.table.slot_mut(at);
         let over = slot.is(Flags::INERT);
         let ended = slot.is(Flags::ENDED);
+        let reserved = slot.is_reserved();
         slot.jobs = Jobs::NONE;
         let context = slot.context;
         let task = slot.sink.task();
+        self.reserved -= u32::from(reserved);
         if !over {
             self.at_mut(context).watches -= 1;
         }
