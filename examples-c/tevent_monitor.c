@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <sss_sigchld/tevent.h>
+#include <sss_sigchld/sssd.h>
 
 enum { MAX_RESTARTS = 3, QUIET_SECONDS = 30, STOP_SECONDS = 10 };
 

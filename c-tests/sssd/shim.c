@@ -14,7 +14,7 @@
 
 /* The inline function's name is the one to export. */
 #define sss_sigchld_init sss_tevent_sigchld_init
-#include <sss_sigchld/tevent.h>
+#include <sss_sigchld/sssd.h>
 #undef sss_sigchld_init
 
 errno_t sss_sigchld_init(TALLOC_CTX *mem_ctx, struct tevent_context *ev,

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 
-#include <sss_sigchld/tevent.h>
+#include <sss_sigchld/sssd.h>
 
 #include "support/memory.h"
 

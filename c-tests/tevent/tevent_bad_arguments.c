@@ -53,10 +53,10 @@ static void register_with_a_bad_pid(struct bed *bed)
     check_int(seen.calls, 0);
 }
 
-/* Without an out pointer somebody must own the watch: the memctx. */
+/* Without an out pointer the memctx owns the watch; without both nobody does. */
 static void register_without_an_out_pointer(struct bed *bed)
 {
-    struct seen seen = { 0 };
+    struct seen seen = { 0 }, alone = { 0 };
     struct gate gate;
     void *owner;
     pid_t pid;
@@ -65,7 +65,9 @@ static void register_without_an_out_pointer(struct bed *bed)
     owner = bed_memory(bed->mem);
     gate_make(&gate);
     pid = child_at(&gate, 2);
-    check_int(sss_child_register(NULL, bed->ctx, pid, see, &seen, NULL), EINVAL);
+    check_ok(sss_child_register(NULL, bed->ctx, child_dead(3), see, &alone, NULL));
+    bed_until(bed, &alone.calls, 1);
+    check_int(alone.status, status_of(3));
     check_ok(sss_child_register(owner, bed->ctx, pid, see, &seen, NULL));
     check_int(talloc_total_blocks(owner), 3);
     gate_open(&gate);

@@ -227,6 +227,73 @@ static void release_hands_the_child_back(struct bed *bed)
     check_int(one.seen.calls, 0);
 }
 
+struct told {
+    struct sss_child_ctx *current;
+    unsigned calls;
+};
+
+static void free_current(int pid, int wait_status, void *pvt)
+{
+    struct told *told = (struct told *)pvt;
+
+    (void)pid;
+    check_int(wait_status, status_of(1));
+    told->calls++;
+    check_ok(sss_child_current(&told->current));
+    check(talloc_get_type(told->current, struct sss_child_ctx) != NULL);
+    check_ok(talloc_free(told->current));
+}
+
+static int show(const struct sss_child_info *info, void *pvt)
+{
+    check(info->cb == free_current);
+    check(info->pvt == pvt);
+    return 0;
+}
+
+/* Inside the callback, and to an enumeration, the object is what it is outside. */
+static void a_callback_knows_its_object(struct bed *bed)
+{
+    struct told told = { NULL, 0 };
+    struct one one;
+
+    start_one(bed, &one);
+    check_ok(sss_child_set_cb(one.child, free_current, &told));
+    check_ok(sss_sigchld_ctx_foreach(bed->ctx, show, &told));
+    gate_open(&one.gate);
+    bed_until(bed, &told.calls, 1);
+    check(told.current == one.child);
+    check_int(one.seen.calls, 0);
+}
+
+static errno_t reserve(struct bed *bed, struct sss_child_ctx **child)
+{
+    return sss_child_reserve(bed->mem, bed->ctx, child);
+}
+
+static void a_reserved_object_waits_for_its_child(struct bed *bed)
+{
+    struct sss_child_ctx *child = NULL, *unused = NULL;
+    struct seen seen = { 0 };
+    errno_t ret;
+    pid_t pid;
+
+    bed_start(bed, SSS_SCOPE_REGISTERED, 0);
+    while (bed_again(ret = reserve(bed, &child))) {
+    }
+    check_ok(ret);
+    while (bed_again(ret = reserve(bed, &unused))) {
+    }
+    check_ok(ret);
+    check(talloc_get_type(child, struct sss_child_ctx) != NULL);
+    pid = child_at(NULL, 4);
+    check_ok(sss_child_register_reserved(child, pid, see, &seen));
+    bed_until(bed, &seen.calls, 1);
+    check_seen(&seen, pid, 4);
+    check_ok(talloc_free(unused));
+    check_ok(sss_child_free(child));
+}
+
 int main(void)
 {
     static const struct row rows[] = {
@@ -241,6 +308,8 @@ int main(void)
         ROW(hooks_come_before_what_is_below),
         ROW(the_library_frees_talloc_s_objects),
         ROW(release_hands_the_child_back),
+        ROW(a_callback_knows_its_object),
+        ROW(a_reserved_object_waits_for_its_child),
     };
 
     return BED_RUN(rows, BED_HOSTS | BED_FAILING);
