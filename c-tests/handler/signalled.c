@@ -16,10 +16,13 @@ static void the_child_that_is_named_is_told(void **state)
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     siginfo_t info = { .si_code = CLD_EXITED };
+    struct gate gate;
 
     (void)state;
-    info.si_pid = child_at(NULL, 5);
+    gate_make(&gate);
+    info.si_pid = child_at(&gate, 5);
     check_ok(sss_child_register(NULL, ctx, info.si_pid, see, &seen, &child));
+    gate_open(&gate);
     await_zombie(info.si_pid);
     check_ok(sss_sigchld_ctx_signalled(ctx, &info));
     check_seen(&seen, info.si_pid, 5);
@@ -40,9 +43,13 @@ static void whatever_is_named_the_others_are_told(void **state)
     sent.si_pid = getpid();
     for (i = 0; i < ARRAY_SIZE(infos); i++) {
         struct seen seen = { 0 };
-        pid_t pid = child_at(NULL, 8);
+        struct gate gate;
+        pid_t pid;
 
+        gate_make(&gate);
+        pid = child_at(&gate, 8);
         check_ok(sss_child_register(NULL, ctx, pid, see, &seen, NULL));
+        gate_open(&gate);
         await_zombie(pid);
         check_ok(sss_sigchld_ctx_signalled(ctx, infos[i]));
         check_seen(&seen, pid, 8);
