@@ -84,6 +84,13 @@ typedef void sss_siginfo_t;
 #define SSS_CTX_UNTRUSTED 1
 
 /**
+ * While this context has services: reap orphans that no service claims, also in
+ * scope REGISTERED without an unknown-child callback. They cannot be told from
+ * children of popen(3) and system(3), so it is for daemons that use neither.
+ */
+#define SSS_CTX_REAP_ORPHANS 2
+
+/**
  * sss_ctx_params.options counts.
  */
 #define SSS_CTX_PARAM_OPTIONS 1
@@ -108,6 +115,16 @@ typedef void sss_siginfo_t;
  * The unknown-child callback's answer: mine. The status is forgotten.
  */
 #define SSS_UNKNOWN_TAKEN 1
+
+/**
+ * The answer in scope REGISTERED, where the child was not waited for: reap it.
+ */
+#define SSS_UNKNOWN_REAP 2
+
+/**
+ * The answer in scope REGISTERED: leave it to somebody else.
+ */
+#define SSS_UNKNOWN_LEAVE 3
 
 /**
  * sss_child_info.state: no end was seen yet.
@@ -263,6 +280,117 @@ typedef void sss_siginfo_t;
  * target. Where lines go to the callback too, they have all come before.
  */
 #define SSS_LOG_EVENT_DRAINED 5
+
+/**
+ * An event: a process of the service became a child of this process, because its
+ * parent ended.
+ */
+#define SSS_SERVICE_ADOPTED 1
+
+/**
+ * An event: a process of the service that was a child of this process ended.
+ */
+#define SSS_SERVICE_EXITED 2
+
+/**
+ * An event: the service's main process is another one. pid is 0 where it ended
+ * and others live on.
+ */
+#define SSS_SERVICE_MAIN_CHANGED 3
+
+/**
+ * An event, the last one: no process of the service is left.
+ */
+#define SSS_SERVICE_DEAD 4
+
+/**
+ * sss_service_event.evidence: started or attached by the daemon.
+ */
+#define SSS_EVIDENCE_STARTED 1
+
+/**
+ * sss_service_event.evidence: the process is in the service's cgroup.
+ */
+#define SSS_EVIDENCE_CGROUP 2
+
+/**
+ * sss_service_event.evidence: the kernel told of the fork.
+ */
+#define SSS_EVIDENCE_FORK 3
+
+/**
+ * sss_service_event.evidence: the process was seen below one of the service's.
+ */
+#define SSS_EVIDENCE_DESCENT 4
+
+/**
+ * sss_service_event.evidence: its RLIMIT_LOCKS is the service's tag.
+ */
+#define SSS_EVIDENCE_TAG 5
+
+/**
+ * sss_service_event.evidence: its environment holds the service's tag.
+ */
+#define SSS_EVIDENCE_ENVIRONMENT 6
+
+/**
+ * sss_service_params.evidence counts. Without it: tag, environment, descent.
+ */
+#define SSS_SERVICE_PARAM_EVIDENCE 1
+
+/**
+ * sss_service_params.flags counts.
+ */
+#define SSS_SERVICE_PARAM_FLAGS 2
+
+/**
+ * sss_service_params.cgroup_fd counts.
+ */
+#define SSS_SERVICE_PARAM_CGROUP 4
+
+/**
+ * Use a tag in the soft RLIMIT_LOCKS, which the kernel does not look at.
+ */
+#define SSS_SERVICE_BY_TAG 1
+
+/**
+ * Use a tag in the environment variable SSS_SERVICE_TAG.
+ */
+#define SSS_SERVICE_BY_ENVIRONMENT 2
+
+/**
+ * Remember who is seen below the service's processes.
+ */
+#define SSS_SERVICE_BY_DESCENT 4
+
+/**
+ * Use a cgroup (v2), made below the daemon's own where cgroup_fd gives none.
+ */
+#define SSS_SERVICE_BY_CGROUP 8
+
+/**
+ * Use the proc connector's fork records. It tells of every fork in the system.
+ */
+#define SSS_SERVICE_BY_CONNECTOR 16
+
+/**
+ * No service without a cgroup: the start fails with the reason.
+ */
+#define SSS_SERVICE_EXACT 1
+
+/**
+ * The program puts itself into the background: when its first process has ended
+ * with 0, the main process is the only child of ours that is left of the service,
+ * else the one that pid_file names, else unknown; and so on for each next one.
+ */
+#define SSS_SERVICE_FORKING 2
+
+/**
+ * Spare processes of another user and in another session than the main process,
+ * and in other sessions the parents that they hang from: restart sshd, and keep
+ * its logins.
+ */
+#define SSS_SERVICE_SPARE_LOGINS 1
 
 /**
  * sss_spawn.uid counts. Where the caller's effective uid is 0 and
@@ -655,6 +783,11 @@ struct sss_child_ctx;
 struct sss_log;
 
 /**
+ * A service: what sss_service_spawn() and sss_service_attach() make. Opaque.
+ */
+struct sss_service;
+
+/**
  * A context: what sss_sigchld_ctx_init() and sss_sigchld_ctx_create() make.
  * Opaque.
  */
@@ -794,15 +927,20 @@ struct sss_host {
 };
 
 /**
- * Told of a child that ended and that nobody registered (scope ALL).
+ * Told of a child that ended and that nobody registered.
  *
- * Called as a sss_child_fn_t is, for the end of a child only.
+ * Called as a sss_child_fn_t is, for the end of a child only. In scope ALL the
+ * child was reaped. In scope REGISTERED, while the context has services, it was
+ * not, and the answer says whether to: it may be an orphan, or a child of
+ * popen(3), of which nobody knows.
  *
- * @param pid          the child that was reaped.
+ * @param pid          the child.
  * @param wait_status  as waitpid(2) gives it.
  * @param pvt          as given with the callback.
  *
- * @return SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+ * @return scope ALL: SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+ *         Scope REGISTERED: SSS_UNKNOWN_REAP or SSS_UNKNOWN_LEAVE; anything else
+ *         leaves, and the child is not asked about again.
  */
 typedef uint32_t (*sss_unknown_child_fn_t)(int pid, int wait_status, void *pvt);
 
@@ -845,7 +983,8 @@ struct sss_ctx_params {
      */
     void *loop;
     /**
-     * Scope ALL: told of children that nobody registered, or NULL.
+     * Told of children that nobody registered, or NULL. In scope REGISTERED only
+     * while the context has services.
      */
     sss_unknown_child_fn_t unknown_fn;
     /**
@@ -1369,6 +1508,286 @@ struct sss_spawn {
      * arguments, of size, and of the context.
      */
     uint32_t *failed_step;
+};
+
+/**
+ * How a service is known and followed. Zero it, set size, set what is needed.
+ */
+struct sss_service_params {
+    /**
+     * sizeof(struct sss_service_params), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * Which of evidence, flags and cgroup_fd count: SSS_SERVICE_PARAM_*, ORed.
+     */
+    uint32_t mask;
+    /**
+     * SSS_SERVICE_BY_*, ORed. What the system refuses is left out, and told by
+     * sss_service_status(). With 0 no orphan is claimed.
+     */
+    uint32_t evidence;
+    /**
+     * SSS_SERVICE_EXACT and SSS_SERVICE_FORKING, ORed; default 0.
+     */
+    uint32_t flags;
+    /**
+     * The directory of a cgroup (v2) for this service alone, in which the daemon
+     * may start processes; duplicated.
+     */
+    int32_t cgroup_fd;
+    /**
+     * With SSS_SERVICE_FORKING: the file that the program writes its pid to, read
+     * with the daemon's credentials; or NULL. Copied.
+     */
+    const char *pid_file;
+};
+
+/**
+ * What happened to a service. Valid during the callback.
+ */
+struct sss_service_event {
+    /**
+     * sizeof(struct sss_service_event) of the library.
+     */
+    size_t size;
+    /**
+     * The service's id: given to no other service of this process.
+     */
+    uint64_t id;
+    /**
+     * SSS_SERVICE_ADOPTED and so on.
+     */
+    uint32_t event;
+    /**
+     * SSS_EVIDENCE_*: by what the process was attributed; 0 for events that are
+     * no process's.
+     */
+    uint32_t evidence;
+    /**
+     * The process, or the new main process, or 0.
+     */
+    int32_t pid;
+    /**
+     * The parent that the process had before it was adopted, where known, or 0.
+     */
+    int32_t former_parent;
+    /**
+     * The service's first process, a number only once it ended.
+     */
+    int32_t root;
+    /**
+     * EXITED: as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST. Else 0.
+     */
+    int32_t wait_status;
+    /**
+     * How many processes of the service are known to be left.
+     */
+    uint32_t processes;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * DEAD: how many children became known since the service's start that were
+     * neither registered nor claimed by any service.
+     */
+    uint64_t orphans;
+    /**
+     * Processor time of the service's children that were reaped, in nanoseconds;
+     * 0 where it is not known.
+     */
+    int64_t user_ns;
+    /**
+     * The same, spent in the kernel.
+     */
+    int64_t system_ns;
+};
+
+/**
+ * Tells of a service.
+ *
+ * Called as a sss_child_fn_t is. A process's ADOPTED comes before its EXITED,
+ * and before the EXITED of the parent that it had; DEAD is the last event.
+ *
+ * @param service  the handle.
+ * @param event    what happened; valid until the callback returns.
+ * @param pvt      as given at the start.
+ */
+typedef void (*sss_service_fn_t)(struct sss_service *service,
+                                 const struct sss_service_event *event,
+                                 void *pvt);
+
+/**
+ * How a service stands, and what it is known by.
+ */
+struct sss_service_status {
+    /**
+     * sizeof(struct sss_service_status), set by the caller.
+     */
+    size_t size;
+    /**
+     * The service's id.
+     */
+    uint64_t id;
+    /**
+     * Its first process, a number only once it ended.
+     */
+    int32_t root;
+    /**
+     * Its main process, or 0.
+     */
+    int32_t main;
+    /**
+     * How many of its processes are known.
+     */
+    uint32_t processes;
+    /**
+     * 1 once DEAD was told or is due.
+     */
+    uint32_t dead;
+    /**
+     * The evidence that is in use: SSS_SERVICE_BY_*, ORed.
+     */
+    uint32_t evidence;
+    /**
+     * Why there is no tag although one was asked for: an errno (EPERM: the hard
+     * RLIMIT_LOCKS forbids it, or the process is another user's; EEXIST: the
+     * spawn has its own), or 0.
+     */
+    int32_t tag_errno;
+    /**
+     * The same for the tag in the environment (EOPNOTSUPP: attached).
+     */
+    int32_t environment_errno;
+    /**
+     * The same for a cgroup.
+     */
+    int32_t cgroup_errno;
+    /**
+     * The same for the connector.
+     */
+    int32_t connector_errno;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * Processor time of the service's children that were reaped, in nanoseconds;
+     * 0 where it is not known.
+     */
+    int64_t user_ns;
+    /**
+     * The same, spent in the kernel.
+     */
+    int64_t system_ns;
+};
+
+/**
+ * A process of a service, as a spare rule looks at it.
+ */
+struct sss_service_member {
+    /**
+     * sizeof(struct sss_service_member) of the library.
+     */
+    size_t size;
+    /**
+     * The process.
+     */
+    int32_t pid;
+    /**
+     * Its parent.
+     */
+    int32_t parent;
+    /**
+     * Its session.
+     */
+    int32_t session;
+    /**
+     * Its real user id.
+     */
+    uint32_t uid;
+    /**
+     * 1 where SSS_SERVICE_SPARE_LOGINS would spare it.
+     */
+    uint32_t login;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * Says whether a process is to be spared. It may call nothing of this service.
+ *
+ * @param member  the process; valid until the callback returns.
+ * @param pvt     as given with it.
+ *
+ * @return 0 to signal it, anything else to spare it.
+ */
+typedef int (*sss_service_spare_fn_t)(const struct sss_service_member *member,
+                                      void *pvt);
+
+/**
+ * How to signal a service. Zero it, set size and signal.
+ */
+struct sss_service_kill {
+    /**
+     * sizeof(struct sss_service_kill), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * 1 to 64. SIGKILL goes on until no process is left; any other is sent once to
+     * each.
+     */
+    int32_t signal;
+    /**
+     * 0 or SSS_SERVICE_SPARE_LOGINS.
+     */
+    uint32_t flags;
+    /**
+     * Asked about each process that the flags do not spare, or NULL.
+     */
+    sss_service_spare_fn_t spare_fn;
+    /**
+     * Handed to spare_fn as it is.
+     */
+    void *spare_pvt;
+};
+
+/**
+ * What became of a service that was signalled.
+ */
+struct sss_service_killed {
+    /**
+     * sizeof(struct sss_service_killed), set by the caller.
+     */
+    size_t size;
+    /**
+     * How many processes the signal was sent to, those of a cgroup's own kill not
+     * counted.
+     */
+    uint32_t signalled;
+    /**
+     * How many were spared.
+     */
+    uint32_t spared;
+    /**
+     * How many may not be signalled: EPERM.
+     */
+    uint32_t refused;
+    /**
+     * SIGKILL: how many lived on when it was given up, after five seconds.
+     */
+    uint32_t left;
+    /**
+     * How many looks it took.
+     */
+    uint32_t rounds;
+    /**
+     * 1 where the cgroup's own kill was used.
+     */
+    uint32_t by_cgroup;
 };
 
 /**
@@ -2023,16 +2442,15 @@ errno_t sss_sigchld_ctx_after_fork(struct sss_sigchild_ctx *sigchld_ctx);
 /**
  * Set what is told of children that nobody registered.
  *
- * @param sigchld_ctx  a context of scope ALL. Of several, the one that was
- *                     made first is told.
+ * @param sigchld_ctx  the context. Of several of scope ALL, the one that was made
+ *                     first is told.
  * @param unknown_fn   the callback, or NULL: statuses are parked then, for a
  *                     registration that comes late.
  * @param pvt          handed to it as it is; borrowed until replaced. A call
  *                     that another thread has begun may still use the former.
  *
- * @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
- *         from a thread that is not the host's loop; ECHILD in a process that
- *         is not the context's.
+ * @return 0; EINVAL for NULL; EPERM from a thread that is not the host's loop;
+ *         ECHILD in a process that is not the context's.
  *
  * Thread-safe without a host. Not for signal handlers.
  */
@@ -2320,6 +2738,160 @@ errno_t sss_log_stats(struct sss_log *log, struct sss_log_stats *stats);
  * Thread-safe without a host. Not for signal handlers.
  */
 errno_t sss_log_free(struct sss_log *log);
+
+/**
+ * Start a service: a child, and all processes that come of it, whatever they do
+ * to get away.
+ *
+ * The process becomes a subreaper, if it is none: see sss_subreaper_enable().
+ * From then on each process of the service that loses its parent becomes a child
+ * of this one, is told by ADOPTED, and is reaped; see sss_adoption(7) for how it
+ * is known.
+ *
+ * @param memctx       as for sss_child_register().
+ * @param sigchld_ctx  the context. Somebody polls its descriptor; a host does.
+ * @param spawn        what to start, as for sss_child_spawn(); not kept.
+ *                     SSS_SPAWN_GATE cannot be used. Its own RLIMIT_LOCKS wins
+ *                     over the tag.
+ * @param params       how the service is known and followed; NULL: by tag,
+ *                     environment and descent, its first process the main one.
+ * @param cb           told of the service, or NULL.
+ * @param pvt          handed to cb as it is; borrowed until the handle is freed.
+ * @param service      written last, on success only; free it with
+ *                     sss_service_free(), after DEAD too. May be NULL where
+ *                     memctx is not.
+ *
+ * @return 0; EINVAL for a NULL pointer or an unknown bit; ENOTSUP where nobody polls the context's descriptor; ENOENT
+ *         where /proc is not mounted or its kernel does not show children;
+ *         EXDEV where /proc is that of another pid namespace; with
+ *         SSS_SERVICE_EXACT the errno for which there is no cgroup (ENOENT, EROFS,
+ *         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
+ *
+ * Thread-safe without a host, as sss_child_spawn(). Not for signal handlers.
+ */
+errno_t sss_service_spawn(void *memctx,
+                          struct sss_sigchild_ctx *sigchld_ctx,
+                          const struct sss_spawn *spawn,
+                          const struct sss_service_params *params,
+                          sss_service_fn_t cb,
+                          void *pvt,
+                          struct sss_service **service);
+
+/**
+ * Make a child that already runs, and all that lives below it, a service.
+ *
+ * @param memctx       as for sss_service_spawn().
+ * @param sigchld_ctx  the context.
+ * @param pid          a child of this process that is no service's; it may be
+ *                     registered as well.
+ * @param params       as for sss_service_spawn(). A tag is set from outside, for
+ *                     the processes of users that the daemon may trace; the
+ *                     environment cannot be.
+ * @param cb           told of the service, or NULL.
+ * @param pvt          handed to cb as it is; borrowed until the handle is freed.
+ * @param service      as for sss_service_spawn().
+ *
+ * @return 0; EINVAL; ESRCH where pid is no child of this process; EBUSY where a
+ *         service has it; otherwise as sss_service_spawn().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_service_attach(void *memctx,
+                           struct sss_sigchild_ctx *sigchld_ctx,
+                           pid_t pid,
+                           const struct sss_service_params *params,
+                           sss_service_fn_t cb,
+                           void *pvt,
+                           struct sss_service **service);
+
+/**
+ * End a service's events and free its handle.
+ *
+ * No callback of it runs once this returns; where another thread is in one, this
+ * waits for it to return. The processes live on, and are still reaped; while the
+ * context lives they stay claimed, so that none of them is taken for an unknown
+ * child.
+ *
+ * @param service  the handle; NULL is allowed. It is not used again.
+ *
+ * @return 0; EBUSY where a destructor that the daemon put on the host's memory
+ *         refused; EPERM from a thread that is not the host's loop; ECHILD in a
+ *         process that is not the handle's.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_service_free(struct sss_service *service);
+
+/**
+ * The pids of a service's live processes, after a look at them.
+ *
+ * A pid is a number only: a process may have ended since. Children of this process
+ * stay what they are until their EXITED.
+ *
+ * @param service  the handle.
+ * @param pids     room for *count pids, or NULL where *count is 0.
+ * @param count    in: how many fit; out: how many there are, which may be more
+ *                 than fit: then the first ones were written.
+ *
+ * @return 0; EINVAL for a NULL pointer; ESRCH where the service's context is gone;
+ *         ENOMEM; EPERM from a thread that is not the host's loop; ECHILD.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_service_pids(struct sss_service *service,
+                         pid_t *pids,
+                         size_t *count);
+
+/**
+ * A service's main process.
+ *
+ * @param service  the handle.
+ * @param pid      written on success: the main process, or 0 where it ended or
+ *                 is not known; see SSS_SERVICE_FORKING.
+ *
+ * @return 0; EINVAL for a NULL pointer; ESRCH; EPERM; ECHILD: as
+ *         sss_service_pids().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_service_main_pid(struct sss_service *service, pid_t *pid);
+
+/**
+ * How a service stands, and which evidence the system refused, and why.
+ *
+ * @param service  the handle.
+ * @param status   written on success; its size is set by the caller.
+ *
+ * @return 0; EINVAL for a NULL pointer or a size that is too small; ESRCH; EPERM;
+ *         ECHILD: as sss_service_pids().
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_service_status(struct sss_service *service,
+                           struct sss_service_status *status);
+
+/**
+ * Signal a whole service, and with SIGKILL end it whole.
+ *
+ * By the cgroup's own kill where the service has one and nothing is spared, and
+ * in rounds that stop and then kill whoever is found, until nobody is left. Only
+ * processes of the service are signalled, by their pidfds, never this process,
+ * never its other children. The ends come as events in the usual way.
+ *
+ * @param service  the handle.
+ * @param how      what to send, and whom to spare; NULL: SIGKILL to all.
+ * @param killed   written on success; its size is set by the caller; or NULL.
+ *
+ * @return 0, also where processes were refused or left; EINVAL for a NULL service,
+ *         no signal or an unknown flag; ESRCH; ENOMEM; EPERM from a thread that is
+ *         not the host's loop; ECHILD.
+ *
+ * Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
+ * milliseconds, and five seconds at most.
+ */
+errno_t sss_service_kill(struct sss_service *service,
+                         const struct sss_service_kill *how,
+                         struct sss_service_killed *killed);
 
 /**
  * Become the parent of orphans: PR_SET_CHILD_SUBREAPER of prctl(2).

@@ -6,6 +6,7 @@
 //! - [`spawn`]: a spawn spec becomes a process, its pidfd, its exec error;
 //! - [`reap`]: who ended, and telling it: table, sources, delivery, contexts;
 //! - [`log`]: what children write, on disk and elsewhere, by threads of its own;
+//! - [`service`]: which service each adopted process belongs to;
 //! - [`supervise`]: units: programs that are kept running, and stopped whole;
 //! - [`ffi`]: the exports, one file per C object.
 //!
@@ -23,6 +24,7 @@ pub mod ffi;
 pub mod fuzz;
 pub(crate) mod log;
 pub(crate) mod reap;
+pub(crate) mod service;
 pub(crate) mod spawn;
 #[allow(dead_code)] // its unit is still to come
 pub(crate) mod supervise;

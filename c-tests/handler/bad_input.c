@@ -86,10 +86,9 @@ static void create(void **state)
     BAD((bad.mask = SSS_CTX_PARAM_OPTIONS, bad.options = -1), EINVAL);
     BAD(bad.mask = SSS_CTX_PARAM_SCOPE, EINVAL);
     BAD((bad.mask = SSS_CTX_PARAM_SCOPE, bad.scope = 3), EINVAL);
-    BAD((bad.mask = SSS_CTX_PARAM_FLAGS, bad.flags = 0x2), EINVAL);
+    BAD((bad.mask = SSS_CTX_PARAM_FLAGS, bad.flags = 0x4), EINVAL);
     BAD(bad.memctx = JUNK, EINVAL);
     BAD(bad.loop = JUNK, EINVAL);
-    BAD(bad.unknown_fn = unknown, EINVAL); /* the default scope is REGISTERED */
     memset(&host, 0, sizeof(host));
     BAD(bad.host = &host, EINVAL);
     host.size = sizeof(host);
@@ -255,7 +254,6 @@ static void not_of_this_context(void **state)
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
 
     (void)state;
-    REFUSED(ctx, sss_sigchld_ctx_set_unknown_fn(ctx, unknown, NULL), ENOTSUP);
     REFUSED(ctx, sss_sigchld_ctx_dispatch(ctx, 0), ENOTSUP); /* its fd was never asked for */
     check_ok(sss_sigchld_ctx_free(ctx));
 }

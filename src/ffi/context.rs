@@ -38,6 +38,10 @@ pub const SSS_SCOPE_ALL: u32 = 2;
 /// pidfd for each child from its registration on, so that a status that was
 /// taken is noticed and recovered, and no signal reaches a reused pid.
 pub const SSS_CTX_UNTRUSTED: u32 = 0x1;
+/// While this context has services: reap orphans that no service claims, also in
+/// scope REGISTERED without an unknown-child callback. They cannot be told from
+/// children of popen(3) and system(3), so it is for daemons that use neither.
+pub const SSS_CTX_REAP_ORPHANS: u32 = 0x2;
 
 /// sss_ctx_params.options counts.
 pub const SSS_CTX_PARAM_OPTIONS: u32 = 0x1;
@@ -51,21 +55,32 @@ pub const SSS_CTX_PARAM_FLAGS: u32 = 0x4;
 pub const SSS_UNKNOWN_PARK: u32 = 0;
 /// The unknown-child callback's answer: mine. The status is forgotten.
 pub const SSS_UNKNOWN_TAKEN: u32 = 1;
+/// The answer in scope REGISTERED, where the child was not waited for: reap it.
+pub const SSS_UNKNOWN_REAP: u32 = 2;
+/// The answer in scope REGISTERED: leave it to somebody else.
+pub const SSS_UNKNOWN_LEAVE: u32 = 3;
+
+const _: () = assert!(SSS_UNKNOWN_REAP == crate::service::tracker::REAP);
 
 /// sss_child_info.state: no end was seen yet.
 pub const SSS_CHILD_RUNNING: u32 = 0;
 /// sss_child_info.state: the child was reaped, its callback is due.
 pub const SSS_CHILD_ENDED: u32 = 1;
 
-/// Told of a child that ended and that nobody registered (scope ALL).
+/// Told of a child that ended and that nobody registered.
 ///
-/// Called as a sss_child_fn_t is, for the end of a child only.
+/// Called as a sss_child_fn_t is, for the end of a child only. In scope ALL the
+/// child was reaped. In scope REGISTERED, while the context has services, it was
+/// not, and the answer says whether to: it may be an orphan, or a child of
+/// popen(3), of which nobody knows.
 ///
-/// @param pid          the child that was reaped.
+/// @param pid          the child.
 /// @param wait_status  as waitpid(2) gives it.
 /// @param pvt          as given with the callback.
 ///
-/// @return SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+/// @return scope ALL: SSS_UNKNOWN_TAKEN or SSS_UNKNOWN_PARK; anything else parks.
+///         Scope REGISTERED: SSS_UNKNOWN_REAP or SSS_UNKNOWN_LEAVE; anything else
+///         leaves, and the child is not asked about again.
 #[allow(non_camel_case_types)]
 pub type sss_unknown_child_fn_t =
     Option<unsafe extern "C" fn(pid: c_int, wait_status: c_int, pvt: *mut c_void) -> u32>;
@@ -92,7 +107,8 @@ pub struct sss_ctx_params {
     pub memctx: *mut c_void,
     /// With a host: its event loop, borrowed until the context is freed.
     pub r#loop: *mut c_void,
-    /// Scope ALL: told of children that nobody registered, or NULL.
+    /// Told of children that nobody registered, or NULL. In scope REGISTERED only
+    /// while the context has services.
     pub unknown_fn: sss_unknown_child_fn_t,
     /// Handed to unknown_fn as it is; borrowed until the context is freed.
     pub unknown_pvt: *mut c_void,
@@ -260,10 +276,11 @@ pub unsafe extern "C" fn sss_sigchld_ctx_create(
             };
         }
         if given.mask & SSS_CTX_PARAM_FLAGS != 0 {
-            if given.flags & !SSS_CTX_UNTRUSTED != 0 {
+            if given.flags & !(SSS_CTX_UNTRUSTED | SSS_CTX_REAP_ORPHANS) != 0 {
                 return Err(Errno::EINVAL);
             }
             params.untrusted = given.flags & SSS_CTX_UNTRUSTED != 0;
+            params.reap_orphans = given.flags & SSS_CTX_REAP_ORPHANS != 0;
         }
         let host = if given.host.is_null() {
             if !given.memctx.is_null() || !given.r#loop.is_null() {
@@ -423,6 +440,15 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
                 // SAFETY: the daemon's callback with its own data; sss_child_watch()
                 // took it as one that is told of this struct.
                 unsafe { call(source.0, (&raw const event).cast(), pvt.0) }
+            }
+            &Call::Orphan {
+                unknown,
+                pid,
+                status,
+            } => {
+                // SAFETY: as above.
+                let answer = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
+                progress = Progress::Answered(turn, answer);
             }
             Call::Event {
                 call,
@@ -672,16 +698,15 @@ symver!("sss_sigchld_ctx_after_fork");
 
 /// Set what is told of children that nobody registered.
 ///
-/// @param sigchld_ctx  a context of scope ALL. Of several, the one that was
-///                     made first is told.
+/// @param sigchld_ctx  the context. Of several of scope ALL, the one that was made
+///                     first is told.
 /// @param unknown_fn   the callback, or NULL: statuses are parked then, for a
 ///                     registration that comes late.
 /// @param pvt          handed to it as it is; borrowed until replaced. A call
 ///                     that another thread has begun may still use the former.
 ///
-/// @return 0; EINVAL for NULL; ENOTSUP for a context of scope REGISTERED; EPERM
-///         from a thread that is not the host's loop; ECHILD in a process that
-///         is not the context's.
+/// @return 0; EINVAL for NULL; EPERM from a thread that is not the host's loop;
+///         ECHILD in a process that is not the context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
 ///

@@ -97,6 +97,13 @@ pub(crate) enum Call {
         told: Told,
         pvt: Pvt,
     },
+    /// An unknown child ended that the daemon may leave to somebody else; the task
+    /// is stepped with the answer.
+    Orphan {
+        unknown: Unknown,
+        pid: i32,
+        status: i32,
+    },
     /// A task's event. The record is a copy: the callback may free its object.
     Event {
         call: EventFn,

@@ -34,13 +34,13 @@ pub(crate) struct Params {
     pub(crate) untrusted: bool,
     pub(crate) hosted: bool,
     pub(crate) unknown: Option<Unknown>,
+    /// Orphans that no service claims are reaped, in scope Registered too.
+    pub(crate) reap_orphans: bool,
 }
 
 impl Params {
     pub(crate) fn check(&self) -> Result<(), Errno> {
-        if self.options & !(libc::WUNTRACED | libc::WCONTINUED) != 0
-            || (self.unknown.is_some() && self.scope != Scope::All)
-        {
+        if self.options & !(libc::WUNTRACED | libc::WCONTINUED) != 0 {
             return Err(Errno::EINVAL);
         }
         Ok(())
@@ -227,9 +227,6 @@ pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
 pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
-    if ctx.params.scope != Scope::All {
-        return Err(Errno::ENOTSUP);
-    }
     ctx.params.unknown = unknown;
     reaper.bequeath_context(id.index);
     if unknown.is_some()

@@ -183,6 +183,8 @@ impl Reaper {
             } else if let Some(standing) = standing {
                 self.died_young(standing, self.sweep_cost() > AT_ONCE);
             }
+        } else if self.prompt_keeper() {
+            // It may be a service's.
         } else if let Some(owner) = owner
             && self
                 .parked

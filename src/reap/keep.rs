@@ -29,6 +29,13 @@ impl Reaper {
         self.keep.keepers > 0
     }
 
+    /// Whether this child lies there, a zombie that is kept.
+    pub(crate) fn is_kept(&self, pid: i32) -> bool {
+        self.table
+            .find(pid)
+            .is_some_and(|at| self.table.slot(at).is(Flags::ZOMBIE))
+    }
+
     /// A watch keeps its child from now on.
     pub(crate) fn begin_keep(&mut self, at: u32) {
         self.table.slot_mut(at).flags |= Flags::KEEPS;

@@ -26,6 +26,8 @@ pub(crate) enum Note {
     Recovered(i32),
     /// This child was waited for and nobody had registered it.
     Unknown(i32),
+    /// This child ended a minute ago, no service claims it, and nobody reaps it.
+    Left(i32),
     /// No pidfd could be had, with this errno; sweeps go on.
     NoPidfd(i32),
     /// SIGCHLD is ignored or has SA_NOCLDWAIT.
@@ -45,7 +47,7 @@ impl Note {
     fn level(self) -> u32 {
         match self {
             Note::Panic => LOG_ERR,
-            Note::Lost(_) | Note::AutoReap | Note::Replaced => LOG_WARNING,
+            Note::Lost(_) | Note::Left(_) | Note::AutoReap | Note::Replaced => LOG_WARNING,
             Note::Recovered(_) | Note::Unknown(_) | Note::NoPidfd(_) => LOG_INFO,
             Note::Context(_) => LOG_DEBUG,
         }
@@ -66,6 +68,11 @@ impl Note {
                 ": its status was taken by somebody else and was recovered",
             ),
             Note::Unknown(pid) => ("child ", Some(pid), " ended, and nobody had registered it"),
+            Note::Left(pid) => (
+                "child ",
+                Some(pid),
+                " ended, is no service's, and nobody reaps it",
+            ),
             Note::NoPidfd(errno) => (
                 "no pidfd to be had: children are waited for one by one; errno ",
                 Some(errno),

@@ -25,13 +25,14 @@ mod inheritance;
 mod keep;
 pub(crate) mod kill;
 pub(crate) mod log;
+pub(crate) mod orphan;
 mod parked;
 mod pidfds;
 mod policy;
 mod reaper;
 pub(crate) mod rich;
 pub(crate) mod spawned;
-mod status;
+pub(crate) mod status;
 mod sweep;
 mod table;
 #[allow(dead_code)] // until the first family uses all of it

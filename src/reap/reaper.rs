@@ -9,6 +9,7 @@ use super::id::{ContextId, WatchId};
 use super::inheritance::{Inheritance, Inherited};
 use super::keep::Keep;
 use super::log::{Note, note};
+use super::orphan::Guard;
 use super::parked::ParkingLot;
 use super::policy::{LOOK_WITHIN, Policy};
 use super::rich::{Facts, Riches};
@@ -122,6 +123,7 @@ pub(crate) struct Reaper {
     pub(crate) task_watches: usize,
     pub(crate) riches: Riches,
     pub(crate) keep: Keep,
+    pub(crate) guard: Guard,
     /// What holds spawned children back, by slot.
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
@@ -168,6 +170,7 @@ impl Reaper {
             task_watches: 0,
             riches: Riches::new(),
             keep: Keep::default(),
+            guard: Guard::default(),
             gates: Vec::new(),
             parked: ParkingLot::new(),
             policy: Policy::new(),

@@ -30,7 +30,6 @@ pub(crate) enum Told {
     #[allow(dead_code, reason = "for the families that start children")]
     Task(TaskId, u64),
     /// The same, with the child a zombie until the step is over.
-    #[allow(dead_code, reason = "for the families that start children")]
     Keeping(TaskId, u64),
 }
 
@@ -43,10 +42,21 @@ pub(crate) enum Told {
 /// adds variables, `fds` descriptors) and calls this. [`take_gate`] opens the gate
 /// of a spec that has one; [`super::kill`] signals the child by its watch.
 pub(crate) fn start(ctx: ContextId, spec: &Spec, told: Told) -> Result<Started, SpawnError> {
+    start_known(ctx, spec, told, |_| ())
+}
+
+/// The same; `known` is told of the pid before anybody can be told of its end.
+pub(crate) fn start_known(
+    ctx: ContextId,
+    spec: &Spec,
+    told: Told,
+    known: impl FnOnce(i32),
+) -> Result<Started, SpawnError> {
     let pidfd = begin(ctx)?;
     let spec = Spec { pidfd, ..*spec };
     let child = spawn(&spec).inspect_err(|error| give_up(ctx, error.pid))?;
     let pid = child.pid;
+    known(pid);
     let watch = end(ctx, child, told)?;
     Ok(Started { watch, pid })
 }
@@ -116,10 +126,11 @@ impl Reaper {
     fn register_spawned(&mut self, me: u16, child: Spawned, told: Told) -> WatchId {
         let pid = child.pid;
         let known = self.find_fresh(pid);
+        let keep = matches!(told, Told::Keeping(..));
         let found = match child.pidfd {
             Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
             None => self
-                .find_child(me, pid, known, false, false)
+                .find_child(me, pid, known, keep, false)
                 .unwrap_or_else(|_| {
                     self.counts.lost += 1;
                     note(Note::Lost(pid));
@@ -130,7 +141,6 @@ impl Reaper {
                 }),
         };
         let known = known.and_then(|_| self.table.find(pid));
-        let keep = matches!(told, Told::Keeping(..));
         let sink = match told {
             Told::Callback(callback, pvt) => Sink::of(callback, pvt),
             Told::Task(id, token) | Told::Keeping(id, token) => self.task_sink(id, token),
@@ -170,6 +180,9 @@ impl Reaper {
         self.spawning -= 1;
         if self.spawning > 0 {
             return;
+        }
+        if std::mem::take(&mut self.guard.put_off) {
+            self.prompt_keeper();
         }
         if let Some(owner) = self.for_unknown() {
             if self.is_due(owner) {

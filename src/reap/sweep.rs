@@ -150,6 +150,9 @@ impl Reaper {
     pub(crate) fn walk(&mut self, owner: u16) -> bool {
         // Who was taken by somebody else is told before his pid is another's.
         self.take_all_pidfds();
+        if self.is_guarded() {
+            return self.walk_guarded();
+        }
         if self.may_keep() {
             self.counts.walks += 1;
             self.policy.walked();
@@ -192,6 +195,27 @@ impl Reaper {
             }
             return true;
         }
+    }
+
+    /// The same while unknown children are the keeper's: an unknown one at the head
+    /// hides the others from a wait that leaves it there, and so does a kept one.
+    fn walk_guarded(&mut self) -> bool {
+        self.counts.walks += 1;
+        self.policy.walked();
+        while let Ok(Some(pid)) = wait::any_dead() {
+            let Some(leader) = self.table.find(pid) else {
+                self.prompt_keeper();
+                break;
+            };
+            if !self.wait_child(leader) || self.is_kept(pid) {
+                self.prompt_keeper();
+                break;
+            }
+        }
+        if self.table.young() > 0 {
+            self.sweep();
+        }
+        true
     }
 
     /// waitpid(-1), with what the child has used where anybody wants to know.

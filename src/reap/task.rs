@@ -88,10 +88,7 @@ pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<Ta
 /// latest. From any thread. Never fails; nothing where the task is removed.
 pub(crate) fn post(id: TaskId) {
     if let Ok(mut reaper) = lock(id.depth) {
-        if let Some(entry) = reaper.tasks.find_mut(id) {
-            entry.post();
-            reaper.enqueue_task(id.index);
-        }
+        reaper.post_task(id);
     }
 }
 
@@ -288,6 +285,14 @@ impl Reaper {
             && entry
                 .runner
                 .is_some_and(|runner| runner != thread::current())
+    }
+
+    /// See [`post`].
+    pub(crate) fn post_task(&mut self, id: TaskId) {
+        if let Some(entry) = self.tasks.find_mut(id) {
+            entry.post();
+            self.enqueue_task(id.index);
+        }
     }
 
     /// Queues a task that has a reason to be stepped, unless it is queued or runs.

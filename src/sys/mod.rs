@@ -3,9 +3,11 @@
 #[allow(dead_code)] // until the first family uses it
 pub(crate) mod arc;
 pub(crate) mod cancel;
+pub(crate) mod cgroup;
 pub(crate) mod clock;
 pub(crate) mod clone;
 pub(crate) mod close_range;
+pub(crate) mod connector;
 pub(crate) mod credentials;
 pub(crate) mod epoll;
 pub(crate) mod exec;
@@ -26,7 +28,10 @@ pub(crate) mod poller;
 #[cfg(test)]
 pub(crate) mod probe;
 pub(crate) mod process_info;
+pub(crate) mod procfs;
 pub(crate) mod pthread;
+pub(crate) mod random;
+pub(crate) mod rlimit_tag;
 pub(crate) mod robust;
 pub(crate) mod signal;
 pub(crate) mod strings;

@@ -1,6 +1,6 @@
 //! pidfd_open(2), pidfd_send_signal(2) and the pidfd's ioctl(2).
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -121,6 +121,21 @@ fn on_pidfs(pidfd: BorrowedFd) -> bool {
     // SAFETY: `found` outlives the call.
     let code = unsafe { libc::fstatfs(pidfd.as_raw_fd(), &raw mut found) };
     code == 0 && found.f_type == PIDFS
+}
+
+/// The inode of a pidfd, which no other process of this boot has (Linux 6.9).
+pub(crate) fn inode(pidfd: &OwnedFd) -> Option<u64> {
+    if !on_pidfs(pidfd.as_fd()) {
+        return None;
+    }
+    nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)
+}
+
+/// How many descriptors the process may have open.
+pub(crate) fn limit() -> usize {
+    let resource = nix::sys::resource::Resource::RLIMIT_NOFILE;
+    let soft = nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft);
+    usize::try_from(soft).unwrap_or(usize::MAX)
 }
 
 /// Asks for the exit of a process that is no child of ours any more.

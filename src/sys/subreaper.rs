@@ -12,3 +12,8 @@ pub(crate) fn set(on: bool) -> Result<(), Errno> {
 pub(crate) fn is_set() -> Result<bool, Errno> {
     prctl::get_child_subreaper()
 }
+
+/// Whether orphans come to this process: a subreaper, or pid 1.
+pub(crate) fn adopts() -> Result<bool, Errno> {
+    Ok(nix::unistd::getpid().as_raw() == 1 || is_set()?)
+}

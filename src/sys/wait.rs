@@ -56,6 +56,14 @@ pub(crate) fn is_child_pid(pid: i32) -> bool {
     waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok()
 }
 
+/// The raw status of a child that ended and that nobody has waited for, which it
+/// leaves so.
+pub(crate) fn dead_status(pid: i32) -> Option<i32> {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    let info = waitid(libc::P_PID, pid.unsigned_abs(), look).ok()?;
+    (pid_of(&info) != 0).then(|| status_of(&info)).flatten()
+}
+
 /// Whether the process behind a pidfd is a child of ours, reaped by nobody.
 pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;

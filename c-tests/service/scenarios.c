@@ -1,0 +1,243 @@
+/* The four ways in which a daemon's processes come to us and end, with the loop at work
+ * after any of the steps or busy: the same is told, with each evidence. */
+#include "support/family.h"
+#include "support/kernel.h"
+#include "support/test.h"
+
+/* Processes by their letters: P is the first, and each fork names the next. */
+struct step {
+    char who;
+    char child; /* or 0: it exits */
+};
+
+struct scenario {
+    const char *name;
+    struct step steps[8];
+    unsigned count;
+};
+
+static const struct scenario scenarios[] = {
+    { "ideal", { { 'P', 'C' }, { 'P', 0 }, { 'C', 0 } }, 3 },
+    { "daemonise", { { 'P', 'I' }, { 'I', 'D' }, { 'P', 0 }, { 'I', 0 }, { 'D', 0 } }, 5 },
+    { "both at once", { { 'P', 'C' }, { 'C', 0 }, { 'P', 0 } }, 3 },
+    { "wrong order", { { 'P', 'I' }, { 'I', 'D' }, { 'I', 0 }, { 'P', 0 }, { 'D', 0 } }, 5 },
+};
+
+static const struct way some_ways[] = {
+    { SSS_SCOPE_ALL, WAKE_DESCRIPTOR },
+    { SSS_SCOPE_ALL, WAKE_BOTH },
+    { SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR },
+    { SSS_SCOPE_REGISTERED, WAKE_BOTH },
+};
+
+static int exit_code(char who)
+{
+    return who == 'P' ? 0 : who % 32;
+}
+
+/* Everything once, adopted before the end of itself and of its parent, DEAD last. */
+static void check_told(const struct scenario *scenario, const struct told *told,
+                       const pid_t pids[128], uint32_t evidence, const struct way *way)
+{
+    unsigned forks = 0;
+
+    for (unsigned i = 0; i < scenario->count; i++) {
+        const struct step *step = &scenario->steps[i];
+        pid_t pid = pids[(int)step->who], child = pids[(int)step->child];
+
+        if (step->child == 0) {
+            int at = told_at(told, SSS_SERVICE_EXITED, pid);
+
+            check_int(told_times(told, SSS_SERVICE_EXITED, pid), 1);
+            check_int(told->events[at].wait_status, status_of(exit_code(step->who)));
+            continue;
+        }
+        forks++;
+        check_int(told_times(told, SSS_SERVICE_ADOPTED, child), 1);
+        int at = told_at(told, SSS_SERVICE_ADOPTED, child);
+        check(at < told_at(told, SSS_SERVICE_EXITED, child));
+        check(at < told_at(told, SSS_SERVICE_EXITED, pid));
+        check_int(told->events[at].evidence, evidence);
+        if (evidence == SSS_EVIDENCE_DESCENT || evidence == SSS_EVIDENCE_FORK) {
+            check_int(told->events[at].former_parent, pid);
+        }
+    }
+    check_int(told->events[told->count - 1].event, SSS_SERVICE_DEAD);
+    for (unsigned i = 0, adopted = 0; i < told->count; i++) {
+        adopted += told->events[i].event == SSS_SERVICE_ADOPTED;
+        check(adopted <= forks);
+        check_int(told->events[i].root, pids['P']);
+    }
+    (void)way;
+}
+
+static void run(const struct scenario *scenario, unsigned looks, uint32_t by, uint32_t evidence,
+                const struct way *way)
+{
+    struct sss_service_params params = service_params(by, 0);
+    struct sss_service *service;
+    struct family family;
+    struct told told;
+    struct loop loop;
+    pid_t pids[128] = { 0 };
+    size_t none = 0;
+
+    loop_start(&loop, ctx_make(way->scope, 0), way->waking);
+    family_begin(&family);
+    service = family_start(&family, &loop, &params, &told, &pids['P']);
+    for (unsigned i = 0; i < scenario->count; i++) {
+        const struct step *step = &scenario->steps[i];
+
+        if (step->child != 0) {
+            pids[(int)step->child] = family_fork(&family, pids[(int)step->who]);
+        } else {
+            family_exit(&family, pids[(int)step->who], exit_code(step->who));
+        }
+        /* Descent is what was seen: here at each listing. */
+        if (by == SSS_SERVICE_BY_DESCENT && step->child != 0) {
+            check_ok(sss_service_pids(service, NULL, &none));
+            none = 0;
+        }
+        if (looks & 1u << i) {
+            loop_settle(&loop);
+        }
+    }
+    loop_until_dead(&loop, &told);
+    check_told(scenario, &told, pids, evidence, way);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    family_end(&family);
+    check_no_children();
+}
+
+static void each(uint32_t by, uint32_t evidence, const unsigned always[4])
+{
+    for (unsigned s = 0; s < ARRAY_SIZE(scenarios); s++) {
+        for (unsigned looks = 0; looks < 1u << (scenarios[s].count - 1); looks++) {
+            if (always != NULL && (looks & always[s]) != always[s]) {
+                continue;
+            }
+            run(&scenarios[s], looks, by, evidence, &some_ways[(looks + s) % 4]);
+        }
+    }
+}
+
+static void by_tag(void **state)
+{
+    (void)state;
+    each(SSS_SERVICE_BY_TAG, SSS_EVIDENCE_TAG, NULL);
+}
+
+/* The environment of a zombie cannot be read: who lives when its parent ended is
+ * looked at then. */
+static void by_environment(void **state)
+{
+    (void)state;
+    each(SSS_SERVICE_BY_ENVIRONMENT, SSS_EVIDENCE_ENVIRONMENT,
+         (const unsigned[]){ 0x2, 0xc, ~0u, ~0u });
+}
+
+static void by_descent(void **state)
+{
+    (void)state;
+    each(SSS_SERVICE_BY_DESCENT, SSS_EVIDENCE_DESCENT, NULL);
+}
+
+/* Whether the system lets a service have this evidence. */
+static void need(uint32_t by)
+{
+    struct sss_service_params params = service_params(by, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_service *service;
+    struct family family;
+    struct told told;
+    struct loop loop;
+    pid_t pid;
+
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&family);
+    service = family_start(&family, &loop, &params, &told, &pid);
+    check_ok(sss_service_status(service, &status));
+    family_exit(&family, pid, 0);
+    loop_until_dead(&loop, &told);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    family_end(&family);
+    if ((status.evidence & by) == 0) {
+        test_skip("the system does not let us have this evidence");
+    }
+}
+
+static void by_cgroup(void **state)
+{
+    (void)state;
+    need(SSS_SERVICE_BY_CGROUP);
+    each(SSS_SERVICE_BY_CGROUP, SSS_EVIDENCE_CGROUP, NULL);
+}
+
+static void by_connector(void **state)
+{
+    (void)state;
+    need(SSS_SERVICE_BY_CONNECTOR);
+    /* Looks after each step: records are read by the loop. */
+    each(SSS_SERVICE_BY_CONNECTOR, SSS_EVIDENCE_FORK, (const unsigned[]){ ~0u, ~0u, ~0u, ~0u });
+    each(SSS_SERVICE_BY_CONNECTOR, SSS_EVIDENCE_FORK, (const unsigned[]){ 0x3, 0xf, 0x3, 0xf });
+}
+
+static uint32_t take(int pid, int wait_status, void *pvt)
+{
+    (void)pid;
+    (void)wait_status;
+    ++*(unsigned *)pvt;
+    return SSS_UNKNOWN_TAKEN;
+}
+
+/* Nobody claims them: in scope ALL they are told as unknown, each once. */
+static void without_evidence(void **state)
+{
+    (void)state;
+    for (unsigned s = 0; s < ARRAY_SIZE(scenarios); s++) {
+        const struct scenario *scenario = &scenarios[s];
+        struct sss_service_params params = service_params(0, 0);
+        struct sss_service *service;
+        struct family family;
+        struct told told;
+        struct loop loop;
+        pid_t pids[128] = { 0 };
+        unsigned unknown = 0, forks = 0;
+
+        loop_start(&loop, ctx_make(SSS_SCOPE_ALL, 0), WAKE_BOTH);
+        check_ok(sss_sigchld_ctx_set_unknown_fn(loop.ctx, take, &unknown));
+        family_begin(&family);
+        service = family_start(&family, &loop, &params, &told, &pids['P']);
+        for (unsigned i = 0; i < scenario->count; i++) {
+            const struct step *step = &scenario->steps[i];
+
+            if (step->child != 0) {
+                pids[(int)step->child] = family_fork(&family, pids[(int)step->who]);
+                forks++;
+            } else {
+                family_exit(&family, pids[(int)step->who], exit_code(step->who));
+            }
+        }
+        loop_until_dead(&loop, &told);
+        loop_until(&loop, &unknown, forks);
+        check_int(told.count, 2); /* EXITED of the first process, DEAD */
+        check_int(told.events[0].pid, pids['P']);
+        check_ok(sss_service_free(service));
+        loop_end(&loop);
+        family_end(&family);
+        check_no_children();
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(by_tag),       cmocka_unit_test(by_environment),
+        cmocka_unit_test(by_descent),   cmocka_unit_test(by_cgroup),
+        cmocka_unit_test(by_connector), cmocka_unit_test(without_evidence),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,65 @@
+/* Services of helpers/family processes, which do what a test tells them, and what was
+ * told of the services. */
+#ifndef SUPPORT_FAMILY_H
+#define SUPPORT_FAMILY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <sss_sigchld.h>
+
+#include "support/loop.h"
+
+/* Where the processes of a test report to. */
+struct family {
+    char name[48];
+    int fd;
+};
+
+void family_begin(struct family *family);
+void family_end(struct family *family);
+
+/* Everything told of one service, in order. */
+#define MOST_EVENTS 256
+struct told {
+    struct sss_service_event events[MOST_EVENTS];
+    unsigned count;
+    unsigned dead;
+};
+void tell_service(struct sss_service *service, const struct sss_service_event *event, void *pvt);
+
+/* A parameter struct that asks for this evidence. */
+struct sss_service_params service_params(uint32_t evidence, uint32_t flags);
+/* Starts a family; returns when its first process has reported. */
+struct sss_service *family_start(struct family *family, struct loop *loop,
+                                 const struct sss_service_params *params, struct told *told,
+                                 pid_t *pid);
+/* The same with what else the spawn asks for. */
+struct sss_service *family_start_so(struct family *family, struct loop *loop,
+                                    struct sss_spawn *spawn,
+                                    const struct sss_service_params *params, struct told *told,
+                                    pid_t *pid);
+
+/* Sends a process an order of the helper's. */
+void family_order(struct family *family, pid_t pid, const char *order);
+/* Has it fork; the child, once it has reported. */
+pid_t family_fork(struct family *family, pid_t pid);
+/* Has it exit; returns when it is a zombie, or gone. */
+void family_exit(struct family *family, pid_t pid, int code);
+/* Waits for the next report. */
+pid_t family_report(struct family *family);
+
+/* How often this was told of a process, and where first, or -1. */
+unsigned told_times(const struct told *told, uint32_t event, pid_t pid);
+int told_at(const struct told *told, uint32_t event, pid_t pid);
+/* Turns the loop until DEAD. */
+void loop_until_dead(struct loop *loop, const struct told *told);
+/* Prints what was told. */
+void told_print(const struct told *told);
+
+/* The state letter of a process in /proc, or 0 where it is gone. */
+char process_state(pid_t pid);
+void await_gone_or_zombie(pid_t pid);
+
+#endif

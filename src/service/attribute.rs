@@ -1,0 +1,107 @@
+//! Which service an orphan came from. Pure: the evidence comes in as answers to
+//! questions, which are asked in the order of their strength and no further than
+//! is needed.
+
+use nix::errno::Errno;
+
+use super::ledger::{Ledger, State};
+
+/// By what a process was attributed; the numbers are the header's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Evidence {
+    /// Started or attached by the daemon.
+    Started = 1,
+    /// It is in the service's cgroup.
+    Cgroup = 2,
+    /// The kernel told of the fork.
+    ForkRecord = 3,
+    /// It was seen below a member.
+    Descent = 4,
+    /// Its RLIMIT_LOCKS is the service's tag.
+    Tag = 5,
+    /// Its environment holds the service's tag.
+    Environment = 6,
+}
+
+/// What tells a process from a later one with its pid: the inode of its pidfd,
+/// or, before Linux 6.9, its start time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Identity {
+    Inode(u64),
+    Started(u64),
+}
+
+/// What may be asked about a child of ours.
+pub(crate) trait Facts {
+    fn identity(&mut self, pid: i32) -> Option<Identity>;
+    /// The service whose cgroup it is in.
+    fn cgroup(&mut self, pid: i32) -> Option<u32>;
+    /// Its soft RLIMIT_LOCKS.
+    fn tag(&mut self, pid: i32) -> Option<u64>;
+    /// The tag in its environment.
+    fn environment(&mut self, pid: i32) -> Option<u64>;
+}
+
+/// What became of a child that was looked at.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// Known before.
+    Known,
+    /// It belongs to this service, and its ADOPTED is queued.
+    Adopted(u32),
+    /// The first process of a service that is being started: later.
+    Starting,
+    /// No evidence claims it.
+    Unclaimed,
+}
+
+/// Looks at one child of ours.
+pub(crate) fn look_at(
+    ledger: &mut Ledger,
+    pid: i32,
+    facts: &mut impl Facts,
+) -> Result<Verdict, Errno> {
+    let below = match ledger.process(pid).copied() {
+        None => None,
+        Some(process) => match process.state {
+            State::Ours | State::Ended => return Ok(Verdict::Known),
+            State::Below(identity) => Some((process, identity)),
+        },
+    };
+    let below = below.filter(|&(_, identity)| facts.identity(pid) == Some(identity));
+    if below.is_none() {
+        ledger.vanished(pid);
+    }
+    let (service, evidence) = match claim(ledger, pid, below.map(|(process, _)| process), facts) {
+        Some(claim) => claim,
+        None => return Ok(Verdict::Unclaimed),
+    };
+    match ledger.at(service) {
+        Some(claimed) if claimed.root == 0 => return Ok(Verdict::Starting),
+        Some(claimed) if !claimed.dead => {}
+        _ => return Ok(Verdict::Unclaimed),
+    }
+    let parent = below.map_or(0, |(process, _)| process.parent);
+    ledger.adopted(service, pid, parent, evidence)?;
+    Ok(Verdict::Adopted(service))
+}
+
+fn claim(
+    ledger: &Ledger,
+    pid: i32,
+    below: Option<super::ledger::Process>,
+    facts: &mut impl Facts,
+) -> Option<(u32, Evidence)> {
+    if let Some(service) = facts.cgroup(pid) {
+        return Some((service, Evidence::Cgroup));
+    }
+    if let Some(process) = below {
+        return Some((process.service, process.evidence));
+    }
+    let by_tag = |tag| ledger.by_tag(tag);
+    if let Some(service) = facts.tag(pid).and_then(by_tag) {
+        return Some((service, Evidence::Tag));
+    }
+    let service = facts.environment(pid).and_then(by_tag)?;
+    Some((service, Evidence::Environment))
+}

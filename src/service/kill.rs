@@ -1,0 +1,317 @@
+//! Signalling a whole service, and ending it whole.
+//!
+//! A tree that forks while it is walked is never seen whole in one look. So each
+//! new member is stopped first, until a look finds no new one, and then all are
+//! killed; what was started in between is found by the next round, as a subreaper
+//! catches every orphan.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::attribute::Identity;
+use super::ledger::{Key, State};
+use super::tracker::{ServiceId, Tracker, identity, with};
+use crate::sys::{clock, pidfd, procfs, signal, wait};
+
+/// What ends a kill that meets no end.
+const MOST_ROUNDS: u32 = 10_000;
+const LONGEST: u64 = 5_000_000_000;
+/// How long a round waits for those that it killed, in milliseconds.
+const PATIENCE: u16 = 20;
+
+/// A member, as a rule or the daemon looks at it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Member {
+    pub(crate) pid: i32,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
+    pub(crate) uid: u32,
+    /// Of another user and in another session than the service's main process, or
+    /// a parent of one that is.
+    pub(crate) login: bool,
+}
+
+/// What became of the members.
+#[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) signalled: u32,
+    pub(crate) spared: u32,
+    /// May not be signalled: EPERM.
+    pub(crate) refused: u32,
+    /// Alive at the end, and neither spared nor refused.
+    pub(crate) left: u32,
+    pub(crate) rounds: u32,
+    pub(crate) by_cgroup: bool,
+}
+
+/// One that a kill holds.
+struct Target {
+    pid: i32,
+    pidfd: Option<OwnedFd>,
+    identity: Option<Identity>,
+    refused: bool,
+}
+
+impl Target {
+    /// Holds a member, if it is still the process that the ledger knows.
+    fn hold(pid: i32, known: Option<Identity>) -> Option<Self> {
+        let fd = pidfd::open(pid).ok();
+        let now = identity(pid);
+        let same = match known {
+            Some(known) => now == Some(known),
+            None => wait::is_child_pid(pid),
+        };
+        (same && now.is_some()).then_some(Target {
+            pid,
+            pidfd: fd,
+            identity: now,
+            refused: false,
+        })
+    }
+
+    fn send(&self, signum: i32) -> Result<(), Errno> {
+        if let Some(pidfd) = &self.pidfd {
+            return pidfd::send_signal(pidfd.as_fd(), signum);
+        }
+        // No pidfds here: as sure as a look just before can make it.
+        if identity(self.pid) != self.identity {
+            return Err(Errno::ESRCH);
+        }
+        signal::kill(self.pid, signum)
+    }
+
+    fn lives(&self) -> bool {
+        procfs::stat(self.pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+            && identity(self.pid) == self.identity
+    }
+}
+
+/// Sends a signal to all members but those that are spared. SIGKILL goes on until
+/// none is left.
+pub(crate) fn kill(
+    id: ServiceId,
+    signum: i32,
+    spare: &mut dyn FnMut(&Member) -> bool,
+    may_spare: bool,
+) -> Result<Outcome, Errno> {
+    if !(1..=64).contains(&signum) {
+        return Err(Errno::EINVAL);
+    }
+    let mut round = Round {
+        id,
+        outcome: Outcome::default(),
+        targets: Vec::new(),
+        spared: Vec::new(),
+    };
+    if signum != libc::SIGKILL {
+        round.collect(spare)?;
+        round.send_new(0, signum);
+        round.outcome.rounds = 1;
+        return Ok(round.outcome);
+    }
+    if !may_spare {
+        let killed = with(id, |tracker, key| match tracker.cgroup(key) {
+            Some(cgroup) => cgroup.kill(),
+            None => Err(Errno::ENOENT),
+        });
+        round.outcome.by_cgroup = killed.is_ok();
+    }
+    round.until_nothing_is_left(spare)?;
+    Ok(round.outcome)
+}
+
+struct Round {
+    id: ServiceId,
+    outcome: Outcome,
+    targets: Vec<Target>,
+    spared: Vec<i32>,
+}
+
+impl Round {
+    fn until_nothing_is_left(
+        &mut self,
+        spare: &mut dyn FnMut(&Member) -> bool,
+    ) -> Result<(), Errno> {
+        let begun = clock::now();
+        while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
+            self.outcome.rounds += 1;
+            let before = self.targets.len();
+            self.collect(spare)?;
+            // Who is stopped forks no more: once nobody is new, all are held.
+            if self.targets.len() > before {
+                self.send_new(before, libc::SIGSTOP);
+                continue;
+            }
+            if self.targets.iter().all(|target| target.refused) {
+                break;
+            }
+            self.outcome.signalled += self.send_all(libc::SIGKILL);
+            self.wait_for_ends();
+            self.targets.retain(Target::lives);
+        }
+        let left = self.targets.iter().filter(|target| !target.refused);
+        self.outcome.left = u32::try_from(left.count()).unwrap_or(u32::MAX);
+        let refused = self.targets.iter().filter(|target| target.refused);
+        self.outcome.refused = u32::try_from(refused.count()).unwrap_or(u32::MAX);
+        self.outcome.spared = u32::try_from(self.spared.len()).unwrap_or(u32::MAX);
+        Ok(())
+    }
+
+    /// Looks for members, and holds those that are neither held nor spared.
+    fn collect(&mut self, spare: &mut dyn FnMut(&Member) -> bool) -> Result<(), Errno> {
+        let members = with(self.id, members)?;
+        self.spared.clear();
+        for (member, known) in members {
+            if self.targets.iter().any(|target| target.pid == member.pid) {
+                continue;
+            }
+            // The daemon's own code, so without a lock.
+            if spare(&member) {
+                self.spared.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.spared.push(member.pid);
+                continue;
+            }
+            if let Some(target) = Target::hold(member.pid, known) {
+                self.targets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                self.targets.push(target);
+            }
+        }
+        self.outcome.spared = u32::try_from(self.spared.len()).unwrap_or(u32::MAX);
+        Ok(())
+    }
+
+    /// To those held since then; counts what reached whom where it is the last.
+    fn send_new(&mut self, since: usize, signum: i32) {
+        for target in &mut self.targets[since..] {
+            match target.send(signum) {
+                Ok(()) if signum != libc::SIGSTOP => self.outcome.signalled += 1,
+                Err(Errno::EPERM) => {
+                    target.refused = true;
+                    self.outcome.refused += u32::from(signum != libc::SIGSTOP);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn send_all(&mut self, signum: i32) -> u32 {
+        let mut reached = 0;
+        for target in &mut self.targets {
+            match target.send(signum) {
+                Ok(()) => reached += 1,
+                Err(Errno::EPERM) => target.refused = true,
+                Err(_) => {}
+            }
+        }
+        reached
+    }
+
+    /// Gives those that were killed a moment: their children become ours by it.
+    fn wait_for_ends(&self) {
+        for target in self.targets.iter().filter(|target| !target.refused) {
+            if let Some(pidfd) = &target.pidfd {
+                let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut waiting, PollTimeout::from(PATIENCE));
+            }
+        }
+    }
+}
+
+/// A service's live members, and what tells those below from later processes.
+fn members(tracker: &mut Tracker, key: Key) -> Result<Vec<(Member, Option<Identity>)>, Errno> {
+    tracker.look()?;
+    tracker.walk_now(key.index);
+    let service = tracker.ledger.get(key).ok_or(Errno::ESRCH)?;
+    let first = if service.main == 0 {
+        service.root
+    } else {
+        service.main
+    };
+    let session = procfs::stat(first).ok().map(|stat| stat.session);
+    let owner = tracker.owner(key);
+    let me = nix::unistd::getpid().as_raw();
+    let mut found = Vec::new();
+    found
+        .try_reserve(service.processes as usize)
+        .map_err(|_| Errno::ENOMEM)?;
+    for process in tracker.ledger.members(key.index) {
+        let Ok(stat) = procfs::stat(process.pid) else {
+            continue;
+        };
+        if matches!(stat.state, b'Z' | b'X') || process.pid == me {
+            continue;
+        }
+        let uid = procfs::real_uid(process.pid).unwrap_or(owner);
+        let known = match process.state {
+            State::Below(identity) => Some(identity),
+            State::Ours | State::Ended => None,
+        };
+        let member = Member {
+            pid: process.pid,
+            parent: stat.parent,
+            session: stat.session,
+            uid,
+            login: uid != owner && session != Some(stat.session),
+        };
+        // Room for all of them was made.
+        found.push((member, known));
+    }
+    spare_parents(&mut found, session);
+    Ok(found)
+}
+
+/// A login hangs from a process of the service's own user, which has left the
+/// service's session: without it the login ends.
+fn spare_parents(members: &mut [(Member, Option<Identity>)], session: Option<i32>) {
+    let mut changed = true;
+    while changed {
+        changed = false;
+        for at in 0..members.len() {
+            let candidate = members[at].0;
+            if candidate.login || session == Some(candidate.session) {
+                continue;
+            }
+            let mut others = members.iter().map(|(member, _)| member);
+            if others.any(|member| member.login && member.parent == candidate.pid) {
+                members[at].0.login = true;
+                changed = true;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_carries_a_login_is_spared_with_it() {
+        let member = |pid, parent, session, uid, login| {
+            let member = Member {
+                pid,
+                parent,
+                session,
+                uid,
+                login,
+            };
+            (member, None)
+        };
+        // The daemon, a connection's monitor, its user's half, a shell.
+        let mut members = [
+            member(10, 1, 10, 0, false),
+            member(20, 10, 20, 0, false),
+            member(21, 20, 20, 1000, true),
+            member(22, 21, 22, 1000, true),
+            member(30, 10, 30, 0, false),
+        ];
+        spare_parents(&mut members, Some(10));
+        let spared: Vec<i32> = members
+            .iter()
+            .filter(|(member, _)| member.login)
+            .map(|(member, _)| member.pid)
+            .collect();
+        assert_eq!(spared, [20, 21, 22]);
+    }
+}

@@ -1,0 +1,621 @@
+//! Who belongs to which service, and what is to be told of it. Pure: what the
+//! kernel shows comes in, events come out, and nothing here makes a syscall.
+//!
+//! Three kinds of processes stand in the ledger: those *below*, which live
+//! somewhere under a member and are no children of ours; *ours*, which are; and
+//! those that *ended*, whose end is still to be told. A service is dead when it
+//! has none of these left.
+
+use std::collections::VecDeque;
+
+use hashbrown::HashTable;
+use nix::errno::Errno;
+
+use super::attribute::{Evidence, Identity};
+
+/// What tells one service of a process from another, for good.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Key {
+    pub(crate) index: u32,
+    pub(crate) generation: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum State {
+    /// Alive, below a member; its identity tells it from a later process of its pid.
+    Below(Identity),
+    /// A child of ours.
+    Ours,
+    /// It was, and its EXITED is queued.
+    Ended,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    /// Its parent before we were, or 0.
+    pub(crate) parent: i32,
+    pub(crate) service: u32,
+    pub(crate) evidence: Evidence,
+    pub(crate) state: State,
+    /// The last walk below the service's members came past it.
+    seen: bool,
+}
+
+/// Processor time in nanoseconds.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Usage {
+    pub(crate) user: u64,
+    pub(crate) system: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    Adopted {
+        pid: i32,
+        parent: i32,
+        evidence: Evidence,
+    },
+    Exited {
+        pid: i32,
+        parent: i32,
+        status: i32,
+        evidence: Evidence,
+    },
+    /// 0: the main process ended, and others live on.
+    MainChanged {
+        pid: i32,
+    },
+    Dead {
+        orphans: u64,
+    },
+}
+
+/// How the main process is found again after the first one ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) enum Follow {
+    /// It is not: the first process is the main one.
+    #[default]
+    First,
+    /// The service puts itself into the background, by any number of forks.
+    Forking,
+}
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    generation: u32,
+    used: bool,
+    pub(crate) tag: u64,
+    /// The first process; 0 while it is being started.
+    pub(crate) root: i32,
+    follow: Follow,
+    /// The main process, or 0.
+    pub(crate) main: i32,
+    /// What the daemon knows it to be.
+    told_main: i32,
+    /// The processes so far each ended with 0, so that the next one is followed.
+    forking: bool,
+    /// How many stand in the ledger.
+    pub(crate) processes: u32,
+    /// Its handle was freed: nothing is told any more.
+    pub(crate) mute: bool,
+    /// DEAD was queued.
+    pub(crate) dead: bool,
+    touched: bool,
+    fresh: bool,
+    orphans_before: u64,
+    pub(crate) usage: Usage,
+    events: VecDeque<What>,
+}
+
+/// What a look cannot know by itself when it settles a service.
+pub(crate) trait Outside {
+    /// Whether the service's cgroup, if it has one, is empty.
+    fn cgroup_is_empty(&mut self, service: u32) -> bool;
+    /// The pid in its pid file, if it has one.
+    fn pid_file(&mut self, service: u32) -> Option<i32>;
+    /// Whether a child of ours lives.
+    fn lives(&mut self, pid: i32) -> bool;
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    processes: HashTable<Process>,
+    services: Vec<Service>,
+    free: Vec<u32>,
+    /// Services that something happened to since they were settled.
+    touched: Vec<u32>,
+    /// Services that got events since somebody last asked.
+    fresh: Vec<u32>,
+    /// Orphans that nobody claimed.
+    pub(crate) orphans: u64,
+}
+
+#[allow(clippy::needless_pass_by_value)] // as map_err() wants it
+fn nomem(_: std::collections::TryReserveError) -> Errno {
+    Errno::ENOMEM
+}
+
+fn hash(pid: i32) -> u64 {
+    u64::from(pid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+impl Ledger {
+    /// A service that is about to be started, with room for all that it needs.
+    pub(crate) fn add(&mut self, tag: u64, follow: Follow) -> Result<Key, Errno> {
+        self.services.try_reserve(1).map_err(nomem)?;
+        let slots = self.services.len() + 1;
+        for list in [&mut self.free, &mut self.touched, &mut self.fresh] {
+            let short = slots.saturating_sub(list.len());
+            list.try_reserve(short).map_err(nomem)?;
+        }
+        let mut events = VecDeque::new();
+        // MAIN_CHANGED and DEAD, and the first process's end.
+        events.try_reserve(3).map_err(nomem)?;
+        self.processes
+            .try_reserve(1, |process| hash(process.pid))
+            .map_err(|_| Errno::ENOMEM)?;
+        let index = match self.free.pop() {
+            Some(index) => index,
+            None => u32::try_from(self.services.len()).map_err(|_| Errno::ENOMEM)?,
+        };
+        let former = self.services.get(index as usize);
+        let service = Service {
+            generation: former.map_or(1, |former| former.generation),
+            used: true,
+            tag,
+            root: 0,
+            follow,
+            main: 0,
+            told_main: 0,
+            forking: follow == Follow::Forking,
+            processes: 0,
+            mute: false,
+            dead: false,
+            touched: former.is_some_and(|former| former.touched),
+            fresh: former.is_some_and(|former| former.fresh),
+            orphans_before: self.orphans,
+            usage: Usage::default(),
+            events,
+        };
+        let generation = service.generation;
+        match self.services.get_mut(index as usize) {
+            Some(slot) => *slot = service,
+            None => self.services.push(service),
+        }
+        Ok(Key { index, generation })
+    }
+
+    /// The first process of a service was started, or attached.
+    pub(crate) fn started(&mut self, key: Key, pid: i32) {
+        let Some(service) = self.get_mut(key) else {
+            return;
+        };
+        service.root = pid;
+        if service.follow == Follow::First {
+            service.main = pid;
+            service.told_main = pid;
+        }
+        // Whoever had this pid is gone: its end is queued, or was never seen.
+        if self.process(pid).is_some() {
+            self.remove(pid);
+        }
+        self.insert(Process {
+            pid,
+            parent: 0,
+            service: key.index,
+            evidence: Evidence::Started,
+            state: State::Ours,
+            seen: true,
+        });
+    }
+
+    /// The service never came to be.
+    pub(crate) fn discard(&mut self, key: Key) {
+        if self.get(key).is_some() {
+            self.release(key.index);
+        }
+    }
+
+    pub(crate) fn get(&self, key: Key) -> Option<&Service> {
+        self.services
+            .get(key.index as usize)
+            .filter(|service| service.used && service.generation == key.generation)
+    }
+
+    pub(crate) fn get_mut(&mut self, key: Key) -> Option<&mut Service> {
+        self.services
+            .get_mut(key.index as usize)
+            .filter(|service| service.used && service.generation == key.generation)
+    }
+
+    pub(crate) fn at(&self, index: u32) -> Option<&Service> {
+        self.services
+            .get(index as usize)
+            .filter(|service| service.used)
+    }
+
+    pub(crate) fn key(&self, index: u32) -> Option<Key> {
+        self.at(index).map(|service| Key {
+            index,
+            generation: service.generation,
+        })
+    }
+
+    pub(crate) fn services(&self) -> impl Iterator<Item = (u32, &Service)> {
+        (0..)
+            .zip(&self.services)
+            .filter(|(_, service)| service.used)
+    }
+
+    pub(crate) fn process(&self, pid: i32) -> Option<&Process> {
+        self.processes.find(hash(pid), |process| process.pid == pid)
+    }
+
+    fn process_mut(&mut self, pid: i32) -> Option<&mut Process> {
+        self.processes
+            .find_mut(hash(pid), |process| process.pid == pid)
+    }
+
+    /// The processes of a service that were not seen to end.
+    pub(crate) fn members(&self, index: u32) -> impl Iterator<Item = &Process> {
+        self.processes
+            .iter()
+            .filter(move |process| process.service == index && process.state != State::Ended)
+    }
+
+    /// Which service has this tag. The first process may be on its way: then it is
+    /// not yet told from an orphan.
+    pub(crate) fn by_tag(&self, tag: u64) -> Option<u32> {
+        self.services()
+            .find(|(_, service)| service.tag == tag && !service.dead)
+            .map(|(index, _)| index)
+    }
+
+    /// Room for one more process of a service, and for all that it may still tell.
+    fn room_for_process(&mut self, service: u32) -> Result<(), Errno> {
+        self.processes
+            .try_reserve(1, |process| hash(process.pid))
+            .map_err(|_| Errno::ENOMEM)?;
+        let service = self
+            .services
+            .get_mut(service as usize)
+            .ok_or(Errno::ESRCH)?;
+        // ADOPTED and EXITED of each; MAIN_CHANGED after each; DEAD.
+        let owed = (service.processes as usize + 1) * 3 + 1;
+        service.events.try_reserve(owed).map_err(nomem)
+    }
+
+    /// A process lives below a member. One that is known already is the same.
+    pub(crate) fn below(
+        &mut self,
+        service: u32,
+        pid: i32,
+        parent: i32,
+        identity: Identity,
+        evidence: Evidence,
+    ) -> Result<bool, Errno> {
+        if let Some(known) = self.process_mut(pid) {
+            match known.state {
+                State::Below(former) if former == identity => {
+                    known.seen = true;
+                    known.parent = parent;
+                    return Ok(false);
+                }
+                State::Below(_) => {
+                    self.remove(pid);
+                }
+                State::Ours | State::Ended => return Ok(false),
+            }
+        }
+        self.room_for_process(service)?;
+        self.insert(Process {
+            pid,
+            parent,
+            service,
+            evidence,
+            state: State::Below(identity),
+            seen: true,
+        });
+        Ok(true)
+    }
+
+    /// A process turned out to be a child of ours that belongs to a service.
+    pub(crate) fn adopted(
+        &mut self,
+        service: u32,
+        pid: i32,
+        parent: i32,
+        evidence: Evidence,
+    ) -> Result<(), Errno> {
+        if self.process(pid).is_some() {
+            self.remove(pid);
+        }
+        self.room_for_process(service)?;
+        self.insert(Process {
+            pid,
+            parent,
+            service,
+            evidence,
+            state: State::Ours,
+            seen: true,
+        });
+        self.touch(service);
+        self.queue(
+            service,
+            What::Adopted {
+                pid,
+                parent,
+                evidence,
+            },
+        );
+        Ok(())
+    }
+
+    /// A child of ours that belongs to a service has ended.
+    pub(crate) fn ended(&mut self, pid: i32, status: i32, usage: Usage) {
+        let Some(process) = self.process_mut(pid) else {
+            return;
+        };
+        if process.state == State::Ended {
+            return;
+        }
+        process.state = State::Ended;
+        let process = *process;
+        self.touch(process.service);
+        if let Some(service) = self.services.get_mut(process.service as usize) {
+            service.usage.user += usage.user;
+            service.usage.system += usage.system;
+            let was_main = service.main == pid;
+            if was_main {
+                service.main = 0;
+            }
+            // What follows a process that failed is no next step of a start.
+            if was_main || service.root == pid {
+                service.forking &= status == 0;
+            }
+        }
+        self.queue(
+            process.service,
+            What::Exited {
+                pid,
+                parent: process.parent,
+                status,
+                evidence: process.evidence,
+            },
+        );
+    }
+
+    /// A process below is gone without having become ours.
+    pub(crate) fn vanished(&mut self, pid: i32) {
+        if let Some(process) = self.process(pid) {
+            if let State::Below(_) = process.state {
+                self.remove(pid);
+            }
+        }
+    }
+
+    /// A walk below the members of some services begins; appends the members.
+    pub(crate) fn begin_walk(
+        &mut self,
+        wanted: &dyn Fn(u32) -> bool,
+        members: &mut Vec<i32>,
+    ) -> Result<(), Errno> {
+        members.try_reserve(self.processes.len()).map_err(nomem)?;
+        for process in self.processes.iter_mut() {
+            process.seen = true;
+            if process.state != State::Ended && wanted(process.service) {
+                process.seen = false;
+                members.push(process.pid);
+            }
+        }
+        Ok(())
+    }
+
+    /// A process below that the walk did not come past, and what it was.
+    pub(crate) fn next_unseen(&self) -> Option<(i32, Identity)> {
+        self.processes
+            .iter()
+            .filter(|process| !process.seen)
+            .find_map(|process| match process.state {
+                State::Below(identity) => Some((process.pid, identity)),
+                State::Ours | State::Ended => None,
+            })
+    }
+
+    /// How many processes are known.
+    pub(crate) fn len(&self) -> usize {
+        self.processes.len()
+    }
+
+    /// Forgets a service and its processes, which nobody watches any more.
+    pub(crate) fn abandon(&mut self, key: Key) {
+        if self.get(key).is_some() {
+            self.processes
+                .retain(|process| process.service != key.index);
+            self.services[key.index as usize].processes = 0;
+            self.release(key.index);
+        }
+    }
+
+    /// Keeps one that is to be looked at again.
+    pub(crate) fn see(&mut self, pid: i32) {
+        if let Some(process) = self.process_mut(pid) {
+            process.seen = true;
+        }
+    }
+
+    /// Two looks agreed after the last end: who is dead is dead, and the main
+    /// process is who it is.
+    pub(crate) fn settle(&mut self, outside: &mut impl Outside) {
+        while let Some(index) = self.touched.pop() {
+            self.services[index as usize].touched = false;
+            self.settle_one(index, outside);
+        }
+    }
+
+    fn settle_one(&mut self, index: u32, outside: &mut impl Outside) {
+        let Some(service) = self.at(index) else {
+            return;
+        };
+        if service.root == 0 || service.dead {
+            return;
+        }
+        if service.processes == 0 {
+            if outside.cgroup_is_empty(index) {
+                let orphans = self.orphans - service.orphans_before;
+                if let Some(service) = self.services.get_mut(index as usize) {
+                    service.dead = true;
+                    service.main = 0;
+                }
+                self.queue(index, What::Dead { orphans });
+                self.release_if_done(index);
+            }
+            return;
+        }
+        self.find_main(index, outside);
+    }
+
+    /// Tells of the main process where it changed.
+    fn find_main(&mut self, index: u32, outside: &mut impl Outside) {
+        let Some(service) = self.at(index) else {
+            return;
+        };
+        let (main, root) = (service.main, service.root);
+        if main != 0
+            || self
+                .process(root)
+                .is_some_and(|first| first.service == index && first.state != State::Ended)
+        {
+            return;
+        }
+        let mut found = 0;
+        if service.forking {
+            let mut ours = self
+                .members(index)
+                .filter(|process| process.state == State::Ours && outside.lives(process.pid))
+                .map(|process| process.pid);
+            found = match (ours.next(), ours.next()) {
+                (Some(only), None) => only,
+                _ => 0,
+            };
+            drop(ours);
+            if found == 0 {
+                found = outside
+                    .pid_file(index)
+                    .filter(|&pid| self.members(index).any(|process| process.pid == pid))
+                    .unwrap_or(0);
+            }
+            if found == 0 {
+                return;
+            }
+        }
+        let Some(service) = self.services.get_mut(index as usize) else {
+            return;
+        };
+        service.main = found;
+        if service.told_main != found {
+            service.told_main = found;
+            self.queue(index, What::MainChanged { pid: found });
+        }
+    }
+
+    /// Has the service be settled.
+    pub(crate) fn touch(&mut self, index: u32) {
+        if let Some(service) = self.services.get_mut(index as usize) {
+            if service.used && !service.touched {
+                service.touched = true;
+                self.touched.push(index);
+            }
+        }
+    }
+
+    pub(crate) fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    fn queue(&mut self, index: u32, what: What) {
+        let Some(service) = self.services.get_mut(index as usize) else {
+            return;
+        };
+        if !service.mute {
+            service.events.push_back(what);
+            if !service.fresh {
+                service.fresh = true;
+                self.fresh.push(index);
+            }
+        } else if let What::Exited { pid, .. } = what {
+            self.remove(pid);
+        }
+    }
+
+    /// A service that got events since it was last asked for.
+    pub(crate) fn next_fresh(&mut self) -> Option<u32> {
+        let index = self.fresh.pop()?;
+        self.services[index as usize].fresh = false;
+        Some(index)
+    }
+
+    /// A service's next event. The process of an EXITED leaves the ledger with it.
+    pub(crate) fn next(&mut self, key: Key) -> Option<What> {
+        let what = self.get_mut(key)?.events.pop_front()?;
+        if let What::Exited { pid, .. } = what {
+            self.remove(pid);
+        }
+        Some(what)
+    }
+
+    /// Ends the events of a service. Its processes stay claimed until they are gone.
+    pub(crate) fn silence(&mut self, key: Key) {
+        let Some(service) = self.get_mut(key) else {
+            return;
+        };
+        service.mute = true;
+        while let Some(what) = self.services[key.index as usize].events.pop_front() {
+            if let What::Exited { pid, .. } = what {
+                self.remove(pid);
+            }
+        }
+        self.touch(key.index);
+        self.release_if_done(key.index);
+    }
+
+    fn release_if_done(&mut self, index: u32) {
+        let done = self
+            .at(index)
+            .is_some_and(|service| service.mute && service.processes == 0 && service.dead);
+        if done {
+            self.release(index);
+        }
+    }
+
+    fn release(&mut self, index: u32) {
+        if let Some(service) = self.services.get_mut(index as usize) {
+            service.used = false;
+            service.generation += 1;
+            service.events = VecDeque::new();
+            self.free.push(index);
+        }
+    }
+
+    fn insert(&mut self, process: Process) {
+        if let Some(service) = self.services.get_mut(process.service as usize) {
+            service.processes += 1;
+        }
+        self.processes
+            .insert_unique(hash(process.pid), process, |process| hash(process.pid));
+    }
+
+    fn remove(&mut self, pid: i32) {
+        if let Ok(entry) = self
+            .processes
+            .find_entry(hash(pid), |process| process.pid == pid)
+        {
+            let (process, _) = entry.remove();
+            if let Some(service) = self.services.get_mut(process.service as usize) {
+                service.processes -= 1;
+            }
+            self.touch(process.service);
+        }
+    }
+}

@@ -1,0 +1,1338 @@
+//! The services of this process: looking at our children, and handing out what
+//! the ledger says.
+//!
+//! Two kinds of tasks stand on a context's loop. Each service has one, which
+//! watches its processes and makes its callbacks; so freeing a service ends its
+//! callbacks by removing the task. Each context that has services has a *keeper*,
+//! which looks when something else prompts it: a pidfd of a process further down,
+//! a record of the connector, time, or the reaper that found an unknown child.
+//!
+//! The order that makes it exact: an end that a task is told of was visible before,
+//! and the kernel hands a process's children on before it shows its end. So a look
+//! that begins now sees all of them, and only then the end is written down.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use hashbrown::HashTable;
+use nix::errno::Errno;
+
+use super::attribute::{Evidence, Facts, Identity, Verdict, look_at};
+use super::ledger::{Follow, Key, Ledger, Outside, State, Usage, What};
+use super::tag;
+use crate::reap::callback::{Call, EventFn, Pvt, Record};
+use crate::reap::id::{ContextId, WatchId};
+use crate::reap::orphan::{self, Given};
+use crate::reap::spawned::{self, Told};
+use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
+use crate::spawn::{Rlimit, SpawnError, Spec, Step};
+use crate::sys::cgroup::Cgroup;
+use crate::sys::connector::{Connector, Message, Read};
+use crate::sys::fork::PerProcess;
+use crate::sys::lock::{Mutex, MutexGuard};
+use crate::sys::strings::CStringArray;
+use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, wait};
+
+/// A slow look comes so long after something changed, and ever later while
+/// nothing does.
+const SLOW_FIRST: u64 = 1_000_000_000;
+const SLOW_LAST: u64 = 60_000_000_000;
+/// After a look whose readings did not agree.
+const AGAIN: u64 = 1_000_000;
+/// Walks below the members get one part in so many of the time.
+const SHARE: u64 = 16;
+/// An orphan that nobody claims and nobody may reap is spoken of after so long.
+const SPOKEN_OF_AFTER: u64 = 60_000_000_000;
+
+/// So many of the connector's records are read at once.
+const MOST_RECORDS: u32 = 16_384;
+const FD_SETSIZE: i32 = 1024;
+/// SSS_UNKNOWN_REAP of the header.
+pub(crate) const REAP: u32 = 2;
+
+static TRACKER: PerProcess<Mutex<Tracker>> = PerProcess::new();
+
+/// The id of a service: never given to another one of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ServiceId(WatchId);
+
+impl ServiceId {
+    fn new(key: Key, depth: u32) -> Self {
+        ServiceId(WatchId::new(key.index, key.generation, depth))
+    }
+
+    fn key(self) -> Key {
+        Key {
+            index: self.0.index(),
+            generation: self.0.generation(),
+        }
+    }
+
+    pub(crate) fn tagged(self) -> u64 {
+        self.0.tagged()
+    }
+}
+
+/// One event, and what stands around it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) id: ServiceId,
+    pub(crate) what: What,
+    pub(crate) root: i32,
+    /// How many processes are known, the one that is told of included.
+    pub(crate) processes: u32,
+    pub(crate) usage: Usage,
+}
+
+/// Who is told of a service.
+#[derive(Clone, Copy)]
+pub(crate) struct Sink {
+    pub(crate) call: Option<EventFn>,
+    pub(crate) source: Pvt,
+    pub(crate) pvt: Pvt,
+    /// The record as C reads it.
+    pub(crate) record: fn(&Report) -> Record,
+}
+
+/// What a service is wanted to be known by, and how it is followed.
+pub(crate) struct Wish {
+    pub(crate) tag: bool,
+    pub(crate) environment: bool,
+    pub(crate) descent: bool,
+    pub(crate) connector: bool,
+    /// Make one below the daemon's own.
+    pub(crate) make_cgroup: bool,
+    pub(crate) cgroup: Option<i32>,
+    /// No service without a cgroup.
+    pub(crate) exact: bool,
+    pub(crate) follow: Follow,
+    pub(crate) pid_file: Option<CString>,
+}
+
+/// Why a kind of evidence is not used: an errno, or 0.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Refused {
+    pub(crate) tag: i32,
+    pub(crate) environment: i32,
+    pub(crate) cgroup: i32,
+    pub(crate) connector: i32,
+}
+
+struct Extra {
+    ctx: ContextId,
+    /// None once the handle was freed.
+    task: Option<TaskId>,
+    keeper: TaskId,
+    cgroup: Option<Cgroup>,
+    pid_file: Option<CString>,
+    /// The user that the first process ran as.
+    owner: u32,
+    descent: bool,
+    refused: Refused,
+    used: u32,
+}
+
+struct Keeper {
+    ctx: ContextId,
+    task: TaskId,
+}
+
+/// A child of ours that no evidence claims.
+struct Foreign {
+    pid: i32,
+    /// The number of the look that last saw it.
+    look: u64,
+    since: u64,
+    /// It ended, and whoever may have it was asked.
+    asked: bool,
+    spoken_of: bool,
+}
+
+pub(crate) struct Tracker {
+    depth: u32,
+    pub(super) ledger: Ledger,
+    extras: Vec<Option<Extra>>,
+    keepers: Vec<Keeper>,
+    connector: Option<Connector>,
+    /// Whether some service has its tag in the environment.
+    environment: bool,
+    children: Vec<i32>,
+    scratch: procfs::Scratch,
+    text: Vec<u8>,
+    walked: Vec<i32>,
+    foreign: HashTable<Foreign>,
+    /// Ended children that nobody claims, to be given to the application.
+    pub(super) unclaimed: Vec<i32>,
+    /// Pidfds of processes below, whose ends prompt a look.
+    below: HashTable<(i32, OwnedFd)>,
+    /// The daemon is being asked about this child.
+    asking: Option<i32>,
+    looks: u64,
+    agreed: bool,
+    walk_from: u64,
+    interval: u64,
+    slow_at: u64,
+}
+
+fn hash(pid: i32) -> u64 {
+    u64::from(pid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// This process's services.
+fn tracker() -> Result<MutexGuard<'static, Tracker>, Errno> {
+    Ok(TRACKER.get().ok_or(Errno::ECHILD)?.value.lock())
+}
+
+fn tracker_of(id: ServiceId) -> Result<MutexGuard<'static, Tracker>, Errno> {
+    let own = TRACKER.get().ok_or(Errno::ECHILD)?;
+    let tracker = own.value.lock();
+    // Ids hold a few bits of the depth.
+    if ServiceId::new(id.key(), tracker.depth) == id {
+        Ok(tracker)
+    } else {
+        Err(Errno::ECHILD)
+    }
+}
+
+fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Errno> {
+    let own = TRACKER.get_or_make(|_| Some(Mutex::new(Tracker::new(ctx.depth))))?;
+    Ok(own.value.lock())
+}
+
+/// What tells a process from a later one of its pid.
+pub(super) fn identity(pid: i32) -> Option<Identity> {
+    if let Ok(fd) = pidfd::open(pid) {
+        if let Some(inode) = pidfd::inode(&fd) {
+            return Some(Identity::Inode(inode));
+        }
+    }
+    procfs::stat(pid)
+        .ok()
+        .map(|stat| Identity::Started(stat.started))
+}
+
+/// What can be asked of the kernel about one child.
+struct Kernel<'a> {
+    extras: &'a [Option<Extra>],
+    text: &'a mut Vec<u8>,
+    environment: bool,
+}
+
+impl Facts for Kernel<'_> {
+    fn identity(&mut self, pid: i32) -> Option<Identity> {
+        identity(pid)
+    }
+
+    fn cgroup(&mut self, pid: i32) -> Option<u32> {
+        let with_cgroup =
+            |extra: &Option<Extra>| extra.as_ref().is_some_and(|extra| extra.cgroup.is_some());
+        if !self.extras.iter().any(with_cgroup) {
+            return None;
+        }
+        let path = procfs::cgroup(pid, self.text)?;
+        (0..)
+            .zip(self.extras)
+            .find(|(_, extra)| {
+                let cgroup = extra.as_ref().and_then(|extra| extra.cgroup.as_ref());
+                cgroup.is_some_and(|cgroup| cgroup.holds(path))
+            })
+            .map(|(index, _)| index)
+    }
+
+    fn tag(&mut self, pid: i32) -> Option<u64> {
+        rlimit_tag::get(pid).ok().map(|limit| limit.rlim_cur)
+    }
+
+    fn environment(&mut self, pid: i32) -> Option<u64> {
+        if !self.environment {
+            return None;
+        }
+        procfs::variable(pid, self.text, tag::parse)
+    }
+}
+
+impl Outside for Kernel<'_> {
+    fn cgroup_is_empty(&mut self, service: u32) -> bool {
+        let extra = self.extras.get(service as usize);
+        let cgroup = extra.and_then(|extra| extra.as_ref()?.cgroup.as_ref());
+        cgroup.is_none_or(Cgroup::is_empty)
+    }
+
+    fn pid_file(&mut self, service: u32) -> Option<i32> {
+        let extra = self.extras.get(service as usize)?.as_ref()?;
+        procfs::pid_file(extra.pid_file.as_ref()?, self.text)
+    }
+
+    fn lives(&mut self, pid: i32) -> bool {
+        wait::dead_status(pid).is_none()
+    }
+}
+
+/// A service that is being started: what its first process needs.
+struct Starting {
+    id: ServiceId,
+    task: TaskId,
+    /// RLIMIT_LOCKS for the child, where the tag is wanted and may be set.
+    tag: Option<(u32, libc::rlimit64)>,
+    /// `VARIABLE=tag`, where it is wanted.
+    environment: Option<[u8; tag::VARIABLE.len() + 18]>,
+    /// The directory of its cgroup, open until the start is over.
+    cgroup: Option<i32>,
+}
+
+/// Makes a service of which no process runs yet.
+fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Errno> {
+    procfs::check()?;
+    if !subreaper::adopts()? {
+        subreaper::set(true)?;
+    }
+    let (cgroup, cgroup_errno) = cgroup_for(&wish);
+    if wish.exact && cgroup.is_none() {
+        return Err(Errno::from_raw(cgroup_errno));
+    }
+    let tag = tag::random()?;
+    // A limit that forbids it is a reason not to use it, not to fail.
+    let limit = wish.tag.then(|| rlimit_tag::for_child(tag)).transpose();
+    let mut refused = Refused {
+        cgroup: cgroup_errno,
+        tag: limit.as_ref().err().map_or(0, |&errno| errno as i32),
+        ..Refused::default()
+    };
+    let limit = limit.unwrap_or(None);
+    let mut tracker = made(ctx)?;
+    let keeper = tracker.keeper(ctx)?;
+    if wish.connector {
+        refused.connector = tracker.listen(keeper).err().map_or(0, |errno| errno as i32);
+    }
+    let slots = tracker.ledger.services().count() + 1;
+    let short = (slots + 1).saturating_sub(tracker.extras.len());
+    tracker
+        .extras
+        .try_reserve(short)
+        .map_err(|_| Errno::ENOMEM)?;
+    let key = tracker.ledger.add(tag, wish.follow)?;
+    let id = ServiceId::new(key, tracker.depth);
+    let used = [
+        (limit.is_some(), Evidence::Tag),
+        (wish.environment, Evidence::Environment),
+        (wish.descent, Evidence::Descent),
+        (cgroup.is_some(), Evidence::Cgroup),
+        (tracker.connector.is_some(), Evidence::ForkRecord),
+    ];
+    let used = used
+        .iter()
+        .filter(|(used, _)| *used)
+        .fold(0, |mask, &(_, evidence)| mask | 1 << evidence as u32);
+    let mut starting = Starting {
+        id,
+        task: keeper,
+        tag: limit,
+        environment: wish.environment.then(|| tag::assignment(tag)),
+        cgroup: cgroup.as_ref().map(|cgroup| cgroup.directory().as_raw_fd()),
+    };
+    let service = Arc::try_new(ServiceTask { id, sink });
+    let task = service.and_then(|service| task::add(ctx, &service));
+    let task = match task {
+        Ok(task) => task,
+        Err(errno) => {
+            tracker.ledger.discard(key);
+            return Err(errno);
+        }
+    };
+    starting.task = task;
+    tracker.environment |= wish.environment;
+    let extra = Extra {
+        ctx,
+        task: Some(task),
+        keeper,
+        cgroup,
+        pid_file: wish.pid_file,
+        owner: 0,
+        descent: wish.descent,
+        refused,
+        used,
+    };
+    while tracker.extras.len() <= key.index as usize {
+        tracker.extras.push(None);
+    }
+    tracker.extras[key.index as usize] = Some(extra);
+    orphan::guard(tracker.depth, Some(keeper));
+    Ok(starting)
+}
+
+fn cgroup_for(wish: &Wish) -> (Option<Cgroup>, i32) {
+    let cgroup = match wish.cgroup {
+        Some(directory) => Cgroup::given(directory),
+        // Its name needs to be no secret, only its own.
+        None if wish.make_cgroup || wish.exact => tag::random().and_then(Cgroup::make),
+        None => return (None, 0),
+    };
+    match cgroup {
+        Ok(cgroup) => (Some(cgroup), 0),
+        Err(errno) => (None, errno as i32),
+    }
+}
+
+/// The kernel would not start a process in the service's cgroup.
+fn without_cgroup(id: ServiceId, errno: Errno) {
+    if let Ok(mut tracker) = tracker_of(id) {
+        if let Some(extra) = tracker.extra_mut(id.key()) {
+            extra.cgroup = None;
+            extra.refused.cgroup = errno as i32;
+            extra.used &= !(1 << Evidence::Cgroup as u32);
+        }
+    }
+}
+
+/// The tag could not be handed to the first process: the daemon's own limits or
+/// environment came first.
+fn without_tag(id: ServiceId, errno: Errno) {
+    if let Ok(mut tracker) = tracker_of(id) {
+        if let Some(extra) = tracker.extra_mut(id.key()) {
+            extra.refused.tag = errno as i32;
+            extra.used &= !(1 << Evidence::Tag as u32);
+        }
+    }
+}
+
+/// Starts the first process of a new service.
+pub(crate) fn spawn(
+    ctx: ContextId,
+    spec: &Spec,
+    wish: Wish,
+    sink: Sink,
+) -> Result<ServiceId, SpawnError> {
+    spec.check()?;
+    if spec.gate {
+        return Err(SpawnError::new(Step::Spec, libc::EINVAL));
+    }
+    let exact = wish.exact;
+    let starting = begin(ctx, wish, sink)?;
+    let outcome = start(ctx, spec, &starting, exact);
+    if outcome.is_err() {
+        give_up(starting.id);
+    }
+    outcome.map(|()| starting.id)
+}
+
+/// The spec with the evidence that the process is to carry along. The caller's own
+/// limits win.
+fn start(ctx: ContextId, spec: &Spec, starting: &Starting, exact: bool) -> Result<(), SpawnError> {
+    let mut rlimits = Vec::new();
+    rlimits
+        .try_reserve_exact(spec.rlimits.len() + 1)
+        .map_err(|_| Errno::ENOMEM)?;
+    rlimits.extend_from_slice(spec.rlimits);
+    if let Some((resource, limit)) = starting.tag {
+        if rlimits.iter().any(|own| own.resource == resource) {
+            without_tag(starting.id, Errno::EEXIST);
+        } else {
+            rlimits.push(Rlimit { resource, limit });
+        }
+    }
+    let environment = match &starting.environment {
+        Some(assignment) => {
+            let variable = CStr::from_bytes_with_nul(assignment).map_err(|_| Errno::EINVAL)?;
+            Some(CStringArray::environment(spec.envp, &[variable])?)
+        }
+        None => None,
+    };
+    let known = |pid| {
+        if let Ok(mut tracker) = tracker_of(starting.id) {
+            tracker.started(starting.id.key(), pid);
+        }
+    };
+    let mut spec = Spec {
+        rlimits: &rlimits,
+        envp: environment
+            .as_ref()
+            .map_or(spec.envp, CStringArray::as_array),
+        cgroup: starting.cgroup.or(spec.cgroup),
+        ..*spec
+    };
+    let told = Told::Keeping(starting.task, 0);
+    let mut outcome = spawned::start_known(ctx, &spec, told, known);
+    if let Err(error) = &outcome {
+        if error.step == Some(Step::Cgroup) && starting.cgroup.is_some() && !exact {
+            // Made, but not to be placed in: the service goes on without it.
+            without_cgroup(starting.id, Errno::from_raw(error.errno));
+            spec.cgroup = None;
+            outcome = spawned::start_known(ctx, &spec, told, known);
+        }
+    }
+    outcome.map(drop)
+}
+
+fn watch(task: TaskId, pid: i32) -> Result<WatchId, Errno> {
+    task::watch_child(task, pid, None, 0, true)
+}
+
+/// The service came to nothing.
+fn give_up(id: ServiceId) {
+    let Ok(mut tracker) = tracker_of(id) else {
+        return;
+    };
+    let task = tracker
+        .extra_mut(id.key())
+        .and_then(|extra| extra.task.take());
+    tracker.ledger.discard(id.key());
+    let extra = tracker
+        .extras
+        .get_mut(id.key().index as usize)
+        .and_then(Option::take);
+    tracker.release_guard();
+    drop(tracker);
+    drop(extra);
+    if let Some(task) = task {
+        task::remove(task);
+    }
+}
+
+/// Makes a running child the first process of a new service. ESRCH for a
+/// stranger, EBUSY for a process that a service has.
+pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result<ServiceId, Errno> {
+    if !wait::is_child_pid(pid) {
+        return Err(Errno::ESRCH);
+    }
+    let starting = begin(ctx, wish, sink)?;
+    let attached = tracker_of(starting.id)
+        .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid));
+    if attached.is_err() {
+        give_up(starting.id);
+    }
+    attached.map(|()| starting.id)
+}
+
+/// Ends the events of a service. None runs once this returns, but for the
+/// caller's own. Its processes stay claimed until they are gone.
+pub(crate) fn free(id: ServiceId) -> Result<(), Errno> {
+    let task = {
+        let mut tracker = tracker_of(id)?;
+        let Some(extra) = tracker.extra_mut(id.key()) else {
+            return Ok(());
+        };
+        let Some(task) = extra.task.take() else {
+            return Ok(());
+        };
+        task
+    };
+    // It ends the watches, so they are made anew; not with the lock held, which a
+    // step in another thread may want.
+    task::remove(task);
+    let mut tracker = tracker_of(id)?;
+    tracker.ledger.silence(id.key());
+    tracker.keep_watching(id.key());
+    tracker.settle();
+    Ok(())
+}
+
+/// The pids of a service's live processes, after a look.
+pub(crate) fn pids(id: ServiceId, mut tell: impl FnMut(i32)) -> Result<(), Errno> {
+    let mut tracker = tracker_of(id)?;
+    tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
+    tracker.look()?;
+    tracker.walk(Some(id.key().index), u64::MAX);
+    let members = tracker.ledger.members(id.key().index);
+    members.for_each(|process| tell(process.pid));
+    Ok(())
+}
+
+/// The first and the main process, 0 for none, and what evidence is used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) root: i32,
+    pub(crate) main: i32,
+    pub(crate) processes: u32,
+    pub(crate) dead: bool,
+    pub(crate) used: u32,
+    pub(crate) refused: Refused,
+    pub(crate) usage: Usage,
+}
+
+pub(crate) fn standing(id: ServiceId) -> Result<Standing, Errno> {
+    let tracker = tracker_of(id)?;
+    let service = tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
+    let extra = tracker.extra(id.key()).ok_or(Errno::ESRCH)?;
+    Ok(Standing {
+        root: service.root,
+        main: service.main,
+        processes: service.processes,
+        dead: service.dead,
+        used: extra.used,
+        refused: extra.refused,
+        usage: service.usage,
+    })
+}
+
+pub(crate) fn check(id: ServiceId) -> Result<ContextId, Errno> {
+    let tracker = tracker_of(id)?;
+    tracker
+        .extra(id.key())
+        .filter(|extra| extra.task.is_some())
+        .map(|extra| extra.ctx)
+        .ok_or(Errno::ESRCH)
+}
+
+/// For a kill: the lock, with what the ledger and the cgroup say.
+pub(super) fn with<T>(
+    id: ServiceId,
+    f: impl FnOnce(&mut Tracker, Key) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let mut tracker = tracker_of(id)?;
+    let key = id.key();
+    tracker.ledger.get(key).ok_or(Errno::ESRCH)?;
+    f(&mut tracker, key)
+}
+
+impl Tracker {
+    fn new(depth: u32) -> Self {
+        Tracker {
+            depth,
+            ledger: Ledger::default(),
+            extras: Vec::new(),
+            keepers: Vec::new(),
+            connector: None,
+            environment: false,
+            children: Vec::new(),
+            scratch: procfs::Scratch::default(),
+            text: Vec::new(),
+            walked: Vec::new(),
+            foreign: HashTable::new(),
+            unclaimed: Vec::new(),
+            below: HashTable::new(),
+            asking: None,
+            looks: 0,
+            agreed: true,
+            walk_from: 0,
+            interval: SLOW_FIRST,
+            slow_at: 0,
+        }
+    }
+
+    fn extra(&self, key: Key) -> Option<&Extra> {
+        self.ledger.get(key)?;
+        self.extras.get(key.index as usize)?.as_ref()
+    }
+
+    fn extra_mut(&mut self, key: Key) -> Option<&mut Extra> {
+        self.ledger.get(key)?;
+        self.extras.get_mut(key.index as usize)?.as_mut()
+    }
+
+    pub(super) fn cgroup(&self, key: Key) -> Option<&Cgroup> {
+        self.extra(key)?.cgroup.as_ref()
+    }
+
+    pub(super) fn owner(&self, key: Key) -> u32 {
+        self.extra(key).map_or(0, |extra| extra.owner)
+    }
+
+    pub(super) fn walk_now(&mut self, service: u32) {
+        self.walk(Some(service), u64::MAX);
+    }
+
+    /// The context's keeper, made where there is none.
+    fn keeper(&mut self, ctx: ContextId) -> Result<TaskId, Errno> {
+        if let Some(keeper) = self.keepers.iter().find(|keeper| keeper.ctx == ctx) {
+            return Ok(keeper.task);
+        }
+        self.keepers.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        let keeper = Arc::try_new(KeeperTask {
+            ctx,
+            known: AtomicBool::new(false),
+        })?;
+        let task = task::add(ctx, &keeper)?;
+        keeper.known.store(true, Ordering::Relaxed);
+        self.keepers.push(Keeper { ctx, task });
+        Ok(task)
+    }
+
+    /// Opens the connector, for as long as there are services.
+    fn listen(&mut self, keeper: TaskId) -> Result<(), Errno> {
+        if self.connector.is_some() {
+            return Ok(());
+        }
+        let connector = Connector::open()?;
+        task::watch_fd(keeper, connector.fd().as_raw_fd(), Interest::READ)?;
+        self.connector = Some(connector);
+        Ok(())
+    }
+
+    fn release_guard(&self) {
+        if self.ledger.services().next().is_none() {
+            orphan::guard(self.depth, None);
+        }
+    }
+
+    fn forget_foreign(&mut self, pid: i32) {
+        if let Ok(entry) = self.foreign.find_entry(hash(pid), |known| known.pid == pid) {
+            entry.remove();
+        }
+    }
+
+    /// Looks at our children: each new one is attributed, or is nobody's.
+    pub(super) fn look(&mut self) -> Result<(), Errno> {
+        // Who was forked before its parent ended has its record by now.
+        self.read_connector();
+        let mut children = std::mem::take(&mut self.children);
+        let read = procfs::own_children(&mut children, &mut self.scratch);
+        self.looks += 1;
+        let done = read.and_then(|agreed| {
+            self.agreed = agreed;
+            for &pid in &children {
+                self.look_at(pid)?;
+            }
+            Ok(())
+        });
+        self.children = children;
+        let look = self.looks;
+        self.foreign.retain(|known| known.look == look);
+        if done.is_err() || !self.agreed {
+            self.agreed = false;
+            self.look_again(AGAIN);
+        }
+        self.tell();
+        done
+    }
+
+    fn look_at(&mut self, pid: i32) -> Result<(), Errno> {
+        let known = self.ledger.process(pid).map(|process| process.state);
+        if matches!(known, Some(State::Ours | State::Ended)) {
+            return Ok(());
+        }
+        if known.is_none() && self.is_foreign_still(pid) {
+            return Ok(());
+        }
+        let mut kernel = Kernel {
+            extras: &self.extras,
+            text: &mut self.text,
+            environment: self.environment,
+        };
+        match look_at(&mut self.ledger, pid, &mut kernel)? {
+            Verdict::Known | Verdict::Starting => {}
+            Verdict::Adopted(service) => self.take(service, pid),
+            Verdict::Unclaimed => self.add_foreign(pid)?,
+        }
+        Ok(())
+    }
+
+    /// A process was attributed: watches it.
+    fn take(&mut self, service: u32, pid: i32) {
+        self.forget_foreign(pid);
+        self.drop_below(pid);
+        let extra = self.extras.get(service as usize).and_then(Option::as_ref);
+        let Some(extra) = extra else {
+            return;
+        };
+        let task = extra.task.unwrap_or(extra.keeper);
+        if watch(task, pid).is_err() {
+            // Somebody else reaped it in this moment, or there is no memory: then
+            // its end cannot be told.
+            self.ledger
+                .ended(pid, crate::reap::status::LOST, Usage::default());
+        }
+        self.changed();
+    }
+
+    /// Whether a child that nobody claimed is still nobody's; one that ended is
+    /// handed on. A pid may be another process's by now, so its tag is read again.
+    fn is_foreign_still(&mut self, pid: i32) -> bool {
+        let look = self.looks;
+        let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) else {
+            return false;
+        };
+        let tag = rlimit_tag::get(pid).ok().map(|limit| limit.rlim_cur);
+        if tag.and_then(|tag| self.ledger.by_tag(tag)).is_some() {
+            return false;
+        }
+        known.look = look;
+        let asked = known.asked;
+        let since = known.since;
+        if !asked && wait::dead_status(pid).is_some() && !orphan::is_watched(self.depth, pid) {
+            self.unclaimed_ended(pid);
+        } else if asked && clock::now() - since > SPOKEN_OF_AFTER {
+            self.speak_of(pid);
+        }
+        true
+    }
+
+    fn add_foreign(&mut self, pid: i32) -> Result<(), Errno> {
+        self.forget_foreign(pid);
+        self.foreign
+            .try_reserve(1, |known| hash(known.pid))
+            .map_err(|_| Errno::ENOMEM)?;
+        let foreign = Foreign {
+            pid,
+            look: self.looks,
+            since: clock::now(),
+            asked: false,
+            spoken_of: false,
+        };
+        self.foreign
+            .insert_unique(hash(pid), foreign, |known| hash(known.pid));
+        if !orphan::is_watched(self.depth, pid) {
+            self.ledger.orphans += 1;
+            if wait::dead_status(pid).is_some() {
+                self.unclaimed_ended(pid);
+            }
+        }
+        Ok(())
+    }
+
+    fn unclaimed_ended(&mut self, pid: i32) {
+        if self.unclaimed.try_reserve(1).is_err() {
+            return;
+        }
+        self.unclaimed.push(pid);
+        let now = clock::now();
+        if let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) {
+            known.asked = true;
+            known.since = now;
+        }
+        for keeper in &self.keepers {
+            task::post(keeper.task);
+        }
+    }
+
+    fn speak_of(&mut self, pid: i32) {
+        if let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) {
+            if !std::mem::replace(&mut known.spoken_of, true) {
+                orphan::note_left(pid);
+            }
+        }
+    }
+
+    /// Walks below the members of one service, or of all, if it is not too dear
+    /// now: what lives there is remembered, and known when it becomes ours.
+    pub(super) fn walk(&mut self, service: Option<u32>, at_most_at: u64) {
+        let begun = clock::now();
+        if begun.max(at_most_at) < self.walk_from {
+            return;
+        }
+        let mut stack = std::mem::take(&mut self.walked);
+        stack.clear();
+        let wanted = |index: u32, extras: &[Option<Extra>]| {
+            service.is_none_or(|service| service == index)
+                && extras
+                    .get(index as usize)
+                    .and_then(Option::as_ref)
+                    .is_some_and(|extra| extra.descent)
+        };
+        let extras = &self.extras;
+        let members = self
+            .ledger
+            .begin_walk(&|index| wanted(index, extras), &mut stack);
+        if members.is_ok() {
+            self.walk_cgroups(service);
+            self.walk_from_members(&mut stack);
+            self.forget_unseen();
+        }
+        self.walked = stack;
+        self.walk_from = begun + (clock::now() - begun) * SHARE;
+    }
+
+    /// Who is in a service's cgroup and no child of ours lives below.
+    fn walk_cgroups(&mut self, service: Option<u32>) {
+        for index in 0..self.extras.len() {
+            let at = u32::try_from(index).unwrap_or(u32::MAX);
+            if service.is_some_and(|service| service != at) {
+                continue;
+            }
+            let extra = self.extras[index].as_ref();
+            let Some(cgroup) = extra.and_then(|extra| extra.cgroup.as_ref()) else {
+                continue;
+            };
+            let mut found = Vec::new();
+            if cgroup.members(&mut found).is_err() {
+                continue;
+            }
+            for pid in found {
+                let parent = procfs::stat(pid).map_or(0, |stat| stat.parent);
+                if parent != 0 && parent != std::process::id().cast_signed() {
+                    self.add_below(at, pid, parent, Evidence::Cgroup);
+                }
+            }
+        }
+    }
+
+    fn walk_from_members(&mut self, stack: &mut Vec<i32>) {
+        let mut found = Vec::new();
+        while let Some(pid) = stack.pop() {
+            let Some(member) = self.ledger.process(pid).copied() else {
+                continue;
+            };
+            found.clear();
+            if procfs::children_of(pid, &mut found, &mut self.scratch).is_err() {
+                continue;
+            }
+            for &child in &found {
+                if self.add_below(member.service, child, pid, Evidence::Descent) {
+                    if stack.try_reserve(1).is_ok() {
+                        stack.push(child);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A process lives below a member; whether it is new.
+    fn add_below(&mut self, service: u32, pid: i32, parent: i32, evidence: Evidence) -> bool {
+        let held = self
+            .below
+            .find(hash(pid), |(held, _)| *held == pid)
+            .and_then(|_| match self.ledger.process(pid)?.state {
+                State::Below(identity) => Some(identity),
+                _ => None,
+            });
+        let Some(identity) = held.or_else(|| identity(pid)) else {
+            return false;
+        };
+        let new = self
+            .ledger
+            .below(service, pid, parent, identity, evidence)
+            .unwrap_or(false);
+        if new {
+            self.changed();
+            self.hold_below(service, pid);
+        }
+        new
+    }
+
+    /// Has the end of a process below prompt a look, if there is a descriptor to
+    /// spare.
+    fn hold_below(&mut self, service: u32, pid: i32) {
+        if self.below.len() >= orphan::spare_pidfds() {
+            return;
+        }
+        let Some(extra) = self.extras.get(service as usize).and_then(Option::as_ref) else {
+            return;
+        };
+        let keeper = extra.keeper;
+        if self.below.try_reserve(1, |(pid, _)| hash(*pid)).is_err() {
+            return;
+        }
+        let Ok(fd) = pidfd::open(pid) else {
+            return;
+        };
+        // The low numbers are the daemon's, who may use select(2).
+        let fd = fd::duplicate_from(&fd, FD_SETSIZE).unwrap_or(fd);
+        if task::watch_fd(keeper, fd.as_raw_fd(), Interest::READ).is_ok() {
+            self.below
+                .insert_unique(hash(pid), (pid, fd), |(pid, _)| hash(*pid));
+        }
+    }
+
+    fn drop_below(&mut self, pid: i32) {
+        if let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) {
+            let ((_, fd), _) = entry.remove();
+            for keeper in &self.keepers {
+                task::unwatch_fd(keeper.task, fd.as_raw_fd());
+            }
+        }
+    }
+
+    /// Forgets who is no more, of those that a walk did not come past.
+    fn forget_unseen(&mut self) {
+        while let Some((pid, known)) = self.ledger.next_unseen() {
+            if identity(pid) == Some(known) {
+                self.ledger.see(pid);
+            } else {
+                self.ledger.vanished(pid);
+                self.drop_below(pid);
+            }
+        }
+    }
+
+    /// The first process of a service runs.
+    fn started(&mut self, key: Key, pid: i32) {
+        self.forget_foreign(pid);
+        self.ledger.started(key, pid);
+        let owner = procfs::real_uid(pid).unwrap_or(0);
+        if let Some(extra) = self.extra_mut(key) {
+            extra.owner = owner;
+        }
+        self.changed();
+    }
+
+    fn attach(&mut self, key: Key, task: TaskId, pid: i32) -> Result<(), Errno> {
+        self.look()?;
+        if self.ledger.process(pid).is_some() {
+            return Err(Errno::EBUSY);
+        }
+        let tag = self.ledger.get(key).ok_or(Errno::ESRCH)?.tag;
+        if let Some(extra) = self.extra_mut(key) {
+            if extra.used & 1 << Evidence::Environment as u32 != 0 {
+                extra.refused.environment = Errno::EOPNOTSUPP as i32;
+                extra.used &= !(1 << Evidence::Environment as u32);
+            }
+        }
+        let wanted = self
+            .extra(key)
+            .is_some_and(|extra| extra.used & 1 << Evidence::Tag as u32 != 0);
+        let refused = if wanted {
+            rlimit_tag::set(pid, tag).err()
+        } else {
+            None
+        };
+        if let (Some(errno), Some(extra)) = (refused, self.extra_mut(key)) {
+            extra.refused.tag = errno as i32;
+            extra.used &= !(1 << Evidence::Tag as u32);
+        }
+        watch(task, pid)?;
+        self.started(key, pid);
+        self.walk(Some(key.index), u64::MAX);
+        self.tag_below(key, pid);
+        Ok(())
+    }
+
+    /// Gives the tag to all that live below a process that was attached.
+    fn tag_below(&mut self, key: Key, but: i32) {
+        let Some(service) = self.ledger.get(key) else {
+            return;
+        };
+        let wanted = self
+            .extra(key)
+            .is_some_and(|extra| extra.used & 1 << Evidence::Tag as u32 != 0);
+        if !wanted {
+            return;
+        }
+        for process in self.ledger.members(key.index) {
+            if process.pid != but {
+                let _ = rlimit_tag::set(process.pid, service.tag);
+            }
+        }
+    }
+
+    /// The service is silent: the keeper watches its processes from now on.
+    fn keep_watching(&mut self, key: Key) {
+        let Some(extra) = self.extra(key) else {
+            return;
+        };
+        let keeper = extra.keeper;
+        let mut ours = Vec::new();
+        for process in self.ledger.members(key.index) {
+            if process.state == State::Ours && ours.try_reserve(1).is_ok() {
+                ours.push(process.pid);
+            }
+        }
+        for pid in ours {
+            if watch(keeper, pid).is_err() {
+                self.ledger
+                    .ended(pid, crate::reap::status::LOST, Usage::default());
+            }
+        }
+    }
+
+    /// A child of a service has ended: first who came to us by that, then the end.
+    fn child_ended(&mut self, end: ChildEnd) {
+        let service = self.ledger.process(end.pid).map(|process| process.service);
+        let _ = self.look();
+        let usage = end.usage.map_or(Usage::default(), |usage| Usage {
+            user: usage.user_ns.unsigned_abs(),
+            system: usage.system_ns.unsigned_abs(),
+        });
+        self.ledger.ended(end.pid, end.status, usage);
+        if let Some(service) = service {
+            self.walk(Some(service), 0);
+        }
+        self.changed();
+        self.tell();
+    }
+
+    /// Who is dead, and who the main process is.
+    fn settle(&mut self) {
+        if !self.agreed && self.look().is_err() {
+            return;
+        }
+        if !self.agreed {
+            return;
+        }
+        let mut kernel = Kernel {
+            extras: &self.extras,
+            text: &mut self.text,
+            environment: self.environment,
+        };
+        self.ledger.settle(&mut kernel);
+        self.drop_released();
+        self.tell();
+    }
+
+    /// Services whose last process is gone and whose handle was freed.
+    fn drop_released(&mut self) {
+        let mut any = false;
+        for index in 0..self.extras.len() {
+            let at = u32::try_from(index).unwrap_or(u32::MAX);
+            if self.ledger.at(at).is_none() && self.extras[index].take().is_some() {
+                any = true;
+            }
+        }
+        if any && self.ledger.services().next().is_none() {
+            self.connector = None;
+            self.environment = false;
+            orphan::guard(self.depth, None);
+        }
+    }
+
+    /// Has the services that got events make their callbacks, and be settled.
+    fn tell(&mut self) {
+        while let Some(index) = self.ledger.next_fresh() {
+            if let Some(Some(extra)) = self.extras.get(index as usize) {
+                if let Some(task) = extra.task {
+                    task::post(task);
+                }
+            }
+        }
+        if self.ledger.is_touched() {
+            for keeper in &self.keepers {
+                task::post(keeper.task);
+            }
+        }
+    }
+
+    /// Something changed: slow looks begin anew.
+    fn changed(&mut self) {
+        self.interval = SLOW_FIRST;
+        self.look_again(SLOW_FIRST);
+    }
+
+    /// Has the keepers look in so many nanoseconds, or before.
+    fn look_again(&mut self, after: u64) {
+        let now = clock::now();
+        let at = now + after;
+        if self.slow_at > now && self.slow_at <= at {
+            return;
+        }
+        self.slow_at = at;
+        for keeper in &self.keepers {
+            task::set_deadline(keeper.task, Some(at));
+        }
+    }
+
+    /// A look that nothing prompted.
+    fn slow_look(&mut self) {
+        if self.ledger.services().all(|(_, service)| service.dead) {
+            self.slow_at = 0;
+            return;
+        }
+        let before = (self.ledger.orphans, self.ledger.len());
+        let _ = self.look();
+        self.walk(None, u64::MAX);
+        self.touch_those_with_cgroups();
+        let after = (self.ledger.orphans, self.ledger.len());
+        self.interval = if before == after {
+            (self.interval * 2).min(SLOW_LAST)
+        } else {
+            SLOW_FIRST
+        };
+        self.look_again(self.interval);
+        self.tell();
+    }
+
+    /// Their cgroup may have become empty without a word to us.
+    fn touch_those_with_cgroups(&mut self) {
+        for (index, extra) in (0..).zip(&self.extras) {
+            let cgroup = extra.as_ref().is_some_and(|extra| extra.cgroup.is_some());
+            let untold = extra.as_ref().is_some_and(|extra| extra.pid_file.is_some());
+            if cgroup || untold {
+                self.ledger.touch(index);
+            }
+        }
+    }
+
+    /// A descriptor of the keeper's is readable.
+    fn readable(&mut self, fd: i32) {
+        let connector = self.connector.as_ref();
+        if connector.is_some_and(|connector| connector.fd().as_raw_fd() == fd) {
+            if self.read_connector() {
+                let _ = self.look();
+            }
+            return;
+        }
+        let ended = self
+            .below
+            .iter()
+            .find(|(_, held)| held.as_raw_fd() == fd)
+            .map(|&(pid, _)| pid);
+        if let Some(pid) = ended {
+            self.drop_below(pid);
+            let service = self.ledger.process(pid).map(|process| process.service);
+            let _ = self.look();
+            if let Some(service) = service {
+                self.walk(Some(service), 0);
+            }
+        }
+    }
+
+    /// Each fork below a member makes a member, in the order in which they came.
+    /// Whether a member ended, or nobody can say.
+    fn read_connector(&mut self) -> bool {
+        let mut gone: Vec<(i32, u32)> = Vec::new();
+        let mut prompted = false;
+        for _ in 0..MOST_RECORDS {
+            let Some(read) = self.connector.as_ref().map(Connector::read) else {
+                return false;
+            };
+            match read {
+                Ok(Read::Message(Message::Fork { parent, child })) => {
+                    self.forked(parent, child, &mut gone);
+                }
+                Ok(Read::Message(Message::Exit { pid })) => {
+                    prompted |= self.ledger.process(pid).is_some()
+                        || gone.iter().any(|&(known, _)| known == pid);
+                }
+                Ok(Read::Message(_)) => {}
+                Ok(Read::Overrun) => {
+                    prompted = true;
+                    self.walk(None, u64::MAX);
+                }
+                Ok(Read::Nothing) | Err(_) => break,
+            }
+        }
+        prompted
+    }
+
+    fn forked(&mut self, parent: i32, child: i32, gone: &mut Vec<(i32, u32)>) {
+        let service = match self.ledger.process(parent) {
+            Some(process) => process.service,
+            None => match gone.iter().rev().find(|&&(pid, _)| pid == parent) {
+                Some(&(_, service)) => service,
+                None => return,
+            },
+        };
+        self.add_below(service, child, parent, Evidence::ForkRecord);
+        let missing = self.ledger.process(child).is_none();
+        if missing && gone.try_reserve(1).is_ok() {
+            gone.push((child, service));
+        }
+    }
+
+    fn call(&mut self, id: ServiceId, sink: &Sink) -> Option<Call> {
+        let key = id.key();
+        loop {
+            let what = self.ledger.next(key)?;
+            let service = self.ledger.get(key)?;
+            let report = Report {
+                id,
+                what,
+                root: service.root,
+                processes: service.processes,
+                usage: service.usage,
+            };
+            if let Some(call) = sink.call {
+                return Some(Call::Event {
+                    call,
+                    source: sink.source,
+                    record: (sink.record)(&report),
+                    pvt: sink.pvt,
+                });
+            }
+        }
+    }
+
+    /// A context is over, and with it its services' tasks.
+    fn context_gone(&mut self, ctx: ContextId) {
+        self.keepers.retain(|keeper| keeper.ctx != ctx);
+        for index in 0..self.extras.len() {
+            let gone = self.extras[index]
+                .as_ref()
+                .is_some_and(|extra| extra.ctx == ctx);
+            if gone {
+                let at = u32::try_from(index).unwrap_or(u32::MAX);
+                if let Some(key) = self.ledger.key(at) {
+                    self.ledger.abandon(key);
+                }
+                self.extras[index] = None;
+            }
+        }
+        if self.keepers.is_empty() {
+            self.connector = None;
+        }
+        orphan::guard(self.depth, self.keepers.first().map(|keeper| keeper.task));
+        self.release_guard();
+    }
+}
+
+struct ServiceTask {
+    id: ServiceId,
+    sink: Sink,
+}
+
+impl Task for ServiceTask {
+    fn step(&self, why: Why) -> Option<Call> {
+        let mut tracker = tracker_of(self.id).ok()?;
+        if let Why::Child(end) = why {
+            tracker.child_ended(end);
+        }
+        let call = tracker.call(self.id, &self.sink);
+        if call.is_none() {
+            tracker.tell();
+        }
+        call
+    }
+}
+
+struct KeeperTask {
+    ctx: ContextId,
+    /// The tracker knows of it, which is locked where it does not.
+    known: AtomicBool,
+}
+
+impl Task for KeeperTask {
+    fn step(&self, why: Why) -> Option<Call> {
+        let mut tracker = tracker().ok()?;
+        match why {
+            Why::Child(end) => tracker.child_ended(end),
+            Why::Readable(fd) => tracker.readable(fd),
+            Why::Deadline => tracker.slow_look(),
+            Why::Posted => {
+                if orphan::take_prompt(tracker.depth) {
+                    let _ = tracker.look();
+                }
+                tracker.settle();
+            }
+            Why::Answered(answer) => {
+                if let Some(pid) = tracker.asking.take() {
+                    if answer == REAP {
+                        orphan::reap(tracker.depth, pid);
+                    }
+                }
+            }
+            Why::Returned => {}
+        }
+        tracker.next_unclaimed(self.ctx)
+    }
+}
+
+impl Drop for KeeperTask {
+    fn drop(&mut self) {
+        if !self.known.load(Ordering::Relaxed) {
+            return;
+        }
+        if let Ok(mut tracker) = tracker() {
+            tracker.context_gone(self.ctx);
+        }
+    }
+}
+
+impl Tracker {
+    /// The next ended child that nobody claims, as the scope wants it.
+    fn next_unclaimed(&mut self, ctx: ContextId) -> Option<Call> {
+        while let Some(pid) = self.unclaimed.pop() {
+            match orphan::give(ctx, pid) {
+                Given::Done => {}
+                Given::Later => {
+                    let known = self.foreign.find_mut(hash(pid), |known| known.pid == pid);
+                    if let Some(known) = known {
+                        known.asked = false;
+                    }
+                }
+                Given::Ask(call) => {
+                    self.asking = Some(pid);
+                    return Some(call);
+                }
+            }
+        }
+        None
+    }
+}

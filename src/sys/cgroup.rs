@@ -1,0 +1,283 @@
+//! cgroups(7), version 2: the directory of one service's processes.
+//!
+//! Made only below the daemon's own cgroup, where it may be placed in: a
+//! directory elsewhere may be ours to make and not to start processes in.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, mkdirat};
+use nix::unistd::{UnlinkatFlags, getpid, read, unlinkat, write};
+
+use super::procfs;
+
+const DIRECTORY: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_DIRECTORY)
+    .union(OFlag::O_CLOEXEC);
+
+/// A cgroup of a service.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    directory: OwnedFd,
+    /// As /proc/PID/cgroup shows it for a member.
+    path: Vec<u8>,
+    /// Made by us, in the cgroup at this absolute path: to be removed.
+    made: Option<Made>,
+}
+
+#[derive(Debug)]
+struct Made {
+    parent: CString,
+    name: CString,
+}
+
+/// A mount of the cgroup2 file system: where, and which cgroup is at its root.
+struct Mount {
+    point: Vec<u8>,
+    root: Vec<u8>,
+}
+
+fn copy(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    let mut copy = Vec::new();
+    let length = parts.iter().map(|part| part.len()).sum();
+    copy.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    parts.iter().for_each(|part| copy.extend_from_slice(part));
+    Ok(copy)
+}
+
+fn c_string(parts: &[&[u8]]) -> Result<CString, Errno> {
+    let bytes = copy(&[&copy(parts)?, &[0]])?;
+    CString::from_vec_with_nul(bytes).map_err(|_| Errno::EINVAL)
+}
+
+/// The first mount of cgroup2. Paths with blanks, which are escaped, are not
+/// looked for.
+fn mount() -> Result<Mount, Errno> {
+    let mut text = Vec::new();
+    procfs::own_file("mountinfo", &mut text)?;
+    for line in text.split(|&byte| byte == b'\n') {
+        let mut fields = line.split(|&byte| byte == b' ');
+        let (Some(root), Some(point)) = (fields.nth(3), fields.next()) else {
+            continue;
+        };
+        if fields.skip_while(|&field| field != b"-").nth(1) == Some(b"cgroup2") {
+            return Ok(Mount {
+                point: copy(&[point])?,
+                root: copy(&[root])?,
+            });
+        }
+    }
+    Err(Errno::ENOENT)
+}
+
+fn join(path: &[u8]) -> &[u8] {
+    path.strip_suffix(b"/").unwrap_or(path)
+}
+
+/// The daemon's own cgroup: where it is mounted, and what it is called.
+fn own() -> Result<(CString, Vec<u8>), Errno> {
+    let mount = mount()?;
+    let mut text = Vec::new();
+    let own = procfs::cgroup(getpid().as_raw(), &mut text).ok_or(Errno::ENOENT)?;
+    let below = own.strip_prefix(join(&mount.root)).ok_or(Errno::ENOENT)?;
+    let place = c_string(&[join(&mount.point), join(below)])?;
+    Ok((place, copy(&[own])?))
+}
+
+/// What begins the name of each cgroup that a daemon makes, so that those of a
+/// daemon that crashed are known: "sss-", its pid and its start time.
+fn prefix(pid: i32, started: u64) -> Result<Vec<u8>, Errno> {
+    use std::io::Write;
+    let mut name = Vec::new();
+    name.try_reserve(48).map_err(|_| Errno::ENOMEM)?;
+    write!(name, "sss-{pid}-{started}-").map_err(|_| Errno::ENOMEM)?;
+    Ok(name)
+}
+
+impl Cgroup {
+    /// Makes one below the daemon's own, and sees whether it can be killed.
+    pub(crate) fn make(tag: u64) -> Result<Self, Errno> {
+        use std::io::Write;
+        let (parent, own) = own()?;
+        remove_leftovers(&parent);
+        let me = getpid().as_raw();
+        let mut name = prefix(me, procfs::stat(me)?.started)?;
+        write!(name, "{tag:016x}").map_err(|_| Errno::ENOMEM)?;
+        let path = copy(&[join(&own), b"/", &name])?;
+        let name = c_string(&[&name])?;
+        let above = open(parent.as_c_str(), DIRECTORY, Mode::empty())?;
+        mkdirat(&above, name.as_c_str(), Mode::from_bits_truncate(0o755))?;
+        let made = Made { parent, name };
+        match openat(&above, made.name.as_c_str(), DIRECTORY, Mode::empty()) {
+            Ok(directory) => {
+                let cgroup = Cgroup {
+                    directory,
+                    path,
+                    made: Some(made),
+                };
+                cgroup.open_kill()?;
+                Ok(cgroup)
+            }
+            Err(errno) => {
+                made.remove();
+                Err(errno)
+            }
+        }
+    }
+
+    /// One that the daemon made: a copy of its directory's descriptor is kept.
+    pub(crate) fn given(directory: i32) -> Result<Self, Errno> {
+        if directory < 0 {
+            return Err(Errno::EBADF);
+        }
+        // SAFETY: the caller's, borrowed for this call.
+        let given = unsafe { BorrowedFd::borrow_raw(directory) };
+        let directory = openat(given, c".", DIRECTORY, Mode::empty())?;
+        let link = c_string(&[b"/proc/self/fd/", number(directory.as_raw_fd())?.as_slice()])?;
+        let place = nix::fcntl::readlink(link.as_c_str())?;
+        let mount = mount()?;
+        let place = std::os::unix::ffi::OsStrExt::as_bytes(place.as_os_str());
+        let below = place
+            .strip_prefix(join(&mount.point))
+            .ok_or(Errno::EINVAL)?;
+        let path = copy(&[join(&mount.root), below])?;
+        Ok(Cgroup {
+            directory,
+            path,
+            made: None,
+        })
+    }
+
+    /// Where a child is to be placed.
+    pub(crate) fn directory(&self) -> BorrowedFd<'_> {
+        self.directory.as_fd()
+    }
+
+    /// Whether a member's path in /proc/PID/cgroup is this one or below it. One
+    /// that was removed has " (deleted)" behind its path.
+    pub(crate) fn holds(&self, path: &[u8]) -> bool {
+        path.strip_prefix(self.path.as_slice())
+            .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest == b" (deleted)")
+    }
+
+    fn open_kill(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        openat(&self.directory, c"cgroup.kill", flags, Mode::empty())
+    }
+
+    /// Kills all members, however fast they fork (Linux 5.14).
+    pub(crate) fn kill(&self) -> Result<(), Errno> {
+        write(self.open_kill()?, b"1").map(drop)
+    }
+
+    /// Whether no process is in it or below it; a zombie is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let mut text = [0_u8; 256];
+        let Ok(events) = openat(&self.directory, c"cgroup.events", flags, Mode::empty()) else {
+            return true;
+        };
+        let got = read(&events, &mut text).unwrap_or(0);
+        !text[..got]
+            .split(|&byte| byte == b'\n')
+            .any(|line| line == b"populated 1")
+    }
+
+    /// Appends the processes that are directly in it.
+    pub(crate) fn members(&self, found: &mut Vec<i32>) -> Result<(), Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty())?;
+        procfs::read_numbers(&procs, found)
+    }
+}
+
+impl Drop for Cgroup {
+    fn drop(&mut self) {
+        if let Some(made) = &self.made {
+            made.remove();
+        }
+    }
+}
+
+impl Made {
+    /// A cgroup with processes in it stays, and with it its name.
+    fn remove(&self) {
+        let Ok(above) = open(self.parent.as_c_str(), DIRECTORY, Mode::empty()) else {
+            return;
+        };
+        let _ = unlinkat(&above, self.name.as_c_str(), UnlinkatFlags::RemoveDir);
+    }
+}
+
+fn number(value: i32) -> Result<Vec<u8>, Errno> {
+    use std::io::Write;
+    let mut text = Vec::new();
+    text.try_reserve(12).map_err(|_| Errno::ENOMEM)?;
+    write!(text, "{value}").map_err(|_| Errno::ENOMEM)?;
+    Ok(text)
+}
+
+/// Removes the empty cgroups of daemons that are no more. One that still has
+/// processes cannot be removed, and is left to whoever started it anew.
+fn remove_leftovers(parent: &CStr) {
+    let Ok(mut above) = nix::dir::Dir::open(parent, DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    let Ok(directory) = open(parent, DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    for entry in above.iter().flatten() {
+        let name = entry.file_name();
+        if let Some((pid, started)) = maker(name.to_bytes()) {
+            let lives = procfs::stat(pid).is_ok_and(|stat| stat.started == started);
+            if !lives {
+                let _ = unlinkat(&directory, name, UnlinkatFlags::RemoveDir);
+            }
+        }
+    }
+}
+
+/// Which daemon made the cgroup of this name.
+fn maker(name: &[u8]) -> Option<(i32, u64)> {
+    let name = std::str::from_utf8(name.strip_prefix(b"sss-")?).ok()?;
+    let mut parts = name.split('-');
+    let pid = parts.next()?.parse().ok()?;
+    let started = parts.next()?.parse().ok()?;
+    let tag = parts.next()?;
+    (tag.len() == 16 && parts.next().is_none()).then_some((pid, started))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_ours_and_of_others() {
+        assert_eq!(maker(b"sss-12-345-0123456789abcdef"), Some((12, 345)));
+        assert_eq!(maker(b"sss-12-345-0123456789abcde"), None);
+        assert_eq!(maker(b"sss-12-x-0123456789abcdef"), None);
+        assert_eq!(maker(b"system.slice"), None);
+    }
+
+    #[test]
+    fn made_and_removed() {
+        let Ok(cgroup) = Cgroup::make(0x1234) else {
+            eprintln!("no cgroup can be made here");
+            return;
+        };
+        assert!(cgroup.is_empty());
+        assert!(cgroup.holds(&cgroup.path));
+        assert!(!cgroup.holds(b"/elsewhere"));
+        let made = cgroup.made.as_ref().unwrap();
+        let place = c_string(&[made.parent.to_bytes(), b"/", made.name.to_bytes()]).unwrap();
+        let given = open(place.as_c_str(), DIRECTORY, Mode::empty()).unwrap();
+        let same = Cgroup::given(given.as_raw_fd()).unwrap();
+        assert_eq!(same.path, cgroup.path);
+        drop(same);
+        drop(given);
+        drop(cgroup);
+        assert!(open(place.as_c_str(), DIRECTORY, Mode::empty()).is_err());
+    }
+}

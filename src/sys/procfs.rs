@@ -1,0 +1,354 @@
+//! proc(5): who our children are, and what can be asked of a process.
+//!
+//! Nothing here allocates but what the caller hands in, and that it grows by
+//! `try_reserve`.
+
+use std::ffi::CStr;
+use std::fmt::{self, Write};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::{getpid, read};
+
+/// "/proc/PID/task/TID/children" and shorter ones.
+struct Path {
+    text: [u8; 64],
+    length: usize,
+}
+
+impl Write for Path {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let end = self.length + part.len();
+        // The last byte stays the NUL.
+        if end >= self.text.len() {
+            return Err(fmt::Error);
+        }
+        self.text[self.length..end].copy_from_slice(part.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Errno> {
+    let mut built = Path {
+        text: [0; 64],
+        length: 0,
+    };
+    built.write_fmt(path).map_err(|_| Errno::ENAMETOOLONG)?;
+    let path = CStr::from_bytes_until_nul(&built.text).map_err(|_| Errno::ENAMETOOLONG)?;
+    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+/// Appends what a file holds.
+fn read_all(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
+    loop {
+        let before = text.len();
+        text.try_reserve(4096).map_err(|_| Errno::ENOMEM)?;
+        text.resize(text.capacity(), 0);
+        let got = read(fd, &mut text[before..]);
+        text.truncate(before + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(0) => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+fn read_file(path: fmt::Arguments, text: &mut Vec<u8>) -> Result<(), Errno> {
+    text.clear();
+    read_all(&open_at(path)?, text)
+}
+
+/// Whether /proc is there and shows the pids that we use: ENOENT where it is not
+/// mounted, EXDEV where it is another pid namespace's.
+pub(crate) fn check() -> Result<(), Errno> {
+    let mut text = Vec::new();
+    read_file(format_args!("/proc/self/status"), &mut text)?;
+    let field = |name: &str| {
+        text.split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes()))
+    };
+    let numbers = |line: &[u8]| {
+        line.split(u8::is_ascii_whitespace)
+            .filter_map(number)
+            .count()
+    };
+    if field("Pid:").and_then(|line| line.split(u8::is_ascii_whitespace).find_map(number))
+        != Some(getpid().as_raw())
+    {
+        return Err(Errno::EXDEV);
+    }
+    // One number for each namespace from the mount's to the process's.
+    match field("NSpid:").map(numbers) {
+        Some(1) => {}
+        Some(_) => return Err(Errno::EXDEV),
+        // Linux before 4.1.
+        None => return Err(Errno::ENOENT),
+    }
+    // Without CONFIG_PROC_CHILDREN there is no such file.
+    open_at(format_args!("/proc/self/task/{}/children", getpid())).map(drop)
+}
+
+fn number(text: &[u8]) -> Option<i32> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0_i32, |number, &digit| {
+        let digit = char::from(digit).to_digit(10)?;
+        number.checked_mul(10)?.checked_add(digit.cast_signed())
+    })
+}
+
+fn numbers(text: &[u8], found: &mut Vec<i32>) -> Result<(), Errno> {
+    for word in text.split(u8::is_ascii_whitespace) {
+        if let Some(pid) = number(word) {
+            found.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            found.push(pid);
+        }
+    }
+    Ok(())
+}
+
+/// Buffers for a look, kept from one to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    threads: Vec<i32>,
+    text: Vec<u8>,
+    again: Vec<i32>,
+}
+
+/// Appends the children of a process as one reading of all its threads shows
+/// them; forked children hang on the thread that forked, orphans on the first that
+/// lives. ENOENT or ESRCH where the process is gone.
+pub(crate) fn children_of(
+    pid: i32,
+    found: &mut Vec<i32>,
+    scratch: &mut Scratch,
+) -> Result<(), Errno> {
+    let task = open_at(format_args!("/proc/{pid}/task"))?;
+    scratch.threads.clear();
+    numbered_entries(&task, &mut scratch.threads)?;
+    for at in 0..scratch.threads.len() {
+        let thread = scratch.threads[at];
+        match read_file(
+            format_args!("/proc/{pid}/task/{thread}/children"),
+            &mut scratch.text,
+        ) {
+            Ok(()) => numbers(&scratch.text, found)?,
+            // The thread has ended; its children are another's.
+            Err(Errno::ENOENT | Errno::ESRCH) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// So often the children are read at most until two readings agree.
+const READINGS: u32 = 32;
+
+/// Our own children, zombies too. One reading may miss some while others come and
+/// go; two that agree do not. False where none did: then the list is of all that
+/// were seen.
+pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Result<bool, Errno> {
+    let me = getpid().as_raw();
+    found.clear();
+    children_of(me, found, scratch)?;
+    for _ in 0..READINGS {
+        let mut again = std::mem::take(&mut scratch.again);
+        again.clear();
+        let read = children_of(me, &mut again, scratch);
+        let agree = read.is_ok() && again == *found;
+        std::mem::swap(found, &mut again);
+        scratch.again = again;
+        read?;
+        if agree {
+            return Ok(true);
+        }
+    }
+    let seen = scratch.again.len();
+    found.try_reserve(seen).map_err(|_| Errno::ENOMEM)?;
+    for at in 0..seen {
+        let pid = scratch.again[at];
+        if !found.contains(&pid) {
+            found.push(pid);
+        }
+    }
+    Ok(false)
+}
+
+/// Appends the entries of a directory that are numbers.
+fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Errno> {
+    /// Where d_reclen and d_name stand in struct linux_dirent64.
+    const RECORD_LENGTH: usize = 16;
+    const NAME: usize = 19;
+    let mut buffer = [0_u8; 4096];
+    loop {
+        // SAFETY: writes no more than the buffer's length.
+        let got = unsafe {
+            libc::syscall(
+                libc::SYS_getdents64,
+                directory.as_raw_fd(),
+                buffer.as_mut_ptr(),
+                buffer.len(),
+            )
+        };
+        let Ok(got) = usize::try_from(Errno::result(got)?) else {
+            return Err(Errno::EIO);
+        };
+        if got == 0 {
+            return Ok(());
+        }
+        let mut at = 0;
+        while at + NAME < got {
+            let length = usize::from(buffer[at + RECORD_LENGTH])
+                | usize::from(buffer[at + RECORD_LENGTH + 1]) << 8;
+            let entry = &buffer[at + NAME..(at + length.max(NAME + 1)).min(got)];
+            let name = entry.split(|&byte| byte == 0).next().unwrap_or(&[]);
+            if let Some(number) = number(name) {
+                found.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                found.push(number);
+            }
+            at += length.max(NAME + 1);
+        }
+    }
+}
+
+/// The number that a pid file holds.
+pub(crate) fn pid_file(path: &CStr, text: &mut Vec<u8>) -> Option<i32> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let file = open(path, flags, Mode::empty()).ok()?;
+    text.clear();
+    read_all(&file, text).ok()?;
+    text.split(u8::is_ascii_whitespace)
+        .find(|word| !word.is_empty())
+        .and_then(number)
+}
+
+/// Appends the numbers that a file holds.
+pub(crate) fn read_numbers(file: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Errno> {
+    let mut text = Vec::new();
+    read_all(file, &mut text)?;
+    numbers(&text, found)
+}
+
+/// Parts of /proc/PID/stat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// 'R', 'S', 'Z' and so on.
+    pub(crate) state: u8,
+    pub(crate) parent: i32,
+    pub(crate) session: i32,
+    /// In ticks of CLOCK_BOOTTIME.
+    pub(crate) started: u64,
+}
+
+pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
+    let file = open_at(format_args!("/proc/{pid}/stat"))?;
+    let mut buffer = [0_u8; 1024];
+    let got = read(&file, &mut buffer)?;
+    parse_stat(&buffer[..got]).ok_or(Errno::EIO)
+}
+
+/// The command's name, field 2, may hold anything, parentheses too.
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let name_end = text.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = text[name_end + 1..]
+        .split(u8::is_ascii_whitespace)
+        .filter(|field| !field.is_empty());
+    let state = *fields.next()?.first()?;
+    let parent = number(fields.next()?)?;
+    let session = number(fields.nth(1)?)?;
+    let started = std::str::from_utf8(fields.nth(15)?).ok()?.parse().ok()?;
+    Some(Stat {
+        state,
+        parent,
+        session,
+        started,
+    })
+}
+
+/// The real uid of a process.
+pub(crate) fn real_uid(pid: i32) -> Result<u32, Errno> {
+    let file = open_at(format_args!("/proc/{pid}/status"))?;
+    let mut buffer = [0_u8; 2048];
+    let got = read(&file, &mut buffer)?;
+    buffer[..got]
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Uid:"))
+        .and_then(|line| {
+            line.split(u8::is_ascii_whitespace)
+                .find(|word| !word.is_empty())
+        })
+        .and_then(|word| std::str::from_utf8(word).ok()?.parse().ok())
+        .ok_or(Errno::EIO)
+}
+
+/// What the first variable of this name holds, as `read` makes of `NAME=value`.
+pub(crate) fn variable<T>(
+    pid: i32,
+    text: &mut Vec<u8>,
+    read: impl Fn(&[u8]) -> Option<T>,
+) -> Option<T> {
+    read_file(format_args!("/proc/{pid}/environ"), text).ok()?;
+    text.split(|&byte| byte == 0).find_map(read)
+}
+
+/// The path of a process's cgroup (v2), below the root of our cgroup namespace;
+/// of a zombie too.
+pub(crate) fn cgroup(pid: i32, text: &mut Vec<u8>) -> Option<&[u8]> {
+    read_file(format_args!("/proc/{pid}/cgroup"), text).ok()?;
+    text.split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"))
+}
+
+/// Reads a file of ours in /proc/self.
+pub(crate) fn own_file(name: &str, text: &mut Vec<u8>) -> Result<(), Errno> {
+    read_file(format_args!("/proc/self/{name}"), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_may_hold_anything() {
+        let stat = b"12 (a) R 1 (b) S 7 8 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4711 1 1\n";
+        let parsed = parse_stat(stat).unwrap();
+        assert_eq!(
+            parsed,
+            Stat {
+                state: b'S',
+                parent: 7,
+                session: 9,
+                started: 4711
+            }
+        );
+        assert_eq!(parse_stat(b"12 (a"), None);
+        assert_eq!(parse_stat(b""), None);
+    }
+
+    #[test]
+    fn our_own_stat() {
+        let me = getpid().as_raw();
+        let stat = stat(me).unwrap();
+        assert_eq!(stat.parent, nix::unistd::getppid().as_raw());
+        assert!(stat.started > 0);
+        assert!(crate::sys::credentials::uids().are(real_uid(me).unwrap()));
+    }
+
+    #[test]
+    fn numbers_are_numbers() {
+        assert_eq!(number(b"4711"), Some(4711));
+        assert_eq!(number(b""), None);
+        assert_eq!(number(b"47x"), None);
+        assert_eq!(number(b"99999999999"), None);
+    }
+
+    #[test]
+    fn our_proc_is_ours() {
+        assert_eq!(check(), Ok(()));
+    }
+}

@@ -1,0 +1,57 @@
+//! prlimit(2) of RLIMIT_LOCKS, which the kernel has not looked at since Linux
+//! 2.4.25: a number that a process hands on over fork and exec, and that can be
+//! read from a zombie.
+
+use std::ptr::{null, null_mut};
+
+use nix::errno::Errno;
+
+const RESOURCE: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
+
+/// Soft and hard limit of a process; EPERM for another user's.
+pub(crate) fn get(pid: i32) -> Result<libc::rlimit64, Errno> {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: writes the one struct.
+    Errno::result(unsafe { libc::prlimit64(pid, RESOURCE, null(), &raw mut limit) })?;
+    Ok(limit)
+}
+
+/// Sets the soft limit of a process that runs already.
+pub(crate) fn set(pid: i32, tag: u64) -> Result<(), Errno> {
+    let limit = libc::rlimit64 {
+        rlim_cur: tag,
+        rlim_max: get(pid)?.rlim_max,
+    };
+    // SAFETY: reads the one struct.
+    Errno::result(unsafe { libc::prlimit64(pid, RESOURCE, &raw const limit, null_mut()) })?;
+    Ok(())
+}
+
+/// The limit that a child sets for itself. EPERM where the hard limit forbids
+/// the tag.
+pub(crate) fn for_child(tag: u64) -> Result<(u32, libc::rlimit64), Errno> {
+    let own = get(0)?;
+    if own.rlim_max < tag {
+        return Err(Errno::EPERM);
+    }
+    let limit = libc::rlimit64 {
+        rlim_cur: tag,
+        rlim_max: own.rlim_max,
+    };
+    Ok((RESOURCE, limit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_own_limit() {
+        let limit = get(0).unwrap();
+        assert!(limit.rlim_cur <= limit.rlim_max);
+        assert_eq!(get(-1).unwrap_err(), Errno::ESRCH);
+    }
+}
