@@ -14,10 +14,10 @@ use super::{Cwd, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
-use crate::sys::exec::Program;
 use crate::sys::gate;
 use crate::sys::namespace::child_is_elsewhere;
 use crate::sys::pidfd;
+use crate::sys::program::Program;
 
 /// Descriptors of ours that the child uses until its exec.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ fn lay_out<'a>(
     keep.extend(ties.fds());
     let plan = plan(spec.fds, &keep, cgroup.as_slice())?;
 
-    program.default_signals()?;
+    program.default_signals(manner.share_memory)?;
     session(program, spec)?;
     match spec.cwd {
         Some(Cwd::Path(path)) => program.chdir(path)?,

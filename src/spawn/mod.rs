@@ -25,7 +25,7 @@ pub(crate) use self::map::FdMap;
 pub(crate) use self::owned::OwnedSpec;
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
 pub(crate) use self::spec::{Cwd, Rlimit, Spec};
-pub(crate) use crate::sys::exec::Step;
+pub(crate) use crate::sys::program::Step;
 pub(crate) use crate::sys::strings::CStrArray;
 #[allow(unused_imports, reason = "for the families that keep specs")]
 pub(crate) use crate::sys::strings::CStringArray;

@@ -7,15 +7,16 @@
 
 #[cfg(sss_syscall_instruction)]
 use std::arch::asm;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr::null;
 
-use super::exec::{Program, Report, Start, child_main};
+use super::child::child_main;
 use super::fd::above_standard;
 use super::mmap::{Shared, Stack};
-use super::pidfd;
+use super::program::{Program, Report, Start};
 use super::robust::{Latch, Latches, Wait};
 use super::syscall::{address, call, int, word};
+use super::{pidfd, signal};
 
 /// How a child is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,14 +89,36 @@ pub(crate) fn start(program: &Program, manner: Manner) -> Result<Child, Failure>
 fn vfork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     let stack = Stack::take().map_err(Failure::Memory)?;
     let report = Report::default();
+    stack.leave(address(&raw const report));
     let start = program.start(&report, null());
+    let blocked = AllBlocked::begin();
     let (pid, pidfd) = clone(&start, manner, Some(&stack), 0).map_err(Failure::Clone)?;
     settle(pid, &report)?;
+    report
+        .stops()
+        .for_each(|signal| pass_on(pid, pidfd.as_ref(), signal));
+    drop(blocked);
     Ok(Child {
         pid,
         pidfd,
         meeting: None,
     })
+}
+
+/// Sends the child a stop signal that it was sent before its exec, as ^Z sends it to
+/// each process of a terminal's foreground group. Unless that is over already: where
+/// it was sent to us too and is not pending any more, we have been stopped and
+/// continued since, and with us the child.
+fn pass_on(pid: i32, pidfd: Option<&OwnedFd>, signal: i32) {
+    // SAFETY: no pointers.
+    let group = |pid| unsafe { call!(SYS_getpgid, word(pid)) };
+    if group(pid) == group(0) && !signal::is_pending(signal) {
+        return;
+    }
+    let _ = match pidfd {
+        Some(pidfd) => pidfd::send_signal(pidfd.as_fd(), signal),
+        None => signal::kill(pid, signal),
+    };
 }
 
 fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
@@ -106,7 +129,9 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     let start = program.start(&meeting.report, &raw const meeting.latches);
     let held = program.is_held();
     let exit_signal = if held { libc::SIGCHLD } else { 0 };
+    let blocked = AllBlocked::begin();
     let (pid, pidfd) = clone(&start, manner, None, exit_signal).map_err(Failure::Clone)?;
+    drop(blocked);
     let pidfd = match manner.pidfd {
         Pidfd::None => None,
         Pidfd::Clone | Pidfd::Open => pidfd.or_else(|| pidfd::open(pid).ok()),
@@ -282,7 +307,7 @@ impl Drop for AllBlocked {
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
 /// Makes the process, which begins in [`child_main`]: on `stack`, or without one
-/// on a copy of this thread's.
+/// on a copy of this thread's. The caller has blocked all signals.
 fn clone(
     start: &Start,
     manner: Manner,
@@ -302,7 +327,6 @@ fn clone(
     }
     let flags = word(flags);
     let (bottom, length) = stack.map_or((0, 0), |stack| (stack.bottom(), stack.len()));
-    let _blocked = AllBlocked::begin();
     let pid = if let Some(cgroup) = manner.cgroup {
         // SAFETY: all zero is a valid struct clone_args.
         let mut args: libc::clone_args = unsafe { std::mem::zeroed() };

@@ -12,6 +12,9 @@ use super::syscall::{address, call, word};
 const STACK: usize = 64 * 1024;
 /// What an overflow meets.
 const GUARD: usize = 64 * 1024;
+/// Both, aligned to this, so that a signal handler finds the bottom of the stack
+/// that it runs on.
+const WHOLE: usize = GUARD + STACK;
 
 /// Stacks between two uses: as many as threads commonly spawn at once. Atomic
 /// slots, not a lock: a fork in another thread leaves no slot held in its child.
@@ -54,11 +57,7 @@ impl Stack {
                 return Ok(Stack { start });
             }
         }
-        let start = map(
-            GUARD + STACK,
-            libc::PROT_NONE,
-            libc::MAP_PRIVATE | libc::MAP_STACK | libc::MAP_NORESERVE,
-        )?;
+        let start = map_aligned()?;
         // SAFETY: the upper part of the mapping, which nobody uses yet.
         let opened = unsafe {
             call!(
@@ -72,7 +71,7 @@ impl Stack {
             Ok(_) => Ok(Stack { start }),
             Err(errno) => {
                 // Without its protection it must not become a spare one.
-                unmap(start.as_ptr(), GUARD + STACK);
+                unmap(start.as_ptr(), WHOLE);
                 Err(errno)
             }
         }
@@ -81,6 +80,18 @@ impl Stack {
     /// The lowest address of the stack proper.
     pub(crate) fn bottom(&self) -> usize {
         address(self.start.as_ptr()) + GUARD
+    }
+
+    /// Leaves an address at the bottom, for [`left_at_bottom`].
+    pub(crate) fn leave(&self, address: usize) {
+        // SAFETY: the stack's own memory, which no child uses yet.
+        unsafe {
+            self.start
+                .as_ptr()
+                .add(GUARD)
+                .cast::<usize>()
+                .write(address)
+        };
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -96,9 +107,38 @@ impl Drop for Stack {
                 .is_ok()
         });
         if !kept {
-            unmap(start, GUARD + STACK);
+            unmap(start, WHOLE);
         }
     }
+}
+
+/// What was left at the bottom of the stack that the caller runs on.
+///
+/// # Safety
+/// The caller runs on a [`Stack`] with something left there.
+#[inline(always)]
+pub(crate) unsafe fn left_at_bottom() -> usize {
+    let here = 0_u8;
+    let bottom = (address(&raw const here) & !(WHOLE - 1)) + GUARD;
+    // SAFETY: as the caller promises.
+    unsafe { std::ptr::with_exposed_provenance::<usize>(bottom).read() }
+}
+
+/// A whole stack's mapping, not to be used yet: twice the size, of which the rest
+/// is given back.
+fn map_aligned() -> Result<NonNull<u8>, i32> {
+    let twice = map(
+        2 * WHOLE,
+        libc::PROT_NONE,
+        libc::MAP_PRIVATE | libc::MAP_STACK | libc::MAP_NORESERVE,
+    )?;
+    let before = twice.as_ptr().align_offset(WHOLE);
+    let start = twice.as_ptr().wrapping_add(before);
+    if before > 0 {
+        unmap(twice.as_ptr(), before);
+    }
+    unmap(start.wrapping_add(WHOLE), WHOLE - before);
+    NonNull::new(start).ok_or(libc::ENOMEM)
 }
 
 /// A `T`, all zero at first, in memory that forked children share.

@@ -83,6 +83,11 @@ pub(crate) fn sigchld_blocked() -> bool {
 
 /// Whether SIGCHLD waits to be taken by the calling thread.
 pub(crate) fn sigchld_pending() -> bool {
+    is_pending(libc::SIGCHLD)
+}
+
+/// Whether a signal waits to be taken by the calling thread.
+pub(crate) fn is_pending(signal: i32) -> bool {
     let mut pending = 0u64;
     // SAFETY: as above.
     unsafe {
@@ -92,7 +97,7 @@ pub(crate) fn sigchld_pending() -> bool {
             size_of_val(&pending),
         )
     };
-    pending & SIGCHLD != 0
+    pending & 1 << (signal - 1) != 0
 }
 
 /// As the kernel's sets have it, which are of eight bytes.

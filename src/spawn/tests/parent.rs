@@ -15,8 +15,8 @@ use super::search::Directory;
 use super::{CStrArray, Spec, Step, alone, both, end_of, plain, refused, spawn};
 use crate::spawn::CStringArray;
 use crate::sys::clone::{self, Manner, Pidfd, getpid};
-use crate::sys::exec::Program;
 use crate::sys::probe::{Answer, Refused, refuse};
+use crate::sys::program::Program;
 
 #[test]
 #[ignore = "the parent of a_parent_that_dies_takes_its_child_along"]

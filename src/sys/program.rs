@@ -1,17 +1,12 @@
-//! execve(2) and the system calls before it: what a new process does, laid out
-//! in advance by its parent.
-//!
-//! The child may share the parent's memory, so it does nothing but raw system
-//! calls: no libc function, no allocation, no panic, no call out of
-//! [`child_main`]. Everything that it needs stands in a [`Program`].
+//! What a new process will do, laid out in advance by its parent: system calls in
+//! order, and then execve(2). [`super::child`] does it.
 
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::close_range::close_range;
 use super::robust::Latches;
 use super::strings::CStrArray;
-use super::syscall::{address, call, id, int, word};
+use super::syscall::{address, id, word};
 
 /// What a spawn was doing when it failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,9 +62,9 @@ pub(crate) enum Step {
 
 /// The bytes that a file of /proc or of a cgroup takes.
 #[derive(Debug, Clone, Copy)]
-struct Text {
-    bytes: [u8; 8],
-    length: usize,
+pub(super) struct Text {
+    pub(super) bytes: [u8; 8],
+    pub(super) length: usize,
 }
 
 impl Text {
@@ -84,12 +79,15 @@ impl Text {
 
 /// One thing that the child does.
 #[derive(Debug, Clone, Copy)]
-enum Op {
+pub(super) enum Op {
     Call {
         number: libc::c_long,
         args: [usize; 5],
     },
-    DefaultSignals,
+    /// Each signal to its default. With `catch` the stop signals are caught.
+    DefaultSignals {
+        catch: bool,
+    },
     Foreground {
         terminal: i32,
     },
@@ -160,9 +158,12 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Every signal to its default disposition.
-    pub(crate) fn default_signals(&mut self) -> Result<(), i32> {
-        self.push(Step::Signals, Op::DefaultSignals)
+    /// Every signal to its default disposition. A child that shares our memory must
+    /// not stop before its exec, since this thread waits for it in the kernel and
+    /// could not stop too: it catches the stop signals (`catch`), the exec takes
+    /// the handlers away, and [`Report::stops`] tells what it was sent.
+    pub(crate) fn default_signals(&mut self, catch: bool) -> Result<(), i32> {
+        self.push(Step::Signals, Op::DefaultSignals { catch })
     }
 
     pub(crate) fn unblock_signals(&mut self) -> Result<(), i32> {
@@ -346,13 +347,20 @@ impl<'a> Program<'a> {
     }
 }
 
-/// Where the child leaves the number of the op that failed, and its errno.
+/// What the child tells its parent, whose memory it shares.
 #[derive(Debug, Default)]
 #[repr(C)]
 pub(crate) struct Report {
-    index: AtomicU32,
-    errno: AtomicU32,
+    /// The number of the op that failed.
+    pub(super) index: AtomicU32,
+    pub(super) errno: AtomicU32,
+    /// Which of [`STOPS`] it was sent.
+    pub(super) stops: [AtomicU32; STOPS.len()],
 }
+
+/// The signals that stop a process unless it catches them: ^Z, and the terminal's
+/// to a group in the background.
+pub(crate) const STOPS: [i32; 3] = [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU];
 
 impl Report {
     /// The failed op and its errno, if the child failed.
@@ -362,262 +370,24 @@ impl Report {
             errno => Some((self.index.load(Ordering::Relaxed), errno.cast_signed())),
         }
     }
+
+    /// The stop signals that the child was sent and did not follow.
+    pub(crate) fn stops(&self) -> impl Iterator<Item = i32> {
+        let noted = |at: &usize| self.stops[*at].load(Ordering::Acquire) != 0;
+        (0..STOPS.len()).filter(noted).map(|at| STOPS[at])
+    }
 }
 
 /// All that the child reads.
 #[derive(Debug)]
 pub(crate) struct Start {
-    ops: *const Op,
-    count: usize,
-    candidates: *const *const c_char,
-    candidate_count: usize,
-    argv: *const *const c_char,
-    envp: *const *const c_char,
-    report: *const Report,
+    pub(super) ops: *const Op,
+    pub(super) count: usize,
+    pub(super) candidates: *const *const c_char,
+    pub(super) candidate_count: usize,
+    pub(super) argv: *const *const c_char,
+    pub(super) envp: *const *const c_char,
+    pub(super) report: *const Report,
     /// NULL for a child that shares the parent's memory.
-    latches: *const Latches,
-}
-
-/// The exit code of a child that could not exec; its parent has the report.
-const EXIT_FAILED: i32 = 127;
-
-/// Where a new process begins: does what stands in its [`Program`], and execs.
-///
-/// # Safety
-/// In a new process, all signals blocked, with a [`Start`] whose pointers hold.
-#[inline(never)]
-pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
-    // SAFETY: as the caller promises; indices stay below the counts.
-    unsafe {
-        let start = &*start;
-        if !start.latches.is_null()
-            && let Err(errno) = Latches::own(start.latches)
-        {
-            fail(start, 0, errno);
-        }
-        let mut index = 0;
-        while index < start.count {
-            if let Err(errno) = perform(&*start.ops.add(index), start) {
-                fail(start, index, errno);
-            }
-            index = index.wrapping_add(1);
-        }
-        let errno = execute(start);
-        fail(start, start.count, errno);
-    }
-}
-
-#[inline(always)]
-unsafe fn fail(start: &Start, index: usize, errno: i32) -> ! {
-    // SAFETY: the report outlives the child's start.
-    unsafe {
-        #[allow(clippy::cast_possible_truncation, reason = "a few dozen ops")]
-        (*start.report).index.store(index as u32, Ordering::Relaxed);
-        (*start.report)
-            .errno
-            .store(errno.cast_unsigned(), Ordering::Release);
-        exit();
-    }
-}
-
-#[inline(always)]
-unsafe fn exit() -> ! {
-    loop {
-        // SAFETY: no pointers; it does not return.
-        let _ = unsafe { call!(SYS_exit_group, word(EXIT_FAILED)) };
-    }
-}
-
-#[inline(always)]
-unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
-    // SAFETY: the program borrows what its ops point to.
-    unsafe {
-        match *op {
-            Op::Call { number, args } => {
-                let [a, b, c, d, e] = args;
-                super::syscall::outcome(super::syscall::raw(number, [a, b, c, d, e, 0]))?;
-                Ok(())
-            }
-            Op::DefaultSignals => default_signals(),
-            Op::Foreground { terminal } => foreground(terminal),
-            Op::Write {
-                directory,
-                path,
-                ref text,
-            } => write(directory, path, text),
-            Op::CloseRange {
-                first,
-                last,
-                shared,
-            } => close_range(first, last, shared),
-            Op::ParentIs { pid, pidfd } => parent_is(pid, pidfd),
-            Op::Hold { gate, parent } => {
-                (*start.latches).ready.open();
-                hold(gate, parent)
-            }
-        }
-    }
-}
-
-/// The highest signal number.
-const SIGNALS: i32 = 64;
-
-/// Setting all is one system call each; to ask first would be one more for those
-/// that are not at their default.
-#[inline(always)]
-unsafe fn default_signals() -> Result<(), i32> {
-    // The kernel's struct sigaction, all zero: SIG_DFL.
-    let action = [0_u64; 4];
-    let mut signal = 1;
-    while signal <= SIGNALS {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            // SAFETY: a valid sigaction.
-            unsafe {
-                call!(
-                    SYS_rt_sigaction,
-                    word(signal),
-                    address(action.as_ptr()),
-                    0,
-                    size_of::<u64>()
-                )?;
-            }
-        }
-        signal = signal.wrapping_add(1);
-    }
-    Ok(())
-}
-
-/// SIGTTOU is blocked here, so that a group in the background may do this.
-#[inline(always)]
-unsafe fn foreground(terminal: i32) -> Result<(), i32> {
-    // SAFETY: the group is an int on this stack.
-    unsafe {
-        let group = int(call!(SYS_getpgid, 0)?);
-        #[allow(clippy::cast_possible_truncation, reason = "0x5410")]
-        let request = libc::TIOCSPGRP as usize;
-        call!(
-            SYS_ioctl,
-            word(terminal),
-            request,
-            address(&raw const group)
-        )?;
-    }
-    Ok(())
-}
-
-#[inline(always)]
-unsafe fn write(directory: i32, path: *const c_char, text: &Text) -> Result<(), i32> {
-    // SAFETY: the path is a C string, the text its length in bytes.
-    unsafe {
-        let fd = call!(
-            SYS_openat,
-            word(directory),
-            address(path),
-            word(libc::O_WRONLY | libc::O_CLOEXEC)
-        )?;
-        call!(SYS_write, fd, address(&raw const text.bytes), text.length)?;
-        call!(SYS_close, fd)?;
-    }
-    Ok(())
-}
-
-/// getppid is 0 where the parent lives outside of the child's pid namespace,
-/// before its death and after: there its pidfd tells, if there is one.
-#[inline(always)]
-unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
-    // SAFETY: a pollfd and a timeout on this stack.
-    unsafe {
-        let parent = call!(SYS_getppid)?;
-        if parent == word(pid) {
-            return Ok(());
-        }
-        if parent != 0 {
-            return Err(libc::ESRCH);
-        }
-        // Waits, by its lock, for a parent that was just looking for children to
-        // send the signal to: its pidfd tells of its death no sooner.
-        let options = libc::WEXITED | libc::WNOHANG;
-        let _ = call!(SYS_waitid, id(libc::P_ALL), 0, 0, word(options));
-        let mut polled = readable(pidfd);
-        let at_once = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        match call!(
-            SYS_ppoll,
-            address(&raw mut polled),
-            1,
-            address(&raw const at_once)
-        )? {
-            0 => Ok(()),
-            _ => Err(libc::ESRCH),
-        }
-    }
-}
-
-#[inline(always)]
-const fn readable(fd: i32) -> libc::pollfd {
-    libc::pollfd {
-        fd,
-        events: libc::POLLIN,
-        revents: 0,
-    }
-}
-
-/// The parent's end of the gate may have copies in processes that it forked, so
-/// that its death shows at its pidfd only.
-#[inline(always)]
-unsafe fn hold(gate: i32, parent: i32) -> Result<(), i32> {
-    let mut polled = [readable(gate), readable(parent)];
-    // SAFETY: two pollfds and a byte on this stack.
-    unsafe {
-        while let Err(errno) = call!(SYS_ppoll, address(&raw mut polled), 2) {
-            if errno != libc::EINTR {
-                return Err(errno);
-            }
-        }
-        if polled[0].revents == 0 {
-            exit();
-        }
-        let mut byte = 0_u8;
-        match call!(SYS_read, word(gate), address(&raw mut byte), 1) {
-            Ok(1) => Ok(()),
-            _ => exit(),
-        }
-    }
-}
-
-/// Tries the candidates as execvp(3) does, but for its shell: what is in no
-/// executable format is ENOEXEC.
-#[inline(always)]
-unsafe fn execute(start: &Start) -> i32 {
-    let mut denied = false;
-    let mut last = libc::ENOENT;
-    let mut index = 0;
-    while index < start.candidate_count {
-        // SAFETY: C strings and NULL-terminated arrays of them.
-        let result = unsafe {
-            let path = *start.candidates.add(index);
-            call!(
-                SYS_execve,
-                address(path),
-                address(start.argv),
-                address(start.envp)
-            )
-        };
-        match result {
-            Err(libc::EACCES) => denied = true,
-            Err(
-                errno @ (libc::ENOENT
-                | libc::ESTALE
-                | libc::ENOTDIR
-                | libc::ENODEV
-                | libc::ETIMEDOUT),
-            ) => last = errno,
-            Err(errno) => return errno,
-            Ok(_) => {}
-        }
-        index = index.wrapping_add(1);
-    }
-    if denied { libc::EACCES } else { last }
+    pub(super) latches: *const Latches,
 }

@@ -1,0 +1,335 @@
+//! What a new process does until its exec: the system calls that stand in a
+//! [`Program`](super::program::Program).
+//!
+//! The child may share the parent's memory, so it does nothing but raw system
+//! calls: no libc function, no allocation, no panic, no call out of
+//! [`child_main`]. `make check-child-calls` reads the machine code for that.
+
+use std::ffi::c_char;
+use std::sync::atomic::Ordering;
+
+use super::close_range::close_range;
+use super::mmap::left_at_bottom;
+use super::program::{Op, Report, STOPS, Start, Text};
+use super::robust::Latches;
+use super::syscall::{address, call, id, int, word};
+
+/// The exit code of a child that could not exec; its parent has the report.
+const EXIT_FAILED: i32 = 127;
+
+/// Where a new process begins: does what stands in its [`Program`], and execs.
+///
+/// # Safety
+/// In a new process, all signals blocked, with a [`Start`] whose pointers hold.
+#[inline(never)]
+pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
+    // SAFETY: as the caller promises; indices stay below the counts.
+    unsafe {
+        let start = &*start;
+        if !start.latches.is_null()
+            && let Err(errno) = Latches::own(start.latches)
+        {
+            fail(start, 0, errno);
+        }
+        let mut index = 0;
+        while index < start.count {
+            if let Err(errno) = perform(&*start.ops.add(index), start) {
+                fail(start, index, errno);
+            }
+            index = index.wrapping_add(1);
+        }
+        let errno = execute(start);
+        fail(start, start.count, errno);
+    }
+}
+
+#[inline(always)]
+unsafe fn fail(start: &Start, index: usize, errno: i32) -> ! {
+    // SAFETY: the report outlives the child's start.
+    unsafe {
+        #[allow(clippy::cast_possible_truncation, reason = "a few dozen ops")]
+        (*start.report).index.store(index as u32, Ordering::Relaxed);
+        (*start.report)
+            .errno
+            .store(errno.cast_unsigned(), Ordering::Release);
+        exit();
+    }
+}
+
+#[inline(always)]
+unsafe fn exit() -> ! {
+    loop {
+        // SAFETY: no pointers; it does not return.
+        let _ = unsafe { call!(SYS_exit_group, word(EXIT_FAILED)) };
+    }
+}
+
+#[inline(always)]
+unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
+    // SAFETY: the program borrows what its ops point to.
+    unsafe {
+        match *op {
+            Op::Call { number, args } => {
+                let [a, b, c, d, e] = args;
+                super::syscall::outcome(super::syscall::raw(number, [a, b, c, d, e, 0]))?;
+                Ok(())
+            }
+            Op::DefaultSignals { catch } => default_signals(catch),
+            Op::Foreground { terminal } => foreground(terminal),
+            Op::Write {
+                directory,
+                path,
+                ref text,
+            } => write(directory, path, text),
+            Op::CloseRange {
+                first,
+                last,
+                shared,
+            } => close_range(first, last, shared),
+            Op::ParentIs { pid, pidfd } => parent_is(pid, pidfd),
+            Op::Hold { gate, parent } => {
+                (*start.latches).ready.open();
+                hold(gate, parent)
+            }
+        }
+    }
+}
+
+/// The highest signal number.
+const SIGNALS: i32 = 64;
+
+/// The kernel's struct sigaction; all zero is SIG_DFL.
+#[repr(C)]
+struct Action {
+    handler: usize,
+    flags: u64,
+    restorer: usize,
+    mask: u64,
+}
+
+/// Setting all is one system call each; to ask first would be one more for those
+/// that are not at their default.
+#[inline(always)]
+unsafe fn default_signals(catch: bool) -> Result<(), i32> {
+    let default = Action {
+        handler: libc::SIG_DFL,
+        flags: 0,
+        restorer: 0,
+        mask: 0,
+    };
+    let noted = noted();
+    let mut signal = 1;
+    while signal <= SIGNALS {
+        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            let action = if catch && is_stop(signal) {
+                &noted
+            } else {
+                &default
+            };
+            // SAFETY: a valid sigaction.
+            unsafe {
+                call!(
+                    SYS_rt_sigaction,
+                    word(signal),
+                    address(&raw const *action),
+                    0,
+                    size_of::<u64>()
+                )?;
+            }
+        }
+        signal = signal.wrapping_add(1);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+const fn is_stop(signal: i32) -> bool {
+    matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
+}
+
+/// The action of a stop signal that is caught. An execve that it interrupts goes on.
+#[inline(always)]
+fn noted() -> Action {
+    #[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
+    let (flags, restorer) = {
+        unsafe extern "C" {
+            fn sss_sigchld_sigreturn();
+        }
+        const SA_RESTORER: i32 = 0x0400_0000;
+        (SA_RESTORER, sss_sigchld_sigreturn as *const () as usize)
+    };
+    #[cfg(not(all(sss_syscall_instruction, target_arch = "x86_64")))]
+    let (flags, restorer) = (0, 0);
+    Action {
+        handler: note_stop as *const () as usize,
+        flags: word(libc::SA_RESTART | flags) as u64,
+        restorer,
+        mask: 0,
+    }
+}
+
+/// Notes a stop signal. It runs on the child's stack, which tells whose report it
+/// is: threads may start children at the same time.
+unsafe extern "C" fn note_stop(signal: i32) {
+    // SAFETY: on the stack of a child that shares the parent's memory, at whose
+    // bottom its report was left.
+    unsafe {
+        let report = std::ptr::with_exposed_provenance::<Report>(left_at_bottom());
+        let mut at = 0;
+        while at < STOPS.len() {
+            if STOPS[at] == signal {
+                (*report).stops[at].store(1, Ordering::Release);
+            }
+            at = at.wrapping_add(1);
+        }
+    }
+}
+
+// Where a handler returns to. The kernel demands one on x86_64.
+#[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
+std::arch::global_asm!(
+    ".pushsection .text.sss_sigchld_sigreturn, \"ax\", @progbits",
+    ".hidden sss_sigchld_sigreturn",
+    ".globl sss_sigchld_sigreturn",
+    ".type sss_sigchld_sigreturn, @function",
+    "sss_sigchld_sigreturn:",
+    "mov eax, 15",
+    "syscall",
+    ".size sss_sigchld_sigreturn, . - sss_sigchld_sigreturn",
+    ".popsection",
+);
+
+/// SIGTTOU is blocked here, so that a group in the background may do this.
+#[inline(always)]
+unsafe fn foreground(terminal: i32) -> Result<(), i32> {
+    // SAFETY: the group is an int on this stack.
+    unsafe {
+        let group = int(call!(SYS_getpgid, 0)?);
+        #[allow(clippy::cast_possible_truncation, reason = "0x5410")]
+        let request = libc::TIOCSPGRP as usize;
+        call!(
+            SYS_ioctl,
+            word(terminal),
+            request,
+            address(&raw const group)
+        )?;
+    }
+    Ok(())
+}
+
+#[inline(always)]
+unsafe fn write(directory: i32, path: *const c_char, text: &Text) -> Result<(), i32> {
+    // SAFETY: the path is a C string, the text its length in bytes.
+    unsafe {
+        let fd = call!(
+            SYS_openat,
+            word(directory),
+            address(path),
+            word(libc::O_WRONLY | libc::O_CLOEXEC)
+        )?;
+        call!(SYS_write, fd, address(&raw const text.bytes), text.length)?;
+        call!(SYS_close, fd)?;
+    }
+    Ok(())
+}
+
+/// getppid is 0 where the parent lives outside of the child's pid namespace,
+/// before its death and after: there its pidfd tells, if there is one.
+#[inline(always)]
+unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
+    // SAFETY: a pollfd and a timeout on this stack.
+    unsafe {
+        let parent = call!(SYS_getppid)?;
+        if parent == word(pid) {
+            return Ok(());
+        }
+        if parent != 0 {
+            return Err(libc::ESRCH);
+        }
+        // Waits, by its lock, for a parent that was just looking for children to
+        // send the signal to: its pidfd tells of its death no sooner.
+        let options = libc::WEXITED | libc::WNOHANG;
+        let _ = call!(SYS_waitid, id(libc::P_ALL), 0, 0, word(options));
+        let mut polled = readable(pidfd);
+        let at_once = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        match call!(
+            SYS_ppoll,
+            address(&raw mut polled),
+            1,
+            address(&raw const at_once)
+        )? {
+            0 => Ok(()),
+            _ => Err(libc::ESRCH),
+        }
+    }
+}
+
+#[inline(always)]
+const fn readable(fd: i32) -> libc::pollfd {
+    libc::pollfd {
+        fd,
+        events: libc::POLLIN,
+        revents: 0,
+    }
+}
+
+/// The parent's end of the gate may have copies in processes that it forked, so
+/// that its death shows at its pidfd only.
+#[inline(always)]
+unsafe fn hold(gate: i32, parent: i32) -> Result<(), i32> {
+    let mut polled = [readable(gate), readable(parent)];
+    // SAFETY: two pollfds and a byte on this stack.
+    unsafe {
+        while let Err(errno) = call!(SYS_ppoll, address(&raw mut polled), 2) {
+            if errno != libc::EINTR {
+                return Err(errno);
+            }
+        }
+        if polled[0].revents == 0 {
+            exit();
+        }
+        let mut byte = 0_u8;
+        match call!(SYS_read, word(gate), address(&raw mut byte), 1) {
+            Ok(1) => Ok(()),
+            _ => exit(),
+        }
+    }
+}
+
+/// Tries the candidates as execvp(3) does, but for its shell: what is in no
+/// executable format is ENOEXEC.
+#[inline(always)]
+unsafe fn execute(start: &Start) -> i32 {
+    let mut denied = false;
+    let mut last = libc::ENOENT;
+    let mut index = 0;
+    while index < start.candidate_count {
+        // SAFETY: C strings and NULL-terminated arrays of them.
+        let result = unsafe {
+            let path = *start.candidates.add(index);
+            call!(
+                SYS_execve,
+                address(path),
+                address(start.argv),
+                address(start.envp)
+            )
+        };
+        match result {
+            Err(libc::EACCES) => denied = true,
+            Err(
+                errno @ (libc::ENOENT
+                | libc::ESTALE
+                | libc::ENOTDIR
+                | libc::ENODEV
+                | libc::ETIMEDOUT),
+            ) => last = errno,
+            Err(errno) => return errno,
+            Ok(_) => {}
+        }
+        index = index.wrapping_add(1);
+    }
+    if denied { libc::EACCES } else { last }
+}
