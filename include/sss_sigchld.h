@@ -63,6 +63,43 @@ typedef void sss_siginfo_t;
 #define SSS_WAIT_STATUS_LOST -1
 
 /**
+ * The child's standard input is a pipe: what input or input_fn gives, then the
+ * end of the file. As all SSS_COMMUNICATE_*: a bit of sss_communicate.mask.
+ */
+#define SSS_COMMUNICATE_INPUT 1
+
+/**
+ * The child's standard output is a pipe, which is read.
+ */
+#define SSS_COMMUNICATE_OUTPUT 2
+
+/**
+ * The child's standard error is a pipe, which is read.
+ */
+#define SSS_COMMUNICATE_ERROR 4
+
+/**
+ * The child's standard error goes where its standard output does. With
+ * SSS_COMMUNICATE_OUTPUT, and without SSS_COMMUNICATE_ERROR.
+ */
+#define SSS_COMMUNICATE_ERROR_TO_OUTPUT 8
+
+/**
+ * sss_communicate.output_limit counts.
+ */
+#define SSS_COMMUNICATE_OUTPUT_LIMIT 16
+
+/**
+ * sss_communicate.error_limit counts.
+ */
+#define SSS_COMMUNICATE_ERROR_LIMIT 32
+
+/**
+ * sss_communicate.drain_ns counts.
+ */
+#define SSS_COMMUNICATE_DRAIN 64
+
+/**
  * Only children that were registered are ever waited for: popen(3),
  * system(3) and other libraries keep theirs. The default of
  * sss_sigchld_ctx_create().
@@ -832,6 +869,563 @@ typedef void (*sss_child_fn_t)(int pid, int wait_status, void *pvt);
 typedef int (*sss_child_destructor_t)(struct sss_child_ctx *child, void *pvt);
 
 /**
+ * One entry of a child's descriptor map.
+ */
+struct sss_spawn_fd {
+    /**
+     * A descriptor of the caller, borrowed until the spawn returns. It may be
+     * close-on-exec, and come often.
+     */
+    int32_t source;
+    /**
+     * What it is in the child, open over the exec: 0 or more, below the caller's
+     * RLIMIT_NOFILE. No target comes twice; sources and targets may overlap in
+     * any way, also in rings.
+     */
+    int32_t target;
+};
+
+/**
+ * One resource limit of a child; see setrlimit(2).
+ */
+struct sss_spawn_rlimit {
+    /**
+     * RLIMIT_*.
+     */
+    uint32_t resource;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The soft limit in the resource's unit; UINT64_MAX is none.
+     */
+    uint64_t soft;
+    /**
+     * The hard limit, no less than soft; UINT64_MAX is none.
+     */
+    uint64_t hard;
+};
+
+/**
+ * A child to be. Zero it, set size, path and argv, and what else is needed.
+ * Everything in it, descriptors included, is borrowed until the spawn returns;
+ * descriptors are the caller's own numbers.
+ *
+ * The child begins with every signal at its default and none blocked, and with
+ * no descriptors but those that fds names. What is not given stays as the
+ * caller has it.
+ */
+struct sss_spawn {
+    /**
+     * sizeof(struct sss_spawn), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_SPAWN_*, ORed: which fields count, but for path, argv, envp, cwd and
+     * failed_step, which have no bit; and what else is wanted.
+     */
+    uint32_t mask;
+    /**
+     * The mask for modes of new files, 0 to 0777; see umask(2).
+     */
+    uint32_t umask;
+    /**
+     * The program. A relative path is looked up from the child's cwd, with the
+     * child's credentials.
+     */
+    const char *path;
+    /**
+     * The arguments, ended by NULL; argv[0] has to be there.
+     */
+    const char *const *argv;
+    /**
+     * The environment, ended by NULL; or NULL for the caller's.
+     */
+    const char *const *envp;
+    /**
+     * The working directory, entered with the caller's credentials; or NULL for
+     * the caller's, or cwd_fd.
+     */
+    const char *cwd;
+    /**
+     * The descriptor map.
+     */
+    const struct sss_spawn_fd *fds;
+    /**
+     * How many entries fds has; 0 leaves the child without descriptors.
+     */
+    size_t fds_count;
+    /**
+     * Resource limits, set in this order with the caller's credentials, and after
+     * fds, whose targets RLIMIT_NOFILE does not hinder.
+     */
+    const struct sss_spawn_rlimit *rlimits;
+    /**
+     * How many entries rlimits has.
+     */
+    size_t rlimits_count;
+    /**
+     * Supplementary groups; see setgroups(2).
+     */
+    const uint32_t *groups;
+    /**
+     * How many entries groups has; 0 drops all.
+     */
+    size_t groups_count;
+    /**
+     * Real, effective and saved user id, not UINT32_MAX. A child whose ids change
+     * is made by fork(2), which takes the longer the more memory the caller has.
+     */
+    uint32_t uid;
+    /**
+     * Real, effective and saved group id; see uid, which does not imply it.
+     */
+    uint32_t gid;
+    /**
+     * The nice value itself, -20 to 19; see setpriority(2).
+     */
+    int32_t nice;
+    /**
+     * -1000 to 1000; see proc_pid_oom_score_adj(5).
+     */
+    int32_t oom_score_adj;
+    /**
+     * The process group to join, of the caller's session; 0 makes one of the
+     * child's own.
+     */
+    int32_t pgrp;
+    /**
+     * 1 to 64: the signal that the child gets when the calling thread (not the
+     * process) ends; see PR_SET_PDEATHSIG in prctl(2). A caller that is dead
+     * before it is set makes the child end.
+     */
+    int32_t pdeathsig;
+    /**
+     * The terminal to make the child's controlling terminal, with
+     * SSS_SPAWN_SESSION; see TIOCSCTTY in ioctl_tty(2). In the child it is open
+     * only if fds maps it.
+     */
+    int32_t terminal_fd;
+    /**
+     * The child's controlling terminal, whose foreground process group its group
+     * becomes; see tcsetpgrp(3).
+     */
+    int32_t foreground_fd;
+    /**
+     * The directory of the cgroup (v2) that the child is made in, or enters before
+     * its program where the kernel has no CLONE_INTO_CGROUP (Linux 5.7).
+     */
+    int32_t cgroup_fd;
+    /**
+     * The working directory by a descriptor, in place of cwd.
+     */
+    int32_t cwd_fd;
+    /**
+     * Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL. It is
+     * left alone on success, and by errors that are no step's: of the other
+     * arguments, of size, and of the context.
+     */
+    uint32_t *failed_step;
+};
+
+/**
+ * Where to put what a child is to read.
+ */
+struct sss_room {
+    /**
+     * sizeof(struct sss_room) of the library.
+     */
+    size_t size;
+    /**
+     * The place, valid until the callback returns.
+     */
+    void *data;
+    /**
+     * How many bytes fit.
+     */
+    size_t capacity;
+};
+
+/**
+ * Asked for more input; see struct sss_communicate.
+ *
+ * Called as a sss_child_fn_t is, when all that came before is written.
+ *
+ * @param child  the handle.
+ * @param room   where to put it, valid until the callback returns.
+ * @param pvt    as given.
+ *
+ * @return how many bytes were put there; 0 ends the input.
+ */
+typedef uint32_t (*sss_input_fn_t)(struct sss_child_ctx *child,
+                                   const struct sss_room *room,
+                                   void *pvt);
+
+/**
+ * A piece of what a child wrote.
+ */
+struct sss_chunk {
+    /**
+     * sizeof(struct sss_chunk) of the library.
+     */
+    size_t size;
+    /**
+     * 1 for standard output, 2 for standard error.
+     */
+    uint32_t stream;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The bytes, valid until the callback returns or frees the child's handle.
+     */
+    const void *data;
+    /**
+     * How many, at least 1.
+     */
+    size_t length;
+};
+
+/**
+ * Told of a piece of output; see struct sss_communicate.
+ *
+ * Called as a sss_child_fn_t is.
+ *
+ * @param child  the handle.
+ * @param chunk  the piece, valid until the callback returns.
+ * @param pvt    as given.
+ */
+typedef void (*sss_chunk_fn_t)(struct sss_child_ctx *child,
+                               const struct sss_chunk *chunk,
+                               void *pvt);
+
+/**
+ * One step of a deadline.
+ */
+struct sss_deadline_step {
+    /**
+     * Nanoseconds, 0 or more, after the former step was taken, or, for the
+     * first, after the deadline was set.
+     */
+    int64_t after_ns;
+    /**
+     * The signal to send: 1 to SIGRTMAX.
+     */
+    int32_t signum;
+    /**
+     * SSS_STEP_CHILD or SSS_STEP_GROUP.
+     */
+    uint32_t whom;
+};
+
+/**
+ * A deadline for a child: signals to send one after the other while it lives.
+ * Zero it, set size and the steps.
+ */
+struct sss_deadline {
+    /**
+     * sizeof(struct sss_deadline), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_DEADLINE_*, ORed: which fields count.
+     */
+    uint32_t mask;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * The steps in their order; copied.
+     */
+    const struct sss_deadline_step *steps;
+    /**
+     * How many: 1 to 16.
+     */
+    size_t steps_count;
+    /**
+     * Nanoseconds, 0 or more, after the last step until UNKILLABLE is told.
+     */
+    int64_t unkillable_ns;
+};
+
+/**
+ * What happened to a child. What the kernel or the watch did not provide is
+ * zero, and its bit is not in have.
+ */
+struct sss_child_event {
+    /**
+     * sizeof(struct sss_child_event) of the library.
+     */
+    size_t size;
+    /**
+     * SSS_RECORD_*, ORed: which of the fields from code on hold something.
+     * What was not wanted may be there.
+     */
+    uint32_t have;
+    /**
+     * What happened: one SSS_CHILD_EVENT_*.
+     */
+    uint32_t event;
+    /**
+     * The watch's id, as sss_child_id() tells it.
+     */
+    uint64_t id;
+    /**
+     * The child's process id. After the callback, where zombie_kept is 0
+     * already in it, a number only.
+     */
+    int32_t pid;
+    /**
+     * SSS_SOURCE_*: where an end is known from; for another event
+     * SSS_SOURCE_WAITED.
+     */
+    uint32_t source;
+    /**
+     * CLD_EXITED and so on, as si_code in waitid(2).
+     */
+    int32_t code;
+    /**
+     * The exit status, or the signal that killed, stopped or continued it.
+     */
+    int32_t status;
+    /**
+     * As waitpid(2) gives it; SSS_WAIT_STATUS_LOST for LOST.
+     */
+    int32_t wait_status;
+    /**
+     * 1 where the child left a core, else 0.
+     */
+    uint32_t core_dumped;
+    /**
+     * 1 while the child is still a zombie because SSS_WATCH_KEEP_ZOMBIE asked
+     * for it. It is 0 where the zombie was gone before: other code waits for
+     * our children, or SIGCHLD is ignored.
+     */
+    uint32_t zombie_kept;
+    /**
+     * The latest step of the deadline that was taken, counted from 0.
+     */
+    uint32_t step;
+    /**
+     * The signal of that step.
+     */
+    int32_t step_signal;
+    /**
+     * 0, or why it was not sent: EPERM, as kill(2).
+     */
+    int32_t step_errno;
+    /**
+     * When the end was seen, or the step taken: nanoseconds of
+     * CLOCK_MONOTONIC.
+     */
+    int64_t time_ns;
+    /**
+     * Time that the child, and the children that it waited for, ran in user
+     * mode: nanoseconds.
+     */
+    int64_t user_ns;
+    /**
+     * The same in the kernel: nanoseconds.
+     */
+    int64_t system_ns;
+    /**
+     * Page faults that needed no reading.
+     */
+    int64_t minor_faults;
+    /**
+     * Page faults that needed reading.
+     */
+    int64_t major_faults;
+    /**
+     * Times the file system had to read for it.
+     */
+    int64_t in_blocks;
+    /**
+     * Times the file system had to write for it.
+     */
+    int64_t out_blocks;
+    /**
+     * Times it gave the processor up by itself.
+     */
+    int64_t voluntary_switches;
+    /**
+     * Times the processor was taken from it.
+     */
+    int64_t involuntary_switches;
+    /**
+     * The largest resident set of it or of one of the children that it waited
+     * for: bytes. Not there where it is not above the calling process's own
+     * peak: after vfork(2), posix_spawn(3) and sss_child_spawn() the kernel
+     * counts the caller's memory as the child's.
+     */
+    int64_t max_rss;
+    /**
+     * When the child was started: nanoseconds of CLOCK_BOOTTIME, rounded down.
+     */
+    int64_t start_ns;
+    /**
+     * To multiples of this many nanoseconds.
+     */
+    int64_t start_granularity_ns;
+    /**
+     * The cgroup (v2) in which it ended: the inode number of its directory.
+     */
+    uint64_t cgroup_id;
+    /**
+     * A number that no other process has until the next boot: the inode of its
+     * pidfd (Linux 6.9).
+     */
+    uint64_t identity;
+};
+
+/**
+ * What became of a child and its streams.
+ */
+struct sss_communicated {
+    /**
+     * sizeof(struct sss_communicated) of the library.
+     */
+    size_t size;
+    /**
+     * The child's end: status, rusage and time.
+     */
+    const struct sss_child_event *end;
+    /**
+     * What was collected of its standard output, with a NUL behind it that does
+     * not count; never NULL. Valid until the callback returns or frees the
+     * child's handle.
+     */
+    const void *output;
+    /**
+     * How many bytes.
+     */
+    size_t output_length;
+    /**
+     * How many bytes it wrote, those beyond the limit included.
+     */
+    uint64_t output_total;
+    /**
+     * The same of its standard error.
+     */
+    const void *error;
+    /**
+     * How many bytes.
+     */
+    size_t error_length;
+    /**
+     * How many bytes it wrote, those beyond the limit included.
+     */
+    uint64_t error_total;
+    /**
+     * How many bytes of the input were written to the pipe.
+     */
+    uint64_t input_written;
+    /**
+     * 0 where all input was written; EPIPE where the child closed it, or ended,
+     * before.
+     */
+    int32_t input_errno;
+    /**
+     * 0 where the output was read to its end; ETIMEDOUT where somebody else held
+     * it open until drain_ns had passed; ENOMEM where memory was out, and the
+     * rest was dropped.
+     */
+    int32_t output_errno;
+    /**
+     * The same of standard error.
+     */
+    int32_t error_errno;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+};
+
+/**
+ * Told once, when a child has ended and its pipes are read to their ends.
+ *
+ * Called as a sss_child_fn_t is.
+ *
+ * @param child  the handle.
+ * @param done   what came of it, valid until the callback returns or frees the
+ *               child's handle.
+ * @param pvt    as given.
+ */
+typedef void (*sss_communicate_fn_t)(struct sss_child_ctx *child,
+                                     const struct sss_communicated *done,
+                                     void *pvt);
+
+/**
+ * What to do with a child's standard streams. Zero it, set size, and what else is
+ * needed. A stream that has no bit here is as struct sss_spawn has it.
+ */
+struct sss_communicate {
+    /**
+     * sizeof(struct sss_communicate), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_COMMUNICATE_*, ORed.
+     */
+    uint32_t mask;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+    /**
+     * What the child is to read; borrowed until cb is called or the handle freed.
+     * NULL with a length of 0 for none.
+     */
+    const void *input;
+    /**
+     * How many bytes.
+     */
+    size_t input_length;
+    /**
+     * Asked for the input piece by piece; input is NULL then.
+     */
+    sss_input_fn_t input_fn;
+    /**
+     * Told of standard output piece by piece, which is not collected then; or NULL.
+     */
+    sss_chunk_fn_t output_fn;
+    /**
+     * The same of standard error.
+     */
+    sss_chunk_fn_t error_fn;
+    /**
+     * How many bytes of standard output are collected, or told of, at most; what is
+     * more is read and dropped. 16 MiB by default, no limit with output_fn.
+     */
+    uint64_t output_limit;
+    /**
+     * The same of standard error.
+     */
+    uint64_t error_limit;
+    /**
+     * Nanoseconds, 0 or more, from the child's end until its pipes are given up
+     * where others (its own children) hold them open. 1 second by default.
+     */
+    int64_t drain_ns;
+    /**
+     * A deadline for the child, which begins now; or NULL. See
+     * sss_child_set_deadline().
+     */
+    const struct sss_deadline *deadline;
+    /**
+     * The callback, or NULL.
+     */
+    sss_communicate_fn_t cb;
+    /**
+     * Handed to all of them as it is; borrowed until the handle is freed.
+     */
+    void *pvt;
+};
+
+/**
  * A daemon's event loop, and its allocator if it wants, as the library uses
  * them.
  *
@@ -1350,167 +1944,6 @@ struct sss_log_stats {
 };
 
 /**
- * One entry of a child's descriptor map.
- */
-struct sss_spawn_fd {
-    /**
-     * A descriptor of the caller, borrowed until the spawn returns. It may be
-     * close-on-exec, and come often.
-     */
-    int32_t source;
-    /**
-     * What it is in the child, open over the exec: 0 or more, below the caller's
-     * RLIMIT_NOFILE. No target comes twice; sources and targets may overlap in
-     * any way, also in rings.
-     */
-    int32_t target;
-};
-
-/**
- * One resource limit of a child; see setrlimit(2).
- */
-struct sss_spawn_rlimit {
-    /**
-     * RLIMIT_*.
-     */
-    uint32_t resource;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
-    /**
-     * The soft limit in the resource's unit; UINT64_MAX is none.
-     */
-    uint64_t soft;
-    /**
-     * The hard limit, no less than soft; UINT64_MAX is none.
-     */
-    uint64_t hard;
-};
-
-/**
- * A child to be. Zero it, set size, path and argv, and what else is needed.
- * Everything in it, descriptors included, is borrowed until the spawn returns;
- * descriptors are the caller's own numbers.
- *
- * The child begins with every signal at its default and none blocked, and with
- * no descriptors but those that fds names. What is not given stays as the
- * caller has it.
- */
-struct sss_spawn {
-    /**
-     * sizeof(struct sss_spawn), which tells the struct's version.
-     */
-    size_t size;
-    /**
-     * SSS_SPAWN_*, ORed: which fields count, but for path, argv, envp, cwd and
-     * failed_step, which have no bit; and what else is wanted.
-     */
-    uint32_t mask;
-    /**
-     * The mask for modes of new files, 0 to 0777; see umask(2).
-     */
-    uint32_t umask;
-    /**
-     * The program. A relative path is looked up from the child's cwd, with the
-     * child's credentials.
-     */
-    const char *path;
-    /**
-     * The arguments, ended by NULL; argv[0] has to be there.
-     */
-    const char *const *argv;
-    /**
-     * The environment, ended by NULL; or NULL for the caller's.
-     */
-    const char *const *envp;
-    /**
-     * The working directory, entered with the caller's credentials; or NULL for
-     * the caller's, or cwd_fd.
-     */
-    const char *cwd;
-    /**
-     * The descriptor map.
-     */
-    const struct sss_spawn_fd *fds;
-    /**
-     * How many entries fds has; 0 leaves the child without descriptors.
-     */
-    size_t fds_count;
-    /**
-     * Resource limits, set in this order with the caller's credentials, and after
-     * fds, whose targets RLIMIT_NOFILE does not hinder.
-     */
-    const struct sss_spawn_rlimit *rlimits;
-    /**
-     * How many entries rlimits has.
-     */
-    size_t rlimits_count;
-    /**
-     * Supplementary groups; see setgroups(2).
-     */
-    const uint32_t *groups;
-    /**
-     * How many entries groups has; 0 drops all.
-     */
-    size_t groups_count;
-    /**
-     * Real, effective and saved user id, not UINT32_MAX. A child whose ids change
-     * is made by fork(2), which takes the longer the more memory the caller has.
-     */
-    uint32_t uid;
-    /**
-     * Real, effective and saved group id; see uid, which does not imply it.
-     */
-    uint32_t gid;
-    /**
-     * The nice value itself, -20 to 19; see setpriority(2).
-     */
-    int32_t nice;
-    /**
-     * -1000 to 1000; see proc_pid_oom_score_adj(5).
-     */
-    int32_t oom_score_adj;
-    /**
-     * The process group to join, of the caller's session; 0 makes one of the
-     * child's own.
-     */
-    int32_t pgrp;
-    /**
-     * 1 to 64: the signal that the child gets when the calling thread (not the
-     * process) ends; see PR_SET_PDEATHSIG in prctl(2). A caller that is dead
-     * before it is set makes the child end.
-     */
-    int32_t pdeathsig;
-    /**
-     * The terminal to make the child's controlling terminal, with
-     * SSS_SPAWN_SESSION; see TIOCSCTTY in ioctl_tty(2). In the child it is open
-     * only if fds maps it.
-     */
-    int32_t terminal_fd;
-    /**
-     * The child's controlling terminal, whose foreground process group its group
-     * becomes; see tcsetpgrp(3).
-     */
-    int32_t foreground_fd;
-    /**
-     * The directory of the cgroup (v2) that the child is made in, or enters before
-     * its program where the kernel has no CLONE_INTO_CGROUP (Linux 5.7).
-     */
-    int32_t cgroup_fd;
-    /**
-     * The working directory by a descriptor, in place of cwd.
-     */
-    int32_t cwd_fd;
-    /**
-     * Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL. It is
-     * left alone on success, and by errors that are no step's: of the other
-     * arguments, of size, and of the context.
-     */
-    uint32_t *failed_step;
-};
-
-/**
  * How a service is known and followed. Zero it, set size, set what is needed.
  */
 struct sss_service_params {
@@ -1788,186 +2221,6 @@ struct sss_service_killed {
      * 1 where the cgroup's own kill was used.
      */
     uint32_t by_cgroup;
-};
-
-/**
- * One step of a deadline.
- */
-struct sss_deadline_step {
-    /**
-     * Nanoseconds, 0 or more, after the former step was taken, or, for the
-     * first, after the deadline was set.
-     */
-    int64_t after_ns;
-    /**
-     * The signal to send: 1 to SIGRTMAX.
-     */
-    int32_t signum;
-    /**
-     * SSS_STEP_CHILD or SSS_STEP_GROUP.
-     */
-    uint32_t whom;
-};
-
-/**
- * A deadline for a child: signals to send one after the other while it lives.
- * Zero it, set size and the steps.
- */
-struct sss_deadline {
-    /**
-     * sizeof(struct sss_deadline), which tells the struct's version.
-     */
-    size_t size;
-    /**
-     * SSS_DEADLINE_*, ORed: which fields count.
-     */
-    uint32_t mask;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
-    /**
-     * The steps in their order; copied.
-     */
-    const struct sss_deadline_step *steps;
-    /**
-     * How many: 1 to 16.
-     */
-    size_t steps_count;
-    /**
-     * Nanoseconds, 0 or more, after the last step until UNKILLABLE is told.
-     */
-    int64_t unkillable_ns;
-};
-
-/**
- * What happened to a child. What the kernel or the watch did not provide is
- * zero, and its bit is not in have.
- */
-struct sss_child_event {
-    /**
-     * sizeof(struct sss_child_event) of the library.
-     */
-    size_t size;
-    /**
-     * SSS_RECORD_*, ORed: which of the fields from code on hold something.
-     * What was not wanted may be there.
-     */
-    uint32_t have;
-    /**
-     * What happened: one SSS_CHILD_EVENT_*.
-     */
-    uint32_t event;
-    /**
-     * The watch's id, as sss_child_id() tells it.
-     */
-    uint64_t id;
-    /**
-     * The child's process id. After the callback, where zombie_kept is 0
-     * already in it, a number only.
-     */
-    int32_t pid;
-    /**
-     * SSS_SOURCE_*: where an end is known from; for another event
-     * SSS_SOURCE_WAITED.
-     */
-    uint32_t source;
-    /**
-     * CLD_EXITED and so on, as si_code in waitid(2).
-     */
-    int32_t code;
-    /**
-     * The exit status, or the signal that killed, stopped or continued it.
-     */
-    int32_t status;
-    /**
-     * As waitpid(2) gives it; SSS_WAIT_STATUS_LOST for LOST.
-     */
-    int32_t wait_status;
-    /**
-     * 1 where the child left a core, else 0.
-     */
-    uint32_t core_dumped;
-    /**
-     * 1 while the child is still a zombie because SSS_WATCH_KEEP_ZOMBIE asked
-     * for it. It is 0 where the zombie was gone before: other code waits for
-     * our children, or SIGCHLD is ignored.
-     */
-    uint32_t zombie_kept;
-    /**
-     * The latest step of the deadline that was taken, counted from 0.
-     */
-    uint32_t step;
-    /**
-     * The signal of that step.
-     */
-    int32_t step_signal;
-    /**
-     * 0, or why it was not sent: EPERM, as kill(2).
-     */
-    int32_t step_errno;
-    /**
-     * When the end was seen, or the step taken: nanoseconds of
-     * CLOCK_MONOTONIC.
-     */
-    int64_t time_ns;
-    /**
-     * Time that the child, and the children that it waited for, ran in user
-     * mode: nanoseconds.
-     */
-    int64_t user_ns;
-    /**
-     * The same in the kernel: nanoseconds.
-     */
-    int64_t system_ns;
-    /**
-     * Page faults that needed no reading.
-     */
-    int64_t minor_faults;
-    /**
-     * Page faults that needed reading.
-     */
-    int64_t major_faults;
-    /**
-     * Times the file system had to read for it.
-     */
-    int64_t in_blocks;
-    /**
-     * Times the file system had to write for it.
-     */
-    int64_t out_blocks;
-    /**
-     * Times it gave the processor up by itself.
-     */
-    int64_t voluntary_switches;
-    /**
-     * Times the processor was taken from it.
-     */
-    int64_t involuntary_switches;
-    /**
-     * The largest resident set of it or of one of the children that it waited
-     * for: bytes. Not there where it is not above the calling process's own
-     * peak: after vfork(2), posix_spawn(3) and sss_child_spawn() the kernel
-     * counts the caller's memory as the child's.
-     */
-    int64_t max_rss;
-    /**
-     * When the child was started: nanoseconds of CLOCK_BOOTTIME, rounded down.
-     */
-    int64_t start_ns;
-    /**
-     * To multiples of this many nanoseconds.
-     */
-    int64_t start_granularity_ns;
-    /**
-     * The cgroup (v2) in which it ended: the inode number of its directory.
-     */
-    uint64_t cgroup_id;
-    /**
-     * A number that no other process has until the next boot: the inode of its
-     * pidfd (Linux 6.9).
-     */
-    uint64_t identity;
 };
 
 /**
@@ -2292,6 +2545,45 @@ errno_t sss_child_kill(struct sss_child_ctx *child, int signum);
  * Thread-safe without a host. Not for signal handlers.
  */
 errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
+
+/**
+ * Start a child, write to its standard input, read its standard output and error,
+ * and call back once when it has ended and its output was read to the end.
+ *
+ * popen(3) and pclose(3) without blocking. SIGPIPE is never raised for the
+ * daemon. A child that ends does not end its output: its own children may hold
+ * the pipe; and one that closes its output may live on. The callback waits for
+ * both, and for the first no longer than sss_communicate.drain_ns.
+ *
+ * The handle is a child's as any other: sss_child_kill(), sss_child_pid(),
+ * sss_child_set_deadline(), sss_child_wait() (for the child alone). Freeing it
+ * closes the pipes, and no callback comes any more; the child is still reaped.
+ *
+ * @param memctx       as for sss_child_register().
+ * @param sigchld_ctx  a context whose descriptor is polled, or with a host.
+ * @param spawn        what to start, as for sss_child_spawn(). Its descriptor map
+ *                     must not name a stream that is a pipe here; without a map
+ *                     the child has the daemon's other standard descriptors.
+ * @param comm         what to do with its streams; not kept.
+ * @param child_ctx    as for sss_child_register(), as is the handle; but
+ *                     sss_child_set_cb() is ENOTSUP for it.
+ *
+ * @return as sss_child_spawn(); EINVAL also for an unknown bit in comm->mask, both
+ *         input and input_fn, a field without the stream that it belongs to,
+ *         ERROR_TO_OUTPUT with ERROR or without OUTPUT, a drain_ns below 0, a
+ *         descriptor map that names a pipe's target (step SSS_SPAWN_STEP_FDS), or
+ *         a deadline as sss_child_set_deadline() refuses; ENOTSUP where nobody
+ *         polls the context's descriptor; EMFILE, ENFILE (step
+ *         SSS_SPAWN_STEP_FDS) for the pipes.
+ *
+ * Thread-safe without a host, as sss_child_spawn(). Not for signal handlers, and
+ * no cancellation point.
+ */
+errno_t sss_child_communicate(void *memctx,
+                              struct sss_sigchild_ctx *sigchld_ctx,
+                              const struct sss_spawn *spawn,
+                              const struct sss_communicate *comm,
+                              struct sss_child_ctx **child_ctx);
 
 /**
  * Make a context in the manner of SSSD: scope ALL, the default host.

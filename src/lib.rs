@@ -18,6 +18,7 @@
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries a 64-bit id");
 
+pub(crate) mod communicate;
 #[allow(unsafe_code)]
 pub mod ffi;
 #[cfg(fuzzing)]

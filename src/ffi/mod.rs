@@ -5,6 +5,8 @@
 
 pub mod boundary;
 pub mod child;
+#[cfg(feature = "spawn")]
+pub mod communicate;
 pub mod context;
 pub mod handle;
 pub mod host;

@@ -388,7 +388,7 @@ unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
 ///
 /// # Safety
 /// `given` is NULL or valid, as are its steps.
-unsafe fn deadline(given: *const sss_deadline) -> Result<Option<rich::Deadline>, Errno> {
+pub(crate) unsafe fn deadline(given: *const sss_deadline) -> Result<Option<rich::Deadline>, Errno> {
     if given.is_null() {
         return Ok(None);
     }

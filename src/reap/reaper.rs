@@ -374,8 +374,13 @@ impl Reaper {
                 if gone {
                     self.table.latch(at);
                 }
+                let companion = self.companion(self.table.slot(at).sink);
                 if told {
                     self.table.record(at, change);
+                }
+                if let Some(companion) = companion {
+                    self.post_task(companion);
+                } else if told {
                     self.enqueue(at);
                 }
             } else if gone && !slot.is(Flags::QUEUED) {

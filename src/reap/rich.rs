@@ -17,6 +17,7 @@ use super::id::{ContextId, WatchId};
 use super::reaper::{Attending, Reaper, lock};
 use super::status::Change;
 use super::table::{Flags, NIL};
+use super::tasks::TaskId;
 use super::watch::Found;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::usage::{self, Usage};
@@ -121,6 +122,8 @@ pub(crate) struct Rich {
     step: Taken,
     /// STEP and UNKILLABLE, while they are to be told.
     due: Events,
+    /// The task that is posted when the child has ended, and tells it.
+    companion: Option<TaskId>,
 }
 
 const NO_STEP: Taken = Taken {
@@ -136,6 +139,27 @@ const NO_END: End = End {
     own_peak: false,
     kept: false,
 };
+
+impl Rich {
+    const EMPTY: Rich = Rich {
+        call: None,
+        pvt: Pvt(std::ptr::null_mut()),
+        handle: Pvt(std::ptr::null_mut()),
+        events: Events::ENDS,
+        want: Fields::DEFAULT,
+        have: Fields::empty(),
+        start_ns: 0,
+        cgroup: 0,
+        identity: 0,
+        end: NO_END,
+        escalation: None,
+        place: NOWHERE,
+        slot: NIL,
+        step: NO_STEP,
+        due: Events::empty(),
+        companion: None,
+    };
+}
 
 /// The rich watches of all contexts: a slab of boxes.
 #[derive(Debug, Default)]
@@ -252,6 +276,46 @@ pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<()
     Ok(())
 }
 
+/// Prepares the watch of a child that is still to be started, and whose end a task
+/// tells. ENOMEM, and as for a deadline.
+pub(crate) fn prepare(
+    ctx: ContextId,
+    companion: TaskId,
+    deadline: Option<Deadline>,
+    handle: Option<Pvt>,
+) -> Result<u32, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    reaper.context(ctx)?;
+    let escalation = deadline.map(begin).transpose()?;
+    reaper.reserve_deadline(ctx.index)?;
+    reaper.riches.insert(Rich {
+        handle: handle.unwrap_or(Rich::EMPTY.handle),
+        escalation,
+        companion: Some(companion),
+        ..Rich::EMPTY
+    })
+}
+
+/// No child was started.
+pub(crate) fn discard(ctx: ContextId, rich: u32) {
+    if let Ok(mut reaper) = lock(ctx.depth) {
+        reaper.riches.remove(rich);
+    }
+}
+
+/// The handle of a watch: an object of the host's, or the id.
+pub(crate) fn handle_of(id: WatchId, object: Option<Pvt>) -> Pvt {
+    #[allow(clippy::cast_possible_truncation)] // 64-bit pointers: checked in lib.rs
+    object.unwrap_or(Pvt(std::ptr::without_provenance_mut(id.tagged() as usize)))
+}
+
+/// The end of a watch's child, for its companion to tell; None where it lives.
+pub(crate) fn take_end(id: WatchId) -> Option<Told> {
+    let mut reaper = lock(id.depth()).ok()?;
+    let (at, _) = reaper.watch(id).ok()?;
+    reaper.take_end_of(at)
+}
+
 fn begin(deadline: Deadline) -> Result<Box<Escalation>, Errno> {
     let escalation = Escalation::begin(deadline.steps, deadline.unkillable, clock::now())?;
     Box::try_new(escalation).map_err(|_| Errno::ENOMEM)
@@ -285,16 +349,8 @@ impl Reaper {
             handle: params.handle.unwrap_or_else(|| self.next_handle(at)),
             events: params.events,
             want: params.want,
-            have: Fields::empty(),
-            start_ns: 0,
-            cgroup: 0,
-            identity: 0,
-            end: NO_END,
-            escalation: None,
-            place: NOWHERE,
             slot: at,
-            step: NO_STEP,
-            due: Events::empty(),
+            ..Rich::EMPTY
         })?;
         let sink = Sink::Own(Own::Rich(rich));
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
@@ -331,8 +387,49 @@ impl Reaper {
     /// The handle of the watch that will be in this slot, where it is the id.
     fn next_handle(&self, at: u32) -> Pvt {
         let id = WatchId::new(at, self.table.next_generation(), self.depth);
-        #[allow(clippy::cast_possible_truncation)] // 64-bit pointers: checked in lib.rs
-        Pvt(std::ptr::without_provenance_mut(id.tagged() as usize))
+        handle_of(id, None)
+    }
+
+    /// The sink of the watch that is inserted next, as it was prepared.
+    pub(crate) fn prepared_sink(&mut self, rich: u32) -> Sink {
+        let at = self.table.next_index();
+        let handle = self.next_handle(at);
+        if let Some(rich) = self.riches.get_mut(rich) {
+            rich.slot = at;
+            if rich.handle == Rich::EMPTY.handle {
+                rich.handle = handle;
+            }
+        }
+        Sink::Own(Own::Rich(rich))
+    }
+
+    /// The deadline that was prepared begins, unless the child has ended.
+    pub(crate) fn begin_prepared(&mut self, at: u32, rich: u32) {
+        let escalation = self
+            .riches
+            .get_mut(rich)
+            .and_then(|rich| rich.escalation.take());
+        if !self.table.slot(at).is(Flags::ENDED) {
+            self.escalate(at, rich, escalation);
+        }
+    }
+
+    /// The task that tells of a watch's end.
+    pub(crate) fn companion(&self, sink: Sink) -> Option<TaskId> {
+        self.riches.get(sink.rich()?)?.companion
+    }
+
+    /// A watch's callbacks come to their end: the one that runs is the last.
+    pub(crate) fn silence(&mut self, at: u32) {
+        let slot = self.table.slot_mut(at);
+        match slot.sink.rich() {
+            Some(index) => {
+                if let Some(rich) = self.riches.get_mut(index) {
+                    rich.call = None;
+                }
+            }
+            None => slot.sink = Sink::NOBODY,
+        }
     }
 
     /// How a child stands that is to be watched richly.

@@ -31,6 +31,8 @@ pub(crate) enum Told {
     Task(TaskId, u64),
     /// The same, with the child a zombie until the step is over.
     Keeping(TaskId, u64),
+    /// The rich watch that was prepared.
+    Rich(u32),
 }
 
 /// Starts a child and watches it, without a window between. On an error there is
@@ -117,7 +119,7 @@ impl Reaper {
     fn may_tell(&mut self, ctx: ContextId, told: Told) -> Result<(), Errno> {
         self.live(ctx).ok_or(Errno::EINVAL)?;
         match told {
-            Told::Callback(..) => Ok(()),
+            Told::Callback(..) | Told::Rich(_) => Ok(()),
             Told::Task(id, _) | Told::Keeping(id, _) => self.reserve_for_task(id),
         }
     }
@@ -130,7 +132,7 @@ impl Reaper {
         let found = match child.pidfd {
             Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
             None => self
-                .find_child(me, pid, known, keep, false)
+                .find_child(me, pid, known, keep, !matches!(told, Told::Callback(..)))
                 .unwrap_or_else(|_| {
                     self.counts.lost += 1;
                     note(Note::Lost(pid));
@@ -144,8 +146,12 @@ impl Reaper {
         let sink = match told {
             Told::Callback(callback, pvt) => Sink::of(callback, pvt),
             Told::Task(id, token) | Told::Keeping(id, token) => self.task_sink(id, token),
+            Told::Rich(rich) => self.prepared_sink(rich),
         };
         let id = self.insert(me, pid, known, found, sink, keep);
+        if let Told::Rich(rich) = told {
+            self.begin_prepared(id.index(), rich);
+        }
         if let Some(gate) = child.gate {
             self.gates.push((id.index(), gate));
         }

@@ -273,11 +273,16 @@ fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
                 reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
                 return Err(Errno::ESRCH);
             }
+            let companion = reaper.companion(reaper.table.slot(at).sink);
             reaper.end_watch(at, release);
+            drop(reaper);
+            if let Some(companion) = companion {
+                super::task::remove(companion);
+            }
             return Ok(Ended::Done);
         }
         // The one that runs is the last.
-        reaper.table.slot_mut(at).sink = Sink::NOBODY;
+        reaper.silence(at);
         reaper = own.value.wait_for_return(reaper);
     }
 }

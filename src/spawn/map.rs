@@ -10,6 +10,12 @@ pub(crate) struct FdMap {
     pub(crate) target: RawFd,
 }
 
+impl FdMap {
+    pub(crate) fn new(source: RawFd, target: RawFd) -> Self {
+        FdMap { source, target }
+    }
+}
+
 /// One step towards the child's table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FdOp {

@@ -47,6 +47,13 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// Whether this is open, and a child would have it after its exec.
+pub(crate) fn is_inherited(fd: RawFd) -> bool {
+    // SAFETY: no pointers.
+    let flags = unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) };
+    flags.is_ok_and(|flags| flags & (libc::FD_CLOEXEC as usize) == 0)
+}
+
 /// Whether this is an open descriptor.
 pub(crate) fn is_open(fd: RawFd) -> bool {
     // SAFETY: no pointers.

@@ -23,6 +23,7 @@ pub(crate) mod namespace;
 #[allow(dead_code)] // as with `arc`
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
+pub(crate) mod pipe;
 pub(crate) mod poll;
 pub(crate) mod poller;
 #[cfg(test)]

@@ -1,0 +1,553 @@
+//! A child with its standard streams, told as one event: it has ended, and what
+//! it wrote was read to the end.
+//!
+//! The two come in either order. A child may close its output and live on, and a
+//! grandchild may hold the pipes open long after the child is gone; a bound on the
+//! time after the child's end decides then.
+//!
+//! The child's watch is a rich one whose *companion* is the task here: the task is
+//! posted when the child has ended, and makes the callback. So the handle is a
+//! child's as any other: it can be signalled, have a deadline, be waited for.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use crate::reap::callback::{AskFn, Call, EventFn, Pvt, Record};
+use crate::reap::id::{ContextId, WatchId};
+use crate::reap::rich;
+use crate::reap::spawned;
+use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
+use crate::spawn::{FdMap, SpawnError, Spec, Step};
+use crate::sys::lock::Mutex;
+use crate::sys::opaque::Bytes;
+use crate::sys::pipe::{self, NoSigpipe, Pipe};
+use crate::sys::{clock, fd};
+
+/// What the child is to read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Input {
+    /// These bytes of the daemon's, which stay until all is told.
+    Bytes(Bytes),
+    /// What the daemon puts into a buffer when it is asked.
+    Asked(AskFn),
+}
+
+/// What becomes of what the child writes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Output {
+    /// How many bytes are kept or passed on; what is more is read and dropped.
+    pub(crate) limit: u64,
+    /// Passed on piece by piece, instead of collected.
+    pub(crate) stream: Option<EventFn>,
+}
+
+/// How C sees what is told.
+#[derive(Clone, Copy)]
+pub(crate) struct Forms {
+    pub(crate) end: fn(&rich::Told) -> Record,
+    pub(crate) done: fn(&Done) -> Record,
+    /// Of the stream with this number.
+    pub(crate) chunk: fn(u32, Bytes) -> Record,
+    pub(crate) room: fn(Bytes) -> Record,
+}
+
+pub(crate) struct Params {
+    pub(crate) input: Option<Input>,
+    /// Standard output and standard error.
+    pub(crate) outputs: [Option<Output>; 2],
+    /// Standard error goes where standard output does.
+    pub(crate) merged: bool,
+    /// Nanoseconds from the child's end until its pipes are given up.
+    pub(crate) drain: u64,
+    pub(crate) deadline: Option<rich::Deadline>,
+    pub(crate) done: Option<EventFn>,
+    pub(crate) pvt: Pvt,
+    pub(crate) handle: Option<Pvt>,
+    pub(crate) forms: Forms,
+}
+
+/// What one stream came to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Collected {
+    /// With a NUL behind them.
+    pub(crate) bytes: Bytes,
+    /// How many were read, kept or not.
+    pub(crate) total: u64,
+    /// 0 where it was read to its end.
+    pub(crate) errno: i32,
+}
+
+/// All of it.
+pub(crate) struct Done {
+    /// The child's end, as [`Forms::end`] made it.
+    pub(crate) end: *const std::ffi::c_void,
+    pub(crate) outputs: [Collected; 2],
+    pub(crate) written: u64,
+    pub(crate) input_errno: i32,
+}
+
+/// How much is asked for, and passed on, at once.
+const CHUNK: usize = 64 * 1024;
+/// How much one step reads, so that the loop's other work has its turn.
+const STEP: usize = 1024 * 1024;
+
+struct Communicate {
+    state: Mutex<State>,
+}
+
+impl Task for Communicate {
+    fn step(&self, why: Why) -> Option<Call> {
+        self.state.lock().step(why)
+    }
+}
+
+/// Starts a child with pipes, and watches both. On an error there is no process
+/// and no watch.
+pub(crate) fn start(ctx: ContextId, spec: &Spec, params: Params) -> Result<WatchId, SpawnError> {
+    let task = Arc::try_new(Communicate {
+        state: Mutex::new(State::new(&params)?),
+    })?;
+    let id = task::add(ctx, &task)?;
+    let made = begin(&task, id, ctx, spec, params);
+    if made.is_err() {
+        task::remove(id);
+    }
+    made
+}
+
+fn begin(
+    task: &Communicate,
+    id: TaskId,
+    ctx: ContextId,
+    spec: &Spec,
+    params: Params,
+) -> Result<WatchId, SpawnError> {
+    // Held, so that no step runs before all is there.
+    let mut state = task.state.lock();
+    state.task = Some(id);
+    let (childs, fds) = state.connect(id, spec, &params)?;
+    let spec = Spec {
+        fds: Some(&fds),
+        ..*spec
+    };
+    let rich = rich::prepare(ctx, id, params.deadline, params.handle)?;
+    let started = spawned::start(ctx, &spec, spawned::Told::Rich(rich))
+        .inspect_err(|_| rich::discard(ctx, rich))?;
+    drop(childs);
+    state.watch = Some(started.watch);
+    state.handle = rich::handle_of(started.watch, params.handle);
+    Ok(started.watch)
+}
+
+/// What the child reads.
+struct Feed {
+    fd: Option<OwnedFd>,
+    ask: Option<AskFn>,
+    /// What it is asked into.
+    buffer: Vec<u8>,
+    /// Of the daemon's bytes, or of the buffer: what is still to be written.
+    rest: Bytes,
+    written: u64,
+    errno: i32,
+}
+
+/// What the child writes to one stream.
+struct Stream {
+    fd: Option<OwnedFd>,
+    output: Output,
+    buffer: Vec<u8>,
+    /// How many bytes were kept or passed on.
+    kept: u64,
+    total: u64,
+    errno: i32,
+}
+
+struct State {
+    task: Option<TaskId>,
+    watch: Option<WatchId>,
+    handle: Pvt,
+    input: Feed,
+    streams: [Option<Stream>; 2],
+    drain: u64,
+    end: Option<Record>,
+    told: bool,
+    done: Option<EventFn>,
+    pvt: Pvt,
+    forms: Forms,
+}
+
+impl State {
+    fn new(params: &Params) -> Result<Self, Errno> {
+        let mut input = Feed {
+            fd: None,
+            ask: None,
+            buffer: Vec::new(),
+            rest: Bytes::NONE,
+            written: 0,
+            errno: 0,
+        };
+        match params.input {
+            Some(Input::Bytes(bytes)) => input.rest = bytes,
+            Some(Input::Asked(ask)) => {
+                input.ask = Some(ask);
+                reserve(&mut input.buffer, CHUNK)?;
+            }
+            None => {}
+        }
+        let mut streams = [None, None];
+        for (stream, output) in streams.iter_mut().zip(params.outputs) {
+            let Some(output) = output else {
+                continue;
+            };
+            let mut buffer = Vec::new();
+            if output.stream.is_some() {
+                reserve(&mut buffer, CHUNK)?;
+            }
+            *stream = Some(Stream {
+                fd: None,
+                output,
+                buffer,
+                kept: 0,
+                total: 0,
+                errno: 0,
+            });
+        }
+        Ok(State {
+            task: None,
+            watch: None,
+            handle: Pvt(std::ptr::null_mut()),
+            input,
+            streams,
+            drain: params.drain,
+            end: None,
+            told: false,
+            done: params.done,
+            pvt: params.pvt,
+            forms: params.forms,
+        })
+    }
+
+    /// Makes the pipes; the child's ends, and its map of descriptors.
+    fn connect(
+        &mut self,
+        id: TaskId,
+        spec: &Spec,
+        params: &Params,
+    ) -> Result<(Vec<OwnedFd>, Vec<FdMap>), SpawnError> {
+        let given = spec.fds.unwrap_or_default();
+        let mut map = Vec::new();
+        let mut childs = Vec::new();
+        reserve(&mut map, given.len() + 3)?;
+        reserve(&mut childs, 3)?;
+        let failed = |errno: Errno| SpawnError::new(Step::Descriptors, errno as i32);
+        if params.input.is_some() {
+            let pipe = Pipe::to_child().map_err(failed)?;
+            map.push(FdMap::new(pipe.childs.as_raw_fd(), 0));
+            childs.push(pipe.childs);
+            task::watch_fd(id, pipe.ours.as_raw_fd(), Interest::WRITE).map_err(failed)?;
+            self.input.fd = Some(pipe.ours);
+        }
+        for (target, stream) in (1..).zip(&mut self.streams) {
+            let Some(stream) = stream else {
+                continue;
+            };
+            let pipe = Pipe::from_child().map_err(failed)?;
+            map.push(FdMap::new(pipe.childs.as_raw_fd(), target));
+            if target == 1 && params.merged {
+                map.push(FdMap::new(pipe.childs.as_raw_fd(), 2));
+            }
+            childs.push(pipe.childs);
+            task::watch_fd(id, pipe.ours.as_raw_fd(), Interest::READ).map_err(failed)?;
+            stream.fd = Some(pipe.ours);
+        }
+        if spec.fds.is_some() {
+            // One that names a pipe's target names it twice, which is refused.
+            map.extend_from_slice(given);
+            return Ok((childs, map));
+        }
+        for own in 0..3 {
+            if map.iter().all(|entry| entry.target != own) && fd::is_inherited(own) {
+                map.push(FdMap::new(own, own));
+            }
+        }
+        Ok((childs, map))
+    }
+
+    fn step(&mut self, why: Why) -> Option<Call> {
+        let call = match why {
+            Why::Posted => self.child_ended(),
+            Why::Deadline => {
+                self.give_up();
+                None
+            }
+            Why::Readable(fd) => self.ready(fd),
+            Why::Answered(count) => self.answered(count),
+            Why::Child(_) | Why::Returned => None,
+        };
+        call.or_else(|| self.tell())
+    }
+
+    /// The child has ended: what it wrote before is there to be read.
+    fn child_ended(&mut self) -> Option<Call> {
+        let (task, watch) = (self.task?, self.watch?);
+        let end = rich::take_end(watch)?;
+        self.end = Some((self.forms.end)(&end));
+        if self.input.fd.is_some() {
+            self.close_input(libc::EPIPE);
+        }
+        for index in 0..self.streams.len() {
+            let collects = |stream: &Stream| stream.output.stream.is_none();
+            if self.streams[index].as_ref().is_some_and(collects) {
+                self.read(index);
+            }
+        }
+        if self.is_open() {
+            task::set_deadline(task, Some(clock::now().saturating_add(self.drain)));
+        }
+        None
+    }
+
+    fn is_open(&self) -> bool {
+        self.streams
+            .iter()
+            .flatten()
+            .any(|stream| stream.fd.is_some())
+    }
+
+    /// The bound has passed.
+    fn give_up(&mut self) {
+        for index in 0..self.streams.len() {
+            self.close_stream(index, libc::ETIMEDOUT);
+        }
+    }
+
+    fn ready(&mut self, fd: RawFd) -> Option<Call> {
+        if self.input.fd.as_ref().map(AsRawFd::as_raw_fd) == Some(fd) {
+            return self.feed();
+        }
+        let index = self.streams.iter().position(|stream| {
+            let held = stream.as_ref().and_then(|stream| stream.fd.as_ref());
+            held.map(AsRawFd::as_raw_fd) == Some(fd)
+        })?;
+        self.read(index)
+    }
+
+    fn close_input(&mut self, errno: i32) {
+        if let Some(fd) = self.input.fd.take() {
+            self.unwatch(fd.as_raw_fd());
+            self.input.errno = errno;
+        }
+    }
+
+    fn close_stream(&mut self, index: usize, errno: i32) {
+        let Some(stream) = &mut self.streams[index] else {
+            return;
+        };
+        if let Some(fd) = stream.fd.take() {
+            if stream.errno == 0 {
+                stream.errno = errno;
+            }
+            self.unwatch(fd.as_raw_fd());
+        }
+    }
+
+    /// Before it is closed.
+    fn unwatch(&self, fd: RawFd) {
+        if let Some(task) = self.task {
+            task::unwatch_fd(task, fd);
+        }
+    }
+
+    /// Writes what the child is to read, as much as the pipe holds.
+    fn feed(&mut self) -> Option<Call> {
+        let mut quiet = NoSigpipe::begin();
+        loop {
+            let fd = self.input.fd.as_ref()?;
+            if self.input.rest.is_empty() {
+                let Some(ask) = self.input.ask else {
+                    self.close_input(0);
+                    return None;
+                };
+                self.input.buffer.clear();
+                let room = Bytes::room(&mut self.input.buffer);
+                return Some(Call::Ask {
+                    call: ask,
+                    source: self.handle,
+                    record: (self.forms.room)(room),
+                    pvt: self.pvt,
+                });
+            }
+            match pipe::write(fd.as_fd(), &self.input.rest, &mut quiet) {
+                Ok(Some(count)) => {
+                    self.input.rest.advance(count);
+                    self.input.written += count as u64;
+                }
+                Ok(None) => return None,
+                Err(errno) => {
+                    self.close_input(errno as i32);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// The daemon has put so many bytes into the buffer; none is the end.
+    fn answered(&mut self, count: u32) -> Option<Call> {
+        let count = count as usize;
+        if count == 0 {
+            self.close_input(0);
+            return None;
+        }
+        match Bytes::filled(&mut self.input.buffer, count) {
+            Some(rest) => {
+                self.input.rest = rest;
+                self.feed()
+            }
+            None => {
+                self.close_input(libc::EMSGSIZE);
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, index: usize) -> Option<Call> {
+        let stream = self.streams[index].as_mut()?;
+        let fd = stream.fd.as_ref()?;
+        if let Some(call) = stream.output.stream {
+            stream.buffer.clear();
+            return match pipe::read(fd.as_fd(), &mut stream.buffer, CHUNK) {
+                Ok(None) => None,
+                Ok(Some(0)) => {
+                    self.close_stream(index, 0);
+                    None
+                }
+                Ok(Some(count)) => {
+                    let passed = stream.take(count);
+                    stream.buffer.truncate(passed);
+                    let chunk = Bytes::of(&stream.buffer);
+                    #[allow(clippy::cast_possible_truncation)] // 1 or 2
+                    let number = index as u32 + 1;
+                    (passed > 0).then(|| Call::Event {
+                        call,
+                        source: self.handle,
+                        record: (self.forms.chunk)(number, chunk),
+                        pvt: self.pvt,
+                    })
+                }
+                Err(errno) => {
+                    self.close_stream(index, errno as i32);
+                    None
+                }
+            };
+        }
+        match stream.collect() {
+            Ok(false) => {}
+            Ok(true) => self.close_stream(index, 0),
+            Err(errno) => self.close_stream(index, errno as i32),
+        }
+        None
+    }
+
+    /// The one event, when all has come.
+    fn tell(&mut self) -> Option<Call> {
+        let end = self.end.as_ref()?;
+        if self.told || self.is_open() {
+            return None;
+        }
+        self.told = true;
+        if let Some(task) = self.task {
+            task::set_deadline(task, None);
+        }
+        let [output, error] = &mut self.streams;
+        let collected = |stream: &mut Option<Stream>| {
+            stream
+                .as_mut()
+                .map_or(Collected::NOTHING, Stream::collected)
+        };
+        let done = Done {
+            end: end.as_ptr(),
+            outputs: [collected(output), collected(error)],
+            written: self.input.written,
+            input_errno: self.input.errno,
+        };
+        Some(Call::Event {
+            call: self.done?,
+            source: self.handle,
+            record: (self.forms.done)(&done),
+            pvt: self.pvt,
+        })
+    }
+}
+
+impl Collected {
+    const NOTHING: Collected = Collected {
+        bytes: Bytes::NONE,
+        total: 0,
+        errno: 0,
+    };
+}
+
+impl Stream {
+    /// So many bytes were read; how many of them are kept.
+    fn take(&mut self, count: usize) -> usize {
+        self.total += count as u64;
+        let left = self.output.limit - self.kept;
+        let kept = usize::try_from(left).unwrap_or(usize::MAX).min(count);
+        self.kept += kept as u64;
+        kept
+    }
+
+    /// Reads and keeps what is there, but no more than a step's share. Whether it
+    /// was read to the end.
+    fn collect(&mut self) -> Result<bool, Errno> {
+        let mut share = STEP;
+        while share > 0 {
+            let Some(fd) = &self.fd else {
+                return Ok(true);
+            };
+            let left = usize::try_from(self.output.limit - self.kept).unwrap_or(usize::MAX);
+            let got = if left == 0 {
+                pipe::skip(fd.as_fd())?
+            } else {
+                // One byte more, for the NUL.
+                let wanted = left.min(CHUNK.max(self.buffer.len())) + 1;
+                if self.buffer.capacity() - self.buffer.len() < 2
+                    && self.buffer.try_reserve(wanted).is_err()
+                {
+                    self.errno = libc::ENOMEM;
+                    self.output.limit = self.kept;
+                    continue;
+                }
+                let room = self.buffer.capacity() - self.buffer.len() - 1;
+                pipe::read(fd.as_fd(), &mut self.buffer, left.min(room))?
+            };
+            let Some(count) = got else {
+                return Ok(false);
+            };
+            if count == 0 {
+                return Ok(true);
+            }
+            self.take(count);
+            share = share.saturating_sub(count);
+        }
+        Ok(false)
+    }
+
+    fn collected(&mut self) -> Collected {
+        let bytes = if self.output.stream.is_some() {
+            Bytes::NONE
+        } else {
+            Bytes::with_nul(&mut self.buffer)
+        };
+        Collected {
+            bytes,
+            total: self.total,
+            errno: self.errno,
+        }
+    }
+}
+
+fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<(), Errno> {
+    list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)
+}

@@ -1,0 +1,393 @@
+//! `sss_child_communicate`: a child, what it reads and what it writes.
+
+use std::ffi::c_void;
+
+use nix::errno::Errno;
+
+use super::boundary::{errno_t, guard, read_sized, symver};
+use super::context::wake_own_loop;
+use super::handle::{context, sss_child_ctx, sss_sigchild_ctx};
+use super::host;
+use super::spawn::{sss_spawn, with_spec};
+use super::watch::{deadline, sss_child_event, sss_deadline};
+use crate::communicate::{self, Done, Forms, Input, Output, Params};
+use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
+use crate::reap::rich::Told;
+use crate::spawn::SpawnError;
+use crate::sys::cancel::NoCancellation;
+use crate::sys::opaque::Bytes;
+
+/// The child's standard input is a pipe: what input or input_fn gives, then the
+/// end of the file. As all SSS_COMMUNICATE_*: a bit of sss_communicate.mask.
+pub const SSS_COMMUNICATE_INPUT: u32 = 0x1;
+/// The child's standard output is a pipe, which is read.
+pub const SSS_COMMUNICATE_OUTPUT: u32 = 0x2;
+/// The child's standard error is a pipe, which is read.
+pub const SSS_COMMUNICATE_ERROR: u32 = 0x4;
+/// The child's standard error goes where its standard output does. With
+/// SSS_COMMUNICATE_OUTPUT, and without SSS_COMMUNICATE_ERROR.
+pub const SSS_COMMUNICATE_ERROR_TO_OUTPUT: u32 = 0x8;
+/// sss_communicate.output_limit counts.
+pub const SSS_COMMUNICATE_OUTPUT_LIMIT: u32 = 0x10;
+/// sss_communicate.error_limit counts.
+pub const SSS_COMMUNICATE_ERROR_LIMIT: u32 = 0x20;
+/// sss_communicate.drain_ns counts.
+pub const SSS_COMMUNICATE_DRAIN: u32 = 0x40;
+
+/// A piece of what a child wrote.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_chunk {
+    /// sizeof(struct sss_chunk) of the library.
+    pub size: usize,
+    /// 1 for standard output, 2 for standard error.
+    pub stream: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The bytes, valid until the callback returns or frees the child's handle.
+    pub data: *const c_void,
+    /// How many, at least 1.
+    pub length: usize,
+}
+
+/// Where to put what a child is to read.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_room {
+    /// sizeof(struct sss_room) of the library.
+    pub size: usize,
+    /// The place, valid until the callback returns.
+    pub data: *mut c_void,
+    /// How many bytes fit.
+    pub capacity: usize,
+}
+
+/// Told of a piece of output; see struct sss_communicate.
+///
+/// Called as a sss_child_fn_t is.
+///
+/// @param child  the handle.
+/// @param chunk  the piece, valid until the callback returns.
+/// @param pvt    as given.
+#[allow(non_camel_case_types)]
+pub type sss_chunk_fn_t = Option<
+    unsafe extern "C" fn(child: *mut sss_child_ctx, chunk: *const sss_chunk, pvt: *mut c_void),
+>;
+
+/// Asked for more input; see struct sss_communicate.
+///
+/// Called as a sss_child_fn_t is, when all that came before is written.
+///
+/// @param child  the handle.
+/// @param room   where to put it, valid until the callback returns.
+/// @param pvt    as given.
+///
+/// @return how many bytes were put there; 0 ends the input.
+#[allow(non_camel_case_types)]
+pub type sss_input_fn_t = Option<
+    unsafe extern "C" fn(child: *mut sss_child_ctx, room: *const sss_room, pvt: *mut c_void) -> u32,
+>;
+
+/// What became of a child and its streams.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_communicated {
+    /// sizeof(struct sss_communicated) of the library.
+    pub size: usize,
+    /// The child's end: status, rusage and time.
+    pub end: *const sss_child_event,
+    /// What was collected of its standard output, with a NUL behind it that does
+    /// not count; never NULL. Valid until the callback returns or frees the
+    /// child's handle.
+    pub output: *const c_void,
+    /// How many bytes.
+    pub output_length: usize,
+    /// How many bytes it wrote, those beyond the limit included.
+    pub output_total: u64,
+    /// The same of its standard error.
+    pub error: *const c_void,
+    /// How many bytes.
+    pub error_length: usize,
+    /// How many bytes it wrote, those beyond the limit included.
+    pub error_total: u64,
+    /// How many bytes of the input were written to the pipe.
+    pub input_written: u64,
+    /// 0 where all input was written; EPIPE where the child closed it, or ended,
+    /// before.
+    pub input_errno: i32,
+    /// 0 where the output was read to its end; ETIMEDOUT where somebody else held
+    /// it open until drain_ns had passed; ENOMEM where memory was out, and the
+    /// rest was dropped.
+    pub output_errno: i32,
+    /// The same of standard error.
+    pub error_errno: i32,
+    /// 0.
+    pub reserved: u32,
+}
+
+/// Told once, when a child has ended and its pipes are read to their ends.
+///
+/// Called as a sss_child_fn_t is.
+///
+/// @param child  the handle.
+/// @param done   what came of it, valid until the callback returns or frees the
+///               child's handle.
+/// @param pvt    as given.
+#[allow(non_camel_case_types)]
+pub type sss_communicate_fn_t = Option<
+    unsafe extern "C" fn(
+        child: *mut sss_child_ctx,
+        done: *const sss_communicated,
+        pvt: *mut c_void,
+    ),
+>;
+
+/// What to do with a child's standard streams. Zero it, set size, and what else is
+/// needed. A stream that has no bit here is as struct sss_spawn has it.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct sss_communicate {
+    /// sizeof(struct sss_communicate), which tells the struct's version.
+    pub size: usize,
+    /// SSS_COMMUNICATE_*, ORed.
+    pub mask: u32,
+    /// 0.
+    pub reserved: u32,
+    /// What the child is to read; borrowed until cb is called or the handle freed.
+    /// NULL with a length of 0 for none.
+    pub input: *const c_void,
+    /// How many bytes.
+    pub input_length: usize,
+    /// Asked for the input piece by piece; input is NULL then.
+    pub input_fn: sss_input_fn_t,
+    /// Told of standard output piece by piece, which is not collected then; or NULL.
+    pub output_fn: sss_chunk_fn_t,
+    /// The same of standard error.
+    pub error_fn: sss_chunk_fn_t,
+    /// How many bytes of standard output are collected, or told of, at most; what is
+    /// more is read and dropped. 16 MiB by default, no limit with output_fn.
+    pub output_limit: u64,
+    /// The same of standard error.
+    pub error_limit: u64,
+    /// Nanoseconds, 0 or more, from the child's end until its pipes are given up
+    /// where others (its own children) hold them open. 1 second by default.
+    pub drain_ns: i64,
+    /// A deadline for the child, which begins now; or NULL. See
+    /// sss_child_set_deadline().
+    pub deadline: *const sss_deadline,
+    /// The callback, or NULL.
+    pub cb: sss_communicate_fn_t,
+    /// Handed to all of them as it is; borrowed until the handle is freed.
+    pub pvt: *mut c_void,
+}
+
+const KNOWN: u32 = SSS_COMMUNICATE_INPUT
+    | SSS_COMMUNICATE_OUTPUT
+    | SSS_COMMUNICATE_ERROR
+    | SSS_COMMUNICATE_ERROR_TO_OUTPUT
+    | SSS_COMMUNICATE_OUTPUT_LIMIT
+    | SSS_COMMUNICATE_ERROR_LIMIT
+    | SSS_COMMUNICATE_DRAIN;
+
+const LIMIT: u64 = 16 * 1024 * 1024;
+const DRAIN_NS: u64 = 1_000_000_000;
+
+/// Start a child, write to its standard input, read its standard output and error,
+/// and call back once when it has ended and its output was read to the end.
+///
+/// popen(3) and pclose(3) without blocking. SIGPIPE is never raised for the
+/// daemon. A child that ends does not end its output: its own children may hold
+/// the pipe; and one that closes its output may live on. The callback waits for
+/// both, and for the first no longer than sss_communicate.drain_ns.
+///
+/// The handle is a child's as any other: sss_child_kill(), sss_child_pid(),
+/// sss_child_set_deadline(), sss_child_wait() (for the child alone). Freeing it
+/// closes the pipes, and no callback comes any more; the child is still reaped.
+///
+/// @param memctx       as for sss_child_register().
+/// @param sigchld_ctx  a context whose descriptor is polled, or with a host.
+/// @param spawn        what to start, as for sss_child_spawn(). Its descriptor map
+///                     must not name a stream that is a pipe here; without a map
+///                     the child has the daemon's other standard descriptors.
+/// @param comm         what to do with its streams; not kept.
+/// @param child_ctx    as for sss_child_register(), as is the handle; but
+///                     sss_child_set_cb() is ENOTSUP for it.
+///
+/// @return as sss_child_spawn(); EINVAL also for an unknown bit in comm->mask, both
+///         input and input_fn, a field without the stream that it belongs to,
+///         ERROR_TO_OUTPUT with ERROR or without OUTPUT, a drain_ns below 0, a
+///         descriptor map that names a pipe's target (step SSS_SPAWN_STEP_FDS), or
+///         a deadline as sss_child_set_deadline() refuses; ENOTSUP where nobody
+///         polls the context's descriptor; EMFILE, ENFILE (step
+///         SSS_SPAWN_STEP_FDS) for the pipes.
+///
+/// Thread-safe without a host, as sss_child_spawn(). Not for signal handlers, and
+/// no cancellation point.
+///
+/// # Safety
+/// The pointers are NULL or valid, each struct as its documentation says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_communicate(
+    memctx: *mut c_void,
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    spawn: *const sss_spawn,
+    comm: *const sss_communicate,
+    child_ctx: *mut *mut sss_child_ctx,
+) -> errno_t {
+    guard(|| {
+        let _uncancelled = NoCancellation::begin();
+        // SAFETY: the caller vouches for the context and the struct.
+        let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(comm)?) };
+        // SAFETY: as above.
+        let mut params = unsafe { params(&given) }?;
+        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        params.handle = place.object().map(Pvt);
+        let mut params = Some(params);
+        // SAFETY: the caller vouches for the struct.
+        let started = unsafe {
+            with_spec(spawn, |spec| match params.take() {
+                Some(params) => communicate::start(ctx.id, spec, params),
+                None => Err(SpawnError::from(Errno::EINVAL)),
+            })
+        };
+        // SAFETY: the caller vouches for the out-pointer.
+        let settled = unsafe { place.settle(started, child_ctx) };
+        wake_own_loop(ctx);
+        settled
+    })
+}
+symver!("sss_child_communicate");
+
+/// # Safety
+/// `given`'s pointers are valid, for as long as it says.
+unsafe fn params(given: &sss_communicate) -> Result<Params, Errno> {
+    let has = |bit| given.mask & bit != 0;
+    let stray = |bit, field: bool| field && !has(bit);
+    if given.mask & !KNOWN != 0
+        || given.reserved != 0
+        || !given.input.is_null() && given.input_fn.is_some()
+        || given.input.is_null() && given.input_length != 0
+        || given.input_length > isize::MAX.unsigned_abs()
+        || stray(SSS_COMMUNICATE_INPUT, !given.input.is_null())
+        || stray(SSS_COMMUNICATE_INPUT, given.input_fn.is_some())
+        || stray(SSS_COMMUNICATE_OUTPUT, given.output_fn.is_some())
+        || stray(SSS_COMMUNICATE_ERROR, given.error_fn.is_some())
+        || stray(SSS_COMMUNICATE_OUTPUT, has(SSS_COMMUNICATE_OUTPUT_LIMIT))
+        || stray(SSS_COMMUNICATE_ERROR, has(SSS_COMMUNICATE_ERROR_LIMIT))
+        || stray(SSS_COMMUNICATE_OUTPUT, has(SSS_COMMUNICATE_ERROR_TO_OUTPUT))
+        || has(SSS_COMMUNICATE_ERROR) && has(SSS_COMMUNICATE_ERROR_TO_OUTPUT)
+    {
+        return Err(Errno::EINVAL);
+    }
+    let drain = if has(SSS_COMMUNICATE_DRAIN) {
+        u64::try_from(given.drain_ns).map_err(|_| Errno::EINVAL)?
+    } else {
+        DRAIN_NS
+    };
+    let output = |stream: sss_chunk_fn_t, bit, limit| Output {
+        limit: match stream {
+            _ if has(bit) => limit,
+            Some(_) => u64::MAX,
+            None => LIMIT,
+        },
+        stream: stream.map(event_fn),
+    };
+    let input = match given.input_fn {
+        // SAFETY: only pointee types differ; it is called with those.
+        Some(ask) => Input::Asked(unsafe {
+            std::mem::transmute::<
+                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_room, *mut c_void) -> u32,
+                AskFn,
+            >(ask)
+        }),
+        // SAFETY: as the caller promises.
+        None => Input::Bytes(unsafe { Bytes::from_raw(given.input.cast(), given.input_length) }),
+    };
+    Ok(Params {
+        input: has(SSS_COMMUNICATE_INPUT).then_some(input),
+        outputs: [
+            has(SSS_COMMUNICATE_OUTPUT).then(|| {
+                output(
+                    given.output_fn,
+                    SSS_COMMUNICATE_OUTPUT_LIMIT,
+                    given.output_limit,
+                )
+            }),
+            has(SSS_COMMUNICATE_ERROR).then(|| {
+                output(
+                    given.error_fn,
+                    SSS_COMMUNICATE_ERROR_LIMIT,
+                    given.error_limit,
+                )
+            }),
+        ],
+        merged: has(SSS_COMMUNICATE_ERROR_TO_OUTPUT),
+        drain,
+        // SAFETY: as the caller promises.
+        deadline: unsafe { deadline(given.deadline) }?,
+        // SAFETY: as above for ask.
+        done: given.cb.map(|call| unsafe {
+            std::mem::transmute::<
+                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_communicated, *mut c_void),
+                EventFn,
+            >(call)
+        }),
+        pvt: Pvt(given.pvt),
+        handle: None,
+        forms: Forms {
+            end: |told: &Told| Record::of(sss_child_event::from(told)),
+            done,
+            chunk,
+            room,
+        },
+    })
+}
+
+fn event_fn(
+    call: unsafe extern "C" fn(*mut sss_child_ctx, *const sss_chunk, *mut c_void),
+) -> EventFn {
+    // SAFETY: only pointee types differ; it is called with those.
+    unsafe {
+        std::mem::transmute::<
+            unsafe extern "C" fn(*mut sss_child_ctx, *const sss_chunk, *mut c_void),
+            EventFn,
+        >(call)
+    }
+}
+
+fn done(done: &Done) -> Record {
+    let [output, error] = &done.outputs;
+    Record::of(sss_communicated {
+        size: size_of::<sss_communicated>(),
+        end: done.end.cast(),
+        output: output.bytes.as_ptr().cast(),
+        output_length: output.bytes.len(),
+        output_total: output.total,
+        error: error.bytes.as_ptr().cast(),
+        error_length: error.bytes.len(),
+        error_total: error.total,
+        input_written: done.written,
+        input_errno: done.input_errno,
+        output_errno: output.errno,
+        error_errno: error.errno,
+        reserved: 0,
+    })
+}
+
+fn chunk(stream: u32, bytes: Bytes) -> Record {
+    Record::of(sss_chunk {
+        size: size_of::<sss_chunk>(),
+        stream,
+        reserved: 0,
+        data: bytes.as_ptr().cast(),
+        length: bytes.len(),
+    })
+}
+
+fn room(place: Bytes) -> Record {
+    Record::of(sss_room {
+        size: size_of::<sss_room>(),
+        data: place.as_ptr().cast_mut().cast(),
+        capacity: place.len(),
+    })
+}

@@ -1,0 +1,206 @@
+//! pipe(2), and reading and writing without blocking and without SIGPIPE.
+
+use std::mem::MaybeUninit;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use super::fd;
+
+/// The end that the library keeps, which does not block, and the child's.
+#[derive(Debug)]
+pub(crate) struct Pipe {
+    pub(crate) ours: OwnedFd,
+    pub(crate) childs: OwnedFd,
+}
+
+impl Pipe {
+    /// The child writes, the library reads.
+    pub(crate) fn from_child() -> Result<Self, Errno> {
+        let (ours, childs) = make()?;
+        Self { ours, childs }.ready()
+    }
+
+    /// The library writes, the child reads.
+    pub(crate) fn to_child() -> Result<Self, Errno> {
+        let (childs, ours) = make()?;
+        Self { ours, childs }.ready()
+    }
+
+    fn ready(self) -> Result<Self, Errno> {
+        fcntl(&self.ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        // Fewer turns for much data. A user whose pipes hold too much already
+        // gets the usual size.
+        let _ = fcntl(&self.ours, FcntlArg::F_SETPIPE_SZ(SIZE));
+        Ok(self)
+    }
+}
+
+/// How much a pipe is to hold.
+const SIZE: i32 = 256 * 1024;
+
+/// The end to read and the end to write, both close-on-exec.
+fn make() -> Result<(OwnedFd, OwnedFd), Errno> {
+    let mut ends = [-1; 2];
+    // SAFETY: writes two ints of this frame.
+    Errno::result(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    // SAFETY: the kernel gave them to us just now.
+    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    Ok((fd::above_standard(read)?, fd::above_standard(write)?))
+}
+
+/// Appends to `buffer` what is there to read, as much as it has room for, and
+/// `most` at most. 0 at the end of the file, None where there is nothing now.
+pub(crate) fn read(
+    from: BorrowedFd,
+    buffer: &mut Vec<u8>,
+    most: usize,
+) -> Result<Option<usize>, Errno> {
+    let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
+    let most = most.min(room.len());
+    let room = &mut room[..most];
+    loop {
+        // SAFETY: writes no more than the room.
+        let got = unsafe { libc::read(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
+        match Errno::result(got) {
+            Ok(got) => {
+                let got = got.unsigned_abs();
+                // SAFETY: so many bytes behind the length were written.
+                unsafe { buffer.set_len(buffer.len() + got) };
+                return Ok(Some(got));
+            }
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+}
+
+/// Reads what nobody wants.
+pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Errno> {
+    let mut nowhere = [0u8; 16 * 1024];
+    match nix::unistd::read(from, &mut nowhere) {
+        Ok(got) => Ok(Some(got)),
+        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Writes as much as there is room for: None where there is none now, EPIPE where
+/// nobody reads any more. The thread must have begun [`NoSigpipe`].
+pub(crate) fn write(
+    to: BorrowedFd,
+    bytes: &[u8],
+    quiet: &mut NoSigpipe,
+) -> Result<Option<usize>, Errno> {
+    loop {
+        // SAFETY: reads no more than the slice.
+        let put = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        match Errno::result(put) {
+            Ok(put) => return Ok(Some(put.unsigned_abs())),
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::EINTR) => {}
+            Err(errno) => {
+                quiet.raised |= errno == Errno::EPIPE;
+                return Err(errno);
+            }
+        }
+    }
+}
+
+/// Keeps the SIGPIPE of a write from the daemon: blocked in this thread, and
+/// taken back if it was raised. One that was pending before stays.
+pub(crate) struct NoSigpipe {
+    former: libc::sigset_t,
+    was_pending: bool,
+    raised: bool,
+}
+
+impl NoSigpipe {
+    pub(crate) fn begin() -> Self {
+        let set = sigpipe();
+        // SAFETY: sets are plain data, for which zeros are valid.
+        let (mut former, mut pending): (libc::sigset_t, libc::sigset_t) =
+            unsafe { (std::mem::zeroed(), std::mem::zeroed()) };
+        // SAFETY: all three outlive the calls.
+        let was_pending = unsafe {
+            libc::sigpending(&raw mut pending);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, &raw mut former);
+            libc::sigismember(&raw const pending, libc::SIGPIPE) == 1
+        };
+        NoSigpipe {
+            former,
+            was_pending,
+            raised: false,
+        }
+    }
+}
+
+impl Drop for NoSigpipe {
+    fn drop(&mut self) {
+        let set = sigpipe();
+        let now = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: all of it outlives the calls.
+        unsafe {
+            if self.raised && !self.was_pending {
+                libc::sigtimedwait(&raw const set, std::ptr::null_mut(), &raw const now);
+            }
+            libc::pthread_sigmask(
+                libc::SIG_SETMASK,
+                &raw const self.former,
+                std::ptr::null_mut(),
+            );
+        }
+    }
+}
+
+fn sigpipe() -> libc::sigset_t {
+    // SAFETY: plain data, for which zeros are valid; the set outlives the calls.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        libc::sigaddset(&raw mut set, libc::SIGPIPE);
+        set
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_reader_that_is_gone_raises_nothing() {
+        let pipe = Pipe::to_child().unwrap();
+        drop(pipe.childs);
+        // The test's runtime ignores SIGPIPE: it is to be raised for once.
+        // SAFETY: no handler, and this test alone looks at the signal.
+        let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+        let mut quiet = NoSigpipe::begin();
+        let put = write(pipe.ours.as_fd(), b"x", &mut quiet);
+        drop(quiet);
+        // SAFETY: as above.
+        unsafe { libc::signal(libc::SIGPIPE, former) };
+        assert_eq!(put, Err(Errno::EPIPE));
+    }
+
+    #[test]
+    fn neither_end_blocks() {
+        let pipe = Pipe::from_child().unwrap();
+        let mut buffer = Vec::with_capacity(4);
+        assert_eq!(read(pipe.ours.as_fd(), &mut buffer, 9), Ok(None));
+        let mut quiet = NoSigpipe::begin();
+        let put = write(pipe.childs.as_fd(), b"abcdef", &mut quiet);
+        assert_eq!(put, Ok(Some(6)));
+        assert_eq!(read(pipe.ours.as_fd(), &mut buffer, 3), Ok(Some(3)));
+        assert_eq!(buffer, b"abc");
+        assert_eq!(skip(pipe.ours.as_fd()), Ok(Some(3)));
+        assert_eq!(skip(pipe.ours.as_fd()), Ok(None));
+        drop(pipe.childs);
+        assert_eq!(skip(pipe.ours.as_fd()), Ok(Some(0)));
+    }
+}
