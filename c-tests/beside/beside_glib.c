@@ -5,7 +5,7 @@
  */
 #include "support/test.h"
 
-#include <glib-unix.h>
+#include <sss_sigchld/glib.h>
 
 struct watched {
     struct sss_child_ctx *child;
@@ -38,14 +38,6 @@ static void told_by_glib(GPid pid, gint wait_status, gpointer pvt)
     g_spawn_close_pid(pid);
 }
 
-static gboolean readable(gint fd, GIOCondition condition, gpointer pvt)
-{
-    (void)fd;
-    (void)condition;
-    check_ok(sss_sigchld_ctx_dispatch(pvt, 0));
-    return G_SOURCE_CONTINUE;
-}
-
 static gboolean too_late(gpointer pvt)
 {
     (void)pvt;
@@ -72,14 +64,13 @@ static void watch_one_of_each(struct sss_sigchild_ctx *ctx, struct watched *ours
 
 static void beside_child_watches(void **state)
 {
-    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_sigchild_ctx *ctx;
     struct watched ours[8], glibs[8];
-    guint source, timer;
-    int fd, round, i;
+    int round, i;
+    guint timer;
 
     (void)state;
-    check_ok(sss_sigchld_ctx_fd(ctx, &fd));
-    source = g_unix_fd_add(fd, G_IO_IN, readable, ctx);
+    check_ok(sss_glib_ctx_create(NULL, SSS_SCOPE_REGISTERED, &ctx));
     timer = g_timeout_add_seconds(60, too_late, NULL);
     for (round = 0; round < rounds(); round += 8) {
         memset(ours, 0, sizeof(ours));
@@ -96,7 +87,6 @@ static void beside_child_watches(void **state)
         }
     }
     g_source_remove(timer);
-    g_source_remove(source);
     check_ok(sss_sigchld_ctx_free(ctx));
     check_no_children();
 }

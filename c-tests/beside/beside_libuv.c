@@ -6,7 +6,7 @@
 #include "support/test.h"
 #include "support/watched.h"
 
-#include <uv.h>
+#include <sss_sigchld/libuv.h>
 
 struct theirs {
     uv_process_t process;
@@ -32,13 +32,6 @@ static void told_by_libuv(uv_process_t *process, int64_t exit_status, int term_s
     uv_close((uv_handle_t *)process, closed);
 }
 
-static void readable(uv_poll_t *poll, int status, int events)
-{
-    check_ok(status);
-    check_int(events, UV_READABLE);
-    check_ok(sss_sigchld_ctx_dispatch(poll->data, 0));
-}
-
 static void spawn_theirs(uv_loop_t *loop, struct theirs *theirs, int code)
 {
     char command[32];
@@ -61,20 +54,18 @@ static int rounds(void)
     return test_profile_is("plain") ? 2000 : 50;
 }
 
-static void beside_processes(void **state)
+static void run_beside(const struct sss_host *host)
 {
-    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_ctx_params params = params_zero();
+    struct sss_sigchild_ctx *ctx;
     struct theirs theirs;
     uv_loop_t loop;
-    uv_poll_t poll;
-    int fd, round;
+    int round;
 
-    (void)state;
     check_ok(uv_loop_init(&loop));
-    check_ok(sss_sigchld_ctx_fd(ctx, &fd));
-    check_ok(uv_poll_init(&loop, &poll, fd));
-    poll.data = ctx;
-    check_ok(uv_poll_start(&poll, UV_READABLE, readable));
+    params.host = host;
+    params.loop = &loop;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
     for (round = 0; round < rounds(); round++) {
         struct watched ours = { 0 };
 
@@ -88,17 +79,29 @@ static void beside_processes(void **state)
         check_int(ours.calls, 1);
         check_int(theirs.calls, 1);
     }
-    uv_close((uv_handle_t *)&poll, NULL);
+    check_ok(sss_sigchld_ctx_free(ctx));
     uv_run(&loop, UV_RUN_DEFAULT);
     check_ok(uv_loop_close(&loop));
-    check_ok(sss_sigchld_ctx_free(ctx));
     check_no_children();
+}
+
+static void beside_processes_by_signal(void **state)
+{
+    (void)state;
+    run_beside(sss_uv_signal_host());
+}
+
+static void beside_processes_by_descriptor(void **state)
+{
+    (void)state;
+    run_beside(sss_uv_fd_host());
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(beside_processes),
+        cmocka_unit_test(beside_processes_by_signal),
+        cmocka_unit_test(beside_processes_by_descriptor),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

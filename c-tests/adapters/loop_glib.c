@@ -1,0 +1,111 @@
+/* pkgs: glib-2.0 */
+/* The list of behaviours on GLib, and its call for one child. */
+#include "adapters/behaviours.h"
+
+#include <sss_sigchld/glib.h>
+
+static void *loop_new(void)
+{
+    return g_main_context_new();
+}
+
+static void loop_free(void *loop)
+{
+    g_main_context_unref(loop);
+}
+
+static void turn(void *loop)
+{
+    g_main_context_iteration(loop, TRUE);
+}
+
+static void turn_now(void *loop)
+{
+    g_main_context_iteration(loop, FALSE);
+}
+
+static void told(GPid pid, gint wait_status, gpointer data)
+{
+    see(pid, wait_status, data);
+}
+
+/* GLib's own and ours, in the same GMainContext. */
+static void child_watch_add(void **state)
+{
+    struct sss_sigchild_ctx *ctx = NULL, *again = NULL;
+    struct seen ours = { 0 }, glibs = { 0 };
+    pid_t pid = child_at(NULL, 4), other = child_at(NULL, 5);
+
+    (void)state;
+    check_int(sss_glib_child_watch_add(getppid(), told, &ours), ESRCH);
+    check_ok(sss_glib_child_watch_add(pid, told, &ours));
+    check(g_child_watch_add(other, told, &glibs) > 0);
+    while (ours.calls + glibs.calls < 2) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    check_seen(&ours, pid, 4);
+    check_seen(&glibs, other, 5);
+    check_ok(sss_glib_ctx_shared(&ctx));
+    check_ok(sss_glib_ctx_shared(&again));
+    check(ctx == again);
+}
+
+/* A thread's own GMainContext, and with it the shared context, comes and goes. */
+static void *in_a_thread(void *pvt)
+{
+    GMainContext *main = g_main_context_new();
+    int i;
+
+    (void)pvt;
+    g_main_context_push_thread_default(main);
+    for (i = 0; i < 50; i++) {
+        struct seen seen = { 0 };
+        pid_t pid = child_at(NULL, i);
+
+        check_ok(sss_glib_child_watch_add(pid, told, &seen));
+        while (seen.calls == 0) {
+            g_main_context_iteration(main, TRUE);
+        }
+        check_seen(&seen, pid, i);
+    }
+    g_main_context_pop_thread_default(main);
+    g_main_context_unref(main);
+    return NULL;
+}
+
+static void child_watch_add_in_threads(void **state)
+{
+    pthread_t threads[4];
+    unsigned i, fds;
+
+    (void)state;
+    in_a_thread(NULL);
+    fds = count_fds();
+    for (i = 0; i < ARRAY_SIZE(threads); i++) {
+        check_ok(pthread_create(&threads[i], NULL, in_a_thread, NULL));
+    }
+    for (i = 0; i < ARRAY_SIZE(threads); i++) {
+        check_ok(pthread_join(threads[i], NULL));
+    }
+    check_int(count_fds(), fds);
+    check_no_children();
+}
+
+int main(void)
+{
+    static const struct waking_on ways[] = {
+        { .name = "glib",
+          .cannot = CANNOT_STOPS,
+          .host = sss_glib_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+    };
+    static const struct CMUnitTest own[] = {
+        cmocka_unit_test(child_watch_add),
+        cmocka_unit_test(child_watch_add_in_threads),
+    };
+
+    return BEHAVIOURS_RUN(ways, own);
+}

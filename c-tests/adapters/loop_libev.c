@@ -1,0 +1,134 @@
+/* pkgs: -lev */
+/* The list of behaviours on libev, and its watcher for one child. */
+#include "adapters/behaviours.h"
+
+#include <sss_sigchld/libev.h>
+
+static void *default_loop_new(void)
+{
+    struct ev_loop *loop = ev_default_loop(0);
+
+    check(loop != NULL);
+    return loop;
+}
+
+static void *loop_new(void)
+{
+    struct ev_loop *loop = ev_loop_new(0);
+
+    check(loop != NULL);
+    return loop;
+}
+
+static void loop_free(void *loop)
+{
+    ev_loop_destroy(loop);
+}
+
+static void turn(void *loop)
+{
+    ev_run(loop, EVRUN_ONCE);
+}
+
+static void turn_now(void *loop)
+{
+    ev_run(loop, EVRUN_NOWAIT);
+}
+
+static void child_ended(struct ev_loop *loop, struct sss_ev_child *w, int revents)
+{
+    check_int(revents, EV_CHILD);
+    check_int(w->rpid, w->pid);
+    ++*(int *)w->data;
+    sss_ev_child_stop(w);
+    ev_break(loop, EVBREAK_ONE);
+}
+
+static void watch_one(struct ev_loop *loop)
+{
+    struct sss_sigchild_ctx *ctx;
+    struct sss_ev_child w;
+    int calls = 0;
+
+    check_ok(sss_ev_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx));
+    sss_ev_child_init(&w, child_ended, child_at(NULL, 4));
+    w.data = &calls;
+    check_ok(sss_ev_child_start(ctx, loop, &w));
+    ev_run(loop, 0);
+    check_int(calls, 1);
+    check_int(w.rstatus, status_of(4));
+    sss_ev_child_stop(&w);
+    check_ok(sss_sigchld_ctx_free(ctx));
+}
+
+static void child_watchers(void **state)
+{
+    struct ev_loop *loop = loop_new();
+
+    (void)state;
+    watch_one(loop);
+    ev_loop_destroy(loop);
+    loop = default_loop_new();
+    watch_one(loop);
+    ev_loop_destroy(loop);
+}
+
+static void libevs_ended(struct ev_loop *loop, ev_child *w, int revents)
+{
+    (void)revents;
+    *(int *)w->data = w->rstatus;
+    ev_child_stop(loop, w);
+}
+
+/* Before a context is on the default loop, and after the last one, ev_child works. */
+static void libev_reaps_again(void **state)
+{
+    struct ev_loop *loop = default_loop_new();
+    ev_child w;
+    int i, status;
+
+    (void)state;
+    for (i = 0; i < 3; i++) {
+        status = -1;
+        ev_child_init(&w, libevs_ended, child_at(NULL, 10 + i), 0);
+        w.data = &status;
+        ev_child_start(loop, &w);
+        ev_run(loop, 0); /* ends with the last watcher: libev's reaper does not count */
+        check_int(status, status_of(10 + i));
+        watch_one(loop);
+    }
+    ev_loop_destroy(loop);
+}
+
+int main(void)
+{
+    static const struct waking_on ways[] = {
+        { .name = "libev_default_signal",
+          .cannot = CANNOT_LOOPS,
+          .host = sss_ev_signal_host,
+          .loop_new = default_loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+        { .name = "libev_default_fd",
+          .cannot = CANNOT_STOPS | CANNOT_LOOPS,
+          .host = sss_ev_fd_host,
+          .loop_new = default_loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+        { .name = "libev_fd",
+          .cannot = CANNOT_STOPS,
+          .host = sss_ev_fd_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+    };
+    static const struct CMUnitTest own[] = {
+        cmocka_unit_test(child_watchers),
+        cmocka_unit_test(libev_reaps_again),
+    };
+
+    return BEHAVIOURS_RUN(ways, own);
+}

@@ -1,0 +1,135 @@
+/* pkgs: libuv */
+/* The list of behaviours on libuv, and its handle for one child. */
+#include "adapters/behaviours.h"
+
+#include <sss_sigchld/libuv.h>
+
+static void *loop_new(void)
+{
+    uv_loop_t *loop = malloc(sizeof(*loop));
+
+    check(loop != NULL);
+    check_ok(uv_loop_init(loop));
+    return loop;
+}
+
+static void loop_free(void *loop)
+{
+    check_ok(uv_loop_close(loop));
+    free(loop);
+}
+
+static void turn(void *loop)
+{
+    uv_run(loop, UV_RUN_ONCE);
+}
+
+static void turn_now(void *loop)
+{
+    uv_run(loop, UV_RUN_NOWAIT);
+}
+
+struct told {
+    unsigned calls;
+    int64_t exit_status;
+    int term_signal;
+};
+
+static void exited(sss_uv_child_t *child, int64_t exit_status, int term_signal)
+{
+    struct told *told = child->data;
+
+    told->calls++;
+    told->exit_status = exit_status;
+    told->term_signal = term_signal;
+    sss_uv_child_close(child);
+}
+
+static void child_handles(void **state)
+{
+    uv_loop_t *loop = loop_new();
+    struct sss_sigchild_ctx *ctx;
+    struct told told = { 0 };
+    sss_uv_child_t child = { .data = &told };
+
+    (void)state;
+    check_ok(sss_uv_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx));
+    check_int(sss_uv_child_start(ctx, &child, getppid(), exited), UV_ESRCH);
+    check_ok(sss_uv_child_start(ctx, &child, child_at(NULL, 4), exited));
+    while (told.calls == 0) {
+        turn(loop);
+    }
+    check_int(told.exit_status, 4);
+    check_int(told.term_signal, 0);
+    check_ok(sss_uv_child_start(ctx, &child, child_at(NULL, BY_SIGNAL(SIGKILL)), exited));
+    while (told.calls == 1) {
+        turn(loop);
+    }
+    check_int(told.exit_status, 0);
+    check_int(told.term_signal, SIGKILL);
+    sss_uv_child_close(&child);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    turn_now(loop);
+    loop_free(loop);
+}
+
+/* The loop says so where it cannot go yet. */
+static void the_loop_waits_for_the_context(void **state)
+{
+    uv_loop_t *loop = loop_new();
+    struct sss_sigchild_ctx *ctx;
+
+    (void)state;
+    check_ok(sss_uv_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx));
+    check_int(uv_loop_close(loop), UV_EBUSY);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    turn_now(loop);
+    loop_free(loop);
+}
+
+static void close_it(uv_handle_t *handle, void *pvt)
+{
+    (void)pvt;
+    uv_close(handle, NULL);
+}
+
+/* A daemon that closes all handles that it finds, as many do at their end. */
+static void a_walk_closes_the_handles(void **state)
+{
+    uv_loop_t *loop = loop_new();
+    struct sss_sigchild_ctx *ctx;
+
+    (void)state;
+    check_ok(sss_uv_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx));
+    uv_walk(loop, close_it, NULL);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    uv_run(loop, UV_RUN_DEFAULT);
+    loop_free(loop);
+}
+
+int main(void)
+{
+    static const struct waking_on ways[] = {
+        { .name = "libuv_signal",
+          .cannot = CANNOT_LOOP_FIRST,
+          .host = sss_uv_signal_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+        { .name = "libuv_fd",
+          .cannot = CANNOT_STOPS | CANNOT_LOOP_FIRST,
+          .host = sss_uv_fd_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
+    };
+    static const struct CMUnitTest own[] = {
+        cmocka_unit_test(child_handles),
+        cmocka_unit_test(the_loop_waits_for_the_context),
+        cmocka_unit_test(a_walk_closes_the_handles),
+    };
+
+    return BEHAVIOURS_RUN(ways, own);
+}

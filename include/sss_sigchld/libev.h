@@ -1,0 +1,305 @@
+/*
+ * libsss_sigchld on libev.
+ *
+ * A context belongs to the thread that makes it, which must run the loop, and
+ * keeps the loop alive. It may be freed in any callback, and before the loop or
+ * after it.
+ *
+ * libev's default loop waits for every child of the process, watched or not.
+ * While a context is on the default loop it does not, and ev_child watchers hear
+ * nothing. See sss_sigchld_adapters(7).
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef SSS_SIGCHLD_LIBEV_H
+#define SSS_SIGCHLD_LIBEV_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <ev.h>
+#include <sss_sigchld.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sss_ev_watch {
+    struct ev_loop *loop; /* NULL: destroyed */
+    ev_io io;
+    ev_signal sig;
+    ev_cleanup cleanup;
+    ev_signal *reaper; /* libev's own, stopped */
+    void (*readable)(void *arg); /* NULL: SIGCHLD */
+    void *arg;
+};
+
+static inline void sss_ev_ready(struct sss_ev_watch *watch)
+{
+    if (watch->readable != NULL) {
+        watch->readable(watch->arg);
+    } else {
+        (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
+                                        NULL);
+    }
+}
+
+static inline void sss_ev_io_ready(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    sss_ev_ready((struct sss_ev_watch *)io->data);
+}
+
+static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig,
+                                      int events)
+{
+    (void)loop;
+    (void)events;
+    sss_ev_ready((struct sss_ev_watch *)sig->data);
+}
+
+/*
+ * libev's reaper is the first ev_signal of SIGCHLD on the default loop, and so
+ * the last in the list that a new one heads. It does not count as active.
+ */
+static inline void sss_ev_stop_reaper(struct sss_ev_watch *watch)
+{
+    struct ev_watcher_list *last;
+    ev_signal probe;
+
+    ev_signal_init(&probe, sss_ev_signal_seen, SIGCHLD);
+    ev_signal_start(watch->loop, &probe);
+    last = (struct ev_watcher_list *)(void *)&probe;
+    while (last->next != NULL) {
+        last = last->next;
+    }
+    if ((void *)last != (void *)&probe && last->priority == EV_MAXPRI) {
+        watch->reaper = (ev_signal *)(void *)last;
+        ev_ref(watch->loop);
+        ev_signal_stop(watch->loop, watch->reaper);
+    }
+    ev_signal_stop(watch->loop, &probe);
+}
+
+static inline void sss_ev_stop(struct sss_ev_watch *watch)
+{
+    if (watch->loop == NULL) {
+        return;
+    }
+    if (watch->reaper != NULL) {
+        ev_signal_start(watch->loop, watch->reaper);
+        ev_unref(watch->loop);
+    }
+    ev_io_stop(watch->loop, &watch->io);
+    ev_signal_stop(watch->loop, &watch->sig);
+    ev_cleanup_stop(watch->loop, &watch->cleanup);
+    watch->loop = NULL;
+}
+
+static inline void sss_ev_loop_gone(struct ev_loop *loop, ev_cleanup *cleanup,
+                                    int events)
+{
+    (void)loop;
+    (void)events;
+    sss_ev_stop((struct sss_ev_watch *)cleanup->data);
+}
+
+static inline struct sss_ev_watch *sss_ev_watch_new(void *loop, int fd,
+                                                    void *arg)
+{
+    struct sss_ev_watch *watch;
+
+    watch = (struct sss_ev_watch *)calloc(1, sizeof(*watch));
+    if (watch == NULL) {
+        return NULL;
+    }
+    watch->loop = (struct ev_loop *)loop;
+    watch->arg = arg;
+    ev_io_init(&watch->io, sss_ev_io_ready, fd, EV_READ);
+    ev_signal_init(&watch->sig, sss_ev_signal_seen, SIGCHLD);
+    ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
+    watch->io.data = watch->sig.data = watch->cleanup.data = watch;
+    ev_cleanup_start(watch->loop, &watch->cleanup);
+    return watch;
+}
+
+static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
+                                          void (*readable)(void *arg),
+                                          void *arg, void **out)
+{
+    struct sss_ev_watch *watch;
+
+    (void)owner;
+    if (loop == NULL) {
+        return EINVAL;
+    }
+    watch = sss_ev_watch_new(loop, fd, arg);
+    if (watch == NULL) {
+        return ENOMEM;
+    }
+    watch->readable = readable;
+    ev_io_start(watch->loop, &watch->io);
+    *out = watch;
+    return 0;
+}
+
+static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
+                                      void (*readable)(void *arg), void *arg,
+                                      void **out)
+{
+    errno_t ret = sss_ev_watch_beside(owner, loop, fd, readable, arg, out);
+
+    if (ret == 0 && ev_is_default_loop((struct ev_loop *)loop)) {
+        sss_ev_stop_reaper((struct sss_ev_watch *)*out);
+    }
+    return ret;
+}
+
+static inline errno_t sss_ev_watch_sigchld(void *owner, void *loop,
+                                           struct sss_sigchild_ctx *ctx,
+                                           void **out)
+{
+    struct sss_ev_watch *watch;
+
+    (void)owner;
+    watch = sss_ev_watch_new(loop, -1, ctx);
+    if (watch == NULL) {
+        return ENOMEM;
+    }
+    ev_signal_start(watch->loop, &watch->sig);
+    *out = watch;
+    return 0;
+}
+
+static inline void sss_ev_unwatch(void *watch)
+{
+    sss_ev_stop((struct sss_ev_watch *)watch);
+    free(watch);
+}
+
+/**
+ * The host that takes SIGCHLD by an ev_signal, which libev has on one loop of
+ * the process at a time.
+ */
+static inline const struct sss_host *sss_ev_signal_host(void)
+{
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_ev_watch_fd, sss_ev_watch_sigchld, sss_ev_unwatch,
+    };
+
+    return &host;
+}
+
+/** The host that needs no signal: for any number of loops. */
+static inline const struct sss_host *sss_ev_fd_host(void)
+{
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_ev_watch_fd, NULL, sss_ev_unwatch,
+    };
+
+    return &host;
+}
+
+/**
+ * The same, with libev's reaper left alone, so that ev_child watchers of the
+ * default loop go on. It takes the library's children's statuses too, which
+ * Linux gives back by their pidfds from 6.15 on; SSS_WAIT_STATUS_LOST before.
+ * Set SSS_CTX_UNTRUSTED with it.
+ */
+static inline const struct sss_host *sss_ev_beside_host(void)
+{
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_ev_watch_beside, NULL, sss_ev_unwatch,
+    };
+
+    return &host;
+}
+
+/**
+ * Make a context on a loop: on the default one with sss_ev_signal_host(), on any
+ * other with sss_ev_fd_host().
+ *
+ * @param loop   borrowed.
+ * @param scope  SSS_SCOPE_REGISTERED or SSS_SCOPE_ALL.
+ * @param ctx    written on success; free it with sss_sigchld_ctx_free().
+ *
+ * @return as sss_sigchld_ctx_create().
+ */
+static inline errno_t sss_ev_ctx_create(struct ev_loop *loop, uint32_t scope,
+                                        struct sss_sigchild_ctx **ctx)
+{
+    struct sss_ctx_params params;
+
+    if (loop == NULL) {
+        return EINVAL;
+    }
+    memset(&params, 0, sizeof(params));
+    params.size = sizeof(params);
+    params.mask = SSS_CTX_PARAM_SCOPE;
+    params.scope = scope;
+    params.host = ev_is_default_loop(loop) ? sss_ev_signal_host()
+                                           : sss_ev_fd_host();
+    params.loop = loop;
+    return sss_sigchld_ctx_create(&params, ctx);
+}
+
+/** As ev_child, on any loop; yours, until it is stopped. */
+struct sss_ev_child {
+    void *data; /* rw: yours */
+    int pid;     /* ro */
+    int rpid;    /* rw, holds the exit status */
+    int rstatus; /* rw, may be SSS_WAIT_STATUS_LOST */
+    void (*cb)(struct ev_loop *loop, struct sss_ev_child *w, int revents);
+    struct ev_loop *loop;
+    struct sss_child_ctx *child;
+};
+
+static inline void sss_ev_child_init(struct sss_ev_child *w,
+                                     void (*cb)(struct ev_loop *loop,
+                                                struct sss_ev_child *w,
+                                                int revents),
+                                     int pid)
+{
+    memset(w, 0, sizeof(*w));
+    w->cb = cb;
+    w->pid = pid;
+}
+
+static inline void sss_ev_child_ended(int pid, int wait_status, void *pvt)
+{
+    struct sss_ev_child *w = (struct sss_ev_child *)pvt;
+
+    w->rpid = pid;
+    w->rstatus = wait_status;
+    w->cb(w->loop, w, EV_CHILD);
+}
+
+/** As ev_child_start(). @return 0, or as sss_child_register(). */
+static inline errno_t sss_ev_child_start(struct sss_sigchild_ctx *ctx,
+                                         struct ev_loop *loop,
+                                         struct sss_ev_child *w)
+{
+    w->loop = loop;
+    return sss_child_register(NULL, ctx, w->pid, sss_ev_child_ended, w,
+                              &w->child);
+}
+
+/** As ev_child_stop(): also in its callback, after it, and twice. */
+static inline void sss_ev_child_stop(struct sss_ev_child *w)
+{
+    (void)sss_child_free(w->child);
+    w->child = NULL;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SSS_SIGCHLD_LIBEV_H */

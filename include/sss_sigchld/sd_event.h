@@ -1,0 +1,264 @@
+/*
+ * libsss_sigchld on sd-event (libsystemd).
+ *
+ * A context belongs to the thread that makes it, which must run the loop. It
+ * may be freed in any callback; it holds a reference to the sd_event. See
+ * sss_sigchld_adapters(7).
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef SSS_SIGCHLD_SD_EVENT_H
+#define SSS_SIGCHLD_SD_EVENT_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+
+#include <sss_sigchld.h>
+#include <systemd/sd-event.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct sss_sd_event_watch {
+    sd_event_source *source;
+    void (*readable)(void *arg);
+    void *arg;
+};
+
+static inline int sss_sd_event_io(sd_event_source *source, int fd,
+                                  uint32_t revents, void *userdata)
+{
+    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)userdata;
+
+    (void)source;
+    (void)fd;
+    (void)revents;
+    watch->readable(watch->arg);
+    return 0;
+}
+
+static inline int sss_sd_event_signal(sd_event_source *source,
+                                      const struct signalfd_siginfo *seen,
+                                      void *userdata)
+{
+    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)userdata;
+    siginfo_t info;
+
+    (void)source;
+    memset(&info, 0, sizeof(info));
+    info.si_signo = SIGCHLD;
+    info.si_code = seen->ssi_code;
+    info.si_pid = (pid_t)seen->ssi_pid;
+    (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
+                                    &info);
+    return 0;
+}
+
+static inline errno_t sss_sd_event_add(void *loop, int fd,
+                                       void (*readable)(void *arg), void *arg,
+                                       void **out)
+{
+    struct sss_sd_event_watch *watch;
+    int ret;
+
+    if (loop == NULL) {
+        return EINVAL;
+    }
+    watch = (struct sss_sd_event_watch *)calloc(1, sizeof(*watch));
+    if (watch == NULL) {
+        return ENOMEM;
+    }
+    watch->readable = readable;
+    watch->arg = arg;
+    ret = readable != NULL
+              ? sd_event_add_io((sd_event *)loop, &watch->source, fd, EPOLLIN,
+                                sss_sd_event_io, watch)
+              : sd_event_add_signal((sd_event *)loop, &watch->source, SIGCHLD,
+                                    sss_sd_event_signal, watch);
+    if (ret < 0) {
+        free(watch);
+        return -ret;
+    }
+    *out = watch;
+    return 0;
+}
+
+static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
+                                            void (*readable)(void *arg),
+                                            void *arg, void **out)
+{
+    (void)owner;
+    return sss_sd_event_add(loop, fd, readable, arg, out);
+}
+
+static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
+                                                 struct sss_sigchild_ctx *ctx,
+                                                 void **out)
+{
+    (void)owner;
+    return sss_sd_event_add(loop, -1, NULL, ctx, out);
+}
+
+static inline void sss_sd_event_unwatch(void *ptr)
+{
+    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)ptr;
+
+    sd_event_source_disable_unref(watch->source);
+    free(watch);
+}
+
+/**
+ * The host that takes SIGCHLD by sd_event_add_signal(), which is cheaper: for
+ * daemons that block SIGCHLD before they start threads (EBUSY where it is not).
+ */
+static inline const struct sss_host *sss_sd_event_signal_host(void)
+{
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
+        sss_sd_event_unwatch,
+    };
+
+    return &host;
+}
+
+/** The host that needs no signal. */
+static inline const struct sss_host *sss_sd_event_fd_host(void)
+{
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch,
+    };
+
+    return &host;
+}
+
+/**
+ * Make a context on an sd_event, with sss_sd_event_fd_host().
+ *
+ * @param event  a reference is held until the context is freed.
+ * @param scope  SSS_SCOPE_REGISTERED or SSS_SCOPE_ALL.
+ * @param ctx    written on success; free it with sss_sigchld_ctx_free().
+ *
+ * @return as sss_sigchld_ctx_create(), or an errno of sd-event's.
+ */
+static inline errno_t sss_sd_event_ctx_create(sd_event *event, uint32_t scope,
+                                              struct sss_sigchild_ctx **ctx)
+{
+    struct sss_ctx_params params;
+
+    memset(&params, 0, sizeof(params));
+    params.size = sizeof(params);
+    params.mask = SSS_CTX_PARAM_SCOPE;
+    params.scope = scope;
+    params.host = sss_sd_event_fd_host();
+    params.loop = event;
+    return sss_sigchld_ctx_create(&params, ctx);
+}
+
+struct sss_sd_event_child {
+    sd_event_source *source;
+    struct sss_child_ctx *child;
+    sd_event_child_handler_t callback;
+    void *userdata;
+    siginfo_t info;
+};
+
+static inline void sss_sd_event_child_ended(int pid, int wait_status, void *pvt)
+{
+    struct sss_sd_event_child *child = (struct sss_sd_event_child *)pvt;
+
+    child->info.si_signo = SIGCHLD;
+    child->info.si_pid = pid;
+    if (WIFEXITED(wait_status)) {
+        child->info.si_code = CLD_EXITED;
+        child->info.si_status = WEXITSTATUS(wait_status);
+    } else if (WIFSIGNALED(wait_status)) {
+        child->info.si_code = WCOREDUMP(wait_status) ? CLD_DUMPED : CLD_KILLED;
+        child->info.si_status = WTERMSIG(wait_status);
+    }
+    (void)sd_event_source_set_enabled(child->source, SD_EVENT_ONESHOT);
+}
+
+static inline int sss_sd_event_child_tell(sd_event_source *source,
+                                          void *userdata)
+{
+    struct sss_sd_event_child *child = (struct sss_sd_event_child *)userdata;
+
+    return child->callback(source, &child->info, child->userdata);
+}
+
+static inline void sss_sd_event_child_gone(void *userdata)
+{
+    struct sss_sd_event_child *child = (struct sss_sd_event_child *)userdata;
+
+    (void)sss_child_free(child->child);
+    free(child);
+}
+
+/**
+ * As sd_event_add_child() with WEXITED: an event source for a child's end, with
+ * a priority, a description and the rest. Its userdata is the adapter's.
+ *
+ * @param ctx       a context on the same sd_event, of this thread.
+ * @param ret       written on success: unref it to end the watch, also in its
+ *                  callback. NULL: the source is floating.
+ * @param callback  its si_code is 0 where the status could not be had.
+ *
+ * @return 0 or a negative errno, as sd-event has it.
+ */
+static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx,
+                                         sd_event *event, sd_event_source **ret,
+                                         pid_t pid,
+                                         sd_event_child_handler_t callback,
+                                         void *userdata)
+{
+    struct sss_sd_event_child *child;
+    int code;
+
+    child = (struct sss_sd_event_child *)calloc(1, sizeof(*child));
+    if (child == NULL) {
+        return -ENOMEM;
+    }
+    child->callback = callback;
+    child->userdata = userdata;
+    code = sd_event_add_defer(event, &child->source, sss_sd_event_child_tell,
+                              child);
+    if (code < 0) {
+        free(child);
+        return code;
+    }
+    (void)sd_event_source_set_destroy_callback(child->source,
+                                               sss_sd_event_child_gone);
+    code = sd_event_source_set_enabled(child->source, SD_EVENT_OFF);
+    if (code >= 0) {
+        code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended,
+                                   child, &child->child);
+    }
+    if (code >= 0 && ret == NULL) {
+        code = sd_event_source_set_floating(child->source, 1);
+    }
+    if (code < 0) {
+        sd_event_source_unref(child->source);
+        return code;
+    }
+    if (ret != NULL) {
+        *ret = child->source;
+    } else {
+        sd_event_source_unref(child->source);
+    }
+    return 0;
+}
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SSS_SIGCHLD_SD_EVENT_H */
