@@ -63,6 +63,12 @@ typedef void sss_siginfo_t;
 #define SSS_WAIT_STATUS_LOST -1
 
 /**
+ * What sss_child_release() writes where the child has not ended: true for none
+ * of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED.
+ */
+#define SSS_WAIT_STATUS_NONE -65537
+
+/**
  * The child's standard input is a pipe: what input or input_fn gives, then the
  * end of the file. As all SSS_COMMUNICATE_*: a bit of sss_communicate.mask.
  */
@@ -2420,22 +2426,31 @@ errno_t sss_child_current(struct sss_child_ctx **child);
 errno_t sss_child_free(struct sss_child_ctx *child);
 
 /**
- * End a watch without reaping: hand the child back to the daemon.
+ * End a watch and hand the child back to the daemon, or its status if it has
+ * ended.
  *
  * As sss_child_free(), but the library does not wait for the child any more:
- * waitpid(2) on it is the caller's. In a context of scope ALL the child is an
- * unknown one from then on, and may be waited for as such. Where another watch
- * holds the same child, it stays the library's.
+ * waitpid(2) on it is the caller's. Where the library has waited for it already,
+ * as registering and starting a child may do, its status is written instead, and
+ * waitpid(2) would find nothing. No callback comes after this returns; an end
+ * that was due is told by wait_status only. In a context of scope ALL the child
+ * is an unknown one from then on, and may be waited for as such. Where another
+ * watch holds the same child, it stays the library's.
  *
- * @param child  the handle.
+ * @param child        the handle; NULL is allowed.
+ * @param wait_status  written on success: SSS_WAIT_STATUS_NONE where the child
+ *                     is handed back, else its status as waitpid(2) gives it, or
+ *                     SSS_WAIT_STATUS_LOST. May be NULL. With a NULL child
+ *                     SSS_WAIT_STATUS_NONE is written.
  *
- * @return 0; EINVAL for NULL; ESRCH where the child has been reaped or the
- *         watch is over (the handle is left as it was: free it); EBUSY where
+ * @return 0; ESRCH where a newer registration has taken the watch's place, or
+ *         the handle was freed (it is left as it was: free it); EBUSY where
  *         a hook or destructor refused; EPERM; ECHILD: as sss_child_free().
  *
  * Thread-safe without a host. Not for signal handlers.
  */
-errno_t sss_child_release(struct sss_child_ctx *child);
+errno_t sss_child_release(struct sss_child_ctx *child,
+                          int *wait_status);
 
 /**
  * Change a watch's callback and its data.

@@ -57,7 +57,7 @@ static void all_of_them(struct sss_sigchild_ctx *ctx, struct sss_child_ctx *chil
     KEEPS_ERRNO(sss_child_set_cb(child, NULL, NULL));
     KEEPS_ERRNO(sss_child_set_destructor(child, refuse, &verdict));
     KEEPS_ERRNO(sss_child_free(child));
-    KEEPS_ERRNO(sss_child_release(child));
+    KEEPS_ERRNO(sss_child_release(child, NULL));
     verdict = 0;
     KEEPS_ERRNO(sss_child_pidfd(child, &fd));
     if (fd != -1) {

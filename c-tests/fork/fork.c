@@ -54,7 +54,7 @@ static void each_function(void *pvt)
     check_int(sss_child_pid(child, &told), ECHILD);
     check_int(sss_child_kill(child, SIGKILL), ECHILD);
     check_int(sss_child_pidfd(child, &fd), ECHILD);
-    check_int(sss_child_release(child), ECHILD);
+    check_int(sss_child_release(child, NULL), ECHILD);
     check_int(sss_child_free(child), ECHILD);
     check_int(sss_sigchld_ctx_set_unknown_fn(ctx, unknown, NULL), ECHILD);
     check_int(sss_sigchld_ctx_foreach(ctx, show, NULL), ECHILD);

@@ -70,7 +70,7 @@ static void refuses_a_free(void **state)
     h.hook.verdict = -1;
     check_int(sss_child_free(h.hook.child), EBUSY);
     check_int(sss_child_free(h.hook.child), EBUSY);
-    check_int(sss_child_release(h.hook.child), EBUSY);
+    check_int(sss_child_release(h.hook.child, NULL), EBUSY);
     check_int(h.hook.calls, 3);
     gate_open(&h.gate);
     loop_until(loop, &h.seen.calls, 1);
@@ -86,7 +86,7 @@ static void agrees_to_a_release(void **state)
     struct hooked h;
 
     start(loop, &h);
-    check_ok(sss_child_release(h.hook.child));
+    check_ok(sss_child_release(h.hook.child, NULL));
     check_int(h.hook.calls, 1);
     gate_open(&h.gate);
     reap(h.pid, 6);

@@ -74,7 +74,7 @@ static void nothing_is_printed(void **state)
     check(dup2(file, STDOUT_FILENO) != -1 && dup2(file, STDERR_FILENO) != -1);
     cause_a_message(loop);
     sss_child_free(NULL);
-    sss_child_release(NULL);
+    sss_child_release(NULL, NULL);
     fflush(NULL);
     check(dup2(saved[0], STDOUT_FILENO) != -1 && dup2(saved[1], STDERR_FILENO) != -1);
     check_ok(fstat(file, &info));

@@ -12,7 +12,7 @@ static void lives(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 5);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
-    check_ok(sss_child_release(child));
+    check_ok(sss_child_release(child, NULL));
     check_int(stats_of(loop->ctx).watches, 0);
     gate_open(&gate);
     reap(pid, 5);
@@ -33,7 +33,7 @@ static void nobody_else_waits(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 5);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
-    check_ok(sss_child_release(child));
+    check_ok(sss_child_release(child, NULL));
     gate_open(&gate);
     await_zombie(pid);
     sentinel = child_dead(6);
@@ -51,12 +51,49 @@ static void reaped_already(void **state)
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     pid_t pid = child_dead(5);
+    int status = 0;
 
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     loop_until(loop, &seen.calls, 1);
-    check_int(sss_child_release(child), ESRCH);
+    check_ok(sss_child_release(child, &status));
+    check_int(status, status_of(5));
     check_ok(sss_child_free(child));
-    check_int(sss_child_release(child), ESRCH);
+    check_int(sss_child_release(child, &status), ESRCH);
+}
+
+/* Registering waits for a child that ended before: its status is not lost with the
+ * release, and nothing is told. */
+static void reaped_by_its_registration(void **state)
+{
+    struct loop *loop = *state;
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    siginfo_t info;
+    int status;
+
+    for (int code = 0; code < 200; code++) {
+        pid_t pid = child_dead(code);
+
+        status = 0;
+        check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+        check_ok(sss_child_release(child, &status));
+        if (status == SSS_WAIT_STATUS_NONE) {
+            reap(pid, code);
+        } else {
+            check_int(status, status_of(code));
+            check_int(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT), -1);
+        }
+        check_int(sss_child_release(child, &status), ESRCH);
+    }
+    loop_settle(loop);
+    check_int(seen.calls, 0);
+    check_int(stats_of(loop->ctx).watches, 0);
+    check_int(SSS_WAIT_STATUS_NONE == SSS_WAIT_STATUS_LOST, 0);
+    status = SSS_WAIT_STATUS_NONE;
+    check(!WIFEXITED(status) && !WIFSIGNALED(status));
+    check(!WIFSTOPPED(status) && !WIFCONTINUED(status));
+    check_ok(sss_child_release(NULL, &status));
+    check_int(status, SSS_WAIT_STATUS_NONE);
 }
 
 struct releasing {
@@ -67,12 +104,14 @@ struct releasing {
 static void release_other(int pid, int wait_status, void *pvt)
 {
     struct releasing *r = pvt;
+    int status = 0;
 
     (void)pid;
-    (void)wait_status;
     r->calls++;
-    check_int(sss_child_release(r->own), ESRCH);
-    check_ok(sss_child_release(r->other));
+    check_ok(sss_child_release(r->own, &status));
+    check_int(status, wait_status);
+    check_ok(sss_child_release(r->other, &status));
+    check_int(status, SSS_WAIT_STATUS_NONE);
     check_ok(sss_child_free(r->own));
 }
 
@@ -108,7 +147,7 @@ static void another_watch_keeps_it(void **state)
     pid = child_at(&gate, 3);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &kept, &keeper));
     check_ok(sss_child_register(NULL, second, pid, see, &gone, &leaver));
-    check_ok(sss_child_release(leaver));
+    check_ok(sss_child_release(leaver, NULL));
     gate_open(&gate);
     loop_until(loop, &kept.calls, 1);
     check_seen(&kept, pid, 3);
@@ -123,6 +162,7 @@ int main(void)
         EACH_WAY(lives),
         REGISTERED_WAYS(nobody_else_waits),
         EACH_WAY(reaped_already),
+        EACH_WAY(reaped_by_its_registration),
         EACH_WAY(in_a_callback),
         EACH_WAY(another_watch_keeps_it),
     };

@@ -70,7 +70,7 @@ static void the_former_handle_is_inert(void **state)
     register_twice(loop, &t);
     check_int(sss_child_kill(t.old, 0), ESRCH);
     check_int(sss_child_set_cb(t.old, see, &t.former), ESRCH);
-    check_int(sss_child_release(t.old), ESRCH);
+    check_int(sss_child_release(t.old, NULL), ESRCH);
     check_ok(sss_child_kill(t.new, 0));
     gate_open(&t.gate);
     loop_until(loop, &t.latter.calls, 1);

@@ -35,7 +35,7 @@ static void it_is_inert_until_then(void **state)
     check_int(sss_child_reserve(loop, loop->ctx, &child), EINVAL);
     check_ok(sss_child_reserve(NULL, loop->ctx, &child));
     check_int(sss_child_kill(child, 0), ESRCH);
-    check_int(sss_child_release(child), ESRCH);
+    check_int(sss_child_release(child, NULL), ESRCH);
     check_int(sss_child_set_cb(child, see, NULL), ESRCH);
     check_int(sss_child_register_reserved(child, 0, see, NULL), EINVAL);
     check_int(sss_child_register_reserved(child, getppid(), see, NULL), ESRCH);

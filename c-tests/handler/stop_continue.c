@@ -65,9 +65,12 @@ static void stopped_and_continued_untold(int options, unsigned told)
 
     start(&job, SSS_SCOPE_ALL, options);
     check_ok(kill(job.pid, SIGSTOP));
-    check(loop_turn(&job.loop, DEADLINE_MS) > 0);
+    await_stopped(job.pid);
+    loop_until(&job.loop, &job.seen.calls, (options & WUNTRACED) != 0);
+    loop_settle(&job.loop);
     check_ok(kill(job.pid, SIGCONT));
-    check(loop_turn(&job.loop, DEADLINE_MS) > 0);
+    loop_until(&job.loop, &job.seen.calls, told);
+    loop_settle(&job.loop);
     gate_open(&job.gate);
     loop_until(&job.loop, &job.seen.calls, told + 1);
     check_int(job.seen.status, status_of(3));

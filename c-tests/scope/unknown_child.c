@@ -120,7 +120,7 @@ static void released_ones_go_there(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 1);
     check_ok(sss_child_register(NULL, loop->ctx, pid, NULL, NULL, &child));
-    check_ok(sss_child_release(child));
+    check_ok(sss_child_release(child, NULL));
     gate_open(&gate);
     loop_until(loop, &answer.seen.calls, 1);
     check_seen(&answer.seen, pid, 1);

@@ -91,7 +91,7 @@ static void released(void **state)
     gate_make(&gate);
     child = spawn_at(loop->ctx, &gate, 5, see, &seen);
     pid = pid_of(child);
-    check_ok(sss_child_release(child));
+    check_ok(sss_child_release(child, NULL));
     check_int(stats_of(loop->ctx).watches, 0);
     gate_open(&gate);
     reap(pid, 5);

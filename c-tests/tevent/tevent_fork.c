@@ -26,7 +26,7 @@ static void use_everything(void *arg)
     check_int(sss_child_kill(in->child, SIGKILL), ECHILD);
     check_int(sss_child_pidfd(in->child, &pidfd), ECHILD);
     check_int(sss_child_id(in->child, &id), ECHILD);
-    check_int(sss_child_release(in->child), ECHILD);
+    check_int(sss_child_release(in->child, NULL), ECHILD);
     check_int(sss_child_free(in->child), ECHILD);
     check_int(sss_sigchld_ctx_stats(in->bed->ctx, &stats), ECHILD);
     check_int(sss_sigchld_ctx_set_unknown_fn(in->bed->ctx, NULL, NULL), ECHILD);

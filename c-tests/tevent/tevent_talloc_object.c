@@ -115,7 +115,7 @@ static void the_daemon_s_destructor_may_refuse(struct bed *bed)
     talloc_set_destructor(one.child, ask);
     check_int(talloc_free(one.child), -1);
     check_int(sss_child_free(one.child), EBUSY);
-    check_int(sss_child_release(one.child), EBUSY);
+    check_int(sss_child_release(one.child, NULL), EBUSY);
     check_int(asked, 3);
     check_ok(sss_child_kill(one.child, 0));
     end_told(bed, &one);
@@ -219,7 +219,7 @@ static void release_hands_the_child_back(struct bed *bed)
     check_ok(talloc_free(one.child));
     bed_start(bed, SSS_SCOPE_REGISTERED, 0);
     one.child = bed_watch(bed, bed->mem, one.pid, see, &one.seen);
-    check_ok(sss_child_release(one.child));
+    check_ok(sss_child_release(one.child, NULL));
     gate_open(&one.gate);
     await_zombie(one.pid);
     bed_settle(bed);

@@ -27,7 +27,7 @@ static void *use_everything(void *pvt)
     check_int(sss_child_pidfd(s->child, &pidfd), EPERM);
     check_int(sss_child_id(s->child, &id), EPERM);
     check_int(sss_child_pid(s->child, &pid), EPERM);
-    check_int(sss_child_release(s->child), EPERM);
+    check_int(sss_child_release(s->child, NULL), EPERM);
     check_int(sss_child_free(s->child), EPERM);
     check_int(sss_sigchld_ctx_stats(s->bed->ctx, &stats), EPERM);
     check_int(sss_sigchld_ctx_set_unknown_fn(s->bed->ctx, NULL, NULL), EPERM);
@@ -124,7 +124,7 @@ static void released_when_another_reaps_it(struct bed *bed)
     another.pid = child_at(&another.gate, 0);
     child = bed_watch(bed, bed->mem, another.pid, see, &seen);
     talloc_set_destructor(child, reap_by_another);
-    check_ok(sss_child_release(child));
+    check_ok(sss_child_release(child, NULL));
     bed_settle(bed);
     check_int(seen.calls, 0);
     check_ok(sss_sigchld_ctx_free(another.ctx));

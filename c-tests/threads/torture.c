@@ -136,18 +136,20 @@ static void forget_reaped(struct entry *e)
 static void release_it(struct model *m)
 {
     struct entry *e = any(m);
-    int code;
+    int status;
 
     if (e->owner != WATCHED || e->told || e->stolen) {
         return;
     }
-    code = sss_child_release(e->child);
-    if (code == ESRCH) {
-        return; /* reaped, or about to be told */
-    }
-    check_ok(code);
+    check_ok(sss_child_release(e->child, &status));
     make_stale(m, e);
-    e->owner = OURS;
+    if (status == SSS_WAIT_STATUS_NONE) {
+        e->owner = OURS;
+        return;
+    }
+    check(is_possible(m, e, status));
+    m->told++;
+    e->owner = NOBODY;
 }
 
 static void reap_ours(struct model *m)
@@ -218,7 +220,7 @@ static void use_stale(struct model *m)
         return;
     }
     check_int(sss_child_kill(child, SIGKILL), ESRCH);
-    check_int(sss_child_release(child), ESRCH);
+    check_int(sss_child_release(child, NULL), ESRCH);
     check_int(sss_child_set_cb(child, told, NULL), ESRCH);
     check_ok(sss_child_free(child));
 }

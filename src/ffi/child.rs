@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, symver};
 use super::handle::{Child, current, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
-use crate::reap::{callback::Pvt, id::WatchId, kill, watch};
+use crate::reap::callback::{Hook, HookFn, Pvt};
+use crate::reap::{id::WatchId, kill, register, watch};
 
 /// Given as wait_status where the status cannot be had because somebody else
 /// took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
@@ -97,7 +98,7 @@ pub unsafe extern "C" fn sss_child_register(
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         let mut due = false;
         let (cb, pvt) = place.callback(cb, pvt);
-        let registered = watch::register(ctx.id, pid, cb, pvt, &mut due);
+        let registered = register::register(ctx.id, pid, cb, pvt, &mut due);
         // SAFETY: the caller vouches for the out-pointer.
         let settled = unsafe { place.settle(registered, child_ctx) };
         // Also a look that failed may have ended another watch.
@@ -142,7 +143,7 @@ pub unsafe extern "C" fn sss_child_reserve(
         }
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(watch::reserve(ctx.id), child_ctx) }
+        unsafe { place.settle(register::reserve(ctx.id), child_ctx) }
     })
 }
 symver!("sss_child_reserve");
@@ -181,7 +182,7 @@ pub unsafe extern "C" fn sss_child_register_reserved(
             return Err(Errno::EINVAL);
         }
         let (called, with) = child.callback(cb, pvt);
-        watch::register_reserved(child.id(), pid, called, with)?;
+        register::register_reserved(child.id(), pid, called, with)?;
         child.keep(cb, pvt);
         Ok(())
     })
@@ -254,88 +255,141 @@ pub unsafe extern "C" fn sss_child_free(child: *mut sss_child_ctx) -> errno_t {
         }
         // SAFETY: the caller vouches for the handle.
         let child = unsafe { Child::from_c(child) }?;
-        end(&child, watch::Ending::Free)
+        end(&child)
     })
 }
 symver!("sss_child_free");
 
-/// End a watch without reaping: hand the child back to the daemon.
+/// What sss_child_release() writes where the child has not ended: true for none
+/// of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED.
+pub const SSS_WAIT_STATUS_NONE: c_int = -65537;
+
+/// End a watch and hand the child back to the daemon, or its status if it has
+/// ended.
 ///
 /// As sss_child_free(), but the library does not wait for the child any more:
-/// waitpid(2) on it is the caller's. In a context of scope ALL the child is an
-/// unknown one from then on, and may be waited for as such. Where another watch
-/// holds the same child, it stays the library's.
+/// waitpid(2) on it is the caller's. Where the library has waited for it already,
+/// as registering and starting a child may do, its status is written instead, and
+/// waitpid(2) would find nothing. No callback comes after this returns; an end
+/// that was due is told by wait_status only. In a context of scope ALL the child
+/// is an unknown one from then on, and may be waited for as such. Where another
+/// watch holds the same child, it stays the library's.
 ///
-/// @param child  the handle.
+/// @param child        the handle; NULL is allowed.
+/// @param wait_status  written on success: SSS_WAIT_STATUS_NONE where the child
+///                     is handed back, else its status as waitpid(2) gives it, or
+///                     SSS_WAIT_STATUS_LOST. May be NULL. With a NULL child
+///                     SSS_WAIT_STATUS_NONE is written.
 ///
-/// @return 0; EINVAL for NULL; ESRCH where the child has been reaped or the
-///         watch is over (the handle is left as it was: free it); EBUSY where
+/// @return 0; ESRCH where a newer registration has taken the watch's place, or
+///         the handle was freed (it is left as it was: free it); EBUSY where
 ///         a hook or destructor refused; EPERM; ECHILD: as sss_child_free().
 ///
 /// Thread-safe without a host. Not for signal handlers.
 ///
 /// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
+/// `child` is NULL or a handle; with a host its memory is not freed. `wait_status`
+/// is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_release(child: *mut sss_child_ctx) -> errno_t {
+pub unsafe extern "C" fn sss_child_release(
+    child: *mut sss_child_ctx,
+    wait_status: *mut c_int,
+) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
-        watch::expect_unreaped(child.id())?;
-        end(&child, watch::Ending::Release)
+        let released = if child.is_null() {
+            watch::Released::Back
+        } else {
+            // SAFETY: the caller vouches for the handle.
+            let child = unsafe { Child::from_c(child) }?;
+            release(&child)?
+        };
+        if !wait_status.is_null() {
+            let status = match released {
+                watch::Released::Back => SSS_WAIT_STATUS_NONE,
+                watch::Released::Ended(status) => status,
+            };
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { wait_status.write(status) };
+        }
+        Ok(())
     })
 }
 symver!("sss_child_release");
 
 /// Asks the hook, then ends the watch and frees the handle's memory.
-fn end(child: &Child, ending: watch::Ending) -> Result<(), Errno> {
+fn end(child: &Child) -> Result<(), Errno> {
     match *child {
         Child::Plain(id) => {
-            if let watch::Ended::Ask(hook) = watch::end(id, ending)? {
+            if let watch::Ended::Ask(hook) = watch::end(id, false)? {
                 ask(id, &hook)?;
-                watch::end_now(id, ending)?;
+                watch::end(id, true)?;
             }
             Ok(())
         }
         Child::Hosted(id, memory) => {
-            let former = match watch::begin_end(id, ending)? {
-                watch::Begun::Was(former) => former,
-                watch::Begun::Ask(hook) => {
-                    ask(id, &hook)?;
-                    // The hook may have freed the memory's parent, and the memory
-                    // with it, or waited for the child.
-                    if !watch::is_there(id) {
-                        return Ok(());
-                    }
-                    if ending == watch::Ending::Release
-                        && let Err(errno) = watch::expect_unreaped(id)
-                    {
-                        watch::refuse(id);
-                        return Err(errno);
-                    }
-                    watch::set_ending(id, ending)
+            if let Some(hook) = watch::begin_hook(id)? {
+                ask(id, &hook)?;
+                // The hook may have freed the memory's parent, and the memory with it.
+                if !watch::is_there(id) {
+                    return Ok(());
                 }
-            };
-            // SAFETY: a handle with a host carries the host's own free.
-            let freed = unsafe { ((*memory).free)(memory.cast()) };
-            if freed != 0 {
-                watch::set_ending(id, former);
-                watch::refuse(id);
-                return Err(Errno::EBUSY);
             }
-            Ok(())
+            // SAFETY: a handle with a host, whose memory is there.
+            unsafe { free(id, memory) }
         }
     }
 }
 
-/// Runs a hook, which may refuse.
-fn ask(id: WatchId, hook: &watch::Hook) -> Result<(), Errno> {
-    // SAFETY: the daemon's hook, with what it was set with.
-    if unsafe { (hook.call)(hook.child.0, hook.pvt.0) } == 0 {
-        return Ok(());
+/// The same, and hands the child back.
+fn release(child: &Child) -> Result<watch::Released, Errno> {
+    match *child {
+        Child::Plain(id) => match watch::release(id, false)? {
+            watch::Ended::Done(released) => Ok(released),
+            watch::Ended::Ask(hook) => {
+                ask(id, &hook)?;
+                match watch::release(id, true)? {
+                    watch::Ended::Done(released) => Ok(released),
+                    watch::Ended::Ask(_) => Err(Errno::EBUSY),
+                }
+            }
+        },
+        Child::Hosted(id, memory) => {
+            watch::would_release(id)?;
+            if let Some(hook) = watch::begin_hook(id)? {
+                ask(id, &hook)?;
+            }
+            // The hook may have freed the memory's parent, and the memory with it.
+            let released = watch::would_release(id)?;
+            if released == watch::Released::Back {
+                watch::set_release(id);
+            }
+            // SAFETY: a handle with a host, whose memory is there.
+            unsafe { free(id, memory) }?;
+            Ok(released)
+        }
     }
-    watch::refuse(id);
-    Err(Errno::EBUSY)
+}
+
+/// Frees a handle's memory, which ends the watch.
+///
+/// # Safety
+/// `memory` is a handle with a host that is not freed.
+unsafe fn free(id: WatchId, memory: *mut sss_child_ctx) -> Result<(), Errno> {
+    // SAFETY: a handle with a host carries the host's own free.
+    let freed = unsafe { ((*memory).free)(memory.cast()) };
+    if freed != 0 {
+        watch::lives_on(id);
+        return Err(Errno::EBUSY);
+    }
+    Ok(())
+}
+
+/// Runs a hook, which may refuse.
+fn ask(id: WatchId, hook: &Hook) -> Result<(), Errno> {
+    // SAFETY: the daemon's hook, with what it was set with.
+    let refused = unsafe { (hook.call)(hook.child.0, hook.pvt.0) } != 0;
+    watch::hook_returned(id, refused);
+    if refused { Err(Errno::EBUSY) } else { Ok(()) }
 }
 
 /// Change a watch's callback and its data.
@@ -400,13 +454,13 @@ pub unsafe extern "C" fn sss_child_set_destructor(
     guard(|| {
         // SAFETY: the caller vouches for the handle.
         let id = unsafe { Child::from_c(child) }?.id();
-        let hook = destructor.map(|call| watch::Hook {
+        let hook = destructor.map(|call| Hook {
             // SAFETY: only the pointee type of the first argument differs; the
             // core hands it back as it is.
             call: unsafe {
                 std::mem::transmute::<
                     unsafe extern "C" fn(*mut sss_child_ctx, *mut c_void) -> c_int,
-                    watch::HookFn,
+                    HookFn,
                 >(call)
             },
             child: Pvt(child.cast()),

@@ -405,7 +405,7 @@ fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
             return Stopped::AtTheEnd;
         };
         progress = Progress::After(turn);
-        let outer = set_current(match (&call, turn.watch(ctx.depth)) {
+        let outer = set_current(match (&call, turn.watch()) {
             (_, None) => std::ptr::null_mut(),
             (Call::Event { source, .. } | Call::Ask { source, .. }, Some(_)) => source.0.cast(),
             (_, Some(id)) => tagged(id),
@@ -643,10 +643,11 @@ pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
     // In a forked child there is nothing to wait for, and no hook runs.
     let _ = reap::context::begin_end(id);
     let mut cursor = 0;
-    while let Some(hook) = reap::watch::next_hook(id, &mut cursor) {
+    while let Some((watch, hook)) = reap::watch::next_hook(id, &mut cursor) {
         // SAFETY: the daemon's hook, with what it was set with; its verdict
         // does not count here.
         unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+        reap::watch::hook_returned(watch, false);
     }
     reap::context::free(id)
 }

@@ -13,7 +13,7 @@ use crate::reap;
 use crate::reap::callback::{ChildFn, Pvt};
 use crate::reap::deliver;
 use crate::reap::id::{ContextId, WatchId};
-use crate::reap::watch::{self, Ended, Ending};
+use crate::reap::watch::{self, Ended};
 
 /// A daemon's event loop, and its allocator if it wants, as the library uses
 /// them.
@@ -588,15 +588,16 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
-    match protect(|| watch::end(id, Ending::Free)) {
-        Some(Ok(Ended::Done)) => return,
+    match protect(|| watch::end(id, false)) {
+        Some(Ok(Ended::Done(()))) => return,
         Some(Ok(Ended::Ask(hook))) => {
             // SAFETY: the daemon's hook with what it was set with; the memory
             // goes whatever it says.
             unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
+            protect(|| watch::hook_returned(id, false));
         }
         // The hook runs already: it is it that frees the memory's parent.
         _ => {}
     }
-    protect(|| watch::end_now(id, Ending::Free));
+    protect(|| watch::end(id, true));
 }

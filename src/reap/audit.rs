@@ -2,9 +2,13 @@
 
 use nix::errno::Errno;
 
+use super::agenda::Debt;
+use super::drain::pay_all;
 use super::id::ContextId;
 use super::log::{Note, note};
-use super::reaper::{Attending, Counts, lock};
+use super::pidfds::GIVEN_BACK;
+use super::process::{Attending, Counts, lock};
+use crate::sys::fd;
 use crate::sys::signal::{self, Disposition};
 
 #[derive(Clone, Copy, Debug)]
@@ -29,10 +33,11 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     if hosted {
         reaper.attending = Attending::One(id.index);
     }
+    reaper.serve(id.index);
     // A pidfd tells what no signal does.
     if reachable && (now.auto_reaps() || replaced) {
         reaper.at_mut(id.index).signalled = false;
-        reaper.poll_unheard(id.index);
+        reaper.look_at_unheard(Some(id.index));
     }
     if now.auto_reaps() {
         note(Note::AutoReap);
@@ -40,12 +45,17 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     if replaced {
         note(Note::Replaced);
     }
-    reaper.take_unpolled_pidfds();
-    reaper.sweep();
-    if let Some(owner) = reaper.for_unknown() {
-        reaper.walk(owner);
+    reaper.descriptor_limit = reaper.kernel.descriptor_limit();
+    reaper.find_lost_descriptors();
+    if fd::is_short() {
+        reaper.give_back(GIVEN_BACK * 4);
     }
-    reaper.attending = Attending::Nobody;
+    let at = reaper.kernel.now();
+    for debt in [Debt::Pidfds, Debt::Each, Debt::Walk] {
+        reaper.agenda.owe(debt, at);
+    }
+    let attending = reaper.attending;
+    let reaper = pay_all(reaper, id, attending);
     Ok(Audit {
         ignored: now.ignored(),
         no_zombies: now.no_zombies(),

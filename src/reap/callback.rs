@@ -23,6 +23,17 @@ pub(crate) struct Unknown {
     pub(crate) pvt: Pvt,
 }
 
+/// What runs before a watch ends.
+pub(crate) type HookFn = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    pub(crate) call: HookFn,
+    /// The handle.
+    pub(crate) child: Pvt,
+    pub(crate) pvt: Pvt,
+}
+
 /// Who is told of a watch's child: 16 bytes, as there may be many.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Sink {

@@ -5,129 +5,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
+use super::agenda::Debt;
 use super::callback::Unknown;
-use super::deadlines::Deadlines;
 use super::id::ContextId;
 use super::log::{Note, note};
-use super::reaper::{Attending, Counts, PROCESS, Process, Reaper, TASK, lock, process};
-use super::status::Change;
+use super::process::{Attending, Counts, PROCESS, Process, Reaper, TASK, lock, process};
+use super::subscriber::Context;
+pub(crate) use super::subscriber::{Params, Scope};
 use super::table::{Flags, NIL};
 use super::task;
 use crate::sys::epoll::Descriptor;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
 use crate::sys::wiped;
-
-/// Whose children a context waits for.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) enum Scope {
-    #[default]
-    Registered,
-    All,
-}
-
-/// What a context is made of.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Params {
-    pub(crate) options: i32,
-    pub(crate) scope: Scope,
-    pub(crate) untrusted: bool,
-    pub(crate) hosted: bool,
-    pub(crate) unknown: Option<Unknown>,
-    /// Orphans that no service claims are reaped, in scope Registered too.
-    pub(crate) reap_orphans: bool,
-}
-
-impl Params {
-    pub(crate) fn check(&self) -> Result<(), Errno> {
-        if self.options & !(libc::WUNTRACED | libc::WCONTINUED) != 0 {
-            return Err(Errno::EINVAL);
-        }
-        Ok(())
-    }
-}
-
-#[derive(Debug)]
-pub(crate) struct Context {
-    pub(crate) live: bool,
-    pub(crate) generation: u32,
-    /// The how manieth of the process it is.
-    pub(crate) made: u64,
-    pub(crate) params: Params,
-    /// With a host: the loop's thread, the only one that may call.
-    thread: Thread,
-    pub(crate) descriptor: Option<Descriptor>,
-    /// Somebody polls the descriptor.
-    pub(crate) polled: bool,
-    /// SIGCHLD reaches this context.
-    pub(crate) signalled: bool,
-    /// SIGCHLD's disposition when this context last looked.
-    pub(crate) disposition: Disposition,
-    /// The queue of watches that have something to tell.
-    pub(crate) head: u32,
-    pub(crate) tail: u32,
-    pub(crate) queued: u32,
-    pub(crate) watches: u64,
-    pub(crate) delivered: u64,
-    /// It was woken, and has not come round yet.
-    pub(crate) announced: bool,
-    /// When its timer runs out.
-    pub(crate) alarm_at: Option<u64>,
-    /// It is being freed: no callback begins any more.
-    pub(crate) ending: bool,
-    /// A walk stopped for want of room.
-    pub(crate) walk_again: bool,
-    /// The thread that makes callbacks, and how deep it is in them.
-    pub(crate) dispatcher: Option<(Thread, u32)>,
-    /// How many tasks live on it, and when they are to be stepped.
-    pub(crate) tasks: u32,
-    pub(crate) deadlines: Deadlines,
-}
-
-impl Context {
-    pub(crate) fn dead() -> Self {
-        Context {
-            live: false,
-            generation: 1,
-            made: 0,
-            params: Params::default(),
-            thread: Thread::default(),
-            descriptor: None,
-            polled: false,
-            signalled: false,
-            disposition: Disposition::default(),
-            head: NIL,
-            tail: NIL,
-            queued: 0,
-            watches: 0,
-            delivered: 0,
-            announced: false,
-            alarm_at: None,
-            ending: false,
-            walk_again: false,
-            dispatcher: None,
-            tasks: 0,
-            deadlines: Deadlines::new(),
-        }
-    }
-
-    /// Whether the calling thread may use it.
-    pub(crate) fn admits(&self) -> Result<(), Errno> {
-        if self.params.hosted && self.thread != thread::current() {
-            return Err(Errno::EPERM);
-        }
-        Ok(())
-    }
-
-    /// Whether its watches are told of a change.
-    pub(crate) fn asks_for(&self, change: Change) -> bool {
-        match change {
-            Change::End(_) | Change::Lost => true,
-            Change::Stop(_) => self.params.options & libc::WUNTRACED != 0,
-            Change::Continue => self.params.options & libc::WCONTINUED != 0,
-        }
-    }
-}
 
 /// What a process needs once.
 fn prepare() {
@@ -141,10 +31,13 @@ fn prepare() {
     }
 }
 
+/// So many callbacks may run at a time before a dispatch has to make room.
+const RUNNING: usize = 16;
+
 pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
     prepare();
     let own = PROCESS.get_or_make(Process::new)?;
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
     let disposition = Disposition::read();
     if disposition.auto_reaps() && !params.hosted {
         note(Note::AutoReap);
@@ -158,6 +51,13 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
     if params.scope == Scope::All {
         reaper.parked.reserve().map_err(|_| Errno::ENOMEM)?;
     }
+    // Room for what runs outside the lock, beside all hooks.
+    let hooked = reaper.hooked as usize;
+    reaper
+        .running
+        .try_reserve(hooked + RUNNING)
+        .map_err(|_| Errno::ENOMEM)?;
+    reaper.descriptor_limit = reaper.kernel.descriptor_limit();
     reaper.made += 1;
     let made = reaper.made;
     let ctx = reaper.at_mut(index);
@@ -181,8 +81,9 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
         generation,
         depth: reaper.depth,
     };
+    reaper.serving = Some(index);
     if !params.hosted {
-        reaper.look_once(index);
+        reaper.look_once(params.scope == Scope::All);
     }
     Ok(id)
 }
@@ -206,8 +107,8 @@ pub(crate) fn unheard(id: ContextId) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
     reaper.context(id)?;
     reaper.attending = Attending::One(id.index);
-    reaper.poll_unheard(id.index);
-    reaper.attending = Attending::Nobody;
+    reaper.serving = Some(id.index);
+    reaper.look_at_unheard(Some(id.index));
     Ok(())
 }
 
@@ -217,9 +118,10 @@ pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
     ctx.disposition = Disposition::read();
+    let walk = ctx.params.scope == Scope::All;
     reaper.attending = Attending::One(id.index);
-    reaper.look_once(id.index);
-    reaper.attending = Attending::Nobody;
+    reaper.serving = Some(id.index);
+    reaper.look_once(walk);
     note(Note::Context(id.index));
     Ok(())
 }
@@ -243,6 +145,7 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
     let mut reaper = lock(id.depth)?;
     reaper.context(id)?;
     reaper.ensure_descriptor(id.index)?;
+    reaper.serve(id.index);
     let ctx = reaper.at_mut(id.index);
     let hosted = ctx.params.hosted;
     let first = !std::mem::replace(&mut ctx.polled, true);
@@ -255,7 +158,7 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
         reaper.join_all(id.index);
     }
     if first && !hosted {
-        reaper.poll_unheard(id.index);
+        reaper.look_at_unheard(Some(id.index));
     }
     Ok(raw)
 }
@@ -285,13 +188,9 @@ pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
 /// in another thread once this returns.
 pub(crate) fn begin_end(id: ContextId) -> Result<(), Errno> {
     let own = process(id.depth)?;
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
     reaper.context(id)?.ending = true;
-    while reaper
-        .live(id)
-        .and_then(|ctx| ctx.dispatcher)
-        .is_some_and(|(dispatcher, _)| dispatcher != thread::current())
-    {
+    while reaper.runs_elsewhere(|running| running.context == id) {
         reaper = own.value.wait_for_return(reaper);
     }
     Ok(())
@@ -306,10 +205,14 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
             return Err(errno);
         }
     };
-    own.value.reaper.lock().context(id)?;
+    own.value.lock().context(id)?.ending = true;
     let mut cursor = 0;
     while task::remove_next(id, &mut cursor) {}
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
+    // A hook that another thread began meanwhile.
+    while reaper.runs_elsewhere(|running| running.context == id) {
+        reaper = own.value.wait_for_return(reaper);
+    }
     reaper.context(id)?;
     reaper.end_context(id.index);
     if reaper.waiting > 0 {
@@ -344,54 +247,11 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
 }
 
 impl Reaper {
-    /// Whether SIGCHLD can be relied on to tell of a context's children. If not
-    /// they need a pidfd from their registration on.
-    pub(crate) fn trusts_signal(&mut self, index: u16) -> bool {
-        let ctx = self.at(index);
-        if ctx.params.untrusted || (ctx.polled && !ctx.signalled) {
-            return false;
-        }
-        // A descriptor that nobody polls could not wake it in the signal's stead.
-        if !ctx.polled {
-            return true;
-        }
-        let now = Disposition::read();
-        if now.auto_reaps() {
-            self.at_mut(index).signalled = false;
-            self.poll_unheard(index);
-            return false;
-        }
-        let ctx = self.at_mut(index);
-        if !ctx.params.hosted || now.same_handler(ctx.disposition) {
-            return true;
-        }
-        // Somebody took the signal from the host: what is young now would never
-        // be heard of again.
-        note(Note::Replaced);
-        ctx.disposition = now;
-        ctx.signalled = false;
-        self.poll_unheard(index);
-        false
-    }
-
-    /// Looks for what ended before a context could be told.
-    fn look_once(&mut self, index: u16) {
-        if self.at(index).params.scope == Scope::All {
-            self.walk(index);
-        }
-        if self.table.young() > 0 {
-            self.sweep();
-        }
-    }
-
     fn end_context(&mut self, index: u16) {
         let heir = self
-            .contexts
-            .iter()
-            .enumerate()
-            .filter(|(at, ctx)| ctx.live && *at != usize::from(index))
-            .min_by_key(|(_, ctx)| ctx.made)
-            .and_then(|(at, _)| u16::try_from(at).ok());
+            .indices(|_| true)
+            .filter(|&other| other != index)
+            .min_by_key(|&other| self.at(other).made);
         // Placeholders leave the queue first, so that slots can go.
         while self.at(index).head != NIL {
             let at = self.at(index).head;
@@ -419,27 +279,24 @@ impl Reaper {
         }
         let walk_again = self.at(index).walk_again;
         self.close_context(index);
-        if heir.is_none() {
-            self.sweep_owed = false;
+        let Some(heir) = heir else {
             self.parked.clear();
             self.end_timer();
+            return;
+        };
+        if walk_again {
+            let now = self.kernel.now();
+            self.agenda.owe(Debt::Walk, now);
         }
-        // What it was to come round for is done now: its timer is gone.
-        if self.sweep_owed || self.policy.each_by().is_some() {
-            self.sweep();
-        }
-        if let Some(heir) = heir {
-            self.poll_unheard(heir);
-        }
+        // Its alarm is gone: what is owed has one in another loop from now on.
+        self.serve(heir);
+        self.look_at_unheard(Some(heir));
         if let Some(owner) = self.for_unknown() {
-            if walk_again || self.policy.look_by().is_some() {
-                self.walk(owner);
-            }
+            // It may be the unknown's owner from now on, and hear of no signal.
+            self.look_at_unheard(Some(owner));
             if self.is_due(owner) {
                 self.announce(owner);
             }
-            // It may be the unknown's owner from now on, and hear of no signal.
-            self.poll_unheard(owner);
         }
     }
 
@@ -447,13 +304,8 @@ impl Reaper {
     fn bequeath(&mut self, leader: u32, from: u16, heir: Option<u16>) {
         match heir {
             Some(heir) => {
-                if let Some(pidfd) = self.table.slot(leader).pidfd()
-                    && let Some(descriptor) = &self.at(from).descriptor
-                {
-                    descriptor.remove(pidfd.borrow());
-                }
                 self.table.slot_mut(leader).context = heir;
-                self.rejoin(leader);
+                self.rejoin(leader, Some(from));
             }
             None => {
                 self.let_go(leader);
@@ -471,14 +323,9 @@ impl Reaper {
         ctx.params.unknown = None;
         // Nothing of it is closed while a forked child takes it for inherited.
         self.bequeath_context(index);
-        drop(descriptor);
-        for at in 0..self.table.bound() {
-            let slot = self.table.slot(at);
-            if slot.is(Flags::LEADS | Flags::OLD)
-                && slot.context == index
-                && let Some(pidfd) = self.table.make_young(at)
-            {
-                self.close_pidfd(pidfd);
+        if let Some(descriptor) = descriptor {
+            if descriptor.is_gone() {
+                descriptor.forget();
             }
         }
     }

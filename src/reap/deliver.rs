@@ -1,15 +1,15 @@
 //! Handing out the callbacks that are due. The caller makes each with no lock
 //! held and nothing of ours on its stack that would need dropping.
 
+use super::agenda::Debt;
 use super::callback::Call;
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
-use super::policy::LOOK_WITHIN;
-use super::reaper::{Reaper, TASK, lock, process};
+use super::process::{Reaper, TASK, lock, process};
 use super::table::{Flags, NIL};
 use super::tasks::{Reason, Task, Why};
 use crate::sys::arc::Arc;
-use crate::sys::{clock, thread};
+use crate::sys::thread;
 
 /// How many callbacks one turn of a loop makes if it does not say.
 pub(crate) const TURN: u32 = 256;
@@ -17,17 +17,17 @@ pub(crate) const TURN: u32 = 256;
 /// A callback that was handed out, to be told when it has returned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Turn {
-    Watch { at: u32, generation: u32 },
-    Unknown,
+    /// NONE: of an unknown child.
+    Call(Option<WatchId>),
     Task(u32),
 }
 
 impl Turn {
     /// The watch that was told, if it is one.
-    pub(crate) fn watch(self, depth: u32) -> Option<WatchId> {
+    pub(crate) fn watch(self) -> Option<WatchId> {
         match self {
-            Turn::Watch { at, generation } => Some(WatchId::new(at, generation, depth)),
-            Turn::Unknown | Turn::Task(_) => None,
+            Turn::Call(watch) => watch,
+            Turn::Task(_) => None,
         }
     }
 }
@@ -67,7 +67,7 @@ pub(crate) enum Progress {
 /// is no dispatcher then.
 pub(crate) fn next(id: ContextId, progress: Progress, call: &mut Call) -> Option<Turn> {
     let own = process(id.depth).ok()?;
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
     let mut step = match progress {
         Progress::First => {
             reaper.begin(id)?;
@@ -81,7 +81,7 @@ pub(crate) fn next(id: ContextId, progress: Progress, call: &mut Call) -> Option
             drop(reaper);
             *call = run(&task, why).unwrap_or(Call::Nothing);
             drop(task);
-            reaper = own.value.reaper.lock();
+            reaper = own.value.lock();
             if matches!(call, Call::Nothing) {
                 reaper.stepped(index);
             }
@@ -126,7 +126,7 @@ pub(crate) fn end(id: ContextId, last: Progress) {
     let Ok(own) = process(id.depth) else {
         return;
     };
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
     match last {
         Progress::First => {}
         Progress::After(Turn::Task(index)) => reaper.put_off(index, Why::Returned),
@@ -156,11 +156,14 @@ pub(crate) fn judged(id: ContextId, pid: i32, status: i32, taken: bool) {
 
 /// What is left after a budget keeps the descriptor readable.
 pub(crate) fn keep_readable(id: ContextId) {
-    if let Ok(mut reaper) = lock(id.depth)
-        && reaper.live(id).is_some()
-        && reaper.is_due(id.index)
-    {
-        reaper.announce(id.index);
+    if let Ok(mut reaper) = lock(id.depth) {
+        // Another thread that makes the callbacks goes on until there is none.
+        let ours = reaper
+            .live(id)
+            .is_some_and(|ctx| !ctx.is_dispatched_elsewhere());
+        if ours && reaper.is_due(id.index) {
+            reaper.announce(id.index);
+        }
     }
 }
 
@@ -175,37 +178,8 @@ impl Reaper {
         let first = after.map_or(0, |after| usize::from(after) + 1);
         (first..self.contexts.len())
             .filter_map(|at| u16::try_from(at).ok())
-            .find(|&index| {
-                let ctx = self.at(index);
-                ctx.live && !ctx.params.hosted && !ctx.polled && self.is_due(index)
-            })
-            .map(|index| ContextId {
-                index,
-                generation: self.at(index).generation,
-                depth: self.depth,
-            })
-    }
-
-    pub(crate) fn is_due(&self, index: u16) -> bool {
-        let ctx = self.at(index);
-        ctx.head != NIL || self.unknown_is_due(index)
-    }
-
-    fn unknown_is_due(&self, index: u16) -> bool {
-        let ctx = self.at(index);
-        (ctx.params.unknown.is_some() && self.parked.is_due(self.told_until())
-            || ctx.walk_again && self.spawning == 0)
-            && self.for_unknown() == Some(index)
-    }
-
-    /// Unknown children that were found until then can be told of: while one is
-    /// being spawned, another one found may be that. A spawn that does not return
-    /// puts them off no longer than a look at them is.
-    pub(crate) fn told_until(&self) -> u64 {
-        match self.spawning {
-            0 => u64::MAX,
-            _ => clock::now().saturating_sub(LOOK_WITHIN),
-        }
+            .find(|&index| self.at(index).is_bare() && self.is_due(index))
+            .map(|index| self.id_of(index))
     }
 
     /// The calling thread makes the callbacks, if no other one does.
@@ -213,42 +187,57 @@ impl Reaper {
         let ctx = self.live(id)?;
         ctx.announced = false;
         let me = thread::current();
+        if ctx.is_dispatched_elsewhere() {
+            return None;
+        }
+        // Room for what runs, beside all hooks.
+        let hooked = self.hooked as usize;
+        self.running.try_reserve(hooked + 1).ok()?;
+        let ctx = self.live(id)?;
         match &mut ctx.dispatcher {
             None => ctx.dispatcher = Some((me, 1)),
-            Some((dispatcher, depth)) if *dispatcher == me => *depth += 1,
-            Some(_) => return None,
+            Some((_, depth)) => *depth += 1,
         }
         Some(())
     }
 
     /// A callback has returned: the step to make, where a task asked for it.
     fn returned(&mut self, turn: Turn, why: Why) -> Option<Step> {
-        match turn {
-            Turn::Watch { at, generation } => {
-                let slot = self.table.resolve(at, generation);
-                if let Some(slot) = slot.filter(|slot| slot.is(Flags::RUNNING)) {
-                    let over = slot.is(Flags::INERT | Flags::UNHELD);
-                    self.table.slot_mut(at).flags -= Flags::RUNNING;
-                    if self.table.slot(at).is(Flags::KEEPS | Flags::INERT) {
-                        self.told_end(at);
-                    }
-                    if over {
-                        self.end_watch(at, false);
-                    }
-                }
-                None
+        let index = match turn {
+            Turn::Task(index) => index,
+            Turn::Call(watch) => {
+                self.ran();
+                self.told(watch?);
+                return None;
             }
-            Turn::Unknown => None,
-            Turn::Task(index) => {
-                let entry = self.tasks.entry(index);
-                // Nothing was called, or the task was removed meanwhile.
-                entry.runner?;
-                let Some(task) = entry.task.clone() else {
-                    self.stepped(index);
-                    return None;
-                };
-                Some(Step { index, task, why })
-            }
+        };
+        let entry = self.tasks.entry(index);
+        // Nothing was called.
+        entry.runner?;
+        let Some(task) = entry.task.clone() else {
+            // It was removed meanwhile.
+            self.stepped(index);
+            return None;
+        };
+        Some(Step { index, task, why })
+    }
+
+    /// A callback of a watch has returned.
+    fn told(&mut self, id: WatchId) {
+        let at = id.index();
+        let Some(slot) = self.table.resolve(at, id.generation()) else {
+            return;
+        };
+        let (keeps, over) = (
+            slot.is(Flags::KEEPS | Flags::INERT),
+            slot.is(Flags::INERT | Flags::UNHELD),
+        );
+        if keeps {
+            self.told_end(at);
+        }
+        // A nested dispatch may have told another one of it.
+        if over && !self.is_told(at) {
+            self.end_watch(at, false);
         }
     }
 
@@ -298,7 +287,7 @@ impl Reaper {
                 Some(job)
             } else if slot.is(Flags::ENDED) {
                 slot.flags -= Flags::ENDED;
-                slot.flags |= Flags::INERT;
+                slot.flags |= Flags::INERT | Flags::TOLD;
                 Some(slot.end_status())
             } else {
                 None
@@ -313,7 +302,8 @@ impl Reaper {
             let Some(status) = status else {
                 continue;
             };
-            self.table.slot_mut(at).flags |= Flags::RUNNING;
+            let watch = WatchId::new(at, slot.generation, self.depth);
+            self.runs(self.id_of(index), watch, false);
             let ctx = self.at_mut(index);
             ctx.delivered += 1;
             if slot.is(Flags::INERT) {
@@ -326,10 +316,7 @@ impl Reaper {
                 status,
                 pvt,
             };
-            return Due::Call(Turn::Watch {
-                at,
-                generation: slot.generation,
-            });
+            return Due::Call(Turn::Call(Some(watch)));
         }
     }
 
@@ -341,7 +328,8 @@ impl Reaper {
             self.dequeue(index);
         }
         let (callback, source, pvt, told) = next?;
-        self.table.slot_mut(at).flags |= Flags::RUNNING;
+        let watch = WatchId::new(at, slot.generation, self.depth);
+        self.runs(self.id_of(index), watch, false);
         self.at_mut(index).delivered += 1;
         *call = callback.map_or(Call::Nothing, |call| Call::Told {
             call,
@@ -349,10 +337,7 @@ impl Reaper {
             told,
             pvt,
         });
-        Some(Turn::Watch {
-            at,
-            generation: slot.generation,
-        })
+        Some(Turn::Call(Some(watch)))
     }
 
     /// The next reason to step a task that was queued.
@@ -368,7 +353,10 @@ impl Reaper {
                 Reason::End(at) => self.tell_end(index, at),
             };
             if let Some(why) = why {
-                self.tasks.entry_mut(index).runner = Some(thread::current());
+                let entry = self.tasks.entry_mut(index);
+                entry.runner = Some(thread::current());
+                let context = entry.context;
+                self.runs(self.id_of(context), WatchId::NONE, false);
                 return Some(Step { index, task, why });
             }
         }
@@ -385,7 +373,9 @@ impl Reaper {
             && self.spawning == 0
             && std::mem::take(&mut self.at_mut(index).walk_again)
         {
-            self.walk(index);
+            let now = self.kernel.now();
+            self.agenda.owe(Debt::Walk, now);
+            self.pay();
             return self.next_call(index, call);
         }
         let Some((unknown, parked)) = shown else {
@@ -397,6 +387,7 @@ impl Reaper {
             pid: parked.pid,
             status: parked.status,
         };
-        Due::Call(Turn::Unknown)
+        self.runs(self.id_of(index), WatchId::NONE, false);
+        Due::Call(Turn::Call(None))
     }
 }

@@ -1,13 +1,13 @@
-//! What runs when something woke a context: the sources, each where it is
-//! worth its cost. Statuses are collected here and told afterwards.
+//! What runs when something woke a context: the facts are taken, the plan is
+//! performed. Statuses are collected here and told afterwards.
 
 use nix::errno::Errno;
 
+use super::agenda::Debt;
 use super::id::ContextId;
-use super::policy::{AT_ONCE, CHEAP_WALK, LOOK_WITHIN, PID_WAIT, SHARE, WALK_SHARE, When};
-use super::reaper::{Attending, Reaper, lock};
-use super::sweep::Peeked;
-use crate::sys::{clock, wait};
+use super::policy::{Facts, Look, Plan, When};
+use super::process::{Attending, Locked, Reaper, lock};
+use super::sweep::Seen;
 
 /// For whom the caller is to make callbacks, as no loop comes round for them.
 #[derive(Clone, Copy, Debug)]
@@ -27,27 +27,28 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
     let hosted = ctx.params.hosted;
-    reaper.attending = if hosted {
+    let attending = if hosted {
         Attending::One(id.index)
     } else {
         Attending::Bare(id.index)
     };
-    let put_off = std::mem::replace(&mut reaper.put_off, u64::MAX);
-    reaper.after_signal(id.index, hint);
-    if reaper.put_off != u64::MAX {
-        reaper.put_off = reaper.put_off.min(put_off);
-    } else if put_off != u64::MAX {
-        reaper.alarm(id.index, put_off, clock::now());
-    }
-    reaper.attending = Attending::Nobody;
-    Ok(Callable {
+    reaper.attending = attending;
+    // It may be what woke them.
+    reaper.bare_come_round();
+    reaper.serve(id.index);
+    // A number below 1 names nobody.
+    reaper.after_signal(id.index, hint.filter(|&pid| pid > 0));
+    let mut reaper = pay_all(reaper, id, attending);
+    reaper.live(id).ok_or(Errno::EINVAL)?;
+    let callable = Callable {
         own: (hosted || reaper.at(id.index).polled) && reaper.is_due(id.index),
         bare: reaper.next_bare(None),
         others: reaper.contexts.len() > 1,
-    })
+    };
+    Ok(callable)
 }
 
-/// The context's descriptor is readable.
+/// The context's descriptor is readable. EBADF where the daemon has closed it.
 pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
@@ -55,120 +56,204 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
         return Err(Errno::ENOTSUP);
     }
     ctx.announced = false;
-    reaper.attending = Attending::One(id.index);
-    if reaper.take_pidfds(id.index, budget).timer {
+    // Else the thread that makes its callbacks has to be told.
+    let attending = if ctx.is_dispatched_elsewhere() {
+        Attending::Nobody
+    } else {
+        Attending::One(id.index)
+    };
+    reaper.attending = attending;
+    reaper.serve(id.index);
+    let taken = reaper.take_pidfds(id.index, budget)?;
+    if taken.timer {
         reaper.at_mut(id.index).alarm_at = None;
         reaper.run_deadlines(id.index);
-        reaper.after_alarm(id.index);
     }
-    reaper.attending = Attending::Nobody;
+    drop(pay_all(reaper, id, attending));
     Ok(())
 }
 
 /// All that a watch may ask for.
 const BOTH: i32 = libc::WUNTRACED | libc::WCONTINUED;
 
+/// Pays what is due. The lock is given up between one look and the next, so that
+/// no thread waits for all of them.
+pub(crate) fn pay_all(
+    mut reaper: Locked<'static>,
+    id: ContextId,
+    attending: Attending,
+) -> Locked<'static> {
+    while reaper.pay() {
+        reaper = reaper.give_way();
+        if reaper.live(id).is_none() {
+            break;
+        }
+        reaper.attending = attending;
+        reaper.serve(id.index);
+    }
+    reaper
+}
+
 impl Reaper {
-    fn after_signal(&mut self, me: u16, hint: Option<i32>) {
+    fn bare_come_round(&mut self) {
+        for ctx in &mut self.contexts {
+            if ctx.is_bare() {
+                ctx.announced = false;
+            }
+        }
+    }
+
+    pub(crate) fn after_signal(&mut self, me: u16, hint: Option<i32>) {
         // Those that got no pidfd at their registration may get one now.
         if self.at(me).params.untrusted && self.table.young() > 0 {
             self.promote_all(me);
         }
         let owner = self.for_unknown();
-        if let Some(owner) = owner
-            && self.children() <= CHEAP_WALK
-            && self.walk_sees_all(owner)
-        {
-            let reaped = self.counts.reaped;
-            self.walk(owner);
-            // A walk does not show that a child was taken by somebody else.
-            if let Some(leader) = hint.and_then(|pid| self.table.find(pid)) {
-                self.wait_child(leader);
+        if !self.walk_for_all(owner, hint) {
+            match hint {
+                Some(pid) => self.take_hint(owner, pid),
+                None => self.signal_at = None,
             }
-            let owed = self.sweep_owed || self.counts.reaped == reaped;
-            if owed || !self.owe_each(me) {
-                self.take_unpolled_pidfds();
-                self.sweep();
-            }
-            self.remember_unknown(owner);
-            self.promote();
-            return;
-        }
-        match hint {
-            None => {
-                self.timer_at = None;
-                self.take_unpolled_pidfds();
-                let walks = self.counts.walks;
-                self.sweep_now(me, owner, clock::now(), true);
-                if let Some(owner) = owner
-                    && self.counts.walks == walks
-                {
-                    self.walk(owner);
-                }
-                if let Some(owner) = owner {
-                    self.remember_unknown(owner);
-                }
-            }
-            Some(pid) => {
-                self.take_hint(owner, pid);
-                self.take_unpolled_pidfds();
-                self.sweep_in_time(me, owner);
-                if let Some(owner) = owner {
-                    self.look_in_time(me, owner);
-                }
+            let waits = self.table.young() + self.old_may_stop();
+            if owner.is_some() || waits > 0 {
+                let facts = self.facts(owner, true, true, hint.is_none());
+                self.perform(owner, &facts);
             }
         }
-        self.promote();
-    }
-
-    /// The timer of a context's descriptor ran out.
-    fn after_alarm(&mut self, me: u16) {
-        let owner = self.for_unknown();
-        if self.sweep_owed {
-            self.sweep_in_time(me, owner);
-        }
-        if let Some(by) = self.policy.each_by() {
-            let now = clock::now();
-            if now >= by || !self.alarm(me, by, now) {
-                self.sweep();
-            }
-        }
-        if let Some(owner) = owner
-            && let Some(by) = self.policy.look_by()
-        {
-            let now = clock::now();
-            if now >= by || !self.alarm(me, by, now) {
-                self.walk(owner);
-            }
-        }
+        self.take_unpolled_pidfds();
         if let Some(owner) = owner {
             self.remember_unknown(owner);
         }
-        self.poll_unheard(me);
         self.promote();
     }
 
-    /// A walk was made: each young child is to be waited for later. False where that
-    /// is to be now.
-    fn owe_each(&mut self, me: u16) -> bool {
-        if self.table.young() == 0 {
-            return true;
+    /// Pays what is due, as much as the lock may be held for; whether there is more.
+    pub(crate) fn pay(&mut self) -> bool {
+        if self.agenda.is_empty() {
+            return false;
         }
-        let now = clock::now();
-        let by = self.policy.owe_each(now + LOOK_WITHIN);
-        // The alarm that was set for it may have been another one's, and be over.
-        now < by && self.alarm(me, by, now)
+        let now = self.kernel.now();
+        if self.agenda.next() > now {
+            return false;
+        }
+        if self.agenda.is_due(Debt::Pidfds, now) {
+            self.agenda.paid(Debt::Pidfds);
+            self.take_unpolled_pidfds();
+        }
+        let owner = self.for_unknown();
+        if self.agenda.is_due(Debt::Tell, now) {
+            self.agenda.paid(Debt::Tell);
+            if let Some(owner) = owner {
+                self.remember_unknown(owner);
+                if self.is_due(owner) {
+                    self.announce(owner);
+                }
+            }
+        }
+        if self.agenda.is_due(Debt::Unheard, now) {
+            self.look_at_unheard(None);
+        }
+        let walk = self.agenda.is_due(Debt::Walk, now);
+        let sweep = self.agenda.is_due(Debt::Sweep, now);
+        if walk || sweep || self.agenda.is_due(Debt::Each, now) {
+            let facts = self.facts(owner, walk, sweep, false);
+            self.perform(owner, &facts);
+        }
+        self.promote();
+        self.agenda.next() <= now
+    }
+
+    fn facts(&self, owner: Option<u16>, walk: bool, sweep: bool, unnamed: bool) -> Facts {
+        let now = self.kernel.now();
+        Facts {
+            now,
+            unnamed,
+            waits: self.table.young() + self.old_may_stop(),
+            children: self.children(),
+            walk: walk && owner.is_some(),
+            sweep,
+            each: self.agenda.is_due(Debt::Each, now),
+            can_walk: owner.is_some_and(|owner| self.walk_sees_all(owner)),
+            can_peek: self.ends_only(),
+        }
+    }
+
+    fn perform(&mut self, owner: Option<u16>, facts: &Facts) {
+        let now = facts.now;
+        let plan = self.policy.plan(facts);
+        let Plan { walk, sweep, by } = plan;
+        self.agenda.paid(Debt::Sweep);
+        if facts.waits == 0 {
+            self.agenda.paid(Debt::Each);
+        }
+        if facts.walk || owner.is_none() {
+            self.agenda.paid(Debt::Walk);
+        }
+        for (when, debt) in [(walk, Debt::Walk), (sweep, Debt::Sweep)] {
+            if let When::At(at) = when {
+                self.agenda.owe(debt, at);
+            }
+        }
+        let walks = walk == When::Now || (sweep == When::Now && by == Look::Walk);
+        let mut seen = Seen::Hidden;
+        if let Some(owner) = owner.filter(|_| walks) {
+            if !self.take_all_pidfds() {
+                self.agenda.owe(Debt::Walk, now);
+                self.agenda.owe(Debt::Sweep, now);
+                return;
+            }
+            seen = self.walk(owner, now);
+            self.looked(Look::Walk, seen, now);
+        }
+        if sweep != When::Now {
+            return;
+        }
+        if by == Look::Peek {
+            seen = self.peek(now);
+            self.looked(Look::Peek, seen, now);
+        }
+        if by == Look::Each || seen == Seen::Hidden {
+            let settled = self.table.settled();
+            let (seen, died) = self.sweep(now);
+            if facts.unnamed {
+                self.policy.died(died == 0, settled);
+            }
+            if seen == Seen::All {
+                self.looked(Look::Each, seen, now);
+            }
+        } else {
+            self.owe_each(now);
+        }
+    }
+
+    /// Where a walk is to be made anyway it is made first: all are told in the order
+    /// in which it finds them, the one that the signal named too. Whether it was.
+    fn walk_for_all(&mut self, owner: Option<u16>, hint: Option<i32>) -> bool {
+        let Some(pid) = hint.filter(|_| owner.is_some()) else {
+            return false;
+        };
+        let facts = self.facts(owner, true, true, false);
+        let plan = self.policy.plan(&facts);
+        if !facts.can_walk || plan.walk != When::Now {
+            return false;
+        }
+        self.perform(owner, &facts);
+        // A walk does not show that a child was taken by somebody else.
+        if let Some(leader) = self.table.find(pid) {
+            self.wait_child(leader);
+        }
+        true
     }
 
     /// Whether waitpid(-1) with this context's options tells all there is.
     fn walk_sees_all(&self, owner: u16) -> bool {
         let options = self.at(owner).params.options;
-        if self.may_keep() || (self.riches.stoppers > 0 && options != BOTH) {
+        if self.may_keep() || self.is_guarded() || (self.riches.stoppers > 0 && options != BOTH) {
             return false;
         }
-        self.contexts
-            .iter()
-            .all(|ctx| !ctx.live || ctx.params.options & !options == 0)
+        self.indices(|ctx| ctx.params.options & !options != 0)
+            .next()
+            .is_none()
     }
 
     /// Waits for the child that the signal named, after a look in the table.
@@ -181,120 +266,77 @@ impl Reaper {
                     self.look_for_stops(leader);
                 }
             } else if let Some(standing) = standing {
-                self.died_young(standing, self.sweep_cost() > AT_ONCE);
+                let dear = Look::Each.is_dear(self.table.young() + self.old_may_stop());
+                self.died_young(standing, dear);
             }
         } else if self.prompt_keeper() {
             // It may be a service's.
-        } else if let Some(owner) = owner
-            && self
-                .parked
-                .has_room(self.at(owner).params.unknown.is_some())
-            && let Ok(Some((pid, status))) = wait::waitpid(pid, self.at(owner).params.options)
-        {
-            self.found_unknown(owner, pid, status);
-        }
-    }
-
-    fn sweep_cost(&self) -> u64 {
-        u64::from(self.table.young() + self.old_may_stop()) * PID_WAIT
-    }
-
-    /// Sweeps in the cheapest of its ways.
-    fn sweep_now(&mut self, me: u16, owner: Option<u16>, now: u64, charged: bool) {
-        let cost = self.sweep_cost();
-        if cost == 0 {
-            return;
-        }
-        let walk = self.policy.walk_cost(self.children());
-        let walks =
-            cost > AT_ONCE && cost > walk && self.policy.each_by().is_none_or(|by| now < by);
-        if walks && let Some(peeked) = self.sweep_walking(owner, now, cost) {
-            let (took, within) = match peeked {
-                Peeked::All => (walk, LOOK_WITHIN),
-                Peeked::Some => (cost, LOOK_WITHIN.min(cost * WALK_SHARE)),
-            };
-            self.policy.swept(took, WALK_SHARE, now);
-            let by = self.policy.owe_each(now + within);
-            if self.alarm(me, by, now) {
-                return;
+        } else if let Some(owner) = owner {
+            let ctx = self.at(owner);
+            if self.parked.has_room(ctx.params.unknown.is_some()) {
+                let found = self.kernel.wait(pid, ctx.params.options, false);
+                if let Ok(Some((pid, status, _))) = found {
+                    self.found_unknown(owner, pid, status);
+                }
             }
         }
-        let settled = self.table.settled();
-        let swept = self.sweep();
-        if charged {
-            self.policy.died(swept.settled == 0, settled);
-        }
-        self.policy.swept(cost, SHARE, now);
     }
 
-    /// Sweeps in the way in which the kernel walks; None where that did not show
-    /// all that ended.
-    fn sweep_walking(&mut self, owner: Option<u16>, now: u64, most: u64) -> Option<Peeked> {
-        let Some(owner) = owner.filter(|&owner| self.walk_sees_all(owner)) else {
-            return self.ends_only().then(|| self.peek(now, most)).flatten();
-        };
-        self.sweep_owed = false;
-        if self.walk(owner) {
-            return Some(Peeked::All);
+    /// A context came to be, or came to hear of nothing: what ended before told
+    /// nobody. The whole of it, as there is no other word; at most so much at once.
+    pub(crate) fn look_once(&mut self, walk: bool) {
+        let now = self.kernel.now();
+        if walk && self.for_unknown().is_some() {
+            self.agenda.owe(Debt::Walk, now);
         }
-        // The unknown may have to be told first; ours need not wait for that.
-        (!self.at(owner).walk_again).then_some(Peeked::Some)
+        if self.table.young() > 0 {
+            self.agenda.owe(Debt::Each, now);
+        }
+        self.pay();
     }
 
-    /// A signal that named one child may hide others: looks for them now, or
-    /// later where that is dear.
-    fn sweep_in_time(&mut self, me: u16, owner: Option<u16>) {
-        let cost = self.sweep_cost();
-        if cost <= AT_ONCE {
-            if cost > 0 {
-                self.sweep();
-            }
-            self.sweep_owed = false;
-            return;
+    /// Looks after children that neither a signal nor a pidfd tells of: where no
+    /// pidfd can be had, where the child sends no SIGCHLD, and the unknown ones.
+    /// The next look comes later than the one before, unless it is a first one, for
+    /// a context that has just come to need it.
+    pub(crate) fn look_at_unheard(&mut self, first: Option<u16>) {
+        self.agenda.paid(Debt::Unheard);
+        let now = self.kernel.now();
+        let mut again = self.mute;
+        if self.children() == 0 {
+            self.mute = false;
+            again = false;
         }
-        let now = clock::now();
-        if let When::At(at) = self.policy.sweep(now) {
-            self.sweep_owed = true;
-            if self.alarm(me, at, now) {
-                return;
-            }
-        }
-        self.sweep_now(me, owner, now, false);
-    }
-
-    fn look_in_time(&mut self, me: u16, owner: u16) {
-        if !self.policy.earn(self.children()) {
-            if self.policy.look_by().is_some() {
-                return;
-            }
-            let now = clock::now();
-            let by = self.policy.owe(now);
-            if self.alarm(me, by, now) {
-                return;
+        if self.table.young() > 0 {
+            let mut index = 0;
+            while usize::from(index) < self.contexts.len() {
+                let wanted = first.is_none_or(|first| first == index);
+                if wanted && self.at(index).is_deaf() && !self.promote_all(index) {
+                    again = true;
+                }
+                index += 1;
             }
         }
-        self.walk(owner);
-    }
-
-    /// Looks after children that neither a signal nor a pidfd tells of: where
-    /// no pidfd can be had, and the unknown ones.
-    pub(crate) fn poll_unheard(&mut self, me: u16) {
-        let ctx = self.at(me);
-        if !ctx.polled || ctx.signalled {
-            return;
+        if again {
+            self.take_unpolled_pidfds();
+            self.sweep(now);
         }
-        let mut after = None;
-        if self.table.young() > 0 && !self.promote_all(me) {
-            self.sweep();
-            after = Some(self.policy.poll_after(self.table.young()));
+        let owner = self.for_unknown().filter(|&owner| self.at(owner).is_deaf());
+        if let Some(owner) = owner {
+            if first.is_none_or(|first| first == owner) {
+                if self.take_all_pidfds() {
+                    self.walk(owner, now);
+                } else {
+                    self.agenda.owe(Debt::Walk, now);
+                }
+            }
+            again = true;
         }
-        if self.for_unknown() == Some(me) {
-            self.walk(me);
-            after = after.or(Some(LOOK_WITHIN));
+        if again {
+            let found = first.is_some() || self.counts.reaped != self.unheard_since;
+            let after = self.policy.unheard(found, self.table.young());
+            self.agenda.owe(Debt::Unheard, now + after);
         }
-        if let Some(after) = after {
-            let now = clock::now();
-            self.alarm(me, now + after, now);
-        }
+        self.unheard_since = self.counts.reaped;
     }
 }

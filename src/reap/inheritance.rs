@@ -5,8 +5,8 @@
 use std::collections::TryReserveError;
 use std::os::fd::RawFd;
 
-use super::context::Params;
 use super::id::ContextId;
+use super::subscriber::Params;
 use crate::sys::epoll::Descriptor;
 use crate::sys::pidfd::Pidfd;
 

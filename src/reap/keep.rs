@@ -8,12 +8,11 @@
 //!
 //! Meanwhile nobody may wait with waitpid(-1), which would take it.
 
-use nix::errno::Errno;
-
-use super::reaper::Reaper;
+use super::agenda::Debt;
+use super::policy::HOLD;
+use super::process::Reaper;
+use super::sweep::Seen;
 use super::table::{Flags, NIL};
-use crate::sys::usage::Usage;
-use crate::sys::wait;
 
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Keep {
@@ -52,23 +51,6 @@ impl Reaper {
             at = self.table.next_watch(at);
         }
         at != NIL
-    }
-
-    /// Looks at a child that is to be kept. Its stops are waited for, as they
-    /// cannot be looked at twice.
-    pub(crate) fn look(&self, leader: u32) -> Result<Option<(i32, Option<Usage>)>, Errno> {
-        let slot = self.table.slot(leader);
-        let options = self.options(leader);
-        if options != 0 {
-            if let Ok(Some(status)) = wait::jobs(slot.pid, options) {
-                return Ok(Some((status, None)));
-            }
-        }
-        let found = match slot.pidfd() {
-            Some(pidfd) => wait::look(pidfd.borrow())?,
-            None => wait::look_pid(slot.pid)?,
-        };
-        Ok(found.map(|(status, usage)| (status, Some(usage))))
     }
 
     /// A child has ended and is kept.
@@ -114,8 +96,10 @@ impl Reaper {
         }
         let slot = *self.table.slot(leader);
         let reaped = match slot.pidfd() {
-            Some(pidfd) => wait::reap(pidfd.borrow()).map(|found| found.is_some()),
-            None => wait::waitpid(slot.pid, 0).map(|found| found.is_some()),
+            Some(pidfd) => self.kernel.reap(pidfd, false).map(|found| found.is_some()),
+            None => self
+                .wait_pid(slot.pid, 0, false)
+                .map(|found| found.is_some()),
         };
         self.counts.reaped += u64::from(reaped == Ok(true));
         self.let_go(leader);
@@ -151,41 +135,45 @@ impl Reaper {
     }
 
     /// Looks for unknown children beside those that are kept, one by one: a wait
-    /// for any could take one of these. Whether everybody was seen.
-    pub(crate) fn walk_beside_kept(&mut self, owner: u16) -> bool {
+    /// for any could take one of these.
+    pub(crate) fn walk_beside_kept(&mut self, owner: u16, now: u64) -> Seen {
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
                 self.at_mut(owner).walk_again = true;
-                return false;
+                return Seen::Hidden;
             }
-            let pid = match wait::any_dead() {
+            let pid = match self.kernel.any_dead() {
                 Ok(Some(pid)) => pid,
-                Ok(None) => return true,
+                Ok(None) => {
+                    self.agenda.paid(Debt::Walk);
+                    return Seen::All;
+                }
                 Err(_) => {
+                    self.agenda.paid(Debt::Walk);
                     if self.table.young() > 0 {
-                        self.sweep();
+                        self.agenda.owe(Debt::Each, now);
                     }
-                    return true;
+                    return Seen::All;
                 }
             };
+            if self.kernel.now() >= now + HOLD {
+                return Seen::Some;
+            }
             if let Some(leader) = self.table.find(pid) {
-                if self.wait_child(leader)
-                    && !self
-                        .table
-                        .find(pid)
-                        .is_some_and(|at| self.table.slot(at).is(Flags::ZOMBIE))
-                {
+                let ended = self.wait_child(leader);
+                let lies = |at: u32| self.table.slot(at).is(Flags::ZOMBIE);
+                if ended && !self.table.find(pid).is_some_and(lies) {
                     continue;
                 }
                 // It stands before the others: they are looked for when it is gone.
                 self.keep.hidden = true;
-                return false;
+                return Seen::Hidden;
             }
-            match wait::waitpid(pid, 0) {
-                Ok(Some((pid, status))) => self.found_unknown(owner, pid, status),
+            match self.kernel.wait(pid, 0, false) {
+                Ok(Some((pid, status, _))) => self.found_unknown(owner, pid, status),
                 // A tracer's, or gone meanwhile.
-                _ => return false,
+                _ => return Seen::Hidden,
             }
         }
     }

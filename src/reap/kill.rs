@@ -5,8 +5,10 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::id::WatchId;
-use super::reaper::{Reaper, lock};
+use super::pidfds::GIVEN_BACK;
+use super::process::{Reaper, lock};
 use super::table::{Flags, Slot};
+use crate::sys::fd::duplicate;
 use crate::sys::{pidfd, signal, wait};
 
 /// The lock that also guards the reap is held: while it is, the child's pid is
@@ -15,9 +17,16 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
     if !signal::is_signal(signum) {
         return Err(Errno::EINVAL);
     }
-    let reaper = lock(id.depth())?;
+    let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
-    reaper.send(reaper.table.slot(leader), signum)
+    match reaper.send(reaper.table.slot(leader), signum) {
+        Err(Errno::EBADF) => {
+            // The daemon has closed it; the child is not reaped, and its pid its own.
+            reaper.lose_pidfd(leader);
+            reaper.send(reaper.table.slot(leader), signum)
+        }
+        sent => sent,
+    }
 }
 
 /// Other code of the daemon may have reaped the child, whose pid may be a
@@ -35,19 +44,23 @@ fn by_pid(held: BorrowedFd, pid: i32, signum: i32) -> Result<(), Errno> {
 
 /// A pidfd of the child, the caller's own.
 pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Errno> {
-    let reaper = lock(id.depth())?;
+    let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
-    let slot = reaper.table.slot(leader);
-    match slot.pidfd() {
-        Some(held) => held
-            .borrow()
-            .try_clone_to_owned()
-            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EMFILE))),
-        None => pidfd::open(slot.pid),
+    match reaper.own_pidfd(leader) {
+        Err(Errno::EMFILE) if reaper.give_back(GIVEN_BACK) > 0 => reaper.own_pidfd(leader),
+        opened => opened,
     }
 }
 
 impl Reaper {
+    fn own_pidfd(&self, leader: u32) -> Result<OwnedFd, Errno> {
+        let slot = self.table.slot(leader);
+        match slot.pidfd() {
+            Some(held) => duplicate(held.borrow()),
+            None => pidfd::open(slot.pid),
+        }
+    }
+
     /// Sends a signal to the child of this slot, which leads and is not reaped.
     pub(crate) fn send(&self, slot: &Slot, signum: i32) -> Result<(), Errno> {
         match slot.pidfd() {

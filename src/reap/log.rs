@@ -30,6 +30,8 @@ pub(crate) enum Note {
     Left(i32),
     /// No pidfd could be had, with this errno; sweeps go on.
     NoPidfd(i32),
+    /// The daemon has closed the pidfd of this child.
+    Closed(i32),
     /// SIGCHLD is ignored or has SA_NOCLDWAIT.
     AutoReap,
     /// SIGCHLD's handler was replaced.
@@ -47,7 +49,9 @@ impl Note {
     fn level(self) -> u32 {
         match self {
             Note::Panic => LOG_ERR,
-            Note::Lost(_) | Note::Left(_) | Note::AutoReap | Note::Replaced => LOG_WARNING,
+            Note::Lost(_) | Note::Left(_) | Note::Closed(_) | Note::AutoReap | Note::Replaced => {
+                LOG_WARNING
+            }
             Note::Recovered(_) | Note::Unknown(_) | Note::NoPidfd(_) => LOG_INFO,
             Note::Context(_) => LOG_DEBUG,
         }
@@ -77,6 +81,11 @@ impl Note {
                 "no pidfd to be had: children are waited for one by one; errno ",
                 Some(errno),
                 "",
+            ),
+            Note::Closed(pid) => (
+                "child ",
+                Some(pid),
+                ": a descriptor of the library's was closed by somebody else",
             ),
             Note::AutoReap => (
                 "SIGCHLD is ignored or has SA_NOCLDWAIT: the kernel discards statuses",

@@ -8,7 +8,7 @@
 use super::callback::Call;
 use super::id::ContextId;
 use super::log::{Note, note};
-use super::reaper::{Reaper, lock};
+use super::process::{Reaper, lock};
 use super::tasks::TaskId;
 use crate::sys::{pidfd, wait};
 

@@ -1,66 +1,134 @@
 //! The second source: pidfds of the old children, edge-triggered in the epoll
-//! of the context whose watch leads.
+//! of the contexts that watch them.
+//!
+//! Descriptors are the daemon's: pidfds are at most so many, some are given back
+//! where there is a shortage, and a number that no epoll of ours knows is never
+//! closed, as it is somebody else's by now.
 
 use nix::errno::Errno;
 
-use super::context::Context;
+use super::agenda::Debt;
+use super::kernel::Events;
 use super::log::{Note, note};
-use super::reaper::Reaper;
+use super::process::Reaper;
+use super::subscriber::Context;
 use super::table::{Flags, NIL, Slot};
-use crate::sys::epoll::{Descriptor, Event};
-use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::wait;
+use crate::sys::epoll::{Descriptor, EVENTS, Event};
+use crate::sys::pidfd::Pidfd;
 
 /// What a context's epoll had beside pidfds.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Taken {
     pub(crate) timer: bool,
     wake: bool,
+    /// The budget was not enough.
+    more: bool,
 }
 
+/// So many pidfds may stand at low numbers, which a select(2) daemon needs.
+const LOW: u32 = 64;
+/// So many events are taken from a context's epoll on the way, without the lock
+/// being given up.
+const AT_ONCE: u32 = 256;
+/// So many pidfds are given back at once.
+pub(crate) const GIVEN_BACK: u32 = 16;
+
 impl Reaper {
+    /// How many pidfds there may be, for this context's children.
+    fn most_pidfds(&self, index: u16) -> u32 {
+        let limit = self.at(index).params.max_pidfds;
+        limit
+            .unwrap_or(self.descriptor_limit / 2)
+            .min(self.pidfds_at_most)
+    }
+
+    /// Whether one more pidfd may be had for a child of this context.
+    pub(crate) fn may_have_pidfd(&mut self, index: u16) -> bool {
+        if self.pidfds_useless {
+            return false;
+        }
+        if self.table.old() < self.most_pidfds(index) {
+            return true;
+        }
+        // The limit may have been raised.
+        self.descriptor_limit = self.kernel.descriptor_limit();
+        self.table.old() < self.most_pidfds(index)
+    }
+
+    /// A pidfd of a child of ours: ESRCH where it is none.
+    pub(crate) fn open_pidfd(&mut self, index: u16, pid: i32) -> Result<Pidfd, Errno> {
+        if self.pidfds_useless {
+            return Err(Errno::ENOSYS);
+        }
+        if !self.may_have_pidfd(index) {
+            return Err(Errno::EMFILE);
+        }
+        self.ensure_descriptor(index)?;
+        let pidfd = self.kernel.open(pid)?;
+        match self.is_held(pidfd) {
+            Ok(true) => Ok(pidfd),
+            Ok(false) => {
+                // Reaped by somebody else, and the pid is a stranger's already.
+                self.kernel.close(pidfd);
+                Err(Errno::ESRCH)
+            }
+            Err(errno) => {
+                self.kernel.close(pidfd);
+                Err(errno)
+            }
+        }
+    }
+
+    /// Whether a fresh pidfd is a child's of ours. ENOSYS where the kernel cannot
+    /// wait for one (Linux 5.3): then there are none from now on.
+    pub(crate) fn is_held(&mut self, pidfd: Pidfd) -> Result<bool, Errno> {
+        match self.kernel.holds_child(pidfd) {
+            Err(Errno::EINVAL) => {
+                self.pidfds_useless = true;
+                Err(Errno::ENOSYS)
+            }
+            held => held,
+        }
+    }
+
     /// Gives a young child a pidfd.
     pub(crate) fn make_old(&mut self, leader: u32) -> Result<(), Errno> {
         let slot = *self.table.slot(leader);
-        self.ensure_descriptor(slot.context)?;
-        let pidfd = match pidfd::open(slot.pid) {
-            Ok(pidfd) => Pidfd::from(pidfd),
-            // Somebody else reaped it.
+        match self.open_pidfd(slot.context, slot.pid) {
+            Ok(pidfd) => self.adopt_pidfd(leader, pidfd),
             Err(Errno::ESRCH) => {
                 self.wait_child(leader);
-                return Ok(());
+                Ok(())
             }
-            Err(errno) => return Err(errno),
-        };
-        if !wait::is_child(pidfd.borrow()) {
-            // Reaped by somebody else, and the pid is a stranger's already.
-            pidfd.close();
-            self.wait_child(leader);
-            return Ok(());
+            Err(errno) => Err(errno),
         }
-        self.adopt_pidfd(leader, pidfd)
     }
 
     /// Gives a young child this pidfd of its own.
     pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
         if self.table.slot(leader).is(Flags::OLD) {
             // Another thread registered it meanwhile, and it has one.
-            pidfd.close();
+            self.kernel.close(pidfd);
             return Ok(());
         }
+        let pidfd = if self.table.old() < LOW {
+            pidfd
+        } else {
+            self.kernel.move_up(pidfd, self.descriptor_limit)
+        };
         if let Err(errno) = self.join(leader, pidfd) {
             self.part(leader, pidfd);
-            pidfd.close();
+            self.kernel.close(pidfd);
             return Err(errno);
         }
         self.table.make_old(leader, pidfd);
-        self.bequeath_pidfd(pidfd);
+        self.inheritance.lock().add_pidfd(pidfd);
         Ok(())
     }
 
     /// Has a pidfd wake whoever watches the child: each context whose descriptor
     /// is polled, and at least that of the watch which leads.
-    pub(crate) fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+    fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
         let mut at = leader;
         while at != NIL {
             let Slot { context, pid, .. } = *self.table.slot(at);
@@ -68,30 +136,149 @@ impl Reaper {
                 self.ensure_descriptor(context)?;
             }
             let ctx = self.at(context);
-            if let Some(descriptor) = &ctx.descriptor
-                && (at == leader || ctx.polled)
-            {
-                descriptor.add(pidfd.borrow(), pid)?;
+            if at == leader || ctx.polled {
+                if let Some(descriptor) = &ctx.descriptor {
+                    self.kernel.add(descriptor, pidfd, pid)?;
+                }
             }
             at = self.table.next_watch(at);
         }
         Ok(())
     }
 
-    /// Takes a pidfd out of every epoll that it may be in.
-    pub(crate) fn part(&mut self, leader: u32, pidfd: Pidfd) {
+    /// Takes a pidfd out of every epoll that it may be in; whether one had it.
+    pub(crate) fn part(&mut self, leader: u32, pidfd: Pidfd) -> bool {
+        let mut ours = false;
         let mut at = leader;
         while at != NIL {
             if let Some(descriptor) = &self.at(self.table.slot(at).context).descriptor {
-                descriptor.remove(pidfd.borrow());
+                ours |= self.kernel.remove(descriptor, pidfd);
             }
             at = self.table.next_watch(at);
         }
+        ours
+    }
+
+    /// The table has a pidfd no more. `ours`: an epoll of ours knew it.
+    pub(crate) fn close_pidfd(&self, pidfd: Pidfd, ours: bool) {
+        self.inheritance.lock().remove_pidfd(pidfd);
+        if ours {
+            self.kernel.close(pidfd);
+        }
+    }
+
+    /// The watches of an old child are others than before; `from` is the context
+    /// that one of them was of.
+    pub(crate) fn rejoin(&mut self, leader: u32, from: Option<u16>) {
+        let Some(pidfd) = self.table.slot(leader).pidfd() else {
+            return;
+        };
+        let joined = self.join(leader, pidfd);
+        let left = from.filter(|&index| joined.is_err() || !self.watches(index, leader));
+        let mut ours = false;
+        if let Some(index) = left {
+            if let Some(descriptor) = &self.at(index).descriptor {
+                ours = self.kernel.remove(descriptor, pidfd);
+            }
+        }
+        if let Err(errno) = joined {
+            self.no_pidfd(errno);
+            ours |= self.part(leader, pidfd);
+            self.table.make_young(leader);
+            self.close_pidfd(pidfd, ours);
+            self.unheard(leader);
+        }
+    }
+
+    /// A pidfd turned out to be none: the daemon has closed it. Its child is known
+    /// by its pid from now on.
+    pub(crate) fn lose_pidfd(&mut self, leader: u32) {
+        let slot = *self.table.slot(leader);
+        note(Note::Closed(slot.pid));
+        self.make_young(leader);
+        let gone = self.at(slot.context).descriptor.as_ref();
+        if gone.is_some_and(Descriptor::is_gone) {
+            self.lose_descriptor(slot.context);
+        }
+    }
+
+    /// Gives up an old child's pidfd.
+    fn make_young(&mut self, leader: u32) {
+        if let Some(pidfd) = self.table.make_young(leader) {
+            let ours = self.part(leader, pidfd);
+            self.close_pidfd(pidfd, ours);
+            self.unheard(leader);
+        }
+    }
+
+    /// The daemon has closed a context's descriptor, and perhaps has another one at
+    /// its number: it is to be asked for anew.
+    pub(crate) fn lose_descriptor(&mut self, index: u16) {
+        let ctx = self.at_mut(index);
+        let Some(descriptor) = ctx.descriptor.take() else {
+            return;
+        };
+        descriptor.forget();
+        ctx.polled = false;
+        ctx.announced = false;
+        ctx.alarm_at = None;
+        self.bequeath_context(index);
+        for at in 0..self.table.bound() {
+            let slot = self.table.slot(at);
+            if slot.is(Flags::LEADS | Flags::OLD) && slot.context == index {
+                note(Note::Closed(slot.pid));
+                self.make_young(at);
+            }
+        }
+        if !self.agenda.is_empty() {
+            self.agenda.unsettled = true;
+        }
+    }
+
+    /// Looks whether the daemon has closed descriptors of ours.
+    pub(crate) fn find_lost_descriptors(&mut self) {
+        let mut index = 0;
+        while usize::from(index) < self.contexts.len() {
+            if self
+                .at(index)
+                .descriptor
+                .as_ref()
+                .is_some_and(Descriptor::is_gone)
+            {
+                self.lose_descriptor(index);
+            }
+            index += 1;
+        }
+    }
+
+    /// Gives pidfds back, as there is a shortage of descriptors: how many. First
+    /// those whose children SIGCHLD tells of all the same.
+    pub(crate) fn give_back(&mut self, wanted: u32) -> u32 {
+        let had = self.table.old();
+        for also_deaf in [false, true] {
+            for at in 0..self.table.bound() {
+                let slot = self.table.slot(at);
+                if had - self.table.old() >= wanted {
+                    break;
+                }
+                if slot.is(Flags::LEADS | Flags::OLD)
+                    && (also_deaf || !self.at(slot.context).is_deaf())
+                {
+                    self.make_young(at);
+                }
+            }
+        }
+        self.pidfds_at_most = self.table.old();
+        had - self.table.old()
     }
 
     pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Errno> {
         if self.at(index).descriptor.is_none() {
-            self.at_mut(index).descriptor = Some(Descriptor::new()?);
+            let descriptor = match Descriptor::new() {
+                Err(Errno::EMFILE) if self.give_back(GIVEN_BACK) > 0 => Descriptor::new()?,
+                made => made?,
+            };
+            self.at_mut(index).descriptor = Some(descriptor);
             self.bequeath_context(index);
         }
         Ok(())
@@ -151,49 +338,36 @@ impl Reaper {
         note(Note::NoPidfd(errno as i32));
     }
 
-    /// The watches of an old child are others than before.
-    pub(crate) fn rejoin(&mut self, leader: u32) {
-        if let Some(pidfd) = self.table.slot(leader).pidfd()
-            && let Err(errno) = self.join(leader, pidfd)
-        {
-            self.no_pidfd(errno);
-            self.part(leader, pidfd);
-            self.table.make_young(leader);
-            self.close_pidfd(pidfd);
-        }
-    }
-
     /// Somebody polls for a context from now on: its children's pidfds are to
     /// wake it.
     pub(crate) fn join_all(&mut self, index: u16) {
         for at in 0..self.table.bound() {
             let slot = self.table.slot(at);
-            if slot.is(Flags::USED)
-                && slot.context == index
-                && let Some(leader) = self.table.find(slot.pid)
-            {
-                self.rejoin(leader);
+            if slot.is(Flags::USED) && slot.context == index {
+                if let Some(leader) = self.table.find(slot.pid) {
+                    self.rejoin(leader, None);
+                }
             }
         }
     }
 
     /// Takes what a context's epoll has, at most `budget` endings; what else was
-    /// among it.
-    pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> Taken {
+    /// among it. EBADF where the daemon has closed it.
+    pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> Result<Taken, Errno> {
         let mut taken = Taken::default();
         let mut left = budget as usize;
-        let mut batch = Descriptor::batch();
+        let mut events: Events = [Event::Wake; EVENTS];
         while left > 0 {
-            let asked = left.min(batch.len());
-            let found = match &self.at(index).descriptor {
-                Some(descriptor) => descriptor.take(&mut batch[..asked]),
-                None => 0,
+            let asked = left.min(EVENTS);
+            let Some(descriptor) = &self.at(index).descriptor else {
+                return Ok(taken);
             };
-            for event in &batch[..found] {
-                let Some(descriptor) = &self.at(index).descriptor else {
-                    return taken;
-                };
-                match descriptor.understand(*event) {
+            let Ok(found) = self.kernel.take(descriptor, &mut events[..asked]) else {
+                self.lose_descriptor(index);
+                return Err(Errno::EBADF);
+            };
+            for event in &events[..found] {
+                match *event {
                     Event::Timer => taken.timer = true,
                     Event::Wake => taken.wake = true,
                     Event::Watched { task, fd } => self.fd_is_ready(task, fd),
@@ -207,35 +381,43 @@ impl Reaper {
             }
             left -= found;
             if found < asked {
-                break;
+                return Ok(taken);
             }
         }
-        taken
+        taken.more = true;
+        Ok(taken)
     }
 
-    /// The same for the contexts whose descriptor nobody polls.
+    /// The same for the contexts whose descriptor nobody polls. What is left is
+    /// owed at once.
     pub(crate) fn take_unpolled_pidfds(&mut self) {
-        self.take_pidfds_where(|ctx| !ctx.polled);
-    }
-
-    /// The same for all.
-    pub(crate) fn take_all_pidfds(&mut self) {
-        self.take_pidfds_where(|_| true);
-    }
-
-    fn take_pidfds_where(&mut self, which: impl Fn(&Context) -> bool) {
-        if self.table.old() == 0 {
-            return;
+        if !self.take_pidfds_where(|ctx| !ctx.polled) {
+            let now = self.kernel.now();
+            self.agenda.owe(Debt::Pidfds, now);
         }
+    }
+
+    /// The same for all; false where some are left.
+    pub(crate) fn take_all_pidfds(&mut self) -> bool {
+        self.take_pidfds_where(|_| true)
+    }
+
+    fn take_pidfds_where(&mut self, which: impl Fn(&Context) -> bool) -> bool {
+        if self.table.old() == 0 {
+            return true;
+        }
+        let mut all = true;
         for index in 0..self.contexts.len() {
             let ctx = &self.contexts[index];
             if ctx.live && ctx.descriptor.is_some() && which(ctx) {
                 #[allow(clippy::cast_possible_truncation)] // contexts are counted in u16
                 let index = index as u16;
-                let taken = self.take_pidfds(index, u32::MAX);
+                let Ok(taken) = self.take_pidfds(index, AT_ONCE) else {
+                    continue;
+                };
+                all &= !taken.more;
                 // What was not meant for us comes again.
-                let ctx = self.at_mut(index);
-                if let Some(descriptor) = &ctx.descriptor {
+                if let Some(descriptor) = &self.at(index).descriptor {
                     if taken.timer {
                         descriptor.arm(1);
                     }
@@ -245,5 +427,6 @@ impl Reaper {
                 }
             }
         }
+        all
     }
 }

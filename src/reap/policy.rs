@@ -1,73 +1,121 @@
-//! When to sweep, when to walk, when a young child gets a pidfd. Pure: costs
-//! and times come in, decisions go out.
+//! Facts in, plan out: which look is made now, which later, and when a young
+//! child gets a pidfd. Pure.
 //!
 //! All figures are nanoseconds, measured on Linux 6.18 on two cores of a virtual
-//! machine; only their ratios matter. `benches/run.py --sweep` compares builds
-//! with other values.
+//! machine; only their ratios matter. `benches/run.py` compares builds with other
+//! values.
 
 /// A waitpid(pid) that finds nothing: 290 to 340 at any number of children.
 pub(crate) const PID_WAIT: u64 = 300;
 /// What a child costs that waitpid(-1) walks over in vain: 14 with 1,000
 /// children, 80 with 10,000.
 pub(crate) const WALKED_CHILD: u64 = 30;
-/// The same at most, where other processors end children meanwhile.
-pub(crate) const DEAR_CHILD: u64 = 200;
 /// What a pidfd costs in its life: pidfd_open 2,400 to 3,300, epoll_ctl 1,300 and
 /// 1,000, close 1,600.
 pub(crate) const PIDFD: u64 = 7_000;
-/// A sweep that costs less than this is made at once: two clock reads, a timer
-/// and the wake-up for it cost as much.
-pub(crate) const AT_ONCE: u64 = 6_000;
-/// Dearer sweeps that wait for each child get one part in so many of the time.
-pub(crate) const SHARE: u64 = 15;
-/// Sweeps that walk, which cost a tenth, get one part in so many.
-pub(crate) const WALK_SHARE: u64 = 48;
-/// Sweeps that walk are put off for no longer, unless that is more than SHARE
-/// allows: an exit whose signal merged with another's waits so long.
-pub(crate) const LATE: u64 = 25_000_000;
-/// An exit that is handled without a walk earns this much towards one: looks at
-/// the unknown cost about a fiftieth of what the exits do.
-pub(crate) const EARNED: u64 = 100;
-/// So few children that a walk is made for each signal, as the plain loop does.
-pub(crate) const CHEAP_WALK: u32 = 16;
-/// One walk in so many is timed, where there are few children.
-pub(crate) const TIMED: u64 = 16;
-/// A walk that goes on finding somebody is broken off after so long, and gets its
-/// SHARE: among many who live the kernel walks over them for each who ends.
-pub(crate) const WALK_FOR: u64 = 2_000_000;
-/// The longest that a look at the unknown is put off, or at each young child.
+/// The longest that a look is put off.
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
+/// No look holds the lock for longer: the rest is left for later.
+pub(crate) const HOLD: u64 = 2_000_000;
 /// How many children get their pidfd in one go.
 pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
-/// Where neither a signal nor a pidfd tells of a child: how often to look.
-pub(crate) const POLL_AT_LEAST: u64 = 1_000_000_000;
-pub(crate) const POLL_AT_MOST: u64 = 10_000_000;
+/// Where neither a signal nor a pidfd tells of a child: how long until the next
+/// look, after one that found something, and at most.
+pub(crate) const UNHEARD_FIRST: u64 = 10_000_000;
+pub(crate) const UNHEARD_LAST: u64 = 60_000_000_000;
+
+/// A kind of look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Look {
+    /// A wait for each young child.
+    Each,
+    /// WNOWAIT tells who of all has ended, one after the other.
+    Peek,
+    /// waitpid(-1) until there is nobody.
+    Walk,
+}
+
+impl Look {
+    /// One part in so many of the time is its. The kernel's own walks cost a tenth
+    /// of waits for each, so that they can be made as often with less.
+    fn share(self) -> u64 {
+        match self {
+            Look::Each => 15,
+            Look::Peek | Look::Walk => 48,
+        }
+    }
+
+    /// Whether a look that costs so many waits, or walks over so many, is not
+    /// made without need.
+    pub(crate) fn is_dear(self, children: u32) -> bool {
+        let each = match self {
+            Look::Each => PID_WAIT,
+            Look::Peek | Look::Walk => WALKED_CHILD,
+        };
+        u64::from(children) * each > self.at_once()
+    }
+
+    /// A look that costs no more is made at once: the clock, the timer and the
+    /// wake-up that putting it off takes cost as much.
+    fn at_once(self) -> u64 {
+        match self {
+            Look::Each => 6_000,
+            Look::Peek | Look::Walk => 1_000,
+        }
+    }
+}
+
+/// How things stand when something woke a context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) now: u64,
+    /// It was a signal that named nobody: there is no other word of who ended, so
+    /// that no look is put off.
+    pub(crate) unnamed: bool,
+    /// Waits that a look at each takes: for the young, and for the old that may
+    /// stop.
+    pub(crate) waits: u32,
+    /// All that the table holds.
+    pub(crate) children: u32,
+    /// The unknown are somebody's, and are to be looked at.
+    pub(crate) walk: bool,
+    /// Others may have ended than the one that was named.
+    pub(crate) sweep: bool,
+    /// Each is to be waited for: it was put off for as long as it may be.
+    pub(crate) each: bool,
+    /// A walk would show all there is, and there is nobody it would reap wrongly.
+    pub(crate) can_walk: bool,
+    /// Nobody asks for stops, which a peek does not show.
+    pub(crate) can_peek: bool,
+}
+
+/// When a look is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    Never,
+    Now,
+    At(u64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Plan {
+    /// The look at the unknown.
+    pub(crate) walk: When,
+    /// The look for others of the known, and its kind.
+    pub(crate) sweep: When,
+    pub(crate) by: Look,
+}
 
 #[derive(Debug)]
 pub(crate) struct Policy {
-    /// What sweeps in vain over the settled young have cost, so to say: each
-    /// death of a newcomer is charged one, each other death is credited one.
+    /// Promotion ledger: a newcomer's death adds the price of a sweep, a settled
+    /// child's death subtracts it.
     vain: u64,
     promoting: bool,
-    /// No dear sweep before.
-    sweep_from: u64,
-    /// What the last empty walks took, and over how many children.
-    walk: u64,
-    walked: u32,
-    /// What exits have earned since the last walk.
-    earned: u64,
-    /// The unknown are to be looked at until then.
-    look_by: Option<u64>,
-    /// Each young child is to be waited for until then: a sweep that walked does
-    /// not show that one was taken by somebody else.
-    each_by: Option<u64>,
-}
-
-/// What is to be done now, or at a time.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum When {
-    Now,
-    At(u64),
+    /// Until when a kind of look rests.
+    rests: [u64; 3],
+    /// How long until the next look at the unheard.
+    unheard: u64,
 }
 
 impl Policy {
@@ -75,13 +123,63 @@ impl Policy {
         Policy {
             vain: 0,
             promoting: false,
-            sweep_from: 0,
-            walk: 0,
-            walked: 0,
-            earned: 0,
-            look_by: None,
-            each_by: None,
+            rests: [0; 3],
+            unheard: UNHEARD_FIRST,
         }
+    }
+
+    /// What is looked at, how, and when.
+    pub(crate) fn plan(&self, facts: &Facts) -> Plan {
+        let walk = if facts.walk {
+            self.when(Look::Walk, facts)
+        } else {
+            When::Never
+        };
+        let each = u64::from(facts.waits) * PID_WAIT;
+        let list = u64::from(facts.children) * WALKED_CHILD;
+        // A walk that is made anyway shows the known too.
+        let walks = facts.can_walk && (walk == When::Now || each > Look::Each.at_once());
+        let by = if facts.each || each <= list {
+            Look::Each
+        } else if walks {
+            Look::Walk
+        } else if facts.can_peek && !facts.can_walk && each > Look::Each.at_once() {
+            Look::Peek
+        } else {
+            Look::Each
+        };
+        let sweep = if facts.waits == 0 || !(facts.sweep || facts.each) {
+            When::Never
+        } else if facts.each || by == Look::Each && each <= Look::Each.at_once() {
+            When::Now
+        } else {
+            self.when(by, facts)
+        };
+        Plan { walk, sweep, by }
+    }
+
+    fn when(&self, look: Look, facts: &Facts) -> When {
+        let from = self.rests[look as usize];
+        if facts.unnamed || facts.now >= from {
+            When::Now
+        } else {
+            When::At(from)
+        }
+    }
+
+    /// A look was made and took so long: until when it rests. One that was broken
+    /// off found something all the while.
+    pub(crate) fn looked(&mut self, look: Look, broken_off: bool, took: u64, now: u64) -> u64 {
+        let rest = if took <= look.at_once() {
+            0
+        } else if broken_off {
+            took * Look::Each.share()
+        } else {
+            took * look.share()
+        };
+        let rest = rest.min(LOOK_WITHIN);
+        self.rests[look as usize] = now + rest;
+        now + rest
     }
 
     /// A child ended that `si_pid` or a sweep over `settled` others told of.
@@ -113,93 +211,16 @@ impl Policy {
         self.vain = 0;
     }
 
-    /// When to sweep, at this cost, if it is not cheap.
-    pub(crate) fn sweep(&self, now: u64) -> When {
-        if now >= self.sweep_from {
-            When::Now
+    /// The unheard were looked at: how long until the next time.
+    pub(crate) fn unheard(&mut self, found: bool, young: u32) -> u64 {
+        // A look costs this much at least: it gets a sixtieth of the time.
+        let first = (u64::from(young) * PID_WAIT * 60).clamp(UNHEARD_FIRST, LOOK_WITHIN);
+        self.unheard = if found {
+            first
         } else {
-            When::At(self.sweep_from)
-        }
-    }
-
-    /// A sweep of this cost was begun, of a kind that gets this share.
-    pub(crate) fn swept(&mut self, cost: u64, share: u64, now: u64) {
-        let rest = (cost * share).min(LATE).max(cost * SHARE);
-        self.sweep_from = now + cost + rest;
-    }
-
-    /// What a walk over all children is thought to cost: what the last ones took,
-    /// but there may be many more children since then, or fewer.
-    pub(crate) fn walk_cost(&self, children: u32) -> u64 {
-        let cost = u64::from(children) * WALKED_CHILD;
-        if self.walk == 0 {
-            return cost;
-        }
-        let child = self.walk / u64::from(self.walked.max(1));
-        let fewer = u64::from(self.walked.saturating_sub(children));
-        (self.walk - fewer * child.min(DEAR_CHILD)).max(cost / 2)
-    }
-
-    /// SIGCHLD came: whether a look at the unknown has been earned.
-    pub(crate) fn earn(&mut self, children: u32) -> bool {
-        self.earned += EARNED;
-        self.earned >= self.walk_cost(children)
-    }
-
-    /// A look is put off: until when, at most.
-    pub(crate) fn owe(&mut self, now: u64) -> u64 {
-        *self.look_by.get_or_insert(now + LOOK_WITHIN)
-    }
-
-    /// A look was broken off, though it was owed: when to go on.
-    pub(crate) fn broke_off(&mut self, now: u64) -> u64 {
-        *self.look_by.insert(now + WALK_FOR * SHARE)
-    }
-
-    /// Until when a look is owed.
-    pub(crate) fn look_by(&self) -> Option<u64> {
-        self.look_by
-    }
-
-    /// A walk over all children that found nothing took `cost`.
-    pub(crate) fn timed(&mut self, cost: u64, children: u32) {
-        // The last few weigh most; one that was interrupted does not decide.
-        self.walk = match self.walk {
-            0 => cost.max(1),
-            _ => {
-                let walk = self.walk_cost(children);
-                ((walk * 3 + cost.min(walk * 4)) / 4).max(1)
-            }
+            (self.unheard * 2).clamp(first, UNHEARD_LAST)
         };
-        self.walked = children;
-    }
-
-    /// Everybody was looked at.
-    pub(crate) fn walked(&mut self) {
-        self.earned = 0;
-        self.look_by = None;
-    }
-
-    /// A sweep walked: until when each is to be waited for.
-    pub(crate) fn owe_each(&mut self, by: u64) -> u64 {
-        let by = self.each_by.map_or(by, |owed| owed.min(by));
-        self.each_by = Some(by);
-        by
-    }
-
-    /// Until when that is owed.
-    pub(crate) fn each_by(&self) -> Option<u64> {
-        self.each_by
-    }
-
-    /// Each was waited for.
-    pub(crate) fn waited_for_each(&mut self) {
-        self.each_by = None;
-    }
-
-    /// How long until the next look where nothing tells of `young` children.
-    pub(crate) fn poll_after(&self, young: u32) -> u64 {
-        (u64::from(young) * PID_WAIT * SHARE * 4).clamp(POLL_AT_MOST, POLL_AT_LEAST)
+        self.unheard
     }
 }
 
@@ -231,73 +252,85 @@ mod tests {
         }
     }
 
+    const FACTS: Facts = Facts {
+        now: 1_000_000,
+        unnamed: false,
+        waits: 0,
+        children: 0,
+        walk: false,
+        sweep: true,
+        each: false,
+        can_walk: false,
+        can_peek: true,
+    };
+
     #[test]
-    fn dear_sweeps_get_a_share_of_the_time() {
-        let mut policy = Policy::new();
-        assert_eq!(policy.sweep(5), When::Now);
-        policy.swept(1_000_000, SHARE, 5);
-        let from = 5 + 1_000_000 * (SHARE + 1);
-        assert_eq!(policy.sweep(1_000_006), When::At(from));
-        assert_eq!(policy.sweep(from), When::Now);
-        // A walk's exits are told in time, unless there are very many children.
-        policy.swept(2_000_000, WALK_SHARE, 0);
-        let at = |policy: &Policy| match policy.sweep(0) {
-            When::Now => 0,
-            When::At(at) => at,
+    fn few_are_waited_for_and_many_are_asked_for_in_one_go() {
+        let policy = Policy::new();
+        let few = Facts {
+            waits: 10,
+            children: 10,
+            ..FACTS
         };
-        assert_eq!(at(&policy), 2_000_000 + 2_000_000 * SHARE);
-        policy.swept(1_000_000, WALK_SHARE, 0);
-        assert_eq!(at(&policy), 1_000_000 + LATE);
-        policy.swept(100_000, WALK_SHARE, 0);
-        assert_eq!(at(&policy), 100_000 * (WALK_SHARE + 1));
+        let many = Facts {
+            waits: 1_000,
+            children: 1_000,
+            ..FACTS
+        };
+        let all = Facts {
+            walk: true,
+            can_walk: true,
+            ..many
+        };
+        let plan = |facts| policy.plan(&facts);
+        assert_eq!((plan(few).sweep, plan(few).by), (When::Now, Look::Each));
+        assert_eq!((plan(many).sweep, plan(many).by), (When::Now, Look::Peek));
+        assert_eq!((plan(all).walk, plan(all).by), (When::Now, Look::Walk));
+        assert_eq!(plan(FACTS).sweep, When::Never);
+        // Old ones make the list long, and are not waited for.
+        let old = Facts { waits: 90, ..many };
+        assert_eq!(plan(old).by, Look::Each);
+        let overdue = Facts { each: true, ..all };
+        assert_eq!(
+            (plan(overdue).sweep, plan(overdue).by),
+            (When::Now, Look::Each)
+        );
     }
 
     #[test]
-    fn looks_cost_no_more_than_the_exits_and_come_within_a_second() {
+    fn a_dear_look_rests_for_its_share_and_a_second_at_most() {
         let mut policy = Policy::new();
-        policy.timed(100 * EARNED, 100);
-        let looks = (0..1_000)
-            .filter(|_| {
-                let now = policy.earn(100);
-                if now {
-                    policy.walked();
-                }
-                now
-            })
-            .count();
-        assert_eq!(looks, 10);
-        assert!(!policy.earn(100));
-        assert_eq!(policy.owe(50), 50 + LOOK_WITHIN);
-        assert_eq!(policy.owe(60), 50 + LOOK_WITHIN);
-        assert_eq!(policy.broke_off(70), 70 + WALK_FOR * SHARE);
-        let later = 80 + LOOK_WITHIN;
-        assert_eq!(policy.broke_off(later), later + WALK_FOR * SHARE);
-        policy.walked();
-        assert_eq!(policy.look_by(), None);
+        let all = Facts {
+            walk: true,
+            can_walk: true,
+            children: 10_000,
+            ..FACTS
+        };
+        assert_eq!(policy.looked(Look::Walk, false, 900, all.now), all.now);
+        assert_eq!(policy.plan(&all).walk, When::Now);
+        let from = policy.looked(Look::Walk, false, 100_000, all.now);
+        assert_eq!(from, all.now + 4_800_000);
+        assert_eq!(policy.plan(&all).walk, When::At(from));
+        assert_eq!(policy.plan(&Facts { now: from, ..all }).walk, When::Now);
+        let unnamed = Facts {
+            unnamed: true,
+            ..all
+        };
+        assert_eq!(policy.plan(&unnamed).walk, When::Now);
+        let from = policy.looked(Look::Walk, false, 1_000_000_000, 5);
+        assert_eq!(from, 5 + LOOK_WITHIN);
     }
 
     #[test]
-    fn a_walk_is_dearer_among_more_children_than_the_last() {
+    fn the_unheard_are_looked_at_ever_less_until_something_is_found() {
         let mut policy = Policy::new();
-        policy.timed(200, 0);
-        assert_eq!(policy.walk_cost(0), 200);
-        assert!(!policy.earn(10_000));
-        let walks = (0..10).take_while(|_| {
-            policy.timed(2_000_000, 10_000);
-            policy.walk_cost(10_000) < 1_500_000
-        });
-        assert!(walks.count() < 8);
-    }
-
-    #[test]
-    fn a_walk_is_cheaper_among_fewer_children_than_the_last() {
-        let mut policy = Policy::new();
-        policy.timed(2_000_000, 10_000);
-        assert_eq!(policy.walk_cost(5_000), 1_000_000);
-        assert_eq!(policy.walk_cost(0), 0);
-        // Most of what was walked over was nobody's here.
-        let mut policy = Policy::new();
-        policy.timed(2_000_000, 10);
-        assert!(policy.walk_cost(0) > 1_990_000);
+        let mut last = 0;
+        for _ in 0..20 {
+            let after = policy.unheard(false, 3);
+            assert!(after >= last);
+            last = after;
+        }
+        assert_eq!(last, UNHEARD_LAST);
+        assert_eq!(policy.unheard(true, 3), UNHEARD_FIRST);
     }
 }

@@ -14,14 +14,14 @@ use super::deadlines::NOWHERE;
 use super::escalation::{Due, Escalation, Step, Whom};
 use super::event::{End, Events, Fields, Source, Taken, peak_is_own};
 use super::id::{ContextId, WatchId};
-use super::reaper::{Attending, Reaper, lock};
+use super::process::{Attending, Reaper, lock};
+use super::register::Found;
 use super::status::Change;
 use super::table::{Flags, NIL};
 use super::tasks::TaskId;
-use super::watch::Found;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::usage::{self, Usage};
-use crate::sys::{clock, process_info, signal, wait};
+use crate::sys::{clock, process_info, signal};
 
 /// Whom to watch.
 #[derive(Debug)]
@@ -245,8 +245,8 @@ pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<Wa
     if hosted {
         reaper.attending = Attending::One(ctx.index);
     }
+    reaper.serving = Some(ctx.index);
     let made = reaper.watch_richly(ctx.index, params);
-    reaper.attending = Attending::Nobody;
     *due = hosted && reaper.is_due(ctx.index);
     made
 }
@@ -369,9 +369,8 @@ impl Reaper {
                 return Err(errno);
             }
         };
-        let known = self.table.find(pid);
         self.tell_of_process(rich, pid, params.want, &found);
-        let id = self.insert(me, pid, known, found, sink, params.keep_zombie);
+        let id = self.insert(me, pid, found, sink, params.keep_zombie);
         let slot = *self.table.slot(at);
         if let Some(facts) = facts {
             if let Some(rich) = self.riches.get_mut(rich) {
@@ -419,19 +418,6 @@ impl Reaper {
         self.riches.get(sink.rich()?)?.companion
     }
 
-    /// A watch's callbacks come to their end: the one that runs is the last.
-    pub(crate) fn silence(&mut self, at: u32) {
-        let slot = self.table.slot_mut(at);
-        match slot.sink.rich() {
-            Some(index) => {
-                if let Some(rich) = self.riches.get_mut(index) {
-                    rich.call = None;
-                }
-            }
-            None => slot.sink = Sink::NOBODY,
-        }
-    }
-
     /// How a child stands that is to be watched richly.
     fn find_for_watch(
         &mut self,
@@ -444,7 +430,7 @@ impl Reaper {
         let known = self.find_fresh(pid);
         if let Some(fd) = pidfd {
             let fd = Pidfd::from(fd);
-            if !wait::is_child(fd.borrow()) {
+            if self.kernel.holds_child(fd) == Ok(false) {
                 fd.close();
                 return Err(Errno::ESRCH);
             }
@@ -452,10 +438,10 @@ impl Reaper {
         }
         let needs_pidfd = want.intersects(Fields::CGROUP | Fields::IDENTITY);
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        if needs_pidfd && !held && wait::is_child_pid(pid) {
+        if needs_pidfd && !held {
             // Without one the record does without these fields.
-            if let Ok(fd) = self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
-                return self.find_held(pid, Pidfd::from(fd));
+            if let Ok(pidfd) = self.open_pidfd(me, pid) {
+                return Ok(self.held(pid, pidfd));
             }
         }
         self.find_child(me, pid, known, keep, true)
@@ -633,7 +619,7 @@ impl Reaper {
                 (Events::UNKILLABLE, None)
             } else if slot.is(Flags::ENDED) {
                 slot.flags -= Flags::ENDED;
-                slot.flags |= Flags::INERT;
+                slot.flags |= Flags::INERT | Flags::TOLD;
                 let change = slot.end();
                 self.contexts[usize::from(slot.context)].watches -= 1;
                 (Events::of(change), Some(change))
@@ -829,7 +815,7 @@ impl Reaper {
         slot.jobs = super::status::Jobs::NONE;
         if slot.is(Flags::ENDED) {
             slot.flags -= Flags::ENDED;
-            slot.flags |= Flags::INERT;
+            slot.flags |= Flags::INERT | Flags::TOLD;
             let context = slot.context;
             self.at_mut(context).watches -= 1;
             self.told_end(at);

@@ -5,14 +5,14 @@ use nix::errno::Errno;
 use super::callback::{ChildFn, Pvt, Sink};
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
-use super::reaper::{Attending, Reaper, lock};
+use super::process::{Attending, Reaper, lock};
+use super::register::Found;
 use super::status::{Change, classify};
 use super::table::Flags;
 use super::tasks::TaskId;
-use super::watch::Found;
 use crate::spawn::{Gate, SpawnError, Spawned, Spec, spawn};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::{clock, wait};
+use crate::sys::wait;
 
 /// A child of ours that runs its program, or is held at its gate, and is watched.
 #[derive(Debug, Clone, Copy)]
@@ -76,7 +76,10 @@ fn begin(ctx: ContextId) -> Result<bool, Errno> {
         .try_reserve(wanted)
         .map_err(|_| Errno::ENOMEM)?;
     reaper.spawning += 1;
-    Ok(!reaper.trusts_signal(ctx.index))
+    if !reaper.trusts_signal(ctx.index) {
+        reaper.distrust_signal(ctx.index);
+    }
+    Ok(!reaper.trusts_signal(ctx.index) && reaper.may_have_pidfd(ctx.index))
 }
 
 /// Registers the child. EINVAL where the context was freed meanwhile, ESRCH where
@@ -92,7 +95,6 @@ fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
         reaper.attending = Attending::One(ctx.index);
     }
     let id = reaper.register_spawned(ctx.index, child, told);
-    reaper.attending = Attending::Nobody;
     reaper.spawned();
     Ok(id)
 }
@@ -142,13 +144,12 @@ impl Reaper {
                     }
                 }),
         };
-        let known = known.and_then(|_| self.table.find(pid));
         let sink = match told {
             Told::Callback(callback, pvt) => Sink::of(callback, pvt),
             Told::Task(id, token) | Told::Keeping(id, token) => self.task_sink(id, token),
             Told::Rich(rich) => self.prepared_sink(rich),
         };
-        let id = self.insert(me, pid, known, found, sink, keep);
+        let id = self.insert(me, pid, found, sink, keep);
         if let Told::Rich(rich) = told {
             self.begin_prepared(id.index(), rich);
         }
@@ -160,10 +161,11 @@ impl Reaper {
 
     /// A walk for unknown children may have taken it before it was registered.
     fn find_spawned(&mut self, pid: i32, pidfd: Pidfd) -> Found {
-        let taken = !wait::is_child(pidfd.borrow());
-        let status = self.parked.claim(pid, clock::now()).filter(|_| taken);
+        let taken = self.is_held(pidfd) == Ok(false);
+        let now = self.kernel.now();
+        let status = self.parked.claim(pid, now).filter(|_| taken);
         if status.is_some() {
-            pidfd.close();
+            self.kernel.close(pidfd);
         }
         Found {
             change: status.map(classify),
@@ -195,10 +197,5 @@ impl Reaper {
                 self.announce(owner);
             }
         }
-    }
-
-    pub(crate) fn take_gate(&mut self, at: u32) -> Option<Gate> {
-        let place = self.gates.iter().position(|&(held, _)| held == at)?;
-        Some(self.gates.swap_remove(place).1)
     }
 }

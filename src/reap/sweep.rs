@@ -3,75 +3,84 @@
 
 use nix::errno::Errno;
 
-use super::policy::{CHEAP_WALK, TIMED, WALK_FOR};
-use super::reaper::Reaper;
+use super::agenda::Debt;
+use super::policy::{HOLD, LOOK_WITHIN, Look};
+use super::process::Reaper;
 use super::rich::Facts;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
-use crate::sys::usage::Usage;
-use crate::sys::{clock, wait};
 
-/// What a sweep over the young found.
-#[derive(Default, Debug)]
-pub(crate) struct Swept {
-    /// Of those that were not among the newest.
-    pub(crate) settled: u32,
-}
-
-/// Whom a sweep that walks has seen.
+/// Whom a look has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Peeked {
+pub(crate) enum Seen {
     All,
-    /// There may be more: where children end all the while it is never over.
+    /// It held the lock for as long as it may: there may be more.
     Some,
+    /// It does not show all: one who is not ours to wait for hides the others, or
+    /// there is no room for more of the unknown.
+    Hidden,
 }
+
+/// The clock is read after so many waits.
+const BETWEEN_CLOCKS: u32 = 64;
 
 impl Reaper {
-    /// Waits for each young child, and for each old one that may stop: O(n).
-    pub(crate) fn sweep(&mut self) -> Swept {
-        let mut swept = Swept::default();
-        self.counts.sweeps += 1;
-        self.sweep_owed = false;
-        self.policy.waited_for_each();
-        let mut at = self.table.first_young();
-        while at != NIL {
-            let next = self.table.next_young(at);
+    /// Waits for each young child, and for each old one that may stop: O(n). Goes
+    /// on where the last one was broken off.
+    /// Beside whom it has seen: how many died of those that were not among the newest.
+    pub(crate) fn sweep(&mut self, now: u64) -> (Seen, u32) {
+        let began = self.table.sweep_from_start();
+        if began {
+            self.counts.sweeps += 1;
+        }
+        let (mut left, mut died) = (BETWEEN_CLOCKS, 0);
+        while let Some(at) = self.table.next_to_sweep() {
             let fresh = self.table.slot(at).is(Flags::FRESH);
             if self.wait_child(at) && !fresh {
-                swept.settled += 1;
+                died += 1;
             }
-            at = next;
+            left -= 1;
+            if left == 0 {
+                left = BETWEEN_CLOCKS;
+                if self.kernel.now() >= now + HOLD {
+                    self.agenda.owe(Debt::Each, now);
+                    return (Seen::Some, died);
+                }
+            }
         }
         if self.old_may_stop() > 0 {
             self.sweep_old();
         }
-        swept
+        self.agenda.paid(Debt::Each);
+        self.agenda.paid(Debt::Sweep);
+        (Seen::All, died)
     }
 
-    /// The same by asking who of all is dead, until nobody is or it has taken as
-    /// long as `most`. None, with some perhaps found, where one who is not ours to
-    /// wait for hides the others.
-    pub(crate) fn peek(&mut self, now: u64, most: u64) -> Option<Peeked> {
+    /// Asks who of all is dead, until nobody is.
+    pub(crate) fn peek(&mut self, now: u64) -> Seen {
         self.counts.sweeps += 1;
-        let mut began = now;
-        while began - now < most {
-            let children = self.children();
-            let Some(pid) = wait::any_dead().ok()? else {
-                self.policy.timed(clock::now() - began, children);
-                self.sweep_owed = false;
-                return Some(Peeked::All);
+        loop {
+            let Ok(dead) = self.kernel.any_dead() else {
+                return Seen::Hidden;
             };
-            let leader = self.table.find(pid)?;
+            let Some(pid) = dead else {
+                self.agenda.paid(Debt::Sweep);
+                return Seen::All;
+            };
+            let Some(leader) = self.table.find(pid) else {
+                return Seen::Hidden;
+            };
             let standing = self.table.standing(leader);
             if !self.wait_child(leader) {
-                return None;
+                return Seen::Hidden;
             }
             if let Some(standing) = standing {
                 self.died_young(standing, true);
             }
-            began = clock::now();
+            if self.kernel.now() >= now + HOLD {
+                return Seen::Some;
+            }
         }
-        Some(Peeked::Some)
     }
 
     /// A source found the end of a child that was young, and looks at its
@@ -86,12 +95,14 @@ impl Reaper {
     /// Children that end together often lie together: from a young one that
     /// ended on, both ways, up to one that lives.
     fn look_around(&mut self, neighbours: [u32; 2]) {
+        let mut left = BETWEEN_CLOCKS * 4;
         for (way, mut at) in neighbours.into_iter().enumerate() {
-            while at != NIL {
+            while at != NIL && left > 0 {
                 let next = self.table.neighbours(at)[way];
                 if !self.wait_child(at) {
                     break;
                 }
+                left -= 1;
                 at = next;
             }
         }
@@ -109,11 +120,7 @@ impl Reaper {
 
     /// Whether nobody asks for stops and continues.
     pub(crate) fn ends_only(&self) -> bool {
-        self.riches.stoppers == 0
-            && !self
-                .contexts
-                .iter()
-                .any(|ctx| ctx.live && ctx.params.options != 0)
+        self.riches.stoppers == 0 && self.indices(|ctx| ctx.params.options != 0).next().is_none()
     }
 
     fn sweep_old(&mut self) {
@@ -125,121 +132,97 @@ impl Reaper {
         }
     }
 
-    /// Tells of an old child's stops and continues, and of its end too if the
-    /// wait happens to return it.
-    pub(crate) fn look_for_stops(&mut self, leader: u32) {
-        if self.keeps(leader) || self.table.slot(leader).is(Flags::ZOMBIE) {
-            self.wait_child(leader);
-            return;
-        }
-        let options = self.options(leader);
-        let pid = self.table.slot(leader).pid;
-        while options != 0
-            && let Ok(Some((_, status))) = wait::waitpid(pid, options)
-        {
-            self.counts.reaped += 1;
-            if self.changed(leader, classify(status), Facts::WAITED) {
-                return;
-            }
-        }
-    }
-
     /// Waits for any child until there is none: the full look at the unknown. The
-    /// kernel walks over all children for each; where they end all the while, the
-    /// rest is left for later. Whether everybody was seen.
-    pub(crate) fn walk(&mut self, owner: u16) -> bool {
-        // Who was taken by somebody else is told before his pid is another's.
-        self.take_all_pidfds();
+    /// kernel walks over all children for each. After `take_all_pidfds`: who was
+    /// taken by somebody else is told before his pid is another's.
+    pub(crate) fn walk(&mut self, owner: u16, now: u64) -> Seen {
+        self.counts.walks += 1;
         if self.is_guarded() {
-            return self.walk_guarded();
+            return self.walk_guarded(now);
         }
         if self.may_keep() {
-            self.counts.walks += 1;
-            self.policy.walked();
-            return self.walk_beside_kept(owner);
+            return self.walk_beside_kept(owner, now);
         }
-        let children = self.children();
-        let timed = children > CHEAP_WALK || self.counts.walks.is_multiple_of(TIMED);
-        self.counts.walks += 1;
-        let mut until = None;
+        let look_around = Look::Walk.is_dear(self.children());
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
                 // They stay zombies, and nothing is lost, until those that were
                 // collected have been told; the delivery asks for the rest.
                 self.at_mut(owner).walk_again = true;
-                return false;
+                return Seen::Hidden;
             }
-            let options = ctx.params.options;
-            let began = timed.then(clock::now);
-            if let Some(now) = began
-                && now > *until.get_or_insert(now + WALK_FOR)
-            {
-                let by = self.policy.broke_off(now);
-                if self.alarm(owner, by, now) {
-                    return false;
-                }
-            }
-            let found = self.wait_any(options);
+            let found = self.wait_any(ctx.params.options);
             if let Ok(Some((pid, status, usage))) = found {
-                self.found(owner, pid, status, usage);
+                let facts = Facts::used(usage);
+                self.found(owner, pid, status, facts, look_around);
+                if self.kernel.now() >= now + HOLD {
+                    return Seen::Some;
+                }
                 continue;
             }
-            if let Some(began) = began {
-                self.policy.timed(clock::now() - began, children);
-            }
-            self.policy.walked();
+            self.agenda.paid(Debt::Walk);
             // No child at all: whoever is in the table was taken.
             if found.err() == Some(Errno::ECHILD) && self.table.young() > 0 {
-                self.sweep();
+                self.agenda.owe(Debt::Each, now);
             }
-            return true;
+            return Seen::All;
         }
     }
 
     /// The same while unknown children are the keeper's: an unknown one at the head
     /// hides the others from a wait that leaves it there, and so does a kept one.
-    fn walk_guarded(&mut self) -> bool {
-        self.counts.walks += 1;
-        self.policy.walked();
-        while let Ok(Some(pid)) = wait::any_dead() {
-            let Some(leader) = self.table.find(pid) else {
+    fn walk_guarded(&mut self, now: u64) -> Seen {
+        self.agenda.paid(Debt::Walk);
+        while let Ok(Some(pid)) = self.kernel.any_dead() {
+            let known = self.table.find(pid);
+            if !known.is_some_and(|leader| self.wait_child(leader)) || self.is_kept(pid) {
                 self.prompt_keeper();
-                break;
-            };
-            if !self.wait_child(leader) || self.is_kept(pid) {
-                self.prompt_keeper();
-                break;
+                return Seen::Hidden;
+            }
+            if self.kernel.now() >= now + HOLD {
+                return Seen::Some;
             }
         }
+        Seen::All
+    }
+
+    /// A walk was made where a look at each would have been: it does not show that
+    /// somebody else reaped one.
+    pub(crate) fn owe_each(&mut self, now: u64) {
         if self.table.young() > 0 {
-            self.sweep();
+            self.agenda.owe(Debt::Each, now + LOOK_WITHIN);
         }
-        true
     }
 
-    /// waitpid(-1), with what the child has used where anybody wants to know.
-    fn wait_any(&self, options: i32) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
-        if !self.may_want_usage() {
-            let found = wait::waitpid(-1, options)?;
-            return Ok(found.map(|(pid, status)| (pid, status, None)));
-        }
-        let found = wait::waitpid_usage(-1, options)?;
-        Ok(found.map(|(pid, status, usage)| (pid, status, Some(usage))))
-    }
-
-    fn found(&mut self, owner: u16, pid: i32, status: i32, usage: Option<Usage>) {
+    fn found(&mut self, owner: u16, pid: i32, status: i32, facts: Facts, look_around: bool) {
         let Some(leader) = self.table.find(pid) else {
             self.found_unknown(owner, pid, status);
             return;
         };
         self.counts.reaped += 1;
         let standing = self.table.standing(leader);
-        if self.changed(leader, classify(status), Facts::used(usage))
-            && let Some(standing) = standing
-        {
-            // The kernel walks over the living again for the next one.
-            self.died_young(standing, self.children() > CHEAP_WALK);
+        if self.tell(leader, classify(status), facts) {
+            if let Some(standing) = standing {
+                // The kernel walks over the living again for the next one.
+                self.died_young(standing, look_around);
+            }
+        }
+    }
+
+    /// A look was made that began at `now`: it rests for its share. What it has not
+    /// seen is owed for then.
+    pub(crate) fn looked(&mut self, look: Look, seen: Seen, now: u64) {
+        let after = self.kernel.now();
+        let rests_until = self
+            .policy
+            .looked(look, seen == Seen::Some, after - now, after);
+        if seen == Seen::Some {
+            let debt = match look {
+                Look::Walk => Debt::Walk,
+                Look::Peek | Look::Each => Debt::Sweep,
+            };
+            self.agenda.owe(debt, rests_until);
         }
     }
 }

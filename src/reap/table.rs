@@ -39,8 +39,8 @@ bitflags::bitflags! {
         const ENDED = 1 << 6;
         /// With ENDED: its status is not.
         const LOST = 1 << 7;
-        /// Its callback runs.
-        const RUNNING = 1 << 8;
+        /// The child's end was told: its status is still there.
+        const TOLD = 1 << 8;
         /// The watch is over, the handle is not freed yet.
         const INERT = 1 << 9;
         /// Its end hands the child back.
@@ -142,6 +142,8 @@ struct Young {
     /// The first that is FRESH.
     fresh: u32,
     fresh_count: u32,
+    /// Where a sweep that was broken off goes on.
+    cursor: u32,
 }
 
 /// A young child among the young, before it ends.
@@ -189,6 +191,7 @@ impl Table {
                 count: 0,
                 fresh: NIL,
                 fresh_count: 0,
+                cursor: NIL,
             },
             old: 0,
             latches: 0,
@@ -317,6 +320,25 @@ impl Table {
     /// The first young one: where a walk over them begins.
     pub(crate) fn first_young(&self) -> u32 {
         self.young.head
+    }
+
+    /// Has a sweep begin, unless one was broken off: then that goes on.
+    pub(crate) fn sweep_from_start(&mut self) -> bool {
+        let begins = self.young.cursor == NIL;
+        if begins {
+            self.young.cursor = self.young.head;
+        }
+        begins
+    }
+
+    /// The next young child of a sweep.
+    pub(crate) fn next_to_sweep(&mut self) -> Option<u32> {
+        let at = self.young.cursor;
+        if at == NIL {
+            return None;
+        }
+        self.young.cursor = self.slot(at).next_young;
+        Some(at)
     }
 
     pub(crate) fn next_young(&self, at: u32) -> u32 {
@@ -491,7 +513,12 @@ impl Table {
             return;
         }
         let young = &mut self.young;
-        for end in [&mut young.head, &mut young.tail, &mut young.fresh] {
+        for end in [
+            &mut young.head,
+            &mut young.tail,
+            &mut young.fresh,
+            &mut young.cursor,
+        ] {
             if *end == from {
                 *end = to;
             }
@@ -511,7 +538,7 @@ impl Table {
         let slot = self.slot_mut(at);
         slot.generation += 1;
         slot.sink = Sink::NOBODY;
-        slot.flags -= Flags::RUNNING | Flags::HOOKED | Flags::HOOK_RUN;
+        slot.flags -= Flags::HOOKED | Flags::HOOK_RUN;
         slot.flags |= Flags::ABANDONED;
     }
 
@@ -582,6 +609,9 @@ impl Table {
             self.young.tail = before;
         } else {
             self.slot_mut(after).link = before;
+        }
+        if self.young.cursor == at {
+            self.young.cursor = after;
         }
         if flags.contains(Flags::FRESH) {
             self.young.fresh_count -= 1;

@@ -54,12 +54,12 @@ pub(crate) use crate::sys::epoll::Interest;
 use super::callback::{Own, Sink};
 use super::deadlines::NOWHERE;
 use super::id::{ContextId, WatchId};
-use super::reaper::{Reaper, lock, process};
+use super::process::{Reaper, lock, process};
 use super::rich::{DEADLINES, Facts, RICH};
 use super::table::{Flags, NIL};
 use super::tasks::{Entry, Watched};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::{clock, thread};
+use crate::sys::thread;
 
 /// Has a context step a task. ENOTSUP where nobody polls the context's
 /// descriptor; EINVAL where the context is over or ends; ENOMEM.
@@ -110,8 +110,8 @@ pub(crate) fn set_deadline(id: TaskId, at: Option<u64>) {
 /// Errors are epoll_ctl(2)'s: EPERM for a plain file, EEXIST where another task
 /// of the context watches it; ESRCH where the task is removed.
 pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), Errno> {
-    let mut reaper = lock(id.depth)?;
-    let reaper = &mut *reaper;
+    let mut locked = lock(id.depth)?;
+    let reaper = &mut *locked;
     let entry = reaper.tasks.find_mut(id).ok_or(Errno::ESRCH)?;
     let context = &reaper.contexts[usize::from(entry.context)];
     let descriptor = context.descriptor.as_ref().ok_or(Errno::ENOTSUP)?;
@@ -175,9 +175,8 @@ pub(crate) fn watch_child(
         Some(fd) => reaper.find_held(pid, Pidfd::from(fd))?,
         None => reaper.find_child(me, pid, known, keep_zombie, false)?,
     };
-    let known = known.and_then(|_| reaper.table.find(pid));
     let sink = reaper.task_sink(id, token);
-    Ok(reaper.insert(me, pid, known, found, sink, keep_zombie))
+    Ok(reaper.insert(me, pid, found, sink, keep_zombie))
 }
 
 /// Takes a task off its context, and ends its watches; their children are still
@@ -187,7 +186,7 @@ pub(crate) fn remove(id: TaskId) {
     let Ok(own) = process(id.depth) else {
         return;
     };
-    let mut reaper = own.value.reaper.lock();
+    let mut reaper = own.value.lock();
     // Dropped at the end, when the lock is released.
     let task = reaper.take_task(id);
     while reaper.tasks.bound() > id.index && reaper.task_runs_elsewhere(id) {
@@ -304,7 +303,7 @@ impl Reaper {
         entry.queued = true;
         entry.next = NIL;
         let context = entry.context;
-        self.append(context, super::reaper::TASK | index);
+        self.append(context, super::process::TASK | index);
     }
 
     pub(crate) fn set_deadline(&mut self, index: u32, at: Option<u64>) {
@@ -332,7 +331,7 @@ impl Reaper {
         }
         if let Some(at) = at {
             deadlines.insert(at, key, &mut moved);
-            self.alarm(context, at, clock::now());
+            self.alarm(context, at);
         }
     }
 
@@ -342,11 +341,11 @@ impl Reaper {
         if self.at(index).deadlines.first().is_none() {
             return;
         }
-        let now = clock::now();
+        let now = self.kernel.now();
         let mut left = DEADLINES;
         while let Some((at, key)) = self.at(index).deadlines.first() {
             if at > now || left == 0 {
-                self.alarm(index, at.max(now + 1), now);
+                self.alarm(index, at.max(now + 1));
                 return;
             }
             left -= 1;
@@ -437,6 +436,7 @@ impl Reaper {
     /// A step is over, and the callback that it asked for: the descriptor that it
     /// was about is watched again.
     pub(crate) fn stepped(&mut self, index: u32) {
+        self.ran();
         let entry = self.tasks.entry_mut(index);
         entry.runner = None;
         let fd = entry.stepped_fd.take();
@@ -473,7 +473,7 @@ impl Reaper {
 mod tests {
     use super::super::callback::{Call, ChildFn, Pvt, Record};
     use super::super::deliver::{self, Progress};
-    use super::super::{context, drain, watch};
+    use super::super::{context, drain, register, watch};
     use super::*;
     use crate::sys::lock::Mutex;
     use std::io::{Read, Write};
@@ -619,7 +619,7 @@ mod tests {
         let (second, second_id) = noting(&turns);
         set_deadline(first_id, Some(u64::MAX));
         set_deadline(first_id, Some(1));
-        set_deadline(second_id, Some(clock::now() + 1_000_000));
+        set_deadline(second_id, Some(crate::sys::clock::now() + 1_000_000));
         assert_eq!(turns.run(&first), [Why::Deadline]);
         assert_eq!(turns.run(&second), [Why::Deadline]);
         set_deadline(second_id, Some(1));
@@ -669,10 +669,10 @@ mod tests {
         let pid = i32::try_from(held.id()).unwrap();
         watch_child(id, pid, None, 5, false).unwrap();
         let nothing = Pvt(std::ptr::null_mut());
-        watch::register(turns.ctx, pid, Some(told as ChildFn), nothing, &mut false).unwrap();
+        register::register(turns.ctx, pid, Some(told as ChildFn), nothing, &mut false).unwrap();
         watch_child(id, pid, None, 6, false).unwrap();
         let dropped = watch_child(id, pid, None, 7, false).unwrap();
-        watch::end(dropped, watch::Ending::Free).unwrap();
+        watch::end(dropped, false).unwrap();
         drop(held.stdin.take());
         let mut whys = turns.run(&task);
         while whys.len() < 2 {

@@ -4,7 +4,7 @@
 use nix::errno::Errno;
 
 use super::id::{ContextId, WatchId};
-use super::reaper::lock;
+use super::process::lock;
 use super::rich::Told;
 use super::table::{Flags, NIL};
 use super::watch::next_from;
@@ -111,6 +111,6 @@ fn wait_for_end(id: WatchId, until: u64) -> Result<(), Errno> {
     }
 }
 
-fn slot_is_over(reaper: &super::reaper::Reaper, at: u32) -> bool {
+fn slot_is_over(reaper: &super::process::Reaper, at: u32) -> bool {
     reaper.table.slot(at).is(Flags::INERT)
 }

@@ -1,38 +1,13 @@
-//! Watches: registering a child, and ending it again.
-
-use std::ffi::{c_int, c_void};
+//! A watch is used, and ends.
 
 use nix::errno::Errno;
 
-use super::callback::{ChildFn, Pvt, Sink};
+use super::callback::{ChildFn, Hook, Pvt, Sink};
 use super::id::{ContextId, WatchId};
-use super::reaper::{Attending, Reaper, lock, process};
-use super::rich::Facts;
-use super::status::{Change, Jobs, classify};
-use super::table::{Flags, NIL};
-use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::usage::Usage;
-use crate::sys::{clock, wait};
-
-/// What runs before a watch ends.
-pub(crate) type HookFn = unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int;
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Hook {
-    pub(crate) call: HookFn,
-    /// The handle.
-    pub(crate) child: Pvt,
-    pub(crate) pvt: Pvt,
-}
-
-/// What becomes of a child whose last watch ends.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Ending {
-    /// It is still reaped.
-    Free,
-    /// It is the daemon's again.
-    Release,
-}
+use super::process::{Reaper, Running, lock, process};
+use super::status::Jobs;
+use super::table::Flags;
+use crate::sys::thread;
 
 /// One watch, as an enumeration shows it.
 #[derive(Clone, Copy, Debug)]
@@ -44,77 +19,18 @@ pub(crate) struct Seen {
     pub(crate) pvt: Pvt,
 }
 
-/// Registers a child. `due` is set where the context's host is to come round: it
-/// is not woken otherwise.
-pub(crate) fn register(
-    ctx: ContextId,
-    pid: i32,
-    callback: Option<ChildFn>,
-    pvt: Pvt,
-    due: &mut bool,
-) -> Result<WatchId, Errno> {
-    let mut reaper = lock(ctx.depth)?;
-    let hosted = reaper.context(ctx)?.params.hosted;
-    if hosted {
-        reaper.attending = Attending::One(ctx.index);
-    }
-    let registered = reaper
-        .reserve_for(pid)
-        .and_then(|()| reaper.register(ctx.index, pid, Sink::of(callback, pvt)));
-    reaper.attending = Attending::Nobody;
-    *due = hosted && reaper.is_due(ctx.index);
-    registered
-}
-
-/// Makes a watch whose child comes later, and room for that.
-pub(crate) fn reserve(ctx: ContextId) -> Result<WatchId, Errno> {
-    let mut reaper = lock(ctx.depth)?;
-    reaper.context(ctx)?;
-    reaper.reserve()?;
-    let at = reaper.table.hold(ctx.index);
-    reaper.reserved += 1;
-    let generation = reaper.table.slot(at).generation;
-    Ok(WatchId::new(at, generation, reaper.depth))
-}
-
-/// Gives a reserved watch its child. Does not fail for want of memory.
-pub(crate) fn register_reserved(
-    id: WatchId,
-    pid: i32,
-    callback: Option<ChildFn>,
-    pvt: Pvt,
-) -> Result<(), Errno> {
-    let mut reaper = lock(id.depth())?;
-    let (at, slot) = reaper.watch(id)?;
-    if !slot.is_reserved() {
-        return Err(Errno::EALREADY);
-    }
-    let me = slot.context;
-    let known = reaper.find_fresh(pid);
-    let found = reaper.find_child(me, pid, known, false, false)?;
-    let known = known.and_then(|_| reaper.table.find(pid));
-    let hook = reaper.table.slot(at).flags & (Flags::HOOKED | Flags::HOOK_RUN);
-    // The slot that is given back last is taken first, so the id stays.
-    reaper.table.release(at);
-    reaper.reserved -= 1;
-    let made = reaper.insert(me, pid, known, found, Sink::of(callback, pvt), false);
-    debug_assert_eq!(made, id);
-    reaper.table.slot_mut(at).flags |= hook;
-    Ok(())
-}
-
 /// Nobody holds the handle: it frees itself once the child's end was told.
 pub(crate) fn let_free_itself(id: WatchId) {
     let Ok(mut reaper) = lock(id.depth()) else {
         return;
     };
-    if let Ok((at, slot)) = reaper.watch(id) {
-        // Another thread may have told the end already.
-        let over = slot.is(Flags::INERT) && !slot.is(Flags::RUNNING);
-        reaper.table.slot_mut(at).flags |= Flags::UNHELD;
-        if over {
-            reaper.end_watch(at, false);
-        }
+    let Ok(at) = reaper.watch(id).map(|(at, _)| at) else {
+        return;
+    };
+    reaper.table.slot_mut(at).flags |= Flags::UNHELD;
+    // Another thread may have told the end already.
+    if reaper.table.slot(at).is(Flags::INERT) && !reaper.is_told(at) {
+        reaper.end_watch(at, false);
     }
 }
 
@@ -131,16 +47,6 @@ pub(crate) fn pid(id: WatchId) -> Result<i32, Errno> {
     let reaper = lock(id.depth())?;
     let (_, slot) = reaper.watch(id)?;
     Ok(slot.pid)
-}
-
-/// Whether the watch's child is still to be reaped.
-pub(crate) fn expect_unreaped(id: WatchId) -> Result<(), Errno> {
-    let reaper = lock(id.depth())?;
-    let (_, slot) = reaper.watch(id)?;
-    if slot.flags.intersects(Flags::INERT | Flags::ENDED) {
-        return Err(Errno::ESRCH);
-    }
-    Ok(())
 }
 
 pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> Result<(), Errno> {
@@ -161,39 +67,126 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
     let (at, _) = reaper.watch(id)?;
     let wanted = at as usize + 1;
     let short = wanted.saturating_sub(reaper.hooks.len());
-    if hook.is_some() && short > 0 {
+    if hook.is_some() {
         reaper.hooks.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
-        reaper.hooks.resize(wanted, None);
+        // Each may run while others do.
+        let hooked = reaper.hooked as usize;
+        reaper
+            .running
+            .try_reserve(hooked + 2)
+            .map_err(|_| Errno::ENOMEM)?;
+        if short > 0 {
+            reaper.hooks.resize(wanted, None);
+        }
     }
     let running = reaper.table.slot(at).flags & Flags::HOOK_RUN;
     reaper.take_hook(at);
     reaper.table.slot_mut(at).flags |= running;
     if let Some(hook) = hook {
         reaper.hooks[at as usize] = Some(hook);
+        reaper.hooked += 1;
         reaper.table.slot_mut(at).flags |= Flags::HOOKED;
     }
     Ok(())
 }
 
-/// What is to happen before the memory of a watch goes, and the watch with it.
-pub(crate) enum Begun {
-    /// Its hook is to be asked first.
+/// What is to happen before a watch ends.
+pub(crate) enum Ended<T> {
+    Done(T),
+    /// Its hook is to be asked first, and told of by `hook_returned`.
     Ask(Hook),
-    /// It will end as it should; so it would have ended before.
-    Was(Ending),
 }
 
-/// Sets what becomes of the child when the watch ends, unless its hook is to be
-/// asked first. EBUSY where that runs: it cannot end its own watch.
-pub(crate) fn begin_end(id: WatchId, ending: Ending) -> Result<Begun, Errno> {
-    let mut reaper = lock(id.depth())?;
-    match reaper.watch(id) {
-        Ok((at, _)) => Ok(match reaper.begin_hook(at)? {
-            Some(hook) => Begun::Ask(hook),
-            None => Begun::Was(reaper.set_ending(at, ending)),
-        }),
-        Err(Errno::ESRCH) => Ok(Begun::Was(Ending::Free)),
-        Err(errno) => Err(errno),
+/// What a watch had when it was released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Released {
+    /// The child is the daemon's to wait for.
+    Back,
+    /// It has ended, with this raw status.
+    Ended(i32),
+}
+
+/// Ends a watch and its handle, unless its hook is to be asked first (`asked`: it
+/// has agreed). No callback and no hook of the watch runs in another thread once
+/// this returns. EBUSY where this thread's own hook does: it cannot end its own.
+pub(crate) fn end(id: WatchId, asked: bool) -> Result<Ended<()>, Errno> {
+    let ended = end_as(id, asked, |reaper, at| {
+        let companion = reaper.companion(reaper.table.slot(at).sink);
+        reaper.end_watch(at, false);
+        Ok(companion)
+    })?;
+    match ended {
+        Some(Ended::Ask(hook)) => return Ok(Ended::Ask(hook)),
+        Some(Ended::Done(Some(companion))) => super::task::remove(companion),
+        Some(Ended::Done(None)) | None => {}
+    }
+    Ok(Ended::Done(()))
+}
+
+/// The same, and the child is handed back, or its status. ESRCH where a newer
+/// registration took the watch's place, or the handle was freed.
+pub(crate) fn release(id: WatchId, asked: bool) -> Result<Ended<Released>, Errno> {
+    end_as(id, asked, |reaper, at| {
+        let released = reaper.releases(at)?;
+        reaper.end_watch(at, true);
+        Ok(released)
+    })?
+    .ok_or(Errno::ESRCH)
+}
+
+/// What releasing a watch would give; nothing is done.
+pub(crate) fn would_release(id: WatchId) -> Result<Released, Errno> {
+    let reaper = lock(id.depth())?;
+    let (at, _) = reaper.watch(id)?;
+    reaper.releases(at)
+}
+
+/// Ends a watch as `how` says; None where it is over.
+fn end_as<T>(
+    id: WatchId,
+    asked: bool,
+    how: impl Fn(&mut Reaper, u32) -> Result<T, Errno>,
+) -> Result<Option<Ended<T>>, Errno> {
+    let own = process(id.depth())?;
+    let mut reaper = own.value.lock();
+    loop {
+        let there = match reaper.watch(id) {
+            Ok((at, _)) => Some(at),
+            Err(Errno::ESRCH) => None,
+            Err(errno) => return Err(errno),
+        };
+        // Also that of a watch which its own callback has ended.
+        if reaper.runs_elsewhere(|running| running.watch == id) {
+            reaper = own.value.wait_for_return(reaper);
+            continue;
+        }
+        let Some(at) = there else {
+            return Ok(None);
+        };
+        if !asked {
+            if let Some(hook) = reaper.begin_hook(at)? {
+                return Ok(Some(Ended::Ask(hook)));
+            }
+        }
+        return how(&mut reaper, at).map(|done| Some(Ended::Done(done)));
+    }
+}
+
+/// A hook has returned. `refused`: the watch lives on, so it may run again.
+pub(crate) fn hook_returned(id: WatchId, refused: bool) {
+    let Ok(own) = process(id.depth()) else {
+        return;
+    };
+    let mut reaper = own.value.lock();
+    reaper.ran();
+    if refused {
+        let at = reaper.watch(id).map(|(at, _)| at);
+        if let Ok(at) = at {
+            reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
+        }
+    }
+    if reaper.waiting > 0 {
+        own.value.returned.tell_all();
     }
 }
 
@@ -202,17 +195,38 @@ pub(crate) fn is_there(id: WatchId) -> bool {
     lock(id.depth()).is_ok_and(|reaper| reaper.watch(id).is_ok())
 }
 
-/// The watch lives on, so the hook may run again.
-pub(crate) fn refuse(id: WatchId) {
-    if let Ok(mut reaper) = lock(id.depth())
-        && let Ok((at, _)) = reaper.watch(id)
-    {
-        reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
+/// The memory of a watch was not freed: the hook may run again.
+pub(crate) fn lives_on(id: WatchId) {
+    if let Ok(mut reaper) = lock(id.depth()) {
+        let at = reaper.watch(id).map(|(at, _)| at);
+        if let Ok(at) = at {
+            reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN | Flags::RELEASE;
+        }
+    }
+}
+
+/// Has the watch's end, in whatever way it comes, hand the child back.
+pub(crate) fn set_release(id: WatchId) {
+    if let Ok(mut reaper) = lock(id.depth()) {
+        let at = reaper.watch(id).map(|(at, _)| at);
+        if let Ok(at) = at {
+            reaper.table.slot_mut(at).flags |= Flags::RELEASE;
+        }
+    }
+}
+
+/// Begins a hook, if there is one that has not run.
+pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
+    let mut reaper = lock(id.depth())?;
+    match reaper.watch(id).map(|(at, _)| at) {
+        Ok(at) => reaper.begin_hook(at),
+        Err(Errno::ESRCH) => Ok(None),
+        Err(errno) => Err(errno),
     }
 }
 
 /// The next hook, at or after `cursor`, of a context that ends; each once.
-pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
+pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<(WatchId, Hook)> {
     let mut reaper = lock(ctx.depth).ok()?;
     reaper.context(ctx).ok()?;
     while (*cursor as usize) < reaper.hooks.len() {
@@ -220,71 +234,13 @@ pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
         *cursor += 1;
         let slot = reaper.table.slot(at);
         if slot.context == ctx.index && slot.is(Flags::HOOKED) && !slot.is(Flags::HOOK_RUN) {
-            return reaper.take_hook(at);
+            let id = WatchId::new(at, slot.generation, reaper.depth);
+            let hook = reaper.take_hook(at)?;
+            reaper.runs(ctx, id, true);
+            return Some((id, hook));
         }
     }
     None
-}
-
-/// Sets what becomes of the child when the watch ends; what it was.
-pub(crate) fn set_ending(id: WatchId, ending: Ending) -> Ending {
-    if let Ok(mut reaper) = lock(id.depth())
-        && let Ok((at, _)) = reaper.watch(id)
-    {
-        return reaper.set_ending(at, ending);
-    }
-    Ending::Free
-}
-
-/// What is to happen before a watch ends.
-pub(crate) enum Ended {
-    Done,
-    /// Its hook is to be asked first.
-    Ask(Hook),
-}
-
-/// Ends a watch and its handle as `ending` or `set_ending` says, unless its hook
-/// is to be asked first. No callback of the watch runs once this returns. A hook cannot end its own.
-pub(crate) fn end(id: WatchId, ending: Ending) -> Result<Ended, Errno> {
-    end_asked(id, ending, false)
-}
-
-/// The same, the hook having agreed.
-pub(crate) fn end_now(id: WatchId, ending: Ending) -> Result<(), Errno> {
-    end_asked(id, ending, true).map(drop)
-}
-
-fn end_asked(id: WatchId, ending: Ending, asked: bool) -> Result<Ended, Errno> {
-    let own = process(id.depth())?;
-    let mut reaper = own.value.reaper.lock();
-    loop {
-        let at = match reaper.watch(id) {
-            Ok((at, _)) => at,
-            Err(Errno::ESRCH) => return Ok(Ended::Done),
-            Err(errno) => return Err(errno),
-        };
-        if !asked && let Some(hook) = reaper.begin_hook(at)? {
-            return Ok(Ended::Ask(hook));
-        }
-        if !reaper.runs_elsewhere(reaper.table.slot(at)) {
-            let over = Flags::INERT | Flags::ENDED;
-            let release = ending == Ending::Release || reaper.table.slot(at).is(Flags::RELEASE);
-            if ending == Ending::Release && reaper.table.slot(at).flags.intersects(over) {
-                reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
-                return Err(Errno::ESRCH);
-            }
-            let companion = reaper.companion(reaper.table.slot(at).sink);
-            reaper.end_watch(at, release);
-            drop(reaper);
-            if let Some(companion) = companion {
-                super::task::remove(companion);
-            }
-            return Ok(Ended::Done);
-        }
-        // The one that runs is the last.
-        reaper.silence(at);
-        reaper = own.value.wait_for_return(reaper);
-    }
 }
 
 /// The next watch of a context at or after `cursor` whose end was not told.
@@ -313,312 +269,14 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
     None
 }
 
-/// How a child stands that is to be registered.
-#[derive(Default)]
-pub(crate) struct Found {
-    /// What was waited for already, by the look or by a sweep before it.
-    pub(crate) change: Option<Change>,
-    /// What it has used, with the end.
-    pub(crate) usage: Option<Usage>,
-    /// The pidfd that it needs, if it does.
-    pub(crate) pidfd: Option<Pidfd>,
-    /// It was only looked at, and may have ended.
-    pub(crate) unwaited: bool,
-}
-
 impl Reaper {
-    fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Errno> {
-        let known = self.find_fresh(pid);
-        let found = self.find_child(me, pid, known, false, false)?;
-        // The look may have ended what was known.
-        let known = known.and_then(|_| self.table.find(pid));
-        Ok(self.insert(me, pid, known, found, sink, false))
-    }
-
-    pub(crate) fn insert(
-        &mut self,
-        me: u16,
-        pid: i32,
-        known: Option<u32>,
-        found: Found,
-        sink: Sink,
-        keep: bool,
-    ) -> WatchId {
-        let at = self.table.insert(pid, me, known);
-        if keep {
-            self.begin_keep(at);
-        }
-        let slot = self.table.slot_mut(at);
-        slot.sink = sink;
-        let id = WatchId::new(at, slot.generation, self.depth);
-        self.at_mut(me).watches += 1;
-        let leader = known.map_or(at, |_| self.join_others(me, at));
-        if let Some(pidfd) = found.pidfd {
-            if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
-                self.no_pidfd(errno);
-            }
-            // Nobody polls for one that is dead already.
-            if !self.at(me).polled {
-                self.wait_child(leader);
-            }
-        } else if let Some(change) = found.change {
-            self.changed(leader, change, Facts::used(found.usage));
-        } else if self.table.slot(leader).is(Flags::ZOMBIE) {
-            self.tell_lying(leader, at);
-        } else if found.unwaited {
-            self.wait_child(leader);
-        }
-        if self.table.slot(leader).is(Flags::LEADS) {
-            self.unheard(me, leader);
-        }
-        id
-    }
-
-    /// A watch of a child that has ended and is kept: it is told as the others
-    /// were.
-    fn tell_lying(&mut self, leader: u32, at: u32) {
-        let mut other = leader;
-        while other == at {
-            other = self.table.next_watch(other);
-        }
-        let change = self.table.slot(other).end();
-        self.record_late(at, other);
-        self.table.record(at, change);
-        self.enqueue(at);
-    }
-
-    /// A new watch takes the place of its context's former one, and of one that
-    /// was only kept to reap the child; the leader from then on.
-    fn join_others(&mut self, me: u16, at: u32) -> u32 {
-        let slot = self.table.slot(at);
-        let pid = slot.pid;
-        if slot.sink.is_plain() {
-            if let Some(former) = self.own_watch(me, pid, at) {
-                self.supersede(former);
-            }
-        }
-        let leader = self.table.find(pid).unwrap_or(at);
-        if self.table.slot(leader).is(Flags::ABANDONED)
-            && self.leave(leader)
-            && !self.table.slot(leader).is(Flags::QUEUED)
-        {
-            self.table.release(leader);
-        }
-        let leader = self.table.find(pid).unwrap_or(at);
-        self.rejoin(leader);
-        leader
-    }
-
-    /// Room for one watch more than those that are promised to a spawn or to a
-    /// reservation.
-    pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
-        let wanted = self.spawning + self.reserved + 1;
-        self.table.reserve(wanted).ok_or(Errno::ENOMEM)
-    }
-
-    /// The same for `pid`; nothing is allocated for a stranger.
-    pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
-        let there = self.table.has_room(self.spawning + self.reserved + 1);
-        if !there && !wait::is_child_pid(pid) && !self.parked.holds(pid) {
-            return Err(Errno::ESRCH);
-        }
-        self.reserve()
-    }
-
-    /// Where a child has neither a pidfd nor a signal: looks after it by time.
-    fn unheard(&mut self, me: u16, leader: u32) {
-        let ctx = self.at(me);
-        if ctx.polled && !ctx.signalled && !self.table.slot(leader).is(Flags::OLD) {
-            let now = clock::now();
-            let after = self.policy.poll_after(self.table.young());
-            self.alarm(me, now + after, now);
-        }
-    }
-
-    /// The child in the table with this pid. One whose status somebody else took
-    /// is over, and its pid may be another child's by now.
-    pub(crate) fn find_fresh(&mut self, pid: i32) -> Option<u32> {
-        let leader = self.table.find(pid)?;
-        let stale = self
-            .table
-            .slot(leader)
-            .pidfd()
-            .is_some_and(|pidfd| !wait::is_child(pidfd.borrow()));
-        if stale && self.table.slot(leader).is(Flags::ZOMBIE) {
-            self.bury_stolen(leader);
-            return None;
-        }
-        if stale && self.wait_child(leader) {
-            return None;
-        }
-        Some(leader)
-    }
-
-    pub(crate) fn find_child(
-        &mut self,
-        me: u16,
-        pid: i32,
-        known: Option<u32>,
-        keep: bool,
-        rich: bool,
-    ) -> Result<Found, Errno> {
-        let lies = known.is_some_and(|leader| self.table.slot(leader).is(Flags::ZOMBIE));
-        if lies {
-            return Ok(Found::default());
-        }
-        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        let trusted = held || self.trusts_signal(me);
-        // A signal that was taken away has just given it one, or ended it.
-        let known = known.and_then(|_| self.table.find(pid));
-        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
-        let mut refused = None;
-        if !held && !trusted {
-            match self.ensure_descriptor(me).and_then(|()| pidfd::open(pid)) {
-                Ok(fd) => return self.find_held(pid, Pidfd::from(fd)),
-                Err(Errno::ESRCH) => return self.find_gone(pid),
-                Err(errno) => refused = Some(errno),
-            }
-        }
-        if keep || known.is_some_and(|leader| self.keeps(leader)) {
-            match wait::look_pid(pid) {
-                Ok(_) => {
-                    if let Some(errno) = refused {
-                        self.no_pidfd(errno);
-                    }
-                    self.parked.forget(pid);
-                    return Ok(Found {
-                        unwaited: true,
-                        ..Found::default()
-                    });
-                }
-                Err(_) if !wait::is_child_pid(pid) => return self.find_gone(pid),
-                Err(_) if held => {
-                    return Ok(Found {
-                        unwaited: true,
-                        ..Found::default()
-                    });
-                }
-                Err(_) => {
-                    self.ensure_descriptor(me)?;
-                    let fd = pidfd::open(pid)?;
-                    return self.find_held(pid, Pidfd::from(fd));
-                }
-            }
-        }
-        // A wait, not only a look: who is no child of ours is refused, and who
-        // ended before is reaped, at the cost of one syscall.
-        let known_options = known.map_or(0, |leader| self.options(leader));
-        let options = self.at(me).params.options | known_options;
-        let waited = if rich || known.is_some_and(|leader| self.wants_usage(leader)) {
-            wait::waitpid_usage(pid, options)
-                .map(|found| found.map(|(_, status, usage)| (status, Some(usage))))
-        } else {
-            wait::waitpid(pid, options).map(|found| found.map(|(_, status)| (status, None)))
-        };
-        match waited {
-            Ok(found) => {
-                if let Some(errno) = refused {
-                    self.no_pidfd(errno);
-                }
-                self.parked.forget(pid);
-                self.counts.reaped += u64::from(found.is_some());
-                Ok(Found {
-                    change: found.map(|(status, _)| classify(status)),
-                    usage: found.and_then(|(_, usage)| usage),
-                    ..Found::default()
-                })
-            }
-            Err(_) if !wait::is_child_pid(pid) => self.find_gone(pid),
-            Err(_) if held => Ok(Found::default()),
-            // Neither SIGCHLD nor a sweep ever tells of it.
-            Err(_) => {
-                self.ensure_descriptor(me)?;
-                let fd = pidfd::open(pid)?;
-                self.find_held(pid, Pidfd::from(fd))
-            }
-        }
-    }
-
-    /// What the pidfd stands for cannot change.
-    pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
-        if !wait::is_child(pidfd.borrow()) {
-            pidfd.close();
-            return self.find_gone(pid);
-        }
-        self.parked.forget(pid);
-        Ok(Found {
-            pidfd: Some(pidfd),
-            ..Found::default()
-        })
-    }
-
-    /// No child of ours, or one that was reaped before.
-    fn find_gone(&mut self, pid: i32) -> Result<Found, Errno> {
-        if let Some(leader) = self.table.find(pid) {
-            self.wait_child(leader);
-        }
-        let status = self.parked.claim(pid, clock::now()).ok_or(Errno::ESRCH)?;
-        Ok(Found {
-            change: Some(classify(status)),
-            ..Found::default()
-        })
-    }
-
-    /// The watch that a context has on a child, but for this one.
-    fn own_watch(&self, me: u16, pid: i32, but: u32) -> Option<u32> {
-        let mut at = self.table.find(pid).unwrap_or(NIL);
-        while at != NIL {
-            let slot = self.table.slot(at);
-            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) && slot.sink.is_plain()
-            {
-                return Some(at);
-            }
-            at = self.table.next_watch(at);
-        }
-        None
-    }
-
-    /// A newer watch takes this one's place: its handle stays, inert.
-    fn supersede(&mut self, at: u32) {
-        self.leave(at);
-        let slot = self.table.slot_mut(at);
-        slot.flags |= Flags::INERT;
-        slot.jobs = Jobs::NONE;
-        let context = slot.context;
-        let held = !slot.is(Flags::UNHELD);
-        self.at_mut(context).watches -= 1;
-        if !held && !self.table.slot(at).is(Flags::RUNNING) {
-            self.end_watch(at, false);
-        }
-    }
-
-    /// Takes a watch out of its child's; false where it is the only one.
-    fn leave(&mut self, at: u32) -> bool {
-        let slot = *self.table.slot(at);
-        let pidfd = self
-            .table
-            .find(slot.pid)
-            .and_then(|leader| self.table.slot(leader).pidfd());
-        if !self.table.leave_child(at) {
-            return false;
-        }
-        if let Some(pidfd) = pidfd
-            && let Some(leader) = self.table.find(slot.pid)
-        {
-            if let Some(descriptor) = &self.at(slot.context).descriptor {
-                descriptor.remove(pidfd.borrow());
-            }
-            self.rejoin(leader);
-        }
-        true
-    }
-
     #[inline(always)]
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
         // A child that is held still ends with its gate.
         self.take_gate(at);
         let slot = self.table.slot_mut(at);
+        let release = release || slot.is(Flags::RELEASE);
         let over = slot.is(Flags::INERT);
         let ended = slot.is(Flags::ENDED);
         let reserved = slot.is_reserved();
@@ -668,33 +326,70 @@ impl Reaper {
         }
     }
 
-    fn set_ending(&mut self, at: u32, ending: Ending) -> Ending {
-        let flags = &mut self.table.slot_mut(at).flags;
-        let release = flags.contains(Flags::RELEASE);
-        flags.set(Flags::RELEASE, ending == Ending::Release);
-        if release {
-            Ending::Release
-        } else {
-            Ending::Free
-        }
-    }
-
     #[inline(always)]
     fn begin_hook(&mut self, at: u32) -> Result<Option<Hook>, Errno> {
         let slot = self.table.slot_mut(at);
-        if slot.is(Flags::HOOK_RUN) {
-            return Err(Errno::EBUSY);
-        }
         if !slot.is(Flags::HOOKED) {
             return Ok(None);
         }
+        let id = WatchId::new(at, slot.generation, self.depth);
+        if slot.is(Flags::HOOK_RUN) {
+            let me = thread::current();
+            let own = |run: &Running| run.hook && run.thread == me && run.watch == id;
+            return if self.running.iter().any(own) {
+                Err(Errno::EBUSY)
+            } else {
+                // It has agreed.
+                Ok(None)
+            };
+        }
         slot.flags |= Flags::HOOK_RUN;
+        let context = self.id_of(self.table.slot(at).context);
+        self.runs(context, id, true);
         Ok(self.hooks[at as usize])
     }
 
     #[inline(always)]
     fn take_hook(&mut self, at: u32) -> Option<Hook> {
         self.table.slot_mut(at).flags -= Flags::HOOKED | Flags::HOOK_RUN;
-        self.hooks.get_mut(at as usize)?.take()
+        let hook = self.hooks.get_mut(at as usize)?.take();
+        self.hooked -= u32::from(hook.is_some());
+        hook
+    }
+
+    /// Whether a callback of the watch in this slot runs.
+    pub(crate) fn is_told(&self, at: u32) -> bool {
+        let id = WatchId::new(at, self.table.slot(at).generation, self.depth);
+        self.running.iter().any(|run| run.watch == id && !run.hook)
+    }
+
+    /// Something begins to run outside the lock; there is room for it.
+    pub(crate) fn runs(&mut self, context: ContextId, watch: WatchId, hook: bool) {
+        self.running.push(Running {
+            thread: thread::current(),
+            context,
+            watch,
+            hook,
+        });
+    }
+
+    /// What this thread began last has returned.
+    pub(crate) fn ran(&mut self) {
+        let me = thread::current();
+        if let Some(last) = self.running.iter().rposition(|run| run.thread == me) {
+            self.running.remove(last);
+        }
+    }
+
+    /// What the release of a watch gives.
+    fn releases(&self, at: u32) -> Result<Released, Errno> {
+        let slot = self.table.slot(at);
+        if slot.flags.intersects(Flags::ENDED | Flags::TOLD) {
+            Ok(Released::Ended(slot.end_status()))
+        } else if slot.is(Flags::INERT) {
+            Err(Errno::ESRCH)
+        } else {
+            Ok(Released::Back)
+        }
     }
 }

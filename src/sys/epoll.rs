@@ -43,7 +43,6 @@ const WATCHED: u64 = 1 << 62;
 
 /// How many events one look takes.
 pub(crate) const EVENTS: usize = 64;
-pub(crate) type Batch = [EpollEvent; EVENTS];
 
 /// An epoll that holds pidfds, an eventfd to wake it and a timerfd.
 #[derive(Debug)]
@@ -107,9 +106,9 @@ impl Descriptor {
     }
 
     /// A close alone would leave the entry while a forked child holds a copy
-    /// of the pidfd.
-    pub(crate) fn remove(&self, pidfd: BorrowedFd) {
-        let _ = self.epoll.delete(pidfd);
+    /// of the pidfd. False where there is none.
+    pub(crate) fn remove(&self, pidfd: BorrowedFd) -> bool {
+        self.epoll.delete(pidfd).is_ok()
     }
 
     /// Tells of a task's descriptor once, as soon as it is ready; with `again`
@@ -141,7 +140,7 @@ impl Descriptor {
     /// Ends what watch() began for a descriptor.
     pub(crate) fn unwatch(&self, fd: RawFd) {
         // SAFETY: as in watch().
-        self.remove(unsafe { BorrowedFd::borrow_raw(fd) });
+        let _ = self.remove(unsafe { BorrowedFd::borrow_raw(fd) });
     }
 
     /// Makes the descriptor readable until an Event::Wake is taken.
@@ -157,17 +156,34 @@ impl Descriptor {
             .set(Expiration::OneShot(after), TimerSetTimeFlags::empty());
     }
 
-    pub(crate) fn batch() -> Batch {
-        [EpollEvent::empty(); EVENTS]
+    /// Takes what there is without waiting, as much as `events` holds at most.
+    pub(crate) fn take(&self, events: &mut [Event]) -> Result<usize, Errno> {
+        let mut batch = [EpollEvent::empty(); EVENTS];
+        let most = events.len().min(EVENTS);
+        let found = match self.epoll.wait(&mut batch[..most], EpollTimeout::ZERO) {
+            Err(Errno::EINTR) => 0,
+            found => found?,
+        };
+        for (event, taken) in events.iter_mut().zip(&batch[..found]) {
+            *event = self.understand(*taken);
+        }
+        Ok(found)
     }
 
-    /// Takes events without waiting, as many as `batch` holds at most.
-    pub(crate) fn take(&self, batch: &mut [EpollEvent]) -> usize {
-        self.epoll.wait(batch, EpollTimeout::ZERO).unwrap_or(0)
+    /// Whether the numbers are not ours any more: the daemon closed them, and has
+    /// perhaps others there. What is in an epoll cannot be added to it again.
+    pub(crate) fn is_gone(&self) -> bool {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
+        self.epoll.add(&self.wake, event) != Err(Errno::EEXIST)
+    }
+
+    /// Closes nothing.
+    pub(crate) fn forget(self) {
+        std::mem::forget(self);
     }
 
     /// What an event says; what made it is done with.
-    pub(crate) fn understand(&self, event: EpollEvent) -> Event {
+    fn understand(&self, event: EpollEvent) -> Event {
         match event.data() {
             WAKE => {
                 let _ = self.wake.read();

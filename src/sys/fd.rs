@@ -54,6 +54,32 @@ pub(crate) fn is_inherited(fd: RawFd) -> bool {
     flags.is_ok_and(|flags| flags & (libc::FD_CLOEXEC as usize) == 0)
 }
 
+/// Whether the process has no descriptor left.
+pub(crate) fn is_short() -> bool {
+    // SAFETY: no pointers; one that is always there.
+    let fd = unsafe { libc::open(c"/".as_ptr(), libc::O_PATH | libc::O_CLOEXEC) };
+    if fd >= 0 {
+        // SAFETY: opened just now.
+        drop(unsafe { OwnedFd::from_raw_fd(fd) });
+        return false;
+    }
+    Errno::last() == Errno::EMFILE
+}
+
+/// RLIMIT_NOFILE's soft limit.
+pub(crate) fn limit() -> u32 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` outlives the call.
+    let code = unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    if code != 0 {
+        return 1_024;
+    }
+    u32::try_from(limit.rlim_cur).unwrap_or(u32::MAX)
+}
+
 /// Whether this is an open descriptor.
 pub(crate) fn is_open(fd: RawFd) -> bool {
     // SAFETY: no pointers.

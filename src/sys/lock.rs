@@ -48,6 +48,10 @@ impl<T> Mutex<T> {
         })
     }
 
+    pub(crate) fn is_locked(&self) -> bool {
+        self.state.load(Ordering::Relaxed) != FREE
+    }
+
     pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
         self.state
             .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
@@ -68,6 +72,17 @@ fn await_free(state: &AtomicU32) {
 #[inline(never)]
 fn wake_one(state: &AtomicU32) {
     futex::wake(state, 1);
+}
+
+impl<'a, T> MutexGuard<'a, T> {
+    pub(crate) fn mutex(&self) -> &'a Mutex<T> {
+        self.0
+    }
+
+    /// Whether another thread may wait for it.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.0.state.load(Ordering::Relaxed) == AWAITED
+    }
 }
 
 impl<T> Drop for MutexGuard<'_, T> {

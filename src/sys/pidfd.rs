@@ -25,6 +25,22 @@ impl Pidfd {
         unsafe { BorrowedFd::borrow_raw(self.0.cast_signed()) }
     }
 
+    /// The same at FD_SETSIZE or above; as it is where that cannot be.
+    pub(crate) fn move_up(self, limit: u32) -> Self {
+        const FD_SETSIZE: i32 = 1_024;
+        let least = FD_SETSIZE;
+        if self.0.cast_signed() >= least || limit <= least.cast_unsigned() {
+            return self;
+        }
+        match super::fd::duplicate_from(self.borrow(), least) {
+            Ok(fd) => {
+                self.close();
+                Pidfd::from(fd)
+            }
+            Err(_) => self,
+        }
+    }
+
     pub(crate) fn close(self) {
         // SAFETY: made of an OwnedFd, and given back once.
         drop(unsafe { OwnedFd::from_raw_fd(self.0.cast_signed()) });

@@ -64,10 +64,20 @@ pub(crate) fn dead_status(pid: i32) -> Option<i32> {
     (pid_of(&info) != 0).then(|| status_of(&info)).flatten()
 }
 
-/// Whether the process behind a pidfd is a child of ours, reaped by nobody.
-pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
+/// Whether the process behind a pidfd is a child of ours, reaped by nobody. EBADF
+/// where this is no pidfd, EINVAL where the kernel cannot wait for one (Linux 5.3).
+pub(crate) fn holds_child(pidfd: BorrowedFd) -> Result<bool, Errno> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    waitid(libc::P_PIDFD, raw(pidfd), look).is_ok()
+    match waitid(libc::P_PIDFD, raw(pidfd), look) {
+        Ok(_) => Ok(true),
+        Err(Errno::ECHILD) => Ok(false),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// The same, where a doubt means no.
+pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
+    holds_child(pidfd) == Ok(true)
 }
 
 /// waitpid(2) with `options | WNOHANG`: a pid and its raw status, or None

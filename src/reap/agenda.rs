@@ -1,0 +1,97 @@
+//! What is owed, by when. Pure: times come in.
+//!
+//! Nothing is owed without an alarm: [`super::wake`] sets it as the lock is
+//! released, in each loop that comes by, so that one that blocks holds nothing
+//! up. Whichever loop comes by pays what is due. The deadlines of tasks, which
+//! only their own context's loop runs, are kept by [`super::deadlines`] and share
+//! that context's alarm.
+
+/// What can be owed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Debt {
+    /// A look for all the ended of a signal that named one of them.
+    Sweep,
+    /// A wait for each young child: what shows that somebody else reaped one.
+    Each,
+    /// A look at the unknown.
+    Walk,
+    /// A look at pidfds whose word reaches nobody, or that have to be asked twice.
+    Pidfds,
+    /// Unknown children that a spawn in progress puts off.
+    Tell,
+    /// A look at children that neither a signal nor a pidfd tells of.
+    Unheard,
+}
+
+const DEBTS: usize = 6;
+const NEVER: u64 = u64::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Agenda {
+    by: [u64; DEBTS],
+    /// The alarms may be later than the first debt.
+    pub(crate) unsettled: bool,
+}
+
+impl Agenda {
+    pub(crate) const fn new() -> Self {
+        Agenda {
+            by: [NEVER; DEBTS],
+            unsettled: false,
+        }
+    }
+
+    /// It is to be done by then, or before if that was owed already.
+    pub(crate) fn owe(&mut self, what: Debt, by: u64) {
+        let owed = &mut self.by[what as usize];
+        if by < *owed {
+            *owed = by;
+            self.unsettled = true;
+        }
+    }
+
+    /// It was done.
+    pub(crate) fn paid(&mut self, what: Debt) {
+        self.by[what as usize] = NEVER;
+    }
+
+    /// Nothing is owed any more.
+    pub(crate) fn clear(&mut self) {
+        *self = Agenda::new();
+    }
+
+    pub(crate) fn is_due(&self, what: Debt, now: u64) -> bool {
+        self.by[what as usize] <= now
+    }
+
+    /// When the first debt is due; u64::MAX where there is none.
+    pub(crate) fn next(&self) -> u64 {
+        self.by.iter().copied().fold(NEVER, u64::min)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.next() == NEVER
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_debt_decides_and_the_earlier_of_two_counts() {
+        let mut agenda = Agenda::new();
+        assert_eq!(agenda.next(), NEVER);
+        assert!(!agenda.unsettled);
+        agenda.owe(Debt::Walk, 50);
+        agenda.owe(Debt::Walk, 70);
+        agenda.owe(Debt::Sweep, 60);
+        assert!(agenda.unsettled);
+        assert_eq!(agenda.next(), 50);
+        assert!(agenda.is_due(Debt::Walk, 50) && !agenda.is_due(Debt::Sweep, 59));
+        agenda.paid(Debt::Walk);
+        assert_eq!(agenda.next(), 60);
+        agenda.clear();
+        assert!(agenda.is_empty());
+    }
+}

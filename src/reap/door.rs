@@ -1,0 +1,189 @@
+//! The one door through which a child is reaped: look, tell, reap.
+//!
+//! Every wait of the library's is made here, under the lock. A child that the
+//! table holds goes through [`Reaper::wait_child`]: `ask` finds a change, which
+//! reaps one that ended, `tell` (in `record`) writes it down for each watch. One
+//! that a watch keeps is looked at with WNOWAIT and told, and reaped when the last
+//! one has let go (in `keep`). Who waits for any child ([`Reaper::wait_any`]) looks the pid up and
+//! tells in the same way.
+
+use nix::errno::Errno;
+
+use super::agenda::Debt;
+use super::log::{Note, note};
+use super::process::Reaper;
+use super::rich::Facts;
+use super::status::{Change, classify};
+use super::table::{Flags, NIL};
+use crate::sys::pidfd::{Exit, Pidfd};
+use crate::sys::usage::Usage;
+
+/// So often a status that is on its way to a pidfd is asked for, the processor
+/// given up each time, before it is left for later.
+const PATIENCE: u32 = 64;
+/// How much later, in nanoseconds, where the pidfd's own word reaches nobody.
+const RETRY: u64 = 1_000_000;
+
+impl Reaper {
+    /// Waits for one child, until it has nothing new to say; whether it ended.
+    pub(crate) fn wait_child(&mut self, leader: u32) -> bool {
+        while let Some((change, facts)) = self.ask(leader) {
+            if self.tell(leader, change, facts) {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// What a child has to say.
+    #[inline(always)]
+    fn ask(&mut self, leader: u32) -> Option<(Change, Facts)> {
+        let slot = *self.table.slot(leader);
+        if slot.is(Flags::ZOMBIE) {
+            return None;
+        }
+        if self.keeps(leader) {
+            return self.ask_kept(leader);
+        }
+        let usage = self.wants_usage(leader);
+        if let Some(pidfd) = slot.pidfd() {
+            match self.kernel.reap(pidfd, usage) {
+                Ok(found) => return found.map(|found| self.reaped(found)),
+                Err(Errno::ECHILD) => return self.recover(slot.pid, pidfd),
+                // No pidfd any more.
+                Err(_) => self.lose_pidfd(leader),
+            }
+        }
+        match self.wait_pid(slot.pid, self.options(leader), usage) {
+            Ok(found) => found.map(|(_, status, usage)| self.reaped((status, usage))),
+            Err(Errno::ECHILD) => Some(self.lost(slot.pid)),
+            Err(_) => None,
+        }
+    }
+
+    /// The same of one that is kept: it is looked at, and stays a zombie. Its stops
+    /// are waited for, as they cannot be looked at twice.
+    #[cold]
+    #[inline(never)]
+    fn ask_kept(&mut self, leader: u32) -> Option<(Change, Facts)> {
+        let slot = *self.table.slot(leader);
+        let options = self.options(leader);
+        if options != 0 {
+            if let Ok(Some(status)) = self.kernel.jobs(slot.pid, options) {
+                return Some(self.reaped((status, None)));
+            }
+        }
+        match (self.kernel.look(slot.pid, slot.pidfd()), slot.pidfd()) {
+            (Ok(found), _) => {
+                let (status, usage) = found?;
+                let facts = Facts {
+                    kept: true,
+                    ..Facts::used(usage)
+                };
+                Some((classify(status), facts))
+            }
+            (Err(Errno::ECHILD), Some(pidfd)) => self.recover(slot.pid, pidfd),
+            // Only __WALL sees one that sends no SIGCHLD.
+            (Err(Errno::ECHILD), None) if self.kernel.is_child(slot.pid) => None,
+            (Err(Errno::ECHILD), None) => Some(self.lost(slot.pid)),
+            (Err(_), Some(_)) => {
+                self.lose_pidfd(leader);
+                None
+            }
+            (Err(_), None) => None,
+        }
+    }
+
+    fn lost(&mut self, pid: i32) -> (Change, Facts) {
+        self.counts.lost += 1;
+        note(Note::Lost(pid));
+        (Change::Lost, Facts::LOST)
+    }
+
+    /// Waits for a child of this pid; also one that sends no SIGCHLD, where there may
+    /// be any: only __WALL finds it.
+    pub(crate) fn wait_pid(
+        &self,
+        pid: i32,
+        options: i32,
+        usage: bool,
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        match self.kernel.wait(pid, options, usage) {
+            Err(Errno::ECHILD) if self.mute => self.kernel.wait(pid, options | libc::__WALL, usage),
+            found => found,
+        }
+    }
+
+    /// Waits for any child: its pid, its raw status, and what it has used where
+    /// anybody wants to know.
+    pub(crate) fn wait_any(
+        &self,
+        options: i32,
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        self.kernel.wait(-1, options, self.may_want_usage())
+    }
+
+    fn reaped(&mut self, (status, usage): (i32, Option<Usage>)) -> (Change, Facts) {
+        self.counts.reaped += 1;
+        (classify(status), Facts::used(usage))
+    }
+
+    /// Somebody else reaped a child whose pidfd we hold. None where that is not
+    /// over yet: the pidfd tells again.
+    fn recover(&mut self, pid: i32, pidfd: Pidfd) -> Option<(Change, Facts)> {
+        for _ in 0..PATIENCE {
+            match self.kernel.exit_status(pidfd) {
+                Exit::Known(status) => {
+                    self.counts.recovered += 1;
+                    note(Note::Recovered(pid));
+                    return Some((classify(status), Facts::RECOVERED));
+                }
+                Exit::Unknown => return Some(self.lost(pid)),
+                Exit::InFlight => self.kernel.yield_now(),
+            }
+        }
+        let now = self.kernel.now();
+        self.agenda.owe(Debt::Pidfds, now + RETRY);
+        None
+    }
+
+    /// The options of a wait for one child: what its watches ask for.
+    pub(crate) fn options(&self, leader: u32) -> i32 {
+        let mut options = 0;
+        let mut at = leader;
+        while at != NIL {
+            let slot = self.table.slot(at);
+            if slot.sink.rich().is_some() {
+                options |= self.rich_options(slot.sink);
+            } else if !slot.is(Flags::ABANDONED) {
+                options |= self.at(slot.context).params.options;
+            }
+            at = self.table.next_watch(at);
+        }
+        options
+    }
+
+    /// Tells of an old child's stops and continues, which its pidfd does not, and
+    /// of its end too if the wait happens to return it.
+    pub(crate) fn look_for_stops(&mut self, leader: u32) {
+        if self.keeps(leader) || self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.wait_child(leader);
+            return;
+        }
+        let options = self.options(leader);
+        let pid = self.table.slot(leader).pid;
+        let usage = self.wants_usage(leader);
+        if options == 0 {
+            return;
+        }
+        loop {
+            let Ok(Some((_, status, usage))) = self.kernel.wait(pid, options, usage) else {
+                return;
+            };
+            let (change, facts) = self.reaped((status, usage));
+            if self.tell(leader, change, facts) {
+                return;
+            }
+        }
+    }
+}

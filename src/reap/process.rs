@@ -1,0 +1,372 @@
+//! The process's one reaper: its state and its lock.
+
+use std::ops::{Deref, DerefMut};
+
+use nix::errno::Errno;
+
+use super::agenda::Agenda;
+use super::callback::Hook;
+use super::id::{ContextId, WatchId};
+use super::inheritance::{Inheritance, Inherited};
+use super::keep::Keep;
+use super::kernel::{Kernel, LINUX};
+use super::orphan::Guard;
+use super::parked::ParkingLot;
+use super::policy::Policy;
+use super::rich::{Facts, Riches};
+use super::subscriber::{Context, Scope};
+use super::table::{Slot, Table};
+use super::tasks::Tasks;
+use crate::spawn::Gate;
+use crate::sys::epoll::Descriptor;
+use crate::sys::fork::{Generation, PerProcess, leak};
+use crate::sys::futex::EventCount;
+use crate::sys::lock::{Mutex, MutexGuard};
+use crate::sys::thread::{self, Thread};
+use crate::sys::timer::SignalTimer;
+use crate::sys::wiped;
+
+/// What a process has: the reaper, which a forked child cannot look at, what
+/// that has of it instead, and who waits for a callback to return.
+pub(crate) struct Process {
+    reaper: wiped::Box<Mutex<Reaper>>,
+    pub(crate) inheritance: &'static Mutex<Inheritance>,
+    pub(crate) returned: EventCount,
+}
+
+impl Process {
+    pub(crate) fn new(depth: u32) -> Option<Self> {
+        let inheritance = leak(Mutex::new(Inheritance::new()))?;
+        Some(Process {
+            reaper: wiped::boxed(|| Mutex::new(Reaper::new(&LINUX, depth, inheritance)))?,
+            inheritance,
+            returned: EventCount::new(),
+        })
+    }
+
+    #[inline(never)] // most exports begin with it
+    pub(crate) fn lock(&self) -> Locked<'_> {
+        Locked(self.reaper.lock())
+    }
+
+    /// Gives the lock up until some callback has returned.
+    pub(crate) fn wait_for_return<'a>(&'a self, mut reaper: Locked<'a>) -> Locked<'a> {
+        reaper.waiting += 1;
+        let seen = self.returned.seen();
+        drop(reaper);
+        self.returned.wait(seen);
+        let mut reaper = self.lock();
+        reaper.waiting -= 1;
+        reaper
+    }
+}
+
+/// The reaper, locked. The alarms are set as it is released.
+#[must_use]
+pub(crate) struct Locked<'a>(MutexGuard<'a, Reaper>);
+
+impl Deref for Locked<'_> {
+    type Target = Reaper;
+
+    fn deref(&self) -> &Reaper {
+        &self.0
+    }
+}
+
+impl DerefMut for Locked<'_> {
+    fn deref_mut(&mut self) -> &mut Reaper {
+        &mut self.0
+    }
+}
+
+impl Drop for Locked<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if self.agenda.unsettled {
+            self.settle();
+        }
+        self.serving = None;
+        self.attending = Attending::Nobody;
+    }
+}
+
+impl<'a> Locked<'a> {
+    /// Gives the lock up, to another thread if one waits for it, and takes it again.
+    pub(crate) fn give_way(self) -> Self {
+        let awaited = self.0.is_awaited();
+        let mutex: &'a Mutex<Reaper> = self.0.mutex();
+        drop(self);
+        let mut left = if awaited { PATIENCE } else { 0 };
+        while left > 0 && !mutex.is_locked() {
+            std::thread::yield_now();
+            left -= 1;
+        }
+        Locked(mutex.lock())
+    }
+}
+
+/// So often the processor is given up for a thread that waits for the lock and is
+/// being woken: some hundred microseconds.
+const PATIENCE: u32 = 256;
+
+pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
+
+/// In a queue's link: a task's index, not a slot's.
+pub(crate) const TASK: u32 = 1 << 31;
+
+/// Ids hold twelve bits of a process's depth.
+const DEPTH_MASK: u32 = 0xfff;
+
+/// This process's part, if the id with this depth is of this process.
+pub(crate) fn process(depth: u32) -> Result<&'static Generation<Process>, Errno> {
+    PROCESS
+        .get()
+        .filter(|own| own.depth() & DEPTH_MASK == depth & DEPTH_MASK)
+        .ok_or(Errno::ECHILD)
+}
+
+/// The reaper, locked, if the id with this depth is of this process.
+pub(crate) fn lock(depth: u32) -> Result<Locked<'static>, Errno> {
+    Ok(process(depth)?.value.lock())
+}
+
+/// Counts of the whole process.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) young: u64,
+    pub(crate) old: u64,
+    pub(crate) reaped: u64,
+    pub(crate) unknown: u64,
+    pub(crate) parked: u64,
+    pub(crate) dropped: u64,
+    pub(crate) recovered: u64,
+    pub(crate) lost: u64,
+    pub(crate) sweeps: u64,
+    pub(crate) walks: u64,
+    pub(crate) promoted: u64,
+    pub(crate) no_pidfd: u64,
+}
+
+pub(crate) struct Reaper {
+    pub(crate) kernel: &'static dyn Kernel,
+    pub(crate) depth: u32,
+    pub(crate) table: Table,
+    pub(crate) contexts: Vec<wiped::Box<Context>>,
+    pub(crate) inheritance: &'static Mutex<Inheritance>,
+    /// By slot; as long as the last slot that ever had one.
+    pub(crate) hooks: Vec<Option<Hook>>,
+    /// How many there are.
+    pub(crate) hooked: u32,
+    /// Of the watches of tasks, by slot.
+    pub(crate) tokens: Vec<u64>,
+    /// By slot: ends of watches of tasks that were not told yet.
+    pub(crate) task_ends: Vec<(u32, Facts)>,
+    pub(crate) task_watches: usize,
+    pub(crate) riches: Riches,
+    pub(crate) keep: Keep,
+    pub(crate) guard: Guard,
+    pub(crate) tasks: Tasks,
+    /// What holds spawned children back, by slot.
+    pub(crate) gates: Vec<(u32, Gate)>,
+    pub(crate) parked: ParkingLot,
+    pub(crate) policy: Policy,
+    pub(crate) agenda: Agenda,
+    pub(crate) counts: Counts,
+    /// SIGCHLD after a time, and for when it is set: wakes contexts without a descriptor.
+    pub(crate) timer: Option<SignalTimer>,
+    pub(crate) signal_at: Option<u64>,
+    /// The kernel knows pidfds, but cannot wait for one.
+    pub(crate) pidfds_useless: bool,
+    /// There may be children that send no SIGCHLD, and no polled pidfd of theirs.
+    pub(crate) mute: bool,
+    /// RLIMIT_NOFILE's soft limit, when it was last read.
+    pub(crate) descriptor_limit: u32,
+    /// As many pidfds as there were after some were given back.
+    pub(crate) pidfds_at_most: u32,
+    /// How many statuses there were when the unheard were last looked at.
+    pub(crate) unheard_since: u64,
+    /// The context whose loop has come by.
+    pub(crate) serving: Option<u16>,
+    /// Who calls back as soon as the lock is released, so need not be woken.
+    pub(crate) attending: Attending,
+    /// Children that are being spawned and not registered yet.
+    pub(crate) spawning: u32,
+    /// Watches that are reserved and have no child yet.
+    pub(crate) reserved: u32,
+    /// What runs outside the lock.
+    pub(crate) running: Vec<Running>,
+    /// Threads that wait for a callback to return.
+    pub(crate) waiting: u32,
+    /// How many contexts were made.
+    pub(crate) made: u64,
+}
+
+/// A callback or a hook that runs: whoever frees its watch or its context in
+/// another thread waits for it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Running {
+    pub(crate) thread: Thread,
+    pub(crate) context: ContextId,
+    /// NONE for that of an unknown child, or of a task.
+    pub(crate) watch: WatchId,
+    pub(crate) hook: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Attending {
+    Nobody,
+    One(u16),
+    /// This one, and all that have neither host nor descriptor.
+    Bare(u16),
+}
+
+impl Reaper {
+    pub(crate) fn new(
+        kernel: &'static dyn Kernel,
+        depth: u32,
+        inheritance: &'static Mutex<Inheritance>,
+    ) -> Self {
+        Reaper {
+            kernel,
+            depth,
+            table: Table::new(),
+            contexts: Vec::new(),
+            inheritance,
+            hooks: Vec::new(),
+            hooked: 0,
+            tokens: Vec::new(),
+            task_ends: Vec::new(),
+            task_watches: 0,
+            riches: Riches::new(),
+            keep: Keep::default(),
+            guard: Guard::default(),
+            tasks: Tasks::new(),
+            gates: Vec::new(),
+            parked: ParkingLot::new(),
+            policy: Policy::new(),
+            agenda: Agenda::new(),
+            counts: Counts::default(),
+            timer: None,
+            signal_at: None,
+            pidfds_useless: false,
+            mute: false,
+            descriptor_limit: 0,
+            pidfds_at_most: u32::MAX,
+            unheard_since: 0,
+            serving: None,
+            attending: Attending::Nobody,
+            spawning: 0,
+            reserved: 0,
+            running: Vec::new(),
+            waiting: 0,
+            made: 0,
+        }
+    }
+
+    /// A live context, for the thread that may use it.
+    #[inline(never)]
+    pub(crate) fn context(&mut self, id: ContextId) -> Result<&mut Context, Errno> {
+        let ctx = self.live(id).ok_or(Errno::EINVAL)?;
+        ctx.admits()?;
+        Ok(ctx)
+    }
+
+    /// A live context, whoever asks.
+    pub(crate) fn live(&mut self, id: ContextId) -> Option<&mut Context> {
+        self.contexts
+            .get_mut(usize::from(id.index))
+            .map(|ctx| &mut **ctx)
+            .filter(|ctx| ctx.live && ctx.generation == id.generation)
+    }
+
+    pub(crate) fn at(&self, index: u16) -> &Context {
+        &self.contexts[usize::from(index)]
+    }
+
+    pub(crate) fn at_mut(&mut self, index: u16) -> &mut Context {
+        &mut self.contexts[usize::from(index)]
+    }
+
+    pub(crate) fn id_of(&self, index: u16) -> ContextId {
+        ContextId {
+            index,
+            generation: self.at(index).generation,
+            depth: self.depth,
+        }
+    }
+
+    /// The indices of the live contexts that `which` takes.
+    pub(crate) fn indices(&self, which: impl Fn(&Context) -> bool) -> impl Iterator<Item = u16> {
+        (0u16..)
+            .zip(&self.contexts)
+            .filter(move |(_, ctx)| ctx.live && which(ctx))
+            .map(|(index, _)| index)
+    }
+
+    /// The slot of a live handle, for the thread that may use it; ESRCH where
+    /// the handle was freed.
+    #[inline(never)]
+    pub(crate) fn watch(&self, id: WatchId) -> Result<(u32, &Slot), Errno> {
+        let at = id.index();
+        let slot = self
+            .table
+            .resolve(at, id.generation())
+            .ok_or(Errno::ESRCH)?;
+        self.at(slot.context).admits()?;
+        Ok((at, slot))
+    }
+
+    /// The context that is told of unknown children: the one made first.
+    pub(crate) fn for_unknown(&self) -> Option<u16> {
+        self.indices(|ctx| ctx.params.scope == Scope::All)
+            .min_by_key(|&index| self.at(index).made)
+    }
+
+    /// How many children the table holds.
+    pub(crate) fn children(&self) -> u32 {
+        self.table.young() + self.table.old()
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            young: u64::from(self.table.young()),
+            old: u64::from(self.table.old()),
+            parked: self.parked.len() as u64,
+            dropped: self.parked.dropped(),
+            ..self.counts
+        }
+    }
+
+    /// Makes room for one more context.
+    pub(crate) fn grow(&mut self) -> Option<()> {
+        self.contexts.try_reserve(1).ok()?;
+        self.inheritance.lock().reserve(self.contexts.len()).ok()?;
+        self.contexts.push(wiped::boxed(Context::dead)?);
+        Some(())
+    }
+
+    /// Has a child that is forked from now on know a context as it is.
+    pub(crate) fn bequeath_context(&self, index: u16) {
+        let ctx = self.at(index);
+        let inherited = ctx.live.then(|| Inherited {
+            generation: ctx.generation,
+            params: ctx.params,
+            descriptor: ctx.descriptor.as_ref().map(Descriptor::fds),
+        });
+        self.inheritance.lock().set(index, inherited);
+    }
+
+    /// What holds a watch's child back.
+    pub(crate) fn take_gate(&mut self, at: u32) -> Option<Gate> {
+        let place = self.gates.iter().position(|&(held, _)| held == at)?;
+        Some(self.gates.swap_remove(place).1)
+    }
+
+    /// Whether something that `which` takes runs in another thread.
+    pub(crate) fn runs_elsewhere(&self, which: impl Fn(&Running) -> bool) -> bool {
+        let me = thread::current();
+        self.running
+            .iter()
+            .any(|running| running.thread != me && which(running))
+    }
+}

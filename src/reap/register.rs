@@ -1,0 +1,420 @@
+//! A watch begins: a child is registered.
+
+use nix::errno::Errno;
+
+use super::agenda::Debt;
+use super::callback::{ChildFn, Pvt, Sink};
+use super::id::{ContextId, WatchId};
+use super::log::{Note, note};
+use super::process::{Attending, Reaper, lock};
+use super::rich::Facts;
+use super::status::{Change, Jobs, classify};
+use super::table::{Flags, NIL};
+use crate::sys::pidfd::Pidfd;
+use crate::sys::usage::Usage;
+
+/// Registers a child. `due` is set where the context's host is to come round: it
+/// is not woken otherwise.
+pub(crate) fn register(
+    ctx: ContextId,
+    pid: i32,
+    callback: Option<ChildFn>,
+    pvt: Pvt,
+    due: &mut bool,
+) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    let hosted = reaper.context(ctx)?.params.hosted;
+    if hosted {
+        reaper.attending = Attending::One(ctx.index);
+    }
+    reaper.serving = Some(ctx.index);
+    let registered = reaper
+        .reserve_for(pid)
+        .and_then(|()| reaper.register(ctx.index, pid, Sink::of(callback, pvt)));
+    *due = hosted && reaper.is_due(ctx.index);
+    registered
+}
+
+/// Makes a watch whose child comes later, and room for that.
+pub(crate) fn reserve(ctx: ContextId) -> Result<WatchId, Errno> {
+    let mut reaper = lock(ctx.depth)?;
+    reaper.context(ctx)?;
+    reaper.reserve()?;
+    let at = reaper.table.hold(ctx.index);
+    reaper.reserved += 1;
+    let generation = reaper.table.slot(at).generation;
+    Ok(WatchId::new(at, generation, reaper.depth))
+}
+
+/// Gives a reserved watch its child. Does not fail for want of memory.
+pub(crate) fn register_reserved(
+    id: WatchId,
+    pid: i32,
+    callback: Option<ChildFn>,
+    pvt: Pvt,
+) -> Result<(), Errno> {
+    let mut reaper = lock(id.depth())?;
+    let (at, slot) = reaper.watch(id)?;
+    if !slot.is_reserved() {
+        return Err(Errno::EALREADY);
+    }
+    let me = slot.context;
+    reaper.serving = Some(me);
+    let known = reaper.find_fresh(pid);
+    let found = reaper.find_child(me, pid, known, false, false)?;
+    let hook = reaper.table.slot(at).flags & (Flags::HOOKED | Flags::HOOK_RUN);
+    // The slot that is given back last is taken first, so the id stays.
+    reaper.table.release(at);
+    reaper.reserved -= 1;
+    let made = reaper.insert(me, pid, found, Sink::of(callback, pvt), false);
+    debug_assert_eq!(made, id);
+    reaper.table.slot_mut(at).flags |= hook;
+    Ok(())
+}
+
+/// How a child stands that is to be registered.
+#[derive(Default)]
+pub(crate) struct Found {
+    /// What was waited for already, by the look or by a sweep before it.
+    pub(crate) change: Option<Change>,
+    /// What it has used, with the end.
+    pub(crate) usage: Option<Usage>,
+    /// The pidfd that it needs, if it does.
+    pub(crate) pidfd: Option<Pidfd>,
+    /// It was only looked at, and may have ended.
+    pub(crate) unwaited: bool,
+}
+
+impl Reaper {
+    fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Errno> {
+        let known = self.find_fresh(pid);
+        let found = self.find_child(me, pid, known, false, false)?;
+        Ok(self.insert(me, pid, found, sink, false))
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        me: u16,
+        pid: i32,
+        found: Found,
+        sink: Sink,
+        keep: bool,
+    ) -> WatchId {
+        // The look may have ended what was known.
+        let known = self.table.find(pid);
+        let at = self.table.insert(pid, me, known);
+        if keep {
+            self.begin_keep(at);
+        }
+        let slot = self.table.slot_mut(at);
+        slot.sink = sink;
+        let id = WatchId::new(at, slot.generation, self.depth);
+        self.at_mut(me).watches += 1;
+        let leader = known.map_or(at, |_| self.join_others(me, at));
+        if let Some(pidfd) = found.pidfd {
+            if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
+                self.no_pidfd(errno);
+            }
+            // Nobody polls for one that is dead already.
+            if !self.at(me).polled {
+                self.wait_child(leader);
+            }
+        } else if let Some(change) = found.change {
+            self.tell(leader, change, Facts::used(found.usage));
+        } else if self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.tell_lying(leader, at);
+        } else if found.unwaited {
+            self.wait_child(leader);
+        }
+        if self.table.slot(leader).is(Flags::LEADS) {
+            self.unheard(leader);
+        }
+        id
+    }
+
+    /// A watch of a child that has ended and is kept: it is told as the others
+    /// were.
+    fn tell_lying(&mut self, leader: u32, at: u32) {
+        let mut other = leader;
+        while other == at {
+            other = self.table.next_watch(other);
+        }
+        let change = self.table.slot(other).end();
+        self.record_late(at, other);
+        self.table.record(at, change);
+        self.enqueue(at);
+    }
+
+    /// A new watch takes the place of its context's former one, and of one that
+    /// was only kept to reap the child; the leader from then on.
+    fn join_others(&mut self, me: u16, at: u32) -> u32 {
+        let slot = self.table.slot(at);
+        let pid = slot.pid;
+        if slot.sink.is_plain() {
+            if let Some(former) = self.own_watch(me, pid, at) {
+                self.supersede(former);
+            }
+        }
+        let leader = self.table.find(pid).unwrap_or(at);
+        if self.table.slot(leader).is(Flags::ABANDONED)
+            && self.leave(leader)
+            && !self.table.slot(leader).is(Flags::QUEUED)
+        {
+            self.table.release(leader);
+        }
+        let leader = self.table.find(pid).unwrap_or(at);
+        self.rejoin(leader, None);
+        leader
+    }
+
+    /// Room for one watch more than those that are promised to a spawn or to a
+    /// reservation.
+    pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
+        let wanted = self.spawning + self.reserved + 1;
+        self.table.reserve(wanted).ok_or(Errno::ENOMEM)
+    }
+
+    /// The same for `pid`; nothing is allocated for a stranger.
+    pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
+        let there = self.table.has_room(self.spawning + self.reserved + 1);
+        if !there && !self.kernel.is_child(pid) && !self.parked.holds(pid) {
+            return Err(Errno::ESRCH);
+        }
+        self.reserve()
+    }
+
+    /// Where a child has neither a pidfd nor a signal that its watches hear of:
+    /// looks after it by time.
+    pub(crate) fn unheard(&mut self, leader: u32) {
+        if self.table.slot(leader).is(Flags::OLD) {
+            return;
+        }
+        let mut at = leader;
+        while at != NIL && !self.at(self.table.slot(at).context).is_deaf() {
+            at = self.table.next_watch(at);
+        }
+        if at != NIL {
+            self.owe_unheard();
+        }
+    }
+
+    pub(crate) fn owe_unheard(&mut self) {
+        let after = self.policy.unheard(true, self.table.young());
+        let now = self.kernel.now();
+        self.agenda.owe(Debt::Unheard, now + after);
+    }
+
+    /// The child in the table with this pid. One whose status somebody else took
+    /// is over, and its pid may be another child's by now.
+    pub(crate) fn find_fresh(&mut self, pid: i32) -> Option<u32> {
+        let leader = self.table.find(pid)?;
+        let pidfd = self.table.slot(leader).pidfd();
+        let stale = pidfd.is_some_and(|pidfd| self.kernel.holds_child(pidfd) != Ok(true));
+        if stale && self.table.slot(leader).is(Flags::ZOMBIE) {
+            self.bury_stolen(leader);
+            return None;
+        }
+        if stale && self.wait_child(leader) {
+            return None;
+        }
+        Some(leader)
+    }
+
+    pub(crate) fn find_child(
+        &mut self,
+        me: u16,
+        pid: i32,
+        known: Option<u32>,
+        keep: bool,
+        rich: bool,
+    ) -> Result<Found, Errno> {
+        let lies = known.is_some_and(|leader| self.table.slot(leader).is(Flags::ZOMBIE));
+        if lies {
+            return Ok(Found::default());
+        }
+        if !self.trusts_signal(me) {
+            self.distrust_signal(me);
+        }
+        let trusted = self.trusts_signal(me);
+        // A signal that was taken away has just given it one, or ended it.
+        let known = known.and_then(|_| self.table.find(pid));
+        let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
+        let mut refused = None;
+        if !held && !trusted {
+            match self.open_pidfd(me, pid) {
+                Ok(pidfd) => return Ok(self.held(pid, pidfd)),
+                Err(Errno::ESRCH) => return self.find_gone(pid),
+                Err(errno) => refused = Some(errno),
+            }
+        }
+        if keep || known.is_some_and(|leader| self.keeps(leader)) {
+            let looked = self.kernel.look(pid, None);
+            if looked.is_err() && !self.kernel.is_child(pid) {
+                return self.find_gone(pid);
+            }
+            if looked.is_err() && !held {
+                // Neither SIGCHLD nor a wait for any child ever tells of it.
+                let pidfd = self.open_pidfd(me, pid)?;
+                self.is_mute(me);
+                return Ok(self.held(pid, pidfd));
+            }
+            if let Some(errno) = refused {
+                self.no_pidfd(errno);
+            }
+            self.parked.forget(pid);
+            return Ok(Found {
+                unwaited: true,
+                ..Found::default()
+            });
+        }
+        // A wait, not only a look: who is no child of ours is refused, and who
+        // ended before is reaped, at the cost of one syscall.
+        let known_options = known.map_or(0, |leader| self.options(leader));
+        let options = self.at(me).params.options | known_options;
+        let usage = rich || known.is_some_and(|leader| self.wants_usage(leader));
+        let found = match self.kernel.wait(pid, options, usage) {
+            Ok(found) => found,
+            Err(_) if !self.kernel.is_child(pid) => return self.find_gone(pid),
+            Err(_) if held => return Ok(Found::default()),
+            // Neither SIGCHLD nor a wait for any child ever tells of it.
+            Err(_) => match self.open_pidfd(me, pid) {
+                Ok(pidfd) => {
+                    self.is_mute(me);
+                    return Ok(self.held(pid, pidfd));
+                }
+                Err(_) => {
+                    self.mute = true;
+                    self.owe_unheard();
+                    self.wait_pid(pid, options, usage)?
+                }
+            },
+        };
+        if let Some(errno) = refused {
+            self.no_pidfd(errno);
+        }
+        self.parked.forget(pid);
+        self.counts.reaped += u64::from(found.is_some());
+        Ok(Found {
+            change: found.map(|(_, status, _)| classify(status)),
+            usage: found.and_then(|(_, _, usage)| usage),
+            ..Found::default()
+        })
+    }
+
+    /// A child sends no SIGCHLD, and is held by a pidfd: if nobody polls that, it is
+    /// looked at by time.
+    fn is_mute(&mut self, me: u16) {
+        if !self.at(me).polled {
+            self.mute = true;
+            self.owe_unheard();
+        }
+    }
+
+    /// What the pidfd stands for cannot change.
+    pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
+        match self.is_held(pidfd) {
+            Ok(true) => Ok(self.held(pid, pidfd)),
+            Ok(false) => {
+                self.kernel.close(pidfd);
+                self.find_gone(pid)
+            }
+            Err(_) => {
+                self.kernel.close(pidfd);
+                Ok(Found::default())
+            }
+        }
+    }
+
+    /// This is the pidfd of a child of ours.
+    pub(crate) fn held(&mut self, pid: i32, pidfd: Pidfd) -> Found {
+        self.parked.forget(pid);
+        Found {
+            pidfd: Some(pidfd),
+            ..Found::default()
+        }
+    }
+
+    /// No child of ours, or one that was reaped before.
+    fn find_gone(&mut self, pid: i32) -> Result<Found, Errno> {
+        if let Some(leader) = self.table.find(pid) {
+            self.wait_child(leader);
+        }
+        let now = self.kernel.now();
+        let status = self.parked.claim(pid, now).ok_or(Errno::ESRCH)?;
+        Ok(Found {
+            change: Some(classify(status)),
+            ..Found::default()
+        })
+    }
+
+    /// The watch that a context has on a child, but for this one.
+    fn own_watch(&self, me: u16, pid: i32, but: u32) -> Option<u32> {
+        let mut at = self.table.find(pid).unwrap_or(NIL);
+        while at != NIL {
+            let slot = self.table.slot(at);
+            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) && slot.sink.is_plain()
+            {
+                return Some(at);
+            }
+            at = self.table.next_watch(at);
+        }
+        None
+    }
+
+    /// A newer watch takes this one's place: its handle stays, inert.
+    fn supersede(&mut self, at: u32) {
+        self.leave(at);
+        let slot = self.table.slot_mut(at);
+        slot.flags |= Flags::INERT;
+        slot.jobs = Jobs::NONE;
+        let (context, held) = (slot.context, !slot.is(Flags::UNHELD));
+        self.at_mut(context).watches -= 1;
+        if !held && !self.is_told(at) {
+            self.end_watch(at, false);
+        }
+    }
+
+    /// Takes a watch out of its child's; false where it is the only one.
+    pub(crate) fn leave(&mut self, at: u32) -> bool {
+        let slot = *self.table.slot(at);
+        if !self.table.leave_child(at) {
+            return false;
+        }
+        if let Some(leader) = self.table.find(slot.pid) {
+            self.rejoin(leader, Some(slot.context));
+        }
+        true
+    }
+
+    /// Whether SIGCHLD can be relied on to tell of a context's children. If not
+    /// they need a pidfd from their registration on.
+    pub(crate) fn trusts_signal(&self, index: u16) -> bool {
+        let ctx = self.at(index);
+        if ctx.params.untrusted || ctx.is_deaf() {
+            return false;
+        }
+        // A descriptor that nobody polls could not wake it in the signal's stead.
+        if !ctx.polled {
+            return true;
+        }
+        let now = self.kernel.disposition();
+        !now.auto_reaps() && (!ctx.params.hosted || now.same_handler(ctx.disposition))
+    }
+
+    /// A context's signal was taken away, or cannot be trusted any more: what is
+    /// young now would never be heard of again.
+    pub(crate) fn distrust_signal(&mut self, index: u16) {
+        let ctx = self.at(index);
+        if ctx.params.untrusted || !ctx.polled || !ctx.signalled {
+            return;
+        }
+        let now = self.kernel.disposition();
+        let ctx = self.at_mut(index);
+        if !now.auto_reaps() {
+            note(Note::Replaced);
+            ctx.disposition = now;
+        }
+        ctx.signalled = false;
+        self.look_at_unheard(Some(index));
+    }
+}

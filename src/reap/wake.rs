@@ -1,0 +1,143 @@
+//! Waking a context's loop: now, or when something is owed.
+
+use super::policy::LOOK_WITHIN;
+use super::process::{Attending, Reaper};
+use crate::sys::timer::SignalTimer;
+
+/// So soon after a signal of our timer that may have got lost.
+const RETRY: u64 = 1_000_000;
+
+impl Reaper {
+    /// Has a context's loop come round for what is due.
+    pub(crate) fn announce(&mut self, index: u16) {
+        let attending = self.attending;
+        let ctx = self.at_mut(index);
+        if ctx.announced
+            || attending == Attending::One(index)
+            || attending == Attending::Bare(index)
+        {
+            return;
+        }
+        if ctx.polled {
+            ctx.announced = true;
+            if let Some(descriptor) = &ctx.descriptor {
+                descriptor.wake();
+            }
+        } else if !matches!(attending, Attending::Bare(_)) {
+            // The one way to wake a daemon that gave us no descriptor is the
+            // signal that it takes anyway.
+            ctx.announced = true;
+            self.kernel.raise_sigchld();
+        }
+    }
+
+    /// A loop has come by. What is owed has an alarm in it from now on, too: the
+    /// one that has it may be blocked.
+    pub(crate) fn serve(&mut self, index: u16) {
+        self.serving = Some(index);
+        if !self.agenda.is_empty() {
+            self.agenda.unsettled = true;
+        }
+    }
+
+    /// Sets the alarm for the first debt: in the loop that has come by, else in any
+    /// that can have one.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(&mut self) {
+        self.agenda.unsettled = false;
+        let by = self.agenda.next();
+        if by == u64::MAX {
+            return;
+        }
+        let own = self
+            .serving
+            .filter(|&index| self.at(index).live && self.at(index).polled);
+        let any = self.indices(|ctx| ctx.polled).next();
+        let alarmed = match (own, self.serving) {
+            (Some(index), _) => Some(index),
+            // SIGCHLD reaches it.
+            (None, Some(_)) => None,
+            (None, None) => any,
+        };
+        match alarmed {
+            Some(index) => self.alarm(index, by),
+            None => {
+                if !self.signal_by(by) {
+                    if let Some(index) = any {
+                        self.alarm(index, by);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Has a context whose descriptor is polled come round at a time.
+    pub(crate) fn alarm(&mut self, index: u16, at: u64) {
+        // One that ran out is there until the descriptor is read: set again it
+        // would not be.
+        if self.at(index).alarm_at.is_some_and(|set| set <= at) {
+            return;
+        }
+        let after = at.saturating_sub(self.kernel.now());
+        let ctx = self.at_mut(index);
+        if let Some(descriptor) = &ctx.descriptor {
+            descriptor.arm(after);
+            ctx.alarm_at = Some(at);
+        }
+    }
+
+    /// SIGCHLD for those that have no descriptor; false where it cannot be set.
+    fn signal_by(&mut self, at: u64) -> bool {
+        let now = self.kernel.now();
+        // A signal may have been lost, as they merge.
+        if self.signal_at.is_some_and(|set| set <= at && set > now) {
+            return true;
+        }
+        // The pending one may be the timer's own, which would be void if it were set
+        // again, and each that merged with it. It brings us back here.
+        if self.kernel.sigchld_pending() {
+            return true;
+        }
+        let after = at.saturating_sub(now);
+        if self.timer.is_none() {
+            self.timer = SignalTimer::new().ok();
+        }
+        let Some(timer) = &self.timer else {
+            return false;
+        };
+        timer.arm(after);
+        self.signal_at = Some(at);
+        if self.kernel.sigchld_pending() {
+            // The timer may have run out right before.
+            timer.arm(after.min(RETRY));
+            self.signal_at = Some(at.min(now + RETRY));
+        }
+        true
+    }
+
+    /// The last context is gone: no timer any more, unless its signal is pending.
+    pub(crate) fn end_timer(&mut self) {
+        self.agenda.clear();
+        self.signal_at = None;
+        let Some(timer) = self.timer.take() else {
+            return;
+        };
+        // It does not run out from here on.
+        timer.arm(u64::MAX);
+        if self.kernel.sigchld_pending() {
+            timer.arm(1);
+            self.timer = Some(timer);
+        }
+    }
+
+    /// Until when unknown children are put off that were found while one is being
+    /// spawned, as another one found may be that. A spawn that does not return puts
+    /// them off no longer than a look at them is.
+    pub(crate) fn told_until(&self) -> u64 {
+        match self.spawning {
+            0 => u64::MAX,
+            _ => self.kernel.now().saturating_sub(LOOK_WITHIN),
+        }
+    }
+}
