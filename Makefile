@@ -171,7 +171,7 @@ check-rust:
 	$(CARGO) test --locked
 
 PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
-	check-child-calls check-pkgconfig check-install check-man check-readme check-figures
+	check-child-calls check-pkgconfig check-install check-man check-readme check-porting check-figures
 
 .PHONY: check-package $(PACKAGE_CHECKS)
 check-package: $(PACKAGE_CHECKS)
@@ -181,7 +181,7 @@ check-header-stale:
 	SSS_SIGCHLD_HEADER=$(O)/regenerated.h $(MAKE) --no-print-directory header
 	diff -u include/sss_sigchld.h $(O)/regenerated.h
 
-check-header check-pkgconfig check-readme: stage
+check-header check-pkgconfig check-readme check-porting: stage
 	$(TESTENV) c-tests/build/$@
 
 # Tables and pictures are what report.py makes of the committed results.
@@ -281,7 +281,7 @@ check-reproducible:
 
 DIST       := sss_sigchld-$(VERSION)
 DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
-	Makefile README.md benches build.rs c-tests cbindgen.toml examples-c fuzz \
+	Makefile README.md benches build.rs c-tests cbindgen.toml docs examples-c fuzz \
 	include man pkgconfig src
 
 .PHONY: dist check-dist
