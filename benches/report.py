@@ -26,7 +26,8 @@ RESAMPLES = 2000
 ORDER = [
     "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "pidfd-copy", "sssd", "sd-event", "glib", "libuv", "libev",
     "libevent", "tokio", "python", "sss", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
-    "sss-tevent-signalfd",
+    "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-libuv", "sss-libuv-fd", "sss-libev",
+    "sss-libev-fd", "sss-libevent", "sss-libevent-fd",
 ]  # fmt: skip
 
 BY_HAND = ("raw", "raw-copy", "pidfd", "pidfd-copy")
@@ -49,6 +50,15 @@ TITLES = {
     "sss-fd": "**this library**, descriptor, no signal",
     "sss-tevent": "**this library**, tevent",
     "sss-tevent-signalfd": "**this library**, tevent with a signalfd",
+    "sss-sd-event": "**this library**, sd-event by descriptor",
+    "sss-sd-event-signal": "**this library**, sd-event by its signal source",
+    "sss-glib": "**this library**, GLib",
+    "sss-libuv": "**this library**, libuv by uv_signal",
+    "sss-libuv-fd": "**this library**, libuv by descriptor",
+    "sss-libev": "**this library**, libev by ev_signal",
+    "sss-libev-fd": "**this library**, libev by descriptor",
+    "sss-libevent": "**this library**, libevent by evsignal",
+    "sss-libevent-fd": "**this library**, libevent by descriptor",
 }
 
 SPAWN_TITLES = {

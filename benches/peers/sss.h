@@ -30,7 +30,7 @@ static inline int sss_create(uint32_t scope, const struct sss_host *host, void *
         .mask = SSS_CTX_PARAM_SCOPE,
         .scope = scope,
         .host = host,
-        .memctx = host != NULL ? loop : NULL,
+        .memctx = host != NULL && host->alloc != NULL ? loop : NULL,
         .loop = loop,
     };
     errno_t ret = sss_sigchld_ctx_create(&params, &ctx);
