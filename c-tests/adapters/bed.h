@@ -13,6 +13,7 @@ enum {
     CANNOT_LOOPS = 2,      /* SIGCHLD is taken for one loop at a time */
     CANNOT_THREADS = 16,   /* loops of several threads share what is not locked */
     CANNOT_LOOP_FIRST = 4, /* the loop cannot go before the context */
+    CANNOT_FORK = 32,      /* the loop does not work in a forked child */
     CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
 };
 
@@ -25,6 +26,7 @@ struct waking_on {
     void (*loop_free)(void *loop);
     void (*turn)(void *loop);     /* blocks until something came */
     void (*turn_now)(void *loop); /* what is there */
+    void (*after_fork)(void *loop); /* makes the loop ready in a forked child, or NULL */
     /* Without a host: who else has to know that a context comes and goes. */
     void (*ctx_comes)(void *loop, struct sss_sigchild_ctx *ctx);
     void (*ctx_goes)(void *loop, struct sss_sigchild_ctx *ctx);

@@ -510,6 +510,28 @@ static void a_callback_forks(struct bed *bed)
     an_exit_is_told(bed);
 }
 
+/* As daemon(3) does: the context is made before, and used in the child only. */
+static void go_on_in_the_child(void *pvt)
+{
+    struct bed *bed = (struct bed *)pvt;
+
+    if (bed->way->after_fork != NULL) {
+        bed->way->after_fork(bed->loop);
+    }
+    check_ok(sss_sigchld_ctx_after_fork(bed->ctx));
+    an_exit_is_told(bed);
+    many_are_told_once_each(bed);
+    bed_ctx_free(bed, bed->ctx);
+    bed->way->turn_now(bed->loop);
+    bed->way->loop_free(bed->loop);
+}
+
+static void it_goes_along_over_a_fork(struct bed *bed)
+{
+    in_child(go_on_in_the_child, bed);
+    an_exit_is_told(bed);
+}
+
 /* Starting children. */
 
 static void a_spawned_child_is_told(struct bed *bed)
@@ -807,6 +829,7 @@ static const struct behaviour behaviours[] = {
     { "a_callback_registers_the_next", a_callback_registers_the_next, 0 },
     { "a_callback_spawns_the_next", a_callback_spawns_the_next, 0 },
     { "a_callback_forks", a_callback_forks, 0 },
+    { "it_goes_along_over_a_fork", it_goes_along_over_a_fork, CANNOT_FORK },
     { "a_spawned_child_is_told", a_spawned_child_is_told, 0 },
     { "a_spawn_that_fails_calls_nobody", a_spawn_that_fails_calls_nobody, 0 },
     { "popen_and_system_keep_theirs", popen_and_system_keep_theirs, 0 },

@@ -25,6 +25,11 @@ static void loop_free(void *loop)
     ev_loop_destroy(loop);
 }
 
+static void after_fork(void *loop)
+{
+    ev_loop_fork(loop);
+}
+
 static void turn(void *loop)
 {
     ev_run(loop, EVRUN_ONCE);
@@ -109,6 +114,7 @@ int main(void)
           .loop_new = default_loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "libev_default_fd",
           .cannot = CANNOT_STOPS | CANNOT_LOOPS,
@@ -116,6 +122,7 @@ int main(void)
           .loop_new = default_loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "libev_fd",
           .cannot = CANNOT_STOPS,
@@ -123,6 +130,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {

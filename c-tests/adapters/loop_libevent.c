@@ -17,6 +17,11 @@ static void loop_free(void *loop)
     event_base_free(loop);
 }
 
+static void after_fork(void *loop)
+{
+    check_ok(event_reinit(loop));
+}
+
 static void turn(void *loop)
 {
     check_ok(event_base_loop(loop, EVLOOP_ONCE));
@@ -59,6 +64,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "libevent_fd",
           .cannot = CANNOT_STOPS,
@@ -66,6 +72,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {

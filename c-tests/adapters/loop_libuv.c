@@ -19,6 +19,11 @@ static void loop_free(void *loop)
     free(loop);
 }
 
+static void after_fork(void *loop)
+{
+    check_ok(uv_loop_fork(loop));
+}
+
 static void turn(void *loop)
 {
     uv_run(loop, UV_RUN_ONCE);
@@ -116,6 +121,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "libuv_fd",
           .cannot = CANNOT_STOPS | CANNOT_LOOP_FIRST,
@@ -123,6 +129,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {

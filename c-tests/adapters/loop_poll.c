@@ -162,7 +162,7 @@ int main(void)
 {
     static const struct waking_on ways[] = {
         { .name = "poll",
-          .cannot = CANNOT_STOPS,
+          .cannot = CANNOT_STOPS | CANNOT_FORK, /* the descriptor is another one then */
           .loop_new = poll_new,
           .loop_free = loop_free,
           .turn = turn,
@@ -170,7 +170,7 @@ int main(void)
           .ctx_comes = ctx_comes,
           .ctx_goes = ctx_goes },
         { .name = "epoll",
-          .cannot = CANNOT_STOPS,
+          .cannot = CANNOT_STOPS | CANNOT_FORK, /* the descriptor is another one then */
           .loop_new = epoll_new,
           .loop_free = loop_free,
           .turn = turn,
@@ -178,6 +178,7 @@ int main(void)
           .ctx_comes = ctx_comes,
           .ctx_goes = ctx_goes },
         { .name = "poll_signalfd",
+          .cannot = CANNOT_FORK,
           .blocks = true,
           .loop_new = signalfd_new,
           .loop_free = loop_free,

@@ -133,14 +133,14 @@ int main(void)
 {
     static const struct waking_on ways[] = {
         { .name = "sd_event_fd",
-          .cannot = CANNOT_STOPS,
+          .cannot = CANNOT_STOPS | CANNOT_FORK,
           .host = sss_sd_event_fd_host,
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
           .turn_now = turn_now },
         { .name = "sd_event_signal",
-          .cannot = CANNOT_CONTEXTS,
+          .cannot = CANNOT_CONTEXTS | CANNOT_FORK,
           .blocks = true,
           .host = sss_sd_event_signal_host,
           .loop_new = loop_new,

@@ -22,6 +22,11 @@ static void loop_free(void *loop)
     check_ok(talloc_free(loop));
 }
 
+static void after_fork(void *loop)
+{
+    check_ok(tevent_re_initialise(loop));
+}
+
 static void turn(void *loop)
 {
     check_ok(tevent_loop_once(loop));
@@ -57,6 +62,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "tevent_signalfd",
           .blocks = true,
@@ -64,6 +70,7 @@ int main(void)
           .loop_new = loop_new,
           .loop_free = loop_free,
           .turn = turn,
+          .after_fork = after_fork,
           .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = { { 0 } };
