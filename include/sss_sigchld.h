@@ -660,6 +660,287 @@ typedef void sss_siginfo_t;
 #define SSS_SPAWN_STEP_EXEC 23
 
 /**
+ * sss_unit.kind counts.
+ */
+#define SSS_UNIT_KIND 1
+
+/**
+ * sss_unit.start_mode counts.
+ */
+#define SSS_UNIT_START_MODE 2
+
+/**
+ * sss_unit.restart counts.
+ */
+#define SSS_UNIT_RESTART 4
+
+/**
+ * sss_unit.delay and delay_max count.
+ */
+#define SSS_UNIT_DELAY 8
+
+/**
+ * sss_unit.jitter counts.
+ */
+#define SSS_UNIT_JITTER 16
+
+/**
+ * sss_unit.stable counts.
+ */
+#define SSS_UNIT_STABLE 32
+
+/**
+ * sss_unit.start_limit and start_window count.
+ */
+#define SSS_UNIT_START_LIMIT 64
+
+/**
+ * sss_unit.ready_timeout counts.
+ */
+#define SSS_UNIT_READY_TIMEOUT 128
+
+/**
+ * sss_unit.reload_signal counts.
+ */
+#define SSS_UNIT_RELOAD_SIGNAL 256
+
+/**
+ * sss_unit.watchdog counts.
+ */
+#define SSS_UNIT_WATCHDOG 512
+
+/**
+ * sss_unit.stop_steps and stop_steps_count count.
+ */
+#define SSS_UNIT_STOP_STEPS 1024
+
+/**
+ * sss_unit.kill_timeout counts.
+ */
+#define SSS_UNIT_KILL_TIMEOUT 2048
+
+/**
+ * sss_unit.ready_fd counts.
+ */
+#define SSS_UNIT_READY_FD 4096
+
+/**
+ * When the unit has failed for good the whole supervisor is to end: the event
+ * that tells it has SSS_UNIT_EVENT_ESSENTIAL and the exit code to end with.
+ */
+#define SSS_UNIT_ESSENTIAL 65536
+
+/**
+ * A run is over when its main process has ended, and a restart leaves the other
+ * processes alone: the logins of an sshd. Without it a run is over when all of its
+ * processes are dead, and the others are stopped first. A stop is for all
+ * processes either way, but for those that the spare rule names.
+ */
+#define SSS_UNIT_OVER_MAIN 131072
+
+/**
+ * With SSS_UNIT_NOTIFY: messages of every process of the unit count. Without it
+ * only those of the main process do.
+ */
+#define SSS_UNIT_NOTIFY_ALL 262144
+
+/**
+ * Give each run a cgroup (v2) of its own below the daemon's, where that can be had:
+ * its processes are then known and killed whatever they do.
+ */
+#define SSS_UNIT_CGROUP 1048576
+
+/**
+ * A reload is over when the program says READY=1 again, as with systemd's
+ * notify-reload. Without it the reload signal is all of it.
+ */
+#define SSS_UNIT_RELOAD_NOTIFIES 524288
+
+/**
+ * sss_unit.kind: the unit is to run until it is stopped.
+ */
+#define SSS_UNIT_LONG_LIVED 1
+
+/**
+ * sss_unit.kind: the unit does one thing and ends. It is ready for those that
+ * come after it once it has succeeded.
+ */
+#define SSS_UNIT_ONESHOT 2
+
+/**
+ * sss_unit.start_mode: ready as soon as its program was executed. A program that
+ * cannot be executed is a failed start.
+ */
+#define SSS_UNIT_EXEC 1
+
+/**
+ * sss_unit.start_mode: ready when it says READY=1 as with sd_notify(3): its
+ * environment has NOTIFY_SOCKET.
+ */
+#define SSS_UNIT_NOTIFY 2
+
+/**
+ * sss_unit.start_mode: ready when the first process has ended with 0, as daemon(3)
+ * has it; the process that it leaves behind is the main one.
+ */
+#define SSS_UNIT_FORKING 3
+
+/**
+ * sss_unit.start_mode: ready when it writes a line to the descriptor ready_fd, as
+ * with s6's notification-fd.
+ */
+#define SSS_UNIT_NEWLINE 4
+
+/**
+ * sss_unit.restart: a unit that ended is not started again.
+ */
+#define SSS_UNIT_RESTART_NEVER 1
+
+/**
+ * sss_unit.restart: it is started again after a failure.
+ */
+#define SSS_UNIT_RESTART_ON_FAILURE 2
+
+/**
+ * sss_unit.restart: it is always started again, unless it was stopped.
+ */
+#define SSS_UNIT_RESTART_ALWAYS 3
+
+/**
+ * sss_stop_step.scope: the main process.
+ */
+#define SSS_STOP_MAIN 1
+
+/**
+ * sss_stop_step.scope: the process group of the main process.
+ */
+#define SSS_STOP_GROUP 2
+
+/**
+ * sss_stop_step.scope: every process of the unit that the spare rule does not
+ * name.
+ */
+#define SSS_STOP_TREE 3
+
+/**
+ * The unit is down.
+ */
+#define SSS_UNIT_STOPPED 0
+
+/**
+ * It was started and is not ready.
+ */
+#define SSS_UNIT_STARTING 1
+
+/**
+ * It is ready.
+ */
+#define SSS_UNIT_RUNNING 2
+
+/**
+ * It reads its configuration again.
+ */
+#define SSS_UNIT_RELOADING 3
+
+/**
+ * It is being stopped.
+ */
+#define SSS_UNIT_STOPPING 4
+
+/**
+ * It ended, and is to be started again.
+ */
+#define SSS_UNIT_BACKOFF 5
+
+/**
+ * It ended, failed, and is not started again.
+ */
+#define SSS_UNIT_FAILED 6
+
+/**
+ * sss_unit_event.type: the unit is in another state.
+ */
+#define SSS_UNIT_EVENT_STATE 1
+
+/**
+ * sss_unit_event.type: it said a new STATUS; sss_supervisor_status() has it.
+ */
+#define SSS_UNIT_EVENT_STATUS 2
+
+/**
+ * sss_unit_event.type: processes survived SIGKILL for kill_timeout.
+ */
+#define SSS_UNIT_EVENT_UNKILLABLE 3
+
+/**
+ * sss_unit_event.type: it has another main process.
+ */
+#define SSS_UNIT_EVENT_MAIN 4
+
+/**
+ * sss_unit_event.type: an essential unit has failed for good. The supervisor is to
+ * end, with exit_code.
+ */
+#define SSS_UNIT_EVENT_ESSENTIAL 5
+
+/**
+ * sss_unit_event.cause: the last run did not fail.
+ */
+#define SSS_UNIT_CAUSE_NONE 0
+
+/**
+ * sss_unit_event.cause: it could not be started; error has the errno.
+ */
+#define SSS_UNIT_CAUSE_START 1
+
+/**
+ * sss_unit_event.cause: its main process ended with a failure.
+ */
+#define SSS_UNIT_CAUSE_EXIT 2
+
+/**
+ * sss_unit_event.cause: it was not ready in time.
+ */
+#define SSS_UNIT_CAUSE_NOT_READY 3
+
+/**
+ * sss_unit_event.cause: it gave no sign of life in time, or said that it is broken.
+ */
+#define SSS_UNIT_CAUSE_WATCHDOG 4
+
+/**
+ * sss_unit_event.cause: it was started too often.
+ */
+#define SSS_UNIT_CAUSE_LIMIT 5
+
+/**
+ * sss_unit_event.cause: a unit that comes before it failed.
+ */
+#define SSS_UNIT_CAUSE_DEPENDENCY 6
+
+/**
+ * The decision callback's answer: as the unit's policy says.
+ */
+#define SSS_UNIT_DECIDE_POLICY 0
+
+/**
+ * The decision callback's answer: start it again, after the policy's delay and
+ * within its limit.
+ */
+#define SSS_UNIT_DECIDE_RESTART 1
+
+/**
+ * The decision callback's answer: leave it down.
+ */
+#define SSS_UNIT_DECIDE_GIVE_UP 2
+
+/**
+ * The decision callback's answer: leave it in BACKOFF until
+ * sss_supervisor_start().
+ */
+#define SSS_UNIT_DECIDE_WAIT 3
+
+/**
  * The child exited by itself. As all SSS_CHILD_EVENT_*: a bit of
  * sss_watch.events, and the value of sss_child_event.event.
  */
@@ -835,6 +1116,11 @@ struct sss_service;
  * Opaque.
  */
 struct sss_sigchild_ctx;
+
+/**
+ * A unit: what sss_supervisor_add() makes. Opaque.
+ */
+struct sss_unit_ctx;
 
 /**
  * An event loop of tevent's; the library hands it to the host only.
@@ -2230,6 +2516,397 @@ struct sss_service_killed {
 };
 
 /**
+ * One step of a stop. When its timeout has passed and processes of the unit that
+ * the stop is for still live, the next step is taken; after the last, they get
+ * SIGKILL.
+ */
+struct sss_stop_step {
+    /**
+     * The signal, 1 to SIGRTMAX; 0 where command is given. SIGCONT follows it, so
+     * that a stopped process takes it.
+     */
+    int32_t signum;
+    /**
+     * SSS_STOP_*: who gets the signal.
+     */
+    uint32_t scope;
+    /**
+     * How long the step may take, in nanoseconds; more than 0.
+     */
+    int64_t timeout;
+    /**
+     * A command that stops the unit, started as a child with MAINPID in its
+     * environment; or NULL. Copied.
+     */
+    const struct sss_spawn *command;
+};
+
+/**
+ * A listening socket that a unit's program gets by LISTEN_FDS; see
+ * sd_listen_fds(3).
+ */
+struct sss_unit_socket {
+    /**
+     * A descriptor of the caller, duplicated.
+     */
+    int32_t fd;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+    /**
+     * Its name in LISTEN_FDNAMES, without a colon; or NULL for "unknown". Copied.
+     */
+    const char *name;
+};
+
+/**
+ * Something happened to a unit. Valid until the callback returns.
+ */
+struct sss_unit_event {
+    /**
+     * sizeof(struct sss_unit_event) of the library.
+     */
+    size_t size;
+    /**
+     * SSS_UNIT_EVENT_*.
+     */
+    uint32_t type;
+    /**
+     * SSS_UNIT_STOPPED and its like: the state now.
+     */
+    uint32_t state;
+    /**
+     * The state before.
+     */
+    uint32_t former_state;
+    /**
+     * SSS_UNIT_CAUSE_*: why the last run failed.
+     */
+    uint32_t cause;
+    /**
+     * The number of the last start, from 1 on.
+     */
+    uint64_t start;
+    /**
+     * When, in nanoseconds of CLOCK_MONOTONIC.
+     */
+    int64_t time;
+    /**
+     * BACKOFF: in how many nanoseconds the next start comes.
+     */
+    int64_t delay;
+    /**
+     * The main process; 0 for none, or where it is unknown.
+     */
+    int32_t main_pid;
+    /**
+     * How the last main process ended, as waitpid(2) gives it; 0 before.
+     */
+    int32_t wait_status;
+    /**
+     * How many processes of the unit live.
+     */
+    uint32_t processes;
+    /**
+     * The errno of a start that failed, or 0.
+     */
+    int32_t error;
+    /**
+     * SSS_UNIT_EVENT_ESSENTIAL: the code that the supervisor is to exit with: the
+     * main process's own, 128 + signal, or 1.
+     */
+    int32_t exit_code;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+};
+
+/**
+ * Asked what is to follow the end of a unit's run that nobody asked for: runit's
+ * finish. Called as a sss_child_fn_t is.
+ *
+ * @param unit   the unit.
+ * @param event  the end: state is BACKOFF.
+ * @param pvt    as given to sss_supervisor_add().
+ *
+ * @return SSS_UNIT_DECIDE_*; anything else is SSS_UNIT_DECIDE_POLICY.
+ */
+typedef uint32_t (*sss_unit_decide_fn_t)(struct sss_unit_ctx *unit,
+                                         const struct sss_unit_event *event,
+                                         void *pvt);
+
+/**
+ * What a unit is. Zero it, set size, name and spawn, and what else is needed.
+ * Everything in it is copied, and descriptors are duplicated, when it is added.
+ * Times are nanoseconds, 0 or more.
+ */
+struct sss_unit {
+    /**
+     * sizeof(struct sss_unit), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_UNIT_*, ORed: which integer fields count, and what else is wanted.
+     */
+    uint32_t mask;
+    /**
+     * SSS_UNIT_LONG_LIVED or SSS_UNIT_ONESHOT; default SSS_UNIT_LONG_LIVED.
+     */
+    uint32_t kind;
+    /**
+     * 1 to 255 bytes without a slash, control character or space; no two units of
+     * a context have the same.
+     */
+    const char *name;
+    /**
+     * The program. SSS_SPAWN_GATE is not allowed. NOTIFY_SOCKET, WATCHDOG_* and
+     * LISTEN_* of its environment are replaced or taken out.
+     */
+    const struct sss_spawn *spawn;
+    /**
+     * SSS_UNIT_EXEC and its like; default SSS_UNIT_EXEC.
+     */
+    uint32_t start_mode;
+    /**
+     * SSS_UNIT_RESTART_*; default SSS_UNIT_RESTART_NEVER.
+     */
+    uint32_t restart;
+    /**
+     * From an end to the next start; default 100 ms.
+     */
+    int64_t delay;
+    /**
+     * Each further end doubles the delay up to this, no less than delay; default
+     * delay, so that it is fixed.
+     */
+    int64_t delay_max;
+    /**
+     * A run of this length makes the next delay the first again; 0 for never;
+     * default 10 s.
+     */
+    int64_t stable;
+    /**
+     * No more than start_limit starts come within this time; default 10 s.
+     */
+    int64_t start_window;
+    /**
+     * See start_window: 1 to 10,000, or 0 for no limit; default 5. A start that
+     * would be one more makes the unit FAILED. Starts by command begin the count
+     * anew.
+     */
+    uint32_t start_limit;
+    /**
+     * A random part of each delay, in percent of it, is taken off: 0 to 100;
+     * default 0.
+     */
+    uint32_t jitter;
+    /**
+     * How long it may be STARTING, or RELOADING; 0 for no limit; default 90 s.
+     */
+    int64_t ready_timeout;
+    /**
+     * How often it has to give a sign of life (WATCHDOG=1) once it is RUNNING; 0
+     * for never; default 0. It learns it by WATCHDOG_USEC.
+     */
+    int64_t watchdog;
+    /**
+     * After SIGKILL, how long until SSS_UNIT_EVENT_UNKILLABLE; default 5 s.
+     */
+    int64_t kill_timeout;
+    /**
+     * The steps of a stop. Default: one, SIGTERM for the main process, 10 s.
+     */
+    const struct sss_stop_step *stop_steps;
+    /**
+     * How many steps there are, 0 to 16; 0: SIGKILL at once.
+     */
+    size_t stop_steps_count;
+    /**
+     * The signal of a reload, for the main process; default SIGHUP.
+     */
+    int32_t reload_signal;
+    /**
+     * SSS_UNIT_NEWLINE: the number of the descriptor in the program; default 3.
+     */
+    int32_t ready_fd;
+    /**
+     * Exit codes, 1 to 255, that are no failure, as 0 is none; or NULL.
+     */
+    const int32_t *success_codes;
+    /**
+     * How many there are.
+     */
+    size_t success_codes_count;
+    /**
+     * Signals by which an end is no failure; NULL: SIGHUP, SIGINT, SIGTERM and
+     * SIGPIPE.
+     */
+    const int32_t *success_signals;
+    /**
+     * How many there are; 0 with a pointer: none.
+     */
+    size_t success_signals_count;
+    /**
+     * Names of units that were added before. This one is started after they are
+     * ready, which starts them too, and they are stopped after it is down, which
+     * stops it too. NULL for none.
+     */
+    const char *const *after;
+    /**
+     * How many there are.
+     */
+    size_t after_count;
+    /**
+     * SSS_UNIT_FORKING: the file with the main process's id; or NULL: it is the
+     * only one that lives on, else it is unknown.
+     */
+    const char *pid_file;
+    /**
+     * Listening sockets for the program; or NULL. They become its descriptors 3
+     * and on.
+     */
+    const struct sss_unit_socket *sockets;
+    /**
+     * How many there are.
+     */
+    size_t sockets_count;
+    /**
+     * Where stdout and stderr go, by a pipe of its own for each start; or NULL: where
+     * spawn says. Borrowed until the unit is removed.
+     */
+    struct sss_log *log;
+    /**
+     * Asked after each end that nobody asked for; or NULL.
+     */
+    sss_unit_decide_fn_t decide;
+};
+
+/**
+ * Told of a unit. Called as a sss_child_fn_t is; it may use every function on
+ * every unit, and free the unit.
+ *
+ * @param unit   the unit.
+ * @param event  what happened; read no more than event->size bytes.
+ * @param pvt    as given to sss_supervisor_add().
+ */
+typedef void (*sss_unit_fn_t)(struct sss_unit_ctx *unit,
+                              const struct sss_unit_event *event,
+                              void *pvt);
+
+/**
+ * How a unit stands.
+ */
+struct sss_unit_status {
+    /**
+     * sizeof(struct sss_unit_status), set by the caller.
+     */
+    size_t size;
+    /**
+     * SSS_UNIT_STOPPED and its like.
+     */
+    uint32_t state;
+    /**
+     * SSS_UNIT_CAUSE_*: why the last run failed.
+     */
+    uint32_t cause;
+    /**
+     * How many starts there were.
+     */
+    uint64_t starts;
+    /**
+     * Of those, how many were no command's.
+     */
+    uint64_t restarts;
+    /**
+     * Since when the unit has been in its state, in nanoseconds of
+     * CLOCK_MONOTONIC.
+     */
+    int64_t since;
+    /**
+     * When the next start, or time limit, comes, in nanoseconds of CLOCK_MONOTONIC;
+     * 0 for none.
+     */
+    int64_t next;
+    /**
+     * The main process; 0 for none, or where it is unknown.
+     */
+    int32_t main_pid;
+    /**
+     * How the last main process ended, as waitpid(2) gives it; 0 before.
+     */
+    int32_t wait_status;
+    /**
+     * How many processes of the unit live.
+     */
+    uint32_t processes;
+    /**
+     * 1: a start or stop was asked for, and waits for other units.
+     */
+    uint32_t waits;
+    /**
+     * The errno of the last start that failed, or 0.
+     */
+    int32_t error;
+    /**
+     * 0.
+     */
+    int32_t reserved;
+    /**
+     * The unit's name, as long as the unit is there.
+     */
+    const char *name;
+    /**
+     * The last STATUS that it gave, NUL-terminated; cut at 240 bytes.
+     */
+    char text[248];
+};
+
+/**
+ * Shown one unit; see sss_supervisor_foreach().
+ *
+ * @param unit    the unit.
+ * @param status  how it stands; valid until the callback returns.
+ * @param pvt     as given to sss_supervisor_foreach().
+ *
+ * @return 0 to go on, anything else to stop.
+ */
+typedef int (*sss_unit_info_fn_t)(struct sss_unit_ctx *unit,
+                                  const struct sss_unit_status *status,
+                                  void *pvt);
+
+/**
+ * A shutdown is over.
+ */
+struct sss_shutdown_event {
+    /**
+     * sizeof(struct sss_shutdown_event) of the library.
+     */
+    size_t size;
+    /**
+     * How many units are not down. sss_supervisor_foreach() names them: their state
+     * is SSS_UNIT_STOPPING.
+     */
+    uint32_t units_left;
+    /**
+     * How many processes live.
+     */
+    uint32_t processes_left;
+};
+
+/**
+ * Told that a shutdown is over. Called as a sss_child_fn_t is.
+ *
+ * @param sigchld_ctx  the context.
+ * @param event        what was left; read no more than event->size bytes.
+ * @param pvt          as given to sss_supervisor_shutdown().
+ */
+typedef void (*sss_shutdown_fn_t)(struct sss_sigchild_ctx *sigchld_ctx,
+                                  const struct sss_shutdown_event *event,
+                                  void *pvt);
+
+/**
  * Told of what happened to a child; see sss_child_watch().
  *
  * Called as a sss_child_fn_t is.
@@ -3284,6 +3961,171 @@ errno_t sss_child_spawn(void *memctx,
  * Thread-safe without a host. Not for signal handlers, and no cancellation point.
  */
 errno_t sss_child_open_gate(struct sss_child_ctx *child);
+
+/**
+ * Add a unit to the supervisor of a context. It is not started.
+ *
+ * All units of a context are one supervisor. Adding the first makes the process a
+ * subreaper (sss_subreaper_enable()), so that programs which put themselves into
+ * the background are not lost. The context's descriptor must be polled or its host
+ * attached.
+ *
+ * @param memctx       with a host: the parent of the unit's memory, or NULL;
+ *                     freeing it removes the unit. Without a host: NULL.
+ * @param sigchld_ctx  the context.
+ * @param unit         what to add; copied.
+ * @param cb           told of the unit, or NULL.
+ * @param pvt          handed to cb and to unit->decide as it is; borrowed until the
+ *                     unit is removed.
+ * @param unit_ctx     written last, on success only; free it with
+ *                     sss_supervisor_remove(), also after the context was freed.
+ *
+ * @return 0; EINVAL for a NULL pointer, a field out of its range, an unknown bit, a
+ *         descriptor that both the spawn's map and the unit name; E2BIG for a struct
+ *         of a later version that uses what this library does not know; EEXIST for a
+ *         name that the context has; ENOENT for an unknown name in unit->after;
+ *         EBADF for a closed descriptor; ENOTSUP where nobody polls the context's
+ *         descriptor; ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the
+ *         host's loop; ECHILD where the context belongs to another process. Nothing
+ *         has changed then.
+ *
+ * Thread-safe without a host. Not for signal handlers, and no cancellation point.
+ */
+errno_t sss_supervisor_add(void *memctx,
+                           struct sss_sigchild_ctx *sigchld_ctx,
+                           const struct sss_unit *unit,
+                           sss_unit_fn_t cb,
+                           void *pvt,
+                           struct sss_unit_ctx **unit_ctx);
+
+/**
+ * Start a unit, and before it all units that come before it and are not ready.
+ *
+ * Returns at once: the start is made by the loop, and events tell of it. A unit
+ * that runs is left alone; one in BACKOFF or FAILED is started now, and its count of
+ * starts begins anew. Until those that come before it are ready it stays as it is,
+ * and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails.
+ *
+ * @param unit  the unit.
+ *
+ * @return 0; EINVAL for NULL; ESHUTDOWN during sss_supervisor_shutdown(); ESRCH where
+ *         its context was freed; ECHILD in a process that is not the unit's.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_supervisor_start(struct sss_unit_ctx *unit);
+
+/**
+ * Stop a unit, and before it all units that come after it.
+ *
+ * Returns at once: the stop is made by the loop, and events tell of it. The steps
+ * of the unit are taken one after the other, then its processes are killed.
+ *
+ * @param unit  the unit.
+ *
+ * @return as sss_supervisor_start(), but for ESHUTDOWN.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_supervisor_stop(struct sss_unit_ctx *unit);
+
+/**
+ * Stop a unit and start it again; start it where it does not run. Units that come
+ * after it are left alone.
+ *
+ * @param unit  the unit.
+ *
+ * @return as sss_supervisor_start().
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_supervisor_restart(struct sss_unit_ctx *unit);
+
+/**
+ * Have a unit read its configuration again: send its reload signal.
+ *
+ * @param unit  the unit.
+ *
+ * @return 0; EAGAIN where it is not RUNNING; otherwise as sss_supervisor_stop().
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_supervisor_reload(struct sss_unit_ctx *unit);
+
+/**
+ * Tell how a unit stands.
+ *
+ * @param unit    the unit.
+ * @param status  size set by the caller; written on success, no further than that.
+ *
+ * @return 0; EINVAL for a NULL pointer or too small a size; ESRCH where its context
+ *         was freed; ECHILD in a process that is not the unit's.
+ *
+ * Thread-safe. Not for signal handlers.
+ */
+errno_t sss_supervisor_status(struct sss_unit_ctx *unit,
+                              struct sss_unit_status *status);
+
+/**
+ * Show every unit of a context, in no particular order.
+ *
+ * The callback may use every function, on every unit; a unit that it adds may or
+ * may not be shown.
+ *
+ * @param sigchld_ctx  the context.
+ * @param cb           called for each unit.
+ * @param pvt          handed to cb as it is.
+ *
+ * @return 0; EINVAL for a NULL pointer; ECHILD where the context belongs to another
+ *         process.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_supervisor_foreach(struct sss_sigchild_ctx *sigchld_ctx,
+                               sss_unit_info_fn_t cb,
+                               void *pvt);
+
+/**
+ * Take a unit out of its supervisor.
+ *
+ * No callback of it runs once this returns: where another thread is in one, this
+ * waits for it. Its processes are not signalled; they are reaped when they end. To
+ * stop them first, wait for SSS_UNIT_STOPPED after sss_supervisor_stop(). Units that
+ * came after it come after it no more.
+ *
+ * @param unit  the unit; NULL is allowed.
+ *
+ * @return 0; EBUSY where a destructor of the host's refused.
+ *
+ * Thread-safe without a host; with one for the loop's thread. Not for signal
+ * handlers.
+ */
+errno_t sss_supervisor_remove(struct sss_unit_ctx *unit);
+
+/**
+ * Stop all units of a context in reverse order, and tell when they are down.
+ *
+ * Returns at once. Until it is over no unit can be started. At the deadline what
+ * still lives is killed, all at once; two seconds later it is told of what is left
+ * then.
+ *
+ * @param sigchld_ctx  the context.
+ * @param timeout      how long the stop may take, in nanoseconds; 0 kills at once.
+ * @param cb           told of the end, once; or NULL.
+ * @param pvt          handed to cb as it is; borrowed until then.
+ *
+ * @return 0; EINVAL for a NULL context or a timeout below 0; EALREADY during another
+ *         shutdown, which keeps its cb and ends within this timeout where that is
+ *         earlier; ENOTSUP where nobody polls the context's descriptor; ENOMEM;
+ *         EPERM from a thread that is not the host's loop; ECHILD where the context
+ *         belongs to another process.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_supervisor_shutdown(struct sss_sigchild_ctx *sigchld_ctx,
+                                int64_t timeout,
+                                sss_shutdown_fn_t cb,
+                                void *pvt);
 
 /**
  * The library's version, such as "0.1.0".

@@ -27,7 +27,6 @@ pub(crate) mod log;
 pub(crate) mod reap;
 pub(crate) mod service;
 pub(crate) mod spawn;
-#[allow(dead_code)] // its unit is still to come
 pub(crate) mod supervise;
 #[allow(unsafe_code)]
 pub(crate) mod sys;

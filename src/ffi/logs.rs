@@ -408,7 +408,7 @@ fn record(event: &Event) -> Record {
 
 /// # Safety
 /// `log` is NULL or a log that is not freed.
-unsafe fn id_of(log: *mut sss_log) -> Result<LogId, Errno> {
+pub(crate) unsafe fn id_of(log: *mut sss_log) -> Result<LogId, Errno> {
     // SAFETY: as the caller vouches.
     Ok(unsafe { object::get::<Open>(log) }?.0)
 }

@@ -16,5 +16,6 @@ pub(crate) mod object;
 pub mod service;
 #[cfg(feature = "spawn")]
 pub mod spawn;
+pub mod supervisor;
 pub mod version;
 pub mod watch;

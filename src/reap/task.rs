@@ -84,6 +84,11 @@ pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<Ta
     })
 }
 
+/// Whether a task was not removed, nor its context freed.
+pub(crate) fn is_there(id: TaskId) -> bool {
+    lock(id.depth).is_ok_and(|reaper| reaper.tasks.find(id).is_some())
+}
+
 /// Has a task stepped with Why::Posted, in the next turn of its loop at the
 /// latest. From any thread. Never fails; nothing where the task is removed.
 pub(crate) fn post(id: TaskId) {

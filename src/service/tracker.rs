@@ -550,6 +550,16 @@ pub(crate) struct Standing {
     pub(crate) usage: Usage,
 }
 
+/// How many processes of a service are known and have not ended.
+pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
+    let tracker = tracker_of(id)?;
+    tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
+    let members = tracker.ledger.members(id.key().index);
+    let living = members.filter(|process| process.state != State::Ended);
+    Ok(u32::try_from(living.count()).unwrap_or(u32::MAX))
+}
+
+/// How a service stands.
 pub(crate) fn standing(id: ServiceId) -> Result<Standing, Errno> {
     let tracker = tracker_of(id)?;
     let service = tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;

@@ -74,6 +74,10 @@ pub(crate) enum Command {
     Stop,
     Restart,
     Reload,
+    /// Stop, by SIGKILL at once.
+    Kill,
+    /// A unit that comes before it failed: its start is given up.
+    GiveUp,
 }
 
 /// The owner's answer after an end.
@@ -87,6 +91,18 @@ pub(crate) enum Choice {
     GiveUp,
     /// Leave it in BACKOFF until a command comes.
     Wait,
+}
+
+impl Choice {
+    /// The daemon's answer; what it cannot mean is the policy's.
+    pub(crate) fn of(answer: u32) -> Self {
+        match answer {
+            1 => Choice::Restart,
+            2 => Choice::GiveUp,
+            3 => Choice::Wait,
+            _ => Choice::Policy,
+        }
+    }
 }
 
 /// What happened to a unit.
@@ -146,6 +162,7 @@ pub(crate) enum Cause {
     NotReady,
     Watchdog,
     Limit,
+    Dependency,
 }
 
 const MOST: usize = 6;
@@ -198,6 +215,8 @@ pub(crate) struct Machine {
     alive_by: Option<u64>,
     watchdog: u64,
     random: u64,
+    /// The last start was a command's.
+    commanded: bool,
 }
 
 impl Machine {
@@ -219,6 +238,7 @@ impl Machine {
             limit: None,
             alive_by: None,
             random: seed | 1,
+            commanded: false,
         })
     }
 
@@ -236,9 +256,18 @@ impl Machine {
         self.cause
     }
 
-    /// Whether the owner wants it up.
-    pub(crate) fn is_wanted(&self) -> bool {
-        self.wanted
+    /// How often it has to give a sign of life; 0 for never.
+    pub(crate) fn watchdog(&self) -> u64 {
+        self.config.watchdog
+    }
+
+    pub(crate) fn is_oneshot(&self) -> bool {
+        self.config.kind == Kind::Oneshot
+    }
+
+    /// Whether the last start was a command's, and no restart.
+    pub(crate) fn was_commanded(&self) -> bool {
+        self.commanded
     }
 
     /// When Event::Time is to come.
@@ -252,6 +281,7 @@ impl Machine {
     /// A command. EAGAIN for a reload of what does not run; nothing changes then.
     pub(crate) fn command(&mut self, command: Command, now: u64) -> Result<Actions, Errno> {
         let mut actions = Actions::none();
+        self.commanded |= matches!(command, Command::Start | Command::Restart);
         match (command, self.state) {
             (
                 Command::Start | Command::Restart,
@@ -291,6 +321,23 @@ impl Machine {
                     self.enter(State::Stopped, &mut actions);
                 }
             }
+            (Command::Kill, State::Stopping) => {
+                self.wanted = false;
+                self.again = false;
+                self.kill(now, &mut actions);
+            }
+            (Command::Kill, _) if self.tree => {
+                self.wanted = false;
+                self.again = false;
+                self.enter(State::Stopping, &mut actions);
+                self.kill(now, &mut actions);
+            }
+            (Command::Kill, _) => return self.command(Command::Stop, now),
+            (Command::GiveUp, State::Stopped | State::Failed) => {
+                self.cause = Some(Cause::Dependency);
+                self.enter(State::Failed, &mut actions);
+            }
+            (Command::GiveUp, _) => {}
             (Command::Reload, State::Running) => {
                 actions.push(Action::Reload);
                 if self.config.reload_announces {
@@ -492,7 +539,10 @@ impl Machine {
                     None => self.kill(now, actions),
                 }
             }
-            State::Backoff => self.start(now, actions),
+            State::Backoff => {
+                self.commanded = false;
+                self.start(now, actions);
+            }
             State::Stopped | State::Running | State::Failed => {}
         }
     }
@@ -687,9 +737,11 @@ mod tests {
                 Command::Stop => "stop command",
                 Command::Restart => "restart command",
                 Command::Reload => "reload command",
+                Command::Kill => "kill command",
+                Command::GiveUp => "a unit before failed",
             };
-            if command != Command::Reload {
-                self.wanted = command != Command::Stop;
+            if !matches!(command, Command::Reload | Command::GiveUp) {
+                self.wanted = matches!(command, Command::Start | Command::Restart);
                 self.starts.clear();
             }
             if let Ok(actions) = self.machine.command(command, self.now) {
@@ -823,6 +875,8 @@ mod tests {
             1 => Just(Command::Stop),
             1 => Just(Command::Restart),
             1 => Just(Command::Reload),
+            1 => Just(Command::Kill),
+            1 => Just(Command::GiveUp),
         ];
         let say = prop_oneof![
             Just(Event::Ready),

@@ -8,3 +8,6 @@ pub(crate) mod machine;
 pub(crate) mod notify;
 pub(crate) mod order;
 pub(crate) mod policy;
+pub(crate) mod run;
+pub(crate) mod settings;
+pub(crate) mod units;

@@ -21,6 +21,7 @@ pub(crate) mod memory;
 pub(crate) mod mmap;
 pub(crate) mod namespace;
 #[allow(dead_code)] // as with `arc`
+pub(crate) mod notify_socket;
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
 pub(crate) mod pipe;
@@ -36,6 +37,8 @@ pub(crate) mod random;
 pub(crate) mod rlimit_tag;
 pub(crate) mod robust;
 pub(crate) mod signal;
+#[allow(dead_code)] // until the fork server uses all of it
+pub(crate) mod socket;
 pub(crate) mod strings;
 pub(crate) mod subreaper;
 pub(crate) mod syscall;

@@ -7,6 +7,14 @@ use std::mem::MaybeUninit;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Opaque(pub(crate) *mut c_void);
 
+impl Opaque {
+    /// A number, for callbacks of our own.
+    pub(crate) fn number(number: u64) -> Self {
+        #[allow(clippy::cast_possible_truncation)] // 64-bit pointers: checked in lib.rs
+        Opaque(std::ptr::without_provenance_mut(number as usize))
+    }
+}
+
 // SAFETY: only the daemon's own callbacks look behind it, under its own rules.
 unsafe impl Send for Opaque {}
 // SAFETY: as above.

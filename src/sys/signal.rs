@@ -7,6 +7,13 @@ pub(crate) fn kill(pid: i32, signum: i32) -> Result<(), Errno> {
     Errno::result(unsafe { libc::kill(pid, signum) }).map(drop)
 }
 
+/// The process group of a process. It must not be reaped.
+pub(crate) fn group_of(pid: i32) -> Option<i32> {
+    // SAFETY: no memory is passed.
+    let group = unsafe { libc::getpgid(pid) };
+    (group > 0).then_some(group)
+}
+
 /// Whether a process leads its process group. It must not be reaped.
 pub(crate) fn leads_group(pid: i32) -> bool {
     // SAFETY: no memory is passed.

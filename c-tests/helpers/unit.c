@@ -1,0 +1,170 @@
+/*
+ * unit ACTION...: a program for units, which does one action after the other:
+ *
+ *   say TEXT     sends TEXT to NOTIFY_SOCKET
+ *   barrier      sends BARRIER=1 with a pipe's end, and waits until it is closed
+ *   line FD      writes a line to the descriptor
+ *   print TEXT   writes TEXT to stdout, without a newline
+ *   gate PATH    waits until the FIFO is opened for writing and closed
+ *   ignore N     ignores signal N
+ *   daemon       the process ends with 0, and its child goes on
+ *   leave        leaves a child in a session of its own, which pauses
+ *   child        goes on in a child; its parent waits for it and exits as it did
+ *   env NAME     prints NAME=VALUE and a newline
+ *   fd N         exits with 9 unless N is open
+ *   exit N       exits
+ *   raise N      ends by signal N
+ *   pause        waits for signals; so does the end of the list
+ */
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void need(int holds, const char *what)
+{
+    if (!holds) {
+        perror(what);
+        _exit(99);
+    }
+}
+
+static void say(const char *text, int fd)
+{
+    const char *path = getenv("NOTIFY_SOCKET");
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    struct iovec part = { (void *)text, strlen(text) };
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = { 0 };
+    struct msghdr message = { .msg_name = &address, .msg_iov = &part, .msg_iovlen = 1 };
+    int out = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    need(path != NULL && path[0] == '@', "NOTIFY_SOCKET");
+    memcpy(address.sun_path + 1, path + 1, strlen(path) - 1);
+    message.msg_namelen = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path));
+    if (fd >= 0) {
+        message.msg_control = &control;
+        message.msg_controllen = sizeof(control);
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.header), &fd, sizeof(fd));
+    }
+    need(out >= 0 && sendmsg(out, &message, MSG_NOSIGNAL) >= 0, "sendmsg");
+    close(out);
+}
+
+static void barrier(void)
+{
+    int ends[2];
+    char byte;
+
+    need(pipe(ends) == 0, "pipe");
+    say("BARRIER=1", ends[1]);
+    close(ends[1]);
+    need(read(ends[0], &byte, 1) == 0, "barrier");
+    close(ends[0]);
+}
+
+static void gate(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char byte;
+
+    need(fd >= 0 && read(fd, &byte, 1) == 0, path);
+    close(fd);
+}
+
+static void go_on_in_child(int waits)
+{
+    pid_t pid = fork();
+    int status;
+
+    need(pid >= 0, "fork");
+    if (pid == 0) {
+        return;
+    }
+    if (!waits) {
+        _exit(0);
+    }
+    need(waitpid(pid, &status, 0) == pid, "waitpid");
+    _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
+
+static void leave(void)
+{
+    int ready[2];
+    char byte;
+    pid_t pid;
+
+    need(pipe(ready) == 0, "pipe");
+    pid = fork();
+    need(pid >= 0, "fork");
+    if (pid == 0) {
+        setsid();
+        signal(SIGTERM, SIG_IGN);
+        close(ready[0]);
+        close(ready[1]);
+        while (1) {
+            pause();
+        }
+    }
+    close(ready[1]);
+    need(read(ready[0], &byte, 1) == 0, "leave");
+    close(ready[0]);
+}
+
+int main(int argc, char **argv)
+{
+    for (int at = 1; at < argc; at++) {
+        const char *action = argv[at], *value = at + 1 < argc ? argv[at + 1] : "";
+
+        if (strcmp(action, "barrier") == 0) {
+            barrier();
+        } else if (strcmp(action, "daemon") == 0 || strcmp(action, "child") == 0) {
+            go_on_in_child(action[0] == 'c');
+        } else if (strcmp(action, "leave") == 0) {
+            leave();
+        } else if (strcmp(action, "pause") == 0) {
+            break;
+        } else if (++at == argc) {
+            _exit(98);
+        } else if (strcmp(action, "say") == 0) {
+            say(value, -1);
+        } else if (strcmp(action, "line") == 0) {
+            need(write(atoi(value), "ready\n", 6) == 6, "line");
+        } else if (strcmp(action, "print") == 0) {
+            need(write(1, value, strlen(value)) == (ssize_t)strlen(value), "print");
+        } else if (strcmp(action, "gate") == 0) {
+            gate(value);
+        } else if (strcmp(action, "ignore") == 0) {
+            signal(atoi(value), SIG_IGN);
+        } else if (strcmp(action, "env") == 0) {
+            const char *text = getenv(value);
+
+            printf("%s=%s\n", value, text == NULL ? "(none)" : text);
+            fflush(stdout);
+        } else if (strcmp(action, "fd") == 0) {
+            if (fcntl(atoi(value), F_GETFD) < 0) {
+                _exit(9);
+            }
+        } else if (strcmp(action, "exit") == 0) {
+            _exit(atoi(value));
+        } else if (strcmp(action, "raise") == 0) {
+            raise(atoi(value));
+        } else {
+            _exit(98);
+        }
+    }
+    while (1) {
+        pause();
+    }
+}

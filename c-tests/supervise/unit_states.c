@@ -1,0 +1,456 @@
+/* A unit's states, as each way to start, to fail and to stop brings them about. */
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/child.h"
+#include "support/test.h"
+#include "support/unit.h"
+
+#define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static void stop(struct bed *bed, struct sss_unit_ctx *unit)
+{
+    check_ok(sss_supervisor_stop(unit));
+    until_state(bed, unit, SSS_UNIT_STOPPED);
+    until_processes(bed, unit, 0);
+    check_ok(sss_supervisor_remove(unit));
+}
+
+static void starts_runs_and_stops(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_int(unit_status(a).state, SSS_UNIT_STOPPED);
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_int(unit_status(a).starts, 1);
+    check_int(unit_status(a).processes, 1);
+    check(is_child(unit_status(a).main_pid));
+    /* It runs already. */
+    check_ok(sss_supervisor_start(a));
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGTERM)));
+    check_int(bed.last.cause, SSS_UNIT_CAUSE_NONE);
+    check_int(unit_status(a).restarts, 0);
+    check_ok(sss_supervisor_restart(a));
+    until_states(&bed, "aG aR aP aS aG aR");
+    check_ok(sss_supervisor_restart(a));
+    until_states(&bed, "aG aR aP aS aG aR aP aG aR");
+    check_int(unit_status(a).starts, 3);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void a_crash_loop_fails(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_START_LIMIT | SSS_UNIT_ESSENTIAL;
+    unit.restart = SSS_UNIT_RESTART_ON_FAILURE;
+    unit.start_limit = 3;
+    unit.start_window = 3600000 * MS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "7"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aB aG aR aB aG aR aF");
+    check_int(unit_status(a).cause, SSS_UNIT_CAUSE_LIMIT);
+    check_int(unit_status(a).restarts, 2);
+    loop_settle(&bed.loop);
+    check_int(bed.last.type, SSS_UNIT_EVENT_ESSENTIAL);
+    check_int(bed.last.exit_code, 7);
+    /* A command begins anew. */
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aB aG aR aB aG aR aF aG aR aB aG aR aB aG aR aF");
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void ends_that_are_no_failure(void **state)
+{
+    static const int codes[] = { 4, 5 }, signals[] = { SIGUSR1 };
+    static const struct {
+        const char *action, *value;
+        uint32_t state;
+    } cases[] = {
+        { "exit", "0", SSS_UNIT_STOPPED },  { "exit", "5", SSS_UNIT_STOPPED },
+        { "exit", "6", SSS_UNIT_FAILED },   { "raise", "10", SSS_UNIT_STOPPED },
+        { "raise", "15", SSS_UNIT_FAILED },
+    };
+
+    (void)state;
+    for (size_t at = 0; at < sizeof(cases) / sizeof(*cases); at++) {
+        struct bed bed;
+        struct sss_unit unit = unit_zero("a");
+
+        bed_start(&bed, SSS_SCOPE_ALL);
+        unit.mask |= SSS_UNIT_RESTART;
+        unit.restart = SSS_UNIT_RESTART_NEVER;
+        unit.success_codes = codes;
+        unit.success_codes_count = 2;
+        unit.success_signals = signals;
+        unit.success_signals_count = 1;
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit, ACTIONS(cases[at].action, cases[at].value));
+        check_ok(sss_supervisor_start(a));
+        until_state(&bed, a, SSS_UNIT_RUNNING);
+        until_state(&bed, a, cases[at].state);
+        stop(&bed, a);
+        bed_end(&bed);
+    }
+}
+
+static void a_stop_takes_its_steps(void **state)
+{
+    static const struct sss_stop_step steps[] = {
+        { SIGUSR1, SSS_STOP_MAIN, MS, NULL },
+        { SIGTERM, SSS_STOP_TREE, MS, NULL },
+    };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_STOP_STEPS;
+    unit.stop_steps = steps;
+    unit.stop_steps_count = 2;
+    /* Both ignore all, one in a session of its own: SIGKILL ends them. */
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit, ACTIONS("ignore", "10", "ignore", "15", "leave", "say", "x", "pause"));
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    check_ok(sss_supervisor_remove(a));
+    unit.mask |= SSS_UNIT_START_MODE;
+    a = unit_add(&bed, &unit,
+                 ACTIONS("ignore", "10", "ignore", "15", "leave", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 2);
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void what_is_left_is_stopped_before_the_next_start(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_STOP_STEPS;
+    unit.restart = SSS_UNIT_RESTART_ON_FAILURE;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("leave", "gate", fifo.path, "exit", "1"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR aP aB aG aR");
+    check_ok(sss_supervisor_stop(a));
+    until_state(&bed, a, SSS_UNIT_STOPPED);
+    stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
+static void a_restart_by_main_spares_the_others(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_OVER_MAIN | SSS_UNIT_STOP_STEPS;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("leave", "gate", fifo.path, "exit", "0"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 2);
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR aB aG aR");
+    until_processes(&bed, a, 3); /* a login of the first run, one of the second */
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aB aG aR aP aS");
+    until_processes(&bed, a, 0);
+    stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
+static void a_start_that_cannot_be(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    const char *argv[] = { "x", NULL };
+    struct sss_spawn spawn = { .size = sizeof(spawn), .path = "/nonexistent", .argv = argv };
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.spawn = &spawn;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aF");
+    check_int(bed.last.cause, SSS_UNIT_CAUSE_START);
+    check_int(bed.last.error, ENOENT);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_FORKING;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("gate", fifo.path, "daemon", "daemon"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG");
+    loop_settle(&bed.loop);
+    until_states(&bed, "aG");
+    pid_t first = unit_status(a).main_pid;
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 1);
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (unit_status(a).main_pid == 0 && now_ms() < deadline) {
+        loop_turn(&bed.loop, 100);
+    }
+    pid_t second = unit_status(a).main_pid;
+    check(second > 0 && second != first && is_child(second));
+    check_ok(kill(second, SIGKILL));
+    until_states(&bed, "aG aR aF");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
+    stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
+static void a_newline_is_readiness(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_START_MODE | SSS_UNIT_READY_FD;
+    unit.start_mode = SSS_UNIT_NEWLINE;
+    unit.ready_fd = 7;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("gate", fifo.path, "line", "7"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG");
+    loop_settle(&bed.loop);
+    until_states(&bed, "aG");
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR");
+    stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
+static void a_oneshot_ends_with_success(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_KIND;
+    unit.kind = SSS_UNIT_ONESHOT;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "0"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aS");
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void the_owner_decides(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    bed.decision = SSS_UNIT_DECIDE_WAIT;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "3"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aB");
+    loop_settle(&bed.loop);
+    check_int(bed.decisions, 1);
+    bed.decision = SSS_UNIT_DECIDE_GIVE_UP;
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aB aG aR aB aF");
+    bed.decision = SSS_UNIT_DECIDE_RESTART;
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aB aG aR aB aF aG aR aB aG aR aB");
+    bed.decision = SSS_UNIT_DECIDE_GIVE_UP;
+    until_state(&bed, a, SSS_UNIT_FAILED);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+/* The order of a and b is held, both ways round. */
+static void units_start_and_stop_in_order(void **state)
+{
+    static const char *const after_a[] = { "a" };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("gate", fifo.path, "say", "READY=1", "pause"));
+    unit = unit_zero("b");
+    unit.after = after_a;
+    unit.after_count = 1;
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG");
+    loop_settle(&bed.loop);
+    until_states(&bed, "aG");
+    check_int(unit_status(b).waits, 1);
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR bG bR");
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR bG bR bP bS aP aS");
+    check_ok(sss_supervisor_remove(a));
+    check_ok(sss_supervisor_start(b));
+    until_state(&bed, b, SSS_UNIT_RUNNING);
+    stop(&bed, b);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
+static void one_that_comes_before_fails(void **state)
+{
+    static const char *const after_a[] = { "a" };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_KIND;
+    unit.kind = SSS_UNIT_ONESHOT;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "1"));
+    unit = unit_zero("b");
+    unit.after = after_a;
+    unit.after_count = 1;
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aF bF");
+    check_int(unit_status(b).cause, SSS_UNIT_CAUSE_DEPENDENCY);
+    stop(&bed, b);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void down(struct sss_sigchild_ctx *ctx, const struct sss_shutdown_event *event, void *pvt)
+{
+    struct bed *bed = pvt;
+
+    check(ctx == bed->loop.ctx);
+    bed->shutdown = *event;
+    bed->shutdowns++;
+}
+
+static void a_shutdown_ends_all(void **state)
+{
+    struct bed bed;
+    struct sss_unit_ctx *units[3];
+    static const char *const names[] = { "a", "b", "c" };
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    for (int at = 0; at < 3; at++) {
+        struct sss_unit unit = unit_zero(names[at]);
+
+        unit.mask |= SSS_UNIT_RESTART;
+        unit.restart = SSS_UNIT_RESTART_ALWAYS;
+        unit.after = names;
+        unit.after_count = at;
+        units[at] = unit_add(&bed, &unit, ACTIONS("pause"));
+    }
+    check_ok(sss_supervisor_start(units[2]));
+    until_states(&bed, "aG aR bG bR cG cR");
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, down, &bed));
+    check_int(sss_supervisor_shutdown(bed.loop.ctx, 7200000 * MS, down, &bed), EALREADY);
+    check_int(sss_supervisor_start(units[0]), ESHUTDOWN);
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    check(strcmp(bed.states, "aG aR bG bR cG cR cP cS bP bS aP aS") == 0);
+    check_int(bed.shutdown.units_left, 0);
+    for (int at = 0; at < 3; at++) {
+        check_ok(sss_supervisor_remove(units[at]));
+    }
+    bed_end(&bed);
+}
+
+static void a_shutdown_without_patience_kills(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("ignore", "15", "leave", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, down, &bed));
+    until_states(&bed, "aG aR aP");
+    check_int(sss_supervisor_shutdown(bed.loop.ctx, 0, NULL, NULL), EALREADY);
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    check_int(bed.shutdown.processes_left, 0);
+    check_ok(sss_supervisor_remove(a));
+    bed_end(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(starts_runs_and_stops),
+        cmocka_unit_test(a_crash_loop_fails),
+        cmocka_unit_test(ends_that_are_no_failure),
+        cmocka_unit_test(a_stop_takes_its_steps),
+        cmocka_unit_test(what_is_left_is_stopped_before_the_next_start),
+        cmocka_unit_test(a_restart_by_main_spares_the_others),
+        cmocka_unit_test(a_start_that_cannot_be),
+        cmocka_unit_test(a_daemon_is_ready_when_its_first_process_has_ended),
+        cmocka_unit_test(a_newline_is_readiness),
+        cmocka_unit_test(a_oneshot_ends_with_success),
+        cmocka_unit_test(the_owner_decides),
+        cmocka_unit_test(units_start_and_stop_in_order),
+        cmocka_unit_test(one_that_comes_before_fails),
+        cmocka_unit_test(a_shutdown_ends_all),
+        cmocka_unit_test(a_shutdown_without_patience_kills),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,167 @@
+#include "support/unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/check.h"
+#include "support/child.h"
+#include "support/spawn.h"
+
+static const char letters[] = "SGRLPBF";
+
+static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *event, void *pvt)
+{
+    struct bed *bed = pvt;
+    struct sss_unit_status status = { .size = sizeof(status) };
+
+    bed->last = *event;
+    bed->events++;
+    if (event->type == SSS_UNIT_EVENT_STATE) {
+        size_t length = strlen(bed->states);
+
+        check_ok(sss_supervisor_status(ctx, &status));
+        check(length + 4 < sizeof(bed->states));
+        snprintf(bed->states + length, sizeof(bed->states) - length, "%s%c%c",
+                 length > 0 ? " " : "", status.name[0], letters[event->state]);
+    }
+}
+
+static uint32_t decide(struct sss_unit_ctx *ctx, const struct sss_unit_event *event, void *pvt)
+{
+    struct bed *bed = pvt;
+
+    (void)ctx;
+    check_int(event->state, SSS_UNIT_BACKOFF);
+    bed->decisions++;
+    return bed->decision;
+}
+
+void bed_start(struct bed *bed, uint32_t scope)
+{
+    *bed = (struct bed){ .decision = UINT32_MAX };
+    loop_start(&bed->loop, ctx_make(scope, 0), WAKE_DESCRIPTOR);
+}
+
+void bed_end(struct bed *bed)
+{
+    loop_settle(&bed->loop);
+    loop_end(&bed->loop);
+    check_no_children();
+}
+
+struct sss_unit unit_zero(const char *name)
+{
+    struct sss_unit unit = {
+        .size = sizeof(unit),
+        .mask = SSS_UNIT_DELAY,
+        .name = name,
+        .delay = MS,
+        .delay_max = MS,
+    };
+
+    return unit;
+}
+
+errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *actions,
+                     struct sss_unit_ctx **ctx)
+{
+    char *path = helper_path("unit");
+    const char *argv[32] = { path };
+    struct sss_spawn spawn = spawn_zero();
+    errno_t ret;
+
+    for (int at = 0; actions[at] != NULL; at++) {
+        check(at < 30);
+        argv[at + 1] = actions[at];
+    }
+    spawn.path = path;
+    spawn.argv = argv;
+    if (unit->spawn == NULL) {
+        unit->spawn = &spawn;
+    }
+    if (bed->decision != UINT32_MAX) {
+        unit->decide = decide;
+    }
+    ret = sss_supervisor_add(NULL, bed->loop.ctx, unit, unit_event, bed, ctx);
+    if (unit->spawn == &spawn) {
+        unit->spawn = NULL;
+    }
+    free(path);
+    return ret;
+}
+
+struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char *const *actions)
+{
+    struct sss_unit_ctx *ctx = NULL;
+
+    check_ok(unit_try_add(bed, unit, actions, &ctx));
+    return ctx;
+}
+
+struct sss_unit_status unit_status(struct sss_unit_ctx *ctx)
+{
+    struct sss_unit_status status = { .size = sizeof(status) };
+
+    check_ok(sss_supervisor_status(ctx, &status));
+    return status;
+}
+
+void until_states(struct bed *bed, const char *states)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (strlen(bed->states) < strlen(states) && now_ms() < deadline) {
+        loop_turn(&bed->loop, 100);
+    }
+    if (strcmp(bed->states, states) != 0) {
+        fprintf(stderr, "told: %s\nwanted: %s\n", bed->states, states);
+    }
+    check(strcmp(bed->states, states) == 0);
+}
+
+void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (unit_status(ctx).state != state && now_ms() < deadline) {
+        loop_turn(&bed->loop, 100);
+    }
+    check_int(unit_status(ctx).state, state);
+}
+
+void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (unit_status(ctx).processes != count && now_ms() < deadline) {
+        loop_turn(&bed->loop, 100);
+    }
+    check_int(unit_status(ctx).processes, count);
+}
+
+void fifo_make(struct fifo *fifo)
+{
+    snprintf(fifo->dir, sizeof(fifo->dir), "/tmp/unit-XXXXXX");
+    check(mkdtemp(fifo->dir) != NULL);
+    snprintf(fifo->path, sizeof(fifo->path), "%s/gate", fifo->dir);
+    check_ok(mkfifo(fifo->path, 0600));
+}
+
+void fifo_open(struct fifo *fifo)
+{
+    int fd = open(fifo->path, O_WRONLY | O_CLOEXEC);
+
+    check(fd >= 0);
+    close(fd);
+}
+
+void fifo_remove(struct fifo *fifo)
+{
+    unlink(fifo->path);
+    rmdir(fifo->dir);
+}

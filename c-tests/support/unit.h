@@ -1,0 +1,55 @@
+/* Units whose program is helpers/unit, and what is told of them. */
+#ifndef SUPPORT_UNIT_H
+#define SUPPORT_UNIT_H
+
+#include <sss_sigchld.h>
+
+#include "support/loop.h"
+
+#define MS ((int64_t)1000000)
+
+enum { MOST_TOLD = 256 };
+
+struct bed {
+    struct loop loop;
+    /* The letters of the states that units came to, each behind its unit's name. */
+    char states[2048];
+    struct sss_unit_event last; /* of any type */
+    unsigned events;
+    struct sss_shutdown_event shutdown;
+    unsigned shutdowns;
+    unsigned decisions;
+    uint32_t decision;
+};
+
+/* A context in this scope, woken by its descriptor. */
+void bed_start(struct bed *bed, uint32_t scope);
+/* Frees the context; no child, no descriptor may be left. */
+void bed_end(struct bed *bed);
+
+/* A unit with a name of one letter and helpers/unit's actions, ended by NULL; zeroed else,
+ * but for short times. */
+struct sss_unit unit_zero(const char *name);
+/* Adds it with these actions. */
+struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char *const *actions);
+errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *actions,
+                     struct sss_unit_ctx **ctx);
+struct sss_unit_status unit_status(struct sss_unit_ctx *ctx);
+
+/* Turns the loop until these states were told: "aG aR" is starting and running of a. The
+ * letters are S stopped, G starting, R running, L reloading, P stopping, B backoff, F
+ * failed. */
+void until_states(struct bed *bed, const char *states);
+/* Turns the loop until the unit is in a state, or fails. */
+void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state);
+void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count);
+
+/* A FIFO for the action gate, in a directory of its own; opened by letting go of it. */
+struct fifo {
+    char dir[32], path[64];
+};
+void fifo_make(struct fifo *fifo);
+void fifo_open(struct fifo *fifo);
+void fifo_remove(struct fifo *fifo);
+
+#endif

@@ -1,0 +1,422 @@
+//! One run of a unit: the service that its start makes, and what is asked of it.
+
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::settings::{Mode, Settings};
+use super::units::UnitId;
+use crate::log::{self, LogId};
+use crate::reap::callback::{Pvt, Record};
+use crate::reap::id::ContextId;
+use crate::reap::spawned::{self, Told};
+use crate::service::kill;
+use crate::service::ledger::{Follow, What};
+use crate::service::tracker::{self, Report, ServiceId, Sink, Wish};
+use crate::spawn::{CStringArray, FdMap, OwnedSpec, Spec};
+use crate::sys::notify_socket::NotifySocket;
+use crate::sys::{credentials, fd, file, signal, wait};
+
+pub(crate) const EXITED: u32 = 1;
+pub(crate) const MAIN_CHANGED: u32 = 2;
+pub(crate) const DEAD: u32 = 3;
+const OTHER: u32 = 0;
+
+/// What a run's service tells the unit.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    pub(crate) service: u64,
+    pub(crate) kind: u32,
+    pub(crate) pid: i32,
+    pub(crate) status: i32,
+}
+
+fn record(report: &Report) -> Record {
+    let mut seen = Seen {
+        service: report.id.tagged(),
+        kind: OTHER,
+        pid: 0,
+        status: 0,
+    };
+    match report.what {
+        What::Exited { pid, status, .. } => {
+            (seen.kind, seen.pid, seen.status) = (EXITED, pid, status);
+        }
+        What::MainChanged { pid } => (seen.kind, seen.pid) = (MAIN_CHANGED, pid),
+        What::Dead { .. } => seen.kind = DEAD,
+        What::Adopted { .. } => {}
+    }
+    Record::of(seen)
+}
+
+/// A run that was started.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Run {
+    pub(crate) service: ServiceId,
+    /// Where its output goes: the log, and the number of its source there.
+    output: Option<(LogId, u64)>,
+}
+
+pub(crate) struct Started {
+    pub(crate) run: Run,
+    pub(crate) pid: i32,
+    /// Where its line comes.
+    pub(crate) ready: Option<OwnedFd>,
+}
+
+/// Variables of our own environment that speak of our own supervisor.
+const OURS: [&[u8]; 8] = [
+    b"NOTIFY_SOCKET=",
+    b"WATCHDOG_USEC=",
+    b"WATCHDOG_PID=",
+    b"LISTEN_FDS=",
+    b"LISTEN_PID=",
+    b"LISTEN_FDNAMES=",
+    b"LISTEN_PIDFDID=",
+    b"FDSTORE=",
+];
+
+/// Starts a run.
+pub(crate) fn start(
+    ctx: ContextId,
+    id: UnitId,
+    settings: &Settings,
+    notify: Option<&NotifySocket>,
+    watchdog: u64,
+) -> Result<Started, Errno> {
+    let spec = settings.spec.spec();
+    let (ready, line) = match settings.mode {
+        Mode::Newline(_) => {
+            let (ready, line) = file::pipe()?;
+            file::set_nonblocking(ready.as_fd())?;
+            (Some(ready), Some(line))
+        }
+        _ => (None, None),
+    };
+    // A pipe of its own: what the former run left there is not glued to this one's.
+    let output = settings.log.map(|log| {
+        log::pipe(log, settings.name.as_c_str().to_bytes()).map(|(end, source)| (log, end, source))
+    });
+    let output = output.transpose()?;
+    let end = output.as_ref().map(|(_, end, _)| end);
+    let fds = descriptors(&spec, settings, line.as_ref(), end)?;
+    let environment = environment(&spec, settings, notify, watchdog)?;
+    let spec = Spec {
+        envp: environment.as_array(),
+        fds: fds.as_deref().or(spec.fds),
+        ..spec
+    };
+    let wish = Wish {
+        tag: true,
+        environment: true,
+        descent: true,
+        connector: false,
+        make_cgroup: settings.cgroup,
+        cgroup: None,
+        exact: false,
+        follow: match settings.mode {
+            Mode::Forking => Follow::Forking,
+            _ => Follow::First,
+        },
+        pid_file: settings
+            .pid_file
+            .as_ref()
+            .map(|path| copied(path.as_c_str()))
+            .transpose()?,
+    };
+    let sink = Sink {
+        call: Some(settings.run_fn),
+        source: Pvt(std::ptr::null_mut()),
+        pvt: Pvt::number(id.tagged()),
+        record,
+    };
+    let service =
+        tracker::spawn(ctx, &spec, wish, sink).map_err(|error| Errno::from_raw(error.errno))?;
+    let pid = tracker::standing(service).map_or(0, |standing| standing.root);
+    Ok(Started {
+        run: Run {
+            service,
+            output: output.map(|(log, _, source)| (log, source)),
+        },
+        pid,
+        ready,
+    })
+}
+
+fn copied(text: &CStr) -> Result<CString, Errno> {
+    let mut bytes = Vec::new();
+    bytes
+        .try_reserve_exact(text.count_bytes() + 1)
+        .map_err(|_| Errno::ENOMEM)?;
+    bytes.extend_from_slice(text.to_bytes());
+    CString::new(bytes).map_err(|_| Errno::EINVAL)
+}
+
+/// What goes to the log.
+const OUTPUT: [RawFd; 2] = [libc::STDOUT_FILENO, libc::STDERR_FILENO];
+
+/// The descriptors of the program, where it gets more than its spec says.
+fn descriptors(
+    spec: &Spec,
+    settings: &Settings,
+    line: Option<&OwnedFd>,
+    output: Option<&OwnedFd>,
+) -> Result<Option<Vec<FdMap>>, Errno> {
+    if settings.sockets.is_empty() && line.is_none() && output.is_none() {
+        return Ok(None);
+    }
+    let mut map = Vec::new();
+    let most = spec.fds.map_or(3, <[FdMap]>::len) + settings.sockets.len() + 3;
+    map.try_reserve_exact(most).map_err(|_| Errno::ENOMEM)?;
+    match spec.fds {
+        Some(fds) => map.extend_from_slice(fds),
+        None => {
+            let last = if output.is_some() { 1 } else { fd::FIRST };
+            let inherited = (0..last).filter(|&number| fd::is_inherited(number));
+            map.extend(inherited.map(|number| FdMap {
+                source: number,
+                target: number,
+            }));
+        }
+    }
+    for target in OUTPUT {
+        map.extend(output.map(|end| FdMap {
+            source: end.as_raw_fd(),
+            target,
+        }));
+    }
+    for (target, socket) in (fd::FIRST..).zip(&settings.sockets) {
+        map.push(FdMap {
+            source: socket.fd.as_raw_fd(),
+            target,
+        });
+    }
+    if let (Mode::Newline(target), Some(line)) = (settings.mode, line) {
+        map.push(FdMap {
+            source: line.as_raw_fd(),
+            target,
+        });
+    }
+    Ok(Some(map))
+}
+
+/// The environment of the program.
+fn environment(
+    spec: &Spec,
+    settings: &Settings,
+    notify: Option<&NotifySocket>,
+    watchdog: u64,
+) -> Result<CStringArray, Errno> {
+    let count = settings.sockets.len();
+    let listen = (count > 0)
+        .then(|| variable(&[b"LISTEN_FDS=", Number::of(count as u64).as_bytes()]))
+        .transpose()?;
+    let names = (count > 0).then(|| names(settings)).transpose()?;
+    let alive = (watchdog > 0)
+        .then(|| {
+            let usec = Number::of(watchdog.div_ceil(1_000));
+            variable(&[b"WATCHDOG_USEC=", usec.as_bytes()])
+        })
+        .transpose()?;
+    let ours = [
+        notify.map(NotifySocket::variable),
+        listen.as_ref(),
+        names.as_ref(),
+        alive.as_ref(),
+    ];
+    let kept = spec.envp.iter().filter(|variable| {
+        let bytes = variable.to_bytes();
+        !OURS.iter().any(|name| bytes.starts_with(name))
+    });
+    CStringArray::new(kept.chain(ours.into_iter().flatten().map(CString::as_c_str)))
+}
+
+fn names(settings: &Settings) -> Result<CString, Errno> {
+    let mut text = Vec::new();
+    let length: usize = settings
+        .sockets
+        .iter()
+        .map(|socket| socket.name.as_c_str().count_bytes() + 1)
+        .sum();
+    text.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    for socket in &settings.sockets {
+        if !text.is_empty() {
+            text.push(b':');
+        }
+        text.extend_from_slice(socket.name.as_c_str().to_bytes());
+    }
+    variable(&[b"LISTEN_FDNAMES=", &text])
+}
+
+fn variable(parts: &[&[u8]]) -> Result<CString, Errno> {
+    let mut text = Vec::new();
+    let length: usize = parts.iter().map(|part| part.len()).sum();
+    text.try_reserve_exact(length + 1)
+        .map_err(|_| Errno::ENOMEM)?;
+    parts.iter().for_each(|part| text.extend_from_slice(part));
+    CString::new(text).map_err(|_| Errno::EINVAL)
+}
+
+/// A number in decimal.
+struct Number {
+    digits: [u8; 20],
+    from: usize,
+}
+
+impl Number {
+    fn of(mut number: u64) -> Self {
+        let mut decimal = Number {
+            digits: [b'0'; 20],
+            from: 20,
+        };
+        loop {
+            decimal.from -= 1;
+            decimal.digits[decimal.from] = b'0' + u8::try_from(number % 10).unwrap_or(0);
+            number /= 10;
+            if number == 0 {
+                return decimal;
+            }
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.digits[self.from..]
+    }
+}
+
+/// Starts the command of a stop's step, with MAINPID in its environment. It is
+/// reaped, and nobody is told of its end.
+pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<(), Errno> {
+    let spec = command.spec();
+    let pid = Number::of(u64::from(main.unsigned_abs()));
+    let variable = variable(&[b"MAINPID=", pid.as_bytes()])?;
+    let environment = CStringArray::environment(spec.envp, &[variable.as_c_str()])?;
+    let spec = Spec {
+        envp: environment.as_array(),
+        ..spec
+    };
+    let nobody = Told::Callback(None, Pvt(std::ptr::null_mut()));
+    let started =
+        spawned::start(ctx, &spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
+    // The child is still reaped.
+    crate::reap::watch::end(started.watch, crate::reap::watch::Ending::Free).map(drop)
+}
+
+/// Signals the main process, if it is still one of the run's.
+pub(crate) fn kill_main(service: Option<ServiceId>, main: i32, signal: i32) {
+    if service.is_some_and(|service| is_member(service, main)) {
+        let _ = signal::kill(main, signal);
+    }
+}
+
+/// The same for its process group.
+pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
+    if service.is_some_and(|service| is_member(service, main)) {
+        if let Some(group) = signal::group_of(main) {
+            let _ = signal::kill(-group, signal);
+        }
+    }
+}
+
+/// Signals every process of a run; SIGKILL until none is left.
+pub(crate) fn kill_tree(service: ServiceId, signal: i32) {
+    let _ = kill::kill(service, signal, &mut |_| false, false);
+}
+
+/// Ends what is known of a run. Its processes are still reaped, and what they write
+/// is still read.
+pub(crate) fn free(run: Run) {
+    let _ = tracker::free(run.service);
+}
+
+/// All processes of a run are dead: what its pipe holds is all there is.
+pub(crate) fn end(run: Run) {
+    if let Some((log, source)) = run.output {
+        let _ = log::end_source(log, source);
+    }
+    free(run);
+}
+
+/// How many processes of a run live.
+pub(crate) fn living(service: ServiceId) -> u32 {
+    tracker::living(service).unwrap_or(0)
+}
+
+/// The same after a look at all of them, those further down included.
+pub(crate) fn processes(service: ServiceId) -> u32 {
+    let mut count = 0;
+    let _ = tracker::pids(service, |_| count += 1);
+    count
+}
+
+pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
+    let mut found = false;
+    let _ = tracker::pids(service, |member| found |= member == pid);
+    found
+}
+
+/// Whether a child of ours has ended and is not reaped yet.
+pub(crate) fn is_dead(pid: i32) -> bool {
+    wait::dead_status(pid).is_some()
+}
+
+pub(crate) fn exists(pid: i32) -> bool {
+    pid > 0 && signal::kill(pid, 0) != Err(Errno::ESRCH)
+}
+
+/// Whether a sender with this uid may speak for the unit: root, ourselves, or the
+/// user that it was started as.
+pub(crate) fn is_trusted(uid: u32, settings: &Settings) -> bool {
+    let own = credentials::uids().effective;
+    uid == 0 || uid == own || settings.spec.spec().uid == Some(uid)
+}
+
+/// What came on a ready descriptor.
+pub(crate) enum Line {
+    Nothing,
+    /// A newline.
+    Whole,
+    /// It was closed without one.
+    End,
+}
+
+pub(crate) fn read_line(fd: &OwnedFd) -> Line {
+    let mut bytes = [0; 256];
+    loop {
+        match nix::unistd::read(fd.as_fd(), &mut bytes) {
+            Ok(0) => return Line::End,
+            Ok(length) if bytes[..length].contains(&b'\n') => return Line::Whole,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Line::Nothing,
+            Err(_) => return Line::End,
+        }
+    }
+}
+
+/// A spec's own map must leave room for what the unit adds.
+pub(crate) fn check_targets(
+    spec: &Spec,
+    sockets: usize,
+    mode: Mode,
+    logs: bool,
+) -> Result<(), Errno> {
+    let sockets = fd::FIRST..fd::FIRST + RawFd::try_from(sockets).map_err(|_| Errno::EINVAL)?;
+    let line = match mode {
+        Mode::Newline(line) if line < fd::FIRST || sockets.contains(&line) => {
+            return Err(Errno::EINVAL);
+        }
+        Mode::Newline(line) => Some(line),
+        _ => None,
+    };
+    let taken = |entry: &FdMap| {
+        sockets.contains(&entry.target)
+            || line == Some(entry.target)
+            || (logs && OUTPUT.contains(&entry.target))
+    };
+    if spec.fds.is_some_and(|fds| fds.iter().any(taken)) {
+        return Err(Errno::EINVAL);
+    }
+    Ok(())
+}

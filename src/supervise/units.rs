@@ -1,0 +1,1269 @@
+//! The units of this process: doing what their machines decide.
+//!
+//! Each unit has a task on its context's loop. Commands may come from any thread:
+//! they are written down, and the task carries them out in the loop's thread, which
+//! alone starts programs, so that a parent-death signal follows that thread. One
+//! lock covers all units: a unit's readiness starts others.
+//!
+//! A run is a service ([`crate::service`]): its first process and all that comes
+//! of it. Its events arrive by [`told`], and are carried out by the task too.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::machine::{Action, Actions, Cause, Choice, Command, Event, Machine, State};
+use super::notify::{self, Said};
+use super::order::{Go, Order};
+use super::run::{self, Run, Seen};
+use super::settings::{Mode, Scope, Settings, Step};
+use crate::reap::callback::{Call, EventFn, Pvt, Record};
+use crate::reap::id::{ContextId, WatchId};
+use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
+use crate::service::tracker::ServiceId;
+use crate::sys::clock;
+use crate::sys::fork::PerProcess;
+use crate::sys::lock::{Mutex, MutexGuard};
+use crate::sys::notify_socket::NotifySocket;
+
+static UNITS: PerProcess<Mutex<Units>> = PerProcess::new();
+
+/// The id of a unit: never given to another one of the process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct UnitId(WatchId);
+
+impl UnitId {
+    pub(crate) fn tagged(self) -> u64 {
+        self.0.tagged()
+    }
+
+    pub(crate) fn from_tagged(number: u64) -> Option<Self> {
+        WatchId::from_tagged(number).map(UnitId)
+    }
+}
+
+/// What a unit is told of, as its record is made of it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum What {
+    State,
+    Status,
+    Unkillable,
+    Main,
+    Essential,
+}
+
+/// One event of a unit, with how it stood then.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Report {
+    pub(crate) what: What,
+    pub(crate) state: State,
+    pub(crate) former: State,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) start: u64,
+    pub(crate) time: u64,
+    pub(crate) delay: u64,
+    pub(crate) main: i32,
+    pub(crate) status: i32,
+    pub(crate) processes: u32,
+    pub(crate) error: i32,
+    pub(crate) code: i32,
+}
+
+/// How a unit stands.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    pub(crate) report: Report,
+    pub(crate) restarts: u64,
+    pub(crate) next: u64,
+    pub(crate) waits: bool,
+    pub(crate) text: Text,
+}
+
+/// The last STATUS of a unit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Text {
+    bytes: [u8; notify::MAX_STATUS],
+    length: usize,
+}
+
+impl Text {
+    const EMPTY: Text = Text {
+        bytes: [0; notify::MAX_STATUS],
+        length: 0,
+    };
+
+    fn set(&mut self, text: &[u8]) -> bool {
+        let length = text.len().min(notify::MAX_STATUS);
+        let changed = self.as_bytes() != &text[..length];
+        self.bytes[..length].copy_from_slice(&text[..length]);
+        self.length = length;
+        changed
+    }
+
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+/// The most events that wait for their callbacks. More are merged: a callback that
+/// is late learns the last state of all.
+const MOST_EVENTS: usize = 32;
+
+#[derive(Clone, Copy, Debug)]
+enum Due {
+    Tell(Report),
+    Ask(Report),
+}
+
+/// What was asked of a unit and not carried out yet.
+#[derive(Clone, Copy, Default, Debug)]
+struct Wishes {
+    /// Start, stop, restart or kill: the last one counts.
+    command: Option<Command>,
+    reload: bool,
+}
+
+/// What the service of a run has told.
+#[derive(Clone, Copy, Debug)]
+struct Inbox {
+    /// The main process ended, with this status, and whether it was the last.
+    ended: Option<(i32, bool)>,
+    /// There is another main process, or 0.
+    main: Option<i32>,
+    /// All of the run that goes on are dead.
+    dead: bool,
+}
+
+impl Inbox {
+    const EMPTY: Inbox = Inbox {
+        ended: None,
+        main: None,
+        dead: false,
+    };
+}
+
+#[derive(Debug)]
+struct Unit {
+    settings: Settings,
+    machine: Machine,
+    /// The machine's, as far as it was told.
+    state: State,
+    ctx: ContextId,
+    task: TaskId,
+    /// Its number in the order of its context.
+    number: u32,
+    /// The run that goes on, or the last one.
+    run: Option<Run>,
+    /// Former runs of which processes live on.
+    former: Vec<Run>,
+    inbox: Inbox,
+    main: i32,
+    status: i32,
+    error: i32,
+    restarts: u64,
+    since: u64,
+    text: Text,
+    wishes: Wishes,
+    due: Vec<Due>,
+    notify: Option<NotifySocket>,
+    ready: Option<OwnedFd>,
+    armed: Option<u64>,
+    /// The run that goes on has a live process.
+    lives: bool,
+    /// It is in `Units::touched`.
+    touched: bool,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    unit: Option<Unit>,
+}
+
+/// The order of one context's units.
+#[derive(Debug)]
+struct Group {
+    ctx: ContextId,
+    order: Order,
+    /// The slot of each number of the order.
+    slots: Vec<u32>,
+    /// Whose event is to be told next, and so on: in the order in which they came,
+    /// over all units. Room for all that can wait.
+    turns: VecDeque<u32>,
+    units: u32,
+    shutdown: Option<Shutdown>,
+}
+
+/// All units of a context are being stopped.
+#[derive(Debug)]
+struct Shutdown {
+    task: TaskId,
+    /// When all are killed.
+    at: u64,
+    /// SIGKILL was sent.
+    killed: bool,
+    /// Some survived that for too long.
+    given_up: bool,
+    told: Told,
+}
+
+/// Who is told that a shutdown is over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) call: Option<EventFn>,
+    pub(crate) source: Pvt,
+    pub(crate) pvt: Pvt,
+    /// Of how many units and processes are left.
+    pub(crate) record: fn(u32, u32) -> Record,
+}
+
+#[derive(Debug)]
+pub(crate) struct Units {
+    depth: u32,
+    slots: Vec<Slot>,
+    groups: Vec<Group>,
+    /// Units whose deadline or events may have changed; room for each.
+    touched: Vec<u32>,
+}
+
+fn units() -> Result<MutexGuard<'static, Units>, Errno> {
+    Ok(UNITS.get().ok_or(Errno::ECHILD)?.value.lock())
+}
+
+fn memory<E>(_: E) -> Errno {
+    Errno::ENOMEM
+}
+
+/// The task of one unit.
+struct UnitTask(UnitId);
+
+impl Task for UnitTask {
+    fn step(&self, why: Why) -> Option<Call> {
+        let mut units = units().ok()?;
+        let index = units.find(self.0)?;
+        units.step(index, why, clock::now())
+    }
+}
+
+/// Adds a unit behind those of the names. EEXIST where there is one of its name,
+/// ENOENT for an unknown name; ENOTSUP where nobody polls the context.
+pub(crate) fn add(
+    ctx: ContextId,
+    settings: Settings,
+    machine: Machine,
+    after: &[&std::ffi::CStr],
+) -> Result<UnitId, Errno> {
+    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let notify = settings.talks.then(NotifySocket::new).transpose()?;
+    let mut units = own.value.lock();
+    units.drop_ended();
+    units.add(ctx, settings, machine, after, notify)
+}
+
+/// The task of a shutdown.
+struct ShutdownTask {
+    ctx: ContextId,
+    /// The task itself, once the shutdown is over.
+    over: Mutex<Option<TaskId>>,
+}
+
+impl Task for ShutdownTask {
+    fn step(&self, why: Why) -> Option<Call> {
+        let mut over = self.over.lock();
+        if over.is_none() {
+            let mut units = units().ok()?;
+            let now = clock::now();
+            match why {
+                Why::Deadline => units.shut_down_late(self.ctx, now),
+                _ => units.settle(None, now),
+            }
+            let (task, call) = units.end_shutdown(self.ctx)?;
+            *over = Some(task);
+            if call.is_some() {
+                return call;
+            }
+        }
+        let task = over.take();
+        drop(over);
+        task.into_iter().for_each(task::remove);
+        None
+    }
+}
+
+/// How long after SIGKILL a shutdown waits for the last ones.
+const LAST_WAIT: u64 = 2_000_000_000;
+
+/// Stops all units of a context in reverse order. During another one EALREADY, and
+/// that one ends within this time.
+pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), Errno> {
+    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let at = clock::now().saturating_add(timeout);
+    if own.value.lock().hasten_shutdown(ctx, at) {
+        return Err(Errno::EALREADY);
+    }
+    let task = Arc::try_new(ShutdownTask {
+        ctx,
+        over: Mutex::new(None),
+    });
+    let task = task.and_then(|task| task::add(ctx, &task))?;
+    let mut units = own.value.lock();
+    if let Err(errno) = units.begin_shutdown(ctx, task, at, told) {
+        drop(units);
+        task::remove(task);
+        return Err(errno);
+    }
+    task::set_deadline(task, Some(at));
+    // The loop's thread takes it from here.
+    task::post(task);
+    Ok(())
+}
+
+/// Asks something of a unit; its task does it. EAGAIN for a reload of what does
+/// not run; ESHUTDOWN for a start during a shutdown; ESRCH where the unit is gone.
+pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Errno> {
+    let mut units = units()?;
+    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    let starts = matches!(command, Command::Start | Command::Restart);
+    if starts && units.is_shutting_down(index) {
+        return Err(Errno::ESHUTDOWN);
+    }
+    let unit = units.unit_mut(index).ok_or(Errno::ESRCH)?;
+    match command {
+        Command::Reload if unit.machine.state() != State::Running => return Err(Errno::EAGAIN),
+        Command::Reload => unit.wishes.reload = true,
+        command => unit.wishes.command = Some(command),
+    }
+    task::post(unit.task);
+    Ok(())
+}
+
+/// How a unit stands.
+pub(crate) fn standing(id: UnitId) -> Result<Standing, Errno> {
+    let units = units()?;
+    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    units.standing(index).ok_or(Errno::ESRCH)
+}
+
+/// The next unit of a context at or after `cursor`.
+pub(crate) fn next(ctx: ContextId, cursor: &mut u32) -> Option<UnitId> {
+    let units = units().ok()?;
+    while (*cursor as usize) < units.slots.len() {
+        let index = *cursor;
+        *cursor += 1;
+        if let Some(unit) = units.unit(index) {
+            if unit.ctx == ctx {
+                return Some(units.id(index));
+            }
+        }
+    }
+    None
+}
+
+/// What a unit was made of, for its name and who is told.
+pub(crate) fn with<T>(id: UnitId, f: impl FnOnce(&Settings) -> T) -> Result<T, Errno> {
+    let units = units()?;
+    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    units
+        .unit(index)
+        .map(|unit| f(&unit.settings))
+        .ok_or(Errno::ESRCH)
+}
+
+/// Takes a unit out: no callback of it runs once this returns. Its processes live
+/// on, and are reaped when they end.
+pub(crate) fn remove(id: UnitId) {
+    let Ok(mut units) = units() else {
+        return;
+    };
+    let Some(unit) = units.find(id).and_then(|index| units.take(index)) else {
+        return;
+    };
+    units.settle(None, clock::now());
+    drop(units);
+    // Not with the lock, which a step in another thread may want.
+    task::remove(unit.task);
+    unit.former.into_iter().chain(unit.run).for_each(run::free);
+}
+
+/// The service of a unit's run tells something; no lock is held.
+pub(crate) fn told(id: UnitId, seen: Seen) {
+    let Ok(mut units) = units() else {
+        return;
+    };
+    let Some(index) = units.find(id) else {
+        return;
+    };
+    let Some(unit) = units.unit_mut(index) else {
+        return;
+    };
+    let current = unit.run.map(|run| run.service.tagged()) == Some(seen.service);
+    match seen.kind {
+        run::EXITED if current && seen.pid == unit.main => {
+            let alone = unit.services().map(run::living).sum::<u32>() == 0;
+            unit.inbox.ended = Some((seen.status, alone));
+        }
+        run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
+        run::DEAD if current => unit.inbox.dead = true,
+        run::DEAD => {
+            let is_it = |run: &Run| run.service.tagged() == seen.service;
+            let Some(gone) = unit.former.iter().position(is_it) else {
+                return;
+            };
+            run::end(unit.former.swap_remove(gone));
+        }
+        _ => return,
+    }
+    task::post(unit.task);
+}
+
+impl Units {
+    fn new(depth: u32) -> Self {
+        Units {
+            depth,
+            slots: Vec::new(),
+            groups: Vec::new(),
+            touched: Vec::new(),
+        }
+    }
+
+    fn id(&self, index: u32) -> UnitId {
+        let generation = self.slots[index as usize].generation;
+        UnitId(WatchId::new(index, generation, self.depth))
+    }
+
+    fn find(&self, id: UnitId) -> Option<u32> {
+        let index = id.0.index();
+        ((index as usize) < self.slots.len() && self.id(index) == id)
+            .then_some(index)
+            .filter(|&index| self.unit(index).is_some())
+    }
+
+    fn unit(&self, index: u32) -> Option<&Unit> {
+        self.slots.get(index as usize)?.unit.as_ref()
+    }
+
+    fn unit_mut(&mut self, index: u32) -> Option<&mut Unit> {
+        self.slots.get_mut(index as usize)?.unit.as_mut()
+    }
+
+    fn group(&mut self, ctx: ContextId) -> Option<&mut Group> {
+        self.groups.iter_mut().find(|group| group.ctx == ctx)
+    }
+
+    fn named(&self, ctx: ContextId, name: &std::ffi::CStr) -> Option<&Unit> {
+        let units = self.slots.iter().filter_map(|slot| slot.unit.as_ref());
+        units
+            .into_iter()
+            .find(|unit| unit.ctx == ctx && unit.settings.name.as_c_str() == name)
+    }
+
+    fn add(
+        &mut self,
+        ctx: ContextId,
+        settings: Settings,
+        machine: Machine,
+        after: &[&std::ffi::CStr],
+        notify: Option<NotifySocket>,
+    ) -> Result<UnitId, Errno> {
+        if self.named(ctx, settings.name.as_c_str()).is_some() {
+            return Err(Errno::EEXIST);
+        }
+        let mut before = Vec::new();
+        before.try_reserve_exact(after.len()).map_err(memory)?;
+        for name in after {
+            before.push(self.named(ctx, name).ok_or(Errno::ENOENT)?.number);
+        }
+        let (mut due, mut former) = (Vec::new(), Vec::new());
+        due.try_reserve_exact(MOST_EVENTS).map_err(memory)?;
+        former.try_reserve(1).map_err(memory)?;
+        self.slots.try_reserve(1).map_err(memory)?;
+        let all = self.slots.len() + 1;
+        let short = all.saturating_sub(self.touched.len());
+        self.touched.try_reserve(short).map_err(memory)?;
+        self.make_group(ctx)?;
+        let free = self.slots.iter().position(|slot| slot.unit.is_none());
+        let index = free.unwrap_or(self.slots.len());
+        let index = u32::try_from(index).map_err(memory)?;
+        if free.is_none() {
+            self.slots.push(Slot::default());
+        }
+        self.slots[index as usize].generation += 1;
+        let id = self.id(index);
+        let task = Arc::try_new(UnitTask(id)).and_then(|task| task::add(ctx, &task))?;
+        let number = self
+            .enlist(ctx, index, &before)
+            .and_then(|number| match &notify {
+                Some(socket) => task::watch_fd(task, socket.as_fd().as_raw_fd(), Interest::READ)
+                    .map(|()| number),
+                None => Ok(number),
+            });
+        let number = match number {
+            Ok(number) => number,
+            Err(errno) => {
+                // It was never stepped: nothing is known of it.
+                task::remove(task);
+                return Err(errno);
+            }
+        };
+        self.slots[index as usize].unit = Some(Unit {
+            settings,
+            machine,
+            state: State::Stopped,
+            ctx,
+            task,
+            number,
+            run: None,
+            former,
+            inbox: Inbox::EMPTY,
+            main: 0,
+            status: 0,
+            error: 0,
+            restarts: 0,
+            since: clock::now(),
+            text: Text::EMPTY,
+            wishes: Wishes::default(),
+            due,
+            notify,
+            ready: None,
+            armed: None,
+            lives: false,
+            touched: false,
+        });
+        Ok(id)
+    }
+
+    fn enlist(&mut self, ctx: ContextId, index: u32, before: &[u32]) -> Result<u32, Errno> {
+        let group = self.group(ctx).ok_or(Errno::EINVAL)?;
+        group.slots.try_reserve(1).map_err(memory)?;
+        let most = (group.units as usize + 1) * MOST_EVENTS;
+        let short = most.saturating_sub(group.turns.len());
+        group.turns.try_reserve(short).map_err(memory)?;
+        let number = group.order.add(before)?;
+        while group.slots.len() <= number as usize {
+            group.slots.push(index);
+        }
+        group.slots[number as usize] = index;
+        group.units += 1;
+        Ok(number)
+    }
+
+    /// Takes a unit out of everything but its task.
+    fn take(&mut self, index: u32) -> Option<Unit> {
+        let unit = self.slots[index as usize].unit.take()?;
+        self.touched.retain(|&other| other != index);
+        if let Some(group) = self.group(unit.ctx) {
+            group.order.remove(unit.number);
+            group.turns.retain(|&other| other != index);
+            group.units -= 1;
+        }
+        self.groups
+            .retain(|group| group.units > 0 || group.shutdown.is_some());
+        Some(unit)
+    }
+
+    /// Forgets units whose context was freed: its tasks are gone with it.
+    fn drop_ended(&mut self) {
+        for index in 0..u32::try_from(self.slots.len()).unwrap_or(0) {
+            let ended = self
+                .unit(index)
+                .is_some_and(|unit| !task::is_there(unit.task));
+            if ended {
+                drop(self.take(index));
+            }
+        }
+    }
+
+    /// Whether a shutdown goes on; it is over by this time then.
+    fn hasten_shutdown(&mut self, ctx: ContextId, at: u64) -> bool {
+        let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) else {
+            return false;
+        };
+        if at < shutdown.at && !shutdown.killed {
+            shutdown.at = at;
+            task::set_deadline(shutdown.task, Some(at));
+        }
+        true
+    }
+
+    fn begin_shutdown(
+        &mut self,
+        ctx: ContextId,
+        task: TaskId,
+        at: u64,
+        told: Told,
+    ) -> Result<(), Errno> {
+        self.make_group(ctx)?;
+        let group = self.group(ctx).ok_or(Errno::ENOMEM)?;
+        if group.shutdown.is_some() {
+            return Err(Errno::EALREADY);
+        }
+        group.shutdown = Some(Shutdown {
+            task,
+            at,
+            killed: false,
+            given_up: false,
+            told,
+        });
+        for index in self.units_of(ctx) {
+            let Some(unit) = self.unit_mut(index) else {
+                continue;
+            };
+            unit.wishes.command = None;
+            if unit.is_down() {
+                continue;
+            }
+            let number = unit.number;
+            if let Some(group) = self.group(ctx) {
+                group.order.stop(number);
+            }
+        }
+        Ok(())
+    }
+
+    fn units_of(&self, ctx: ContextId) -> impl Iterator<Item = u32> + use<> {
+        let bound = u32::try_from(self.slots.len()).unwrap_or(0);
+        let of = |index: &u32| self.unit(*index).is_some_and(|unit| unit.ctx == ctx);
+        let mut list = Vec::new();
+        if list.try_reserve_exact(self.slots.len()).is_ok() {
+            list.extend((0..bound).filter(of));
+        }
+        list.into_iter()
+    }
+
+    fn is_shutting_down(&self, index: u32) -> bool {
+        let Some(unit) = self.unit(index) else {
+            return false;
+        };
+        let mut groups = self.groups.iter();
+        groups.any(|group| group.ctx == unit.ctx && group.shutdown.is_some())
+    }
+
+    /// The shutdown's time is over: kills what lives, and a while later gives up.
+    fn shut_down_late(&mut self, ctx: ContextId, now: u64) {
+        let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) else {
+            return;
+        };
+        if std::mem::replace(&mut shutdown.killed, true) {
+            shutdown.given_up = true;
+            return;
+        }
+        task::set_deadline(shutdown.task, Some(now + LAST_WAIT));
+        for index in self.units_of(ctx) {
+            self.do_command(index, Command::Kill, now);
+        }
+        self.settle(None, now);
+    }
+
+    /// The end of a shutdown, if it is over: its task, and the callback to make.
+    fn end_shutdown(&mut self, ctx: ContextId) -> Option<(TaskId, Option<Call>)> {
+        let (mut left, mut processes) = (0, 0);
+        for index in self.units_of(ctx) {
+            let unit = self.unit(index)?;
+            if !unit.is_down() {
+                left += 1;
+                processes += unit.processes();
+            }
+        }
+        let group = self.group(ctx)?;
+        let shutdown = group.shutdown.as_ref()?;
+        if left > 0 && !shutdown.given_up {
+            return None;
+        }
+        let shutdown = group.shutdown.take()?;
+        self.groups
+            .retain(|group| group.units > 0 || group.shutdown.is_some());
+        let told = shutdown.told;
+        let call = told.call.map(|call| Call::Event {
+            call,
+            source: told.source,
+            record: (told.record)(left, processes),
+            pvt: told.pvt,
+        });
+        Some((shutdown.task, call))
+    }
+
+    fn make_group(&mut self, ctx: ContextId) -> Result<(), Errno> {
+        if self.group(ctx).is_none() {
+            self.groups.try_reserve(1).map_err(memory)?;
+            self.groups.push(Group {
+                ctx,
+                order: Order::default(),
+                slots: Vec::new(),
+                turns: VecDeque::new(),
+                units: 0,
+                shutdown: None,
+            });
+        }
+        Ok(())
+    }
+
+    fn standing(&self, index: u32) -> Option<Standing> {
+        let unit = self.unit(index)?;
+        let group = self.groups.iter().find(|group| group.ctx == unit.ctx);
+        let mut report = unit.report(What::State, unit.machine.state(), unit.since);
+        // Also those further down, which no event tells of.
+        report.processes = unit.services().map(run::processes).sum();
+        Some(Standing {
+            report,
+            restarts: unit.restarts,
+            next: unit.machine.deadline().unwrap_or(0),
+            waits: group.is_some_and(|group| group.order.waits(unit.number)),
+            text: unit.text,
+        })
+    }
+
+    fn step(&mut self, index: u32, why: Why, now: u64) -> Option<Call> {
+        match why {
+            Why::Posted => {
+                self.take_inbox(index, now);
+                self.take_wishes(index, now);
+            }
+            Why::Deadline => self.time(index, now),
+            Why::Readable(fd) => self.read(index, fd, now),
+            Why::Answered(answer) => {
+                let choice = Choice::of(answer);
+                self.event(index, Event::Decided(choice), now);
+            }
+            Why::Child(_) | Why::Returned => {}
+        }
+        self.settle(Some(index), now);
+        self.next_call(index)
+    }
+
+    /// Carries out what the order lets go on, and has the loop come round for each
+    /// unit that has something to do or to tell.
+    fn settle(&mut self, stepped: Option<u32>, now: u64) {
+        while let Some((index, go)) = self.next_go() {
+            match go {
+                Go::Command(_, command) => self.do_command(index, command, now),
+                Go::GiveUp(_) => self.do_command(index, Command::GiveUp, now),
+            }
+        }
+        while let Some(index) = self.touched.pop() {
+            let Some(unit) = self.unit_mut(index) else {
+                continue;
+            };
+            unit.touched = false;
+            let deadline = unit.machine.deadline();
+            if unit.armed != deadline {
+                unit.armed = deadline;
+                task::set_deadline(unit.task, deadline);
+            }
+            if !unit.due.is_empty() && stepped != Some(index) {
+                task::post(unit.task);
+            }
+            let (ctx, down) = (unit.ctx, unit.is_down());
+            if down {
+                if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_ref()) {
+                    task::post(shutdown.task);
+                }
+            }
+        }
+    }
+
+    fn next_go(&mut self) -> Option<(u32, Go)> {
+        self.groups.iter_mut().find_map(|group| {
+            let go = group.order.take()?;
+            let (Go::Command(number, _) | Go::GiveUp(number)) = go;
+            Some((group.slots[number as usize], go))
+        })
+    }
+
+    fn touch(&mut self, index: u32) {
+        if let Some(unit) = self.unit_mut(index) {
+            if !std::mem::replace(&mut unit.touched, true) {
+                self.touched.push(index);
+            }
+        }
+    }
+
+    fn take_wishes(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let wishes = std::mem::take(&mut unit.wishes);
+        let (ctx, number) = (unit.ctx, unit.number);
+        let waits = self
+            .group(ctx)
+            .is_some_and(|group| group.order.waits(number));
+        match wishes.command {
+            // What waits for others starts when it may.
+            Some(Command::Restart) if !waits && self.is_up(index) => {
+                self.do_command(index, Command::Restart, now);
+            }
+            Some(Command::Start | Command::Restart) => {
+                if let Some(group) = self.group(ctx) {
+                    group.order.start(number);
+                }
+            }
+            Some(Command::Stop) => {
+                if let Some(group) = self.group(ctx) {
+                    group.order.stop(number);
+                }
+            }
+            Some(command) => self.do_command(index, command, now),
+            None => {}
+        }
+        if wishes.reload {
+            self.do_command(index, Command::Reload, now);
+        }
+    }
+
+    fn is_up(&self, index: u32) -> bool {
+        self.unit(index).is_some_and(|unit| {
+            matches!(
+                unit.machine.state(),
+                State::Starting | State::Running | State::Reloading | State::Stopping
+            )
+        })
+    }
+
+    fn do_command(&mut self, index: u32, command: Command, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        // A reload of what no longer runs is over.
+        if let Ok(actions) = unit.machine.command(command, now) {
+            self.perform(index, actions, now);
+        }
+        self.touch(index);
+    }
+
+    fn event(&mut self, index: u32, event: Event, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let actions = unit.machine.event(event, now);
+        self.perform(index, actions, now);
+        self.touch(index);
+    }
+
+    fn perform(&mut self, index: u32, actions: Actions, now: u64) {
+        for action in actions.iter() {
+            match action {
+                Action::Spawn => {
+                    let event = match self.start(index) {
+                        Ok(()) => Event::Spawned,
+                        Err(errno) => {
+                            if let Some(unit) = self.unit_mut(index) {
+                                unit.error = errno as i32;
+                            }
+                            Event::SpawnFailed
+                        }
+                    };
+                    self.event(index, event, now);
+                }
+                Action::Step(step) => self.take_step(index, step),
+                Action::Kill => {
+                    if let Some(unit) = self.unit_mut(index) {
+                        unit.services().for_each(|service| {
+                            run::kill_tree(service, libc::SIGKILL);
+                        });
+                    }
+                }
+                Action::Reload => {
+                    if let Some(unit) = self.unit_mut(index) {
+                        run::kill_main(unit.service(), unit.main, unit.settings.reload_signal);
+                    }
+                }
+                Action::Unkillable => self.tell(index, What::Unkillable, now),
+                Action::Tell(state) => self.entered(index, state, now),
+                Action::Decide => {
+                    if let Some(unit) = self.unit(index) {
+                        let report = unit.report(What::State, State::Backoff, now);
+                        self.push(index, Due::Ask(report));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Starts a run.
+    fn start(&mut self, index: u32) -> Result<(), Errno> {
+        let id = self.id(index);
+        let unit = self.unit_mut(index).ok_or(Errno::ESRCH)?;
+        unit.former.try_reserve(1).map_err(memory)?;
+        unit.unwatch_ready();
+        let started = run::start(
+            unit.ctx,
+            id,
+            &unit.settings,
+            unit.notify.as_ref(),
+            unit.machine.watchdog(),
+        )?;
+        // What lives on of the last run stays in sight until it is dead.
+        if let Some(last) = unit.run.replace(started.run) {
+            unit.former.push(last);
+        }
+        unit.inbox = Inbox::EMPTY;
+        unit.lives = true;
+        unit.main = started.pid;
+        unit.error = 0;
+        if let Some(ready) = started.ready {
+            // Without it the unit is not ready in time, which is told.
+            let _ = task::watch_fd(unit.task, ready.as_raw_fd(), Interest::READ);
+            unit.ready = Some(ready);
+        }
+        Ok(())
+    }
+
+    fn take_step(&mut self, index: u32, step: usize) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        match unit.settings.steps.get(step) {
+            Some(&Step::Signal(signal, scope)) => {
+                for signal in [signal, libc::SIGCONT] {
+                    unit.send(signal, scope);
+                }
+            }
+            Some(Step::Command(command)) => {
+                // One that cannot be started is a step that does nothing.
+                let _ = run::command(unit.ctx, command, unit.main);
+            }
+            None => {}
+        }
+    }
+
+    /// The machine is in another state.
+    fn entered(&mut self, index: u32, state: State, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let former = std::mem::replace(&mut unit.state, state);
+        if state == State::Starting && !unit.machine.was_commanded() {
+            unit.restarts += 1;
+        }
+        unit.since = now;
+        if !matches!(state, State::Starting) {
+            unit.unwatch_ready();
+        }
+        let mut report = unit.report(What::State, former, now);
+        report.delay = match state {
+            State::Backoff => unit
+                .machine
+                .deadline()
+                .map_or(0, |deadline| deadline.saturating_sub(now)),
+            _ => 0,
+        };
+        let essential = (state == State::Failed && unit.settings.essential)
+            .then(|| unit.report(What::Essential, former, now));
+        let done = unit.machine.is_oneshot() && state == State::Running;
+        let (ctx, number) = (unit.ctx, unit.number);
+        self.push(index, Due::Tell(report));
+        if let Some(essential) = essential {
+            self.push(index, Due::Tell(essential));
+        }
+        if let Some(group) = self.group(ctx) {
+            group.order.entered(number, state, done);
+        }
+    }
+
+    fn tell(&mut self, index: u32, what: What, now: u64) {
+        if let Some(unit) = self.unit(index) {
+            let report = unit.report(what, unit.state, now);
+            self.push(index, Due::Tell(report));
+        }
+    }
+
+    /// Has an event told, after all that came before. Where too many of a unit wait
+    /// its last takes the place of the one before.
+    fn push(&mut self, index: u32, due: Due) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if unit.due.len() == MOST_EVENTS {
+            unit.due[MOST_EVENTS - 1] = due;
+            return;
+        }
+        unit.due.push(due);
+        let ctx = unit.ctx;
+        if let Some(group) = self.group(ctx) {
+            group.turns.push_back(index);
+        }
+    }
+
+    /// The next callback of a unit, if it is its turn; else whose turn it is is
+    /// stepped.
+    fn next_call(&mut self, index: u32) -> Option<Call> {
+        let ctx = self.unit(index)?.ctx;
+        loop {
+            let next = *self.group(ctx)?.turns.front()?;
+            let unit = self.unit_mut(next)?;
+            if next != index {
+                task::post(unit.task);
+                return None;
+            }
+            let call = unit.next_call();
+            self.group(ctx)?.turns.pop_front();
+            if call.is_some() {
+                return call;
+            }
+        }
+    }
+
+    /// A deadline came: first what could call it off.
+    fn time(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        unit.armed = None;
+        let main = unit.main;
+        if main != 0 && run::is_dead(main) {
+            // Its end is about to be told.
+            let again = now + RETRY;
+            unit.armed = Some(again);
+            task::set_deadline(unit.task, Some(again));
+            return;
+        }
+        for fd in unit.sources().into_iter().flatten() {
+            self.read(index, fd, now);
+        }
+        self.take_inbox(index, now);
+        self.event(index, Event::Time, now);
+    }
+
+    /// Carries out what the runs have told.
+    fn take_inbox(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let inbox = std::mem::replace(&mut unit.inbox, Inbox::EMPTY);
+        if let Some((status, alone)) = inbox.ended {
+            self.main_ended(index, status, alone, inbox.main, now);
+        } else if let Some(main) = inbox.main {
+            self.set_main(index, main, now);
+        }
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if inbox.dead {
+            unit.lives = false;
+            unit.run.take().into_iter().for_each(run::end);
+        }
+        if !unit.lives && unit.former.is_empty() {
+            // Once more does no harm.
+            self.event(index, Event::AllDead, now);
+        }
+    }
+
+    fn main_ended(
+        &mut self,
+        index: u32,
+        status: i32,
+        alone: bool,
+        successor: Option<i32>,
+        now: u64,
+    ) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let failed = unit.settings.failed(status);
+        let stopping = unit.state == State::Stopping;
+        if unit.settings.mode == Mode::Forking && !failed && !alone && !stopping {
+            // One that forked and ended goes on in its child, by any number of forks.
+            // Until the service has found that, it is unknown.
+            unit.main = 0;
+            if let Some(successor) = successor {
+                self.set_main(index, successor, now);
+            }
+            self.event(index, Event::Ready, now);
+            return;
+        }
+        unit.status = status;
+        unit.main = 0;
+        if unit.run.map(|run| run::living(run.service)) == Some(0) {
+            unit.lives = false;
+        }
+        self.event(index, Event::MainEnded { failed, alone }, now);
+    }
+
+    fn set_main(&mut self, index: u32, main: i32, now: u64) {
+        if let Some(unit) = self.unit_mut(index) {
+            if unit.main != main {
+                unit.main = main;
+                self.tell(index, What::Main, now);
+            }
+        }
+    }
+
+    /// Reads what the unit's program says.
+    fn read(&mut self, index: u32, fd: RawFd, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if unit.ready.as_ref().map(AsRawFd::as_raw_fd) == Some(fd) {
+            let line = unit.ready.as_ref().map(run::read_line);
+            match line {
+                Some(run::Line::Nothing) | None => {}
+                Some(run::Line::End) => unit.unwatch_ready(),
+                Some(run::Line::Whole) => {
+                    unit.unwatch_ready();
+                    self.event(index, Event::Ready, now);
+                }
+            }
+            return;
+        }
+        for _ in 0..MOST_MESSAGES {
+            let Some(unit) = self.unit_mut(index) else {
+                return;
+            };
+            let Some(message) = unit.notify.as_ref().and_then(NotifySocket::receive) else {
+                return;
+            };
+            // Descriptors that came with it are closed when it is dropped: that
+            // ends a BARRIER, once all before it is handled.
+            if unit.believes(message.pid, message.uid) {
+                for said in notify::parse(message.text()) {
+                    self.heard(index, said, now);
+                }
+            }
+        }
+    }
+
+    fn heard(&mut self, index: u32, said: Said, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let event = match said {
+            Said::Ready => Event::Ready,
+            Said::Reloading => Event::ReloadBegun,
+            Said::Stopping => Event::StopBegun,
+            Said::Ping => Event::Ping,
+            Said::Broken => Event::Broken,
+            Said::Extend(time) => Event::Extend(time),
+            Said::Watchdog(time) => Event::Watchdog(time),
+            Said::Status(text) => {
+                if unit.text.set(text) {
+                    self.tell(index, What::Status, now);
+                }
+                return;
+            }
+            Said::MainPid(pid) => {
+                if unit
+                    .service()
+                    .is_some_and(|service| run::is_member(service, pid))
+                {
+                    self.set_main(index, pid, now);
+                }
+                return;
+            }
+            // FDSTORE is not for us; the descriptors are closed.
+            Said::Since(_) | Said::Barrier | Said::FdStore | Said::Errno(_) => return,
+        };
+        self.event(index, event, now);
+    }
+}
+
+/// How many messages one step reads: another unit's turn comes.
+const MOST_MESSAGES: u32 = 64;
+/// How soon a deadline comes again that a dead main process puts off.
+const RETRY: u64 = 1_000_000;
+
+impl Unit {
+    fn is_down(&self) -> bool {
+        matches!(self.state, State::Stopped | State::Failed) && !self.lives
+    }
+
+    fn service(&self) -> Option<ServiceId> {
+        self.run.map(|run| run.service)
+    }
+
+    /// All runs of which processes may live.
+    fn services(&self) -> impl Iterator<Item = ServiceId> {
+        let runs = self.former.iter().copied().chain(self.run);
+        runs.map(|run| run.service)
+    }
+
+    fn processes(&self) -> u32 {
+        self.services().map(run::living).sum()
+    }
+
+    /// The descriptors that it is told by.
+    fn sources(&self) -> [Option<RawFd>; 2] {
+        let notify = self.notify.as_ref();
+        [
+            notify.map(|socket| socket.as_fd().as_raw_fd()),
+            self.ready.as_ref().map(AsRawFd::as_raw_fd),
+        ]
+    }
+
+    fn unwatch_ready(&mut self) {
+        if let Some(ready) = self.ready.take() {
+            task::unwatch_fd(self.task, ready.as_raw_fd());
+        }
+    }
+
+    fn send(&self, signal: i32, scope: Scope) {
+        // Without a main process that is known, all are meant.
+        match scope {
+            Scope::Main if self.main != 0 => run::kill_main(self.service(), self.main, signal),
+            Scope::Group if self.main != 0 => run::kill_group(self.service(), self.main, signal),
+            _ => self
+                .services()
+                .for_each(|service| run::kill_tree(service, signal)),
+        }
+    }
+
+    /// Whether the sender of a message may speak for the unit. One that is reaped
+    /// already is believed by its uid: the socket is this unit's own.
+    fn believes(&self, pid: i32, uid: u32) -> bool {
+        if !run::is_trusted(uid, &self.settings) {
+            return false;
+        }
+        if self.settings.notify_all || pid == self.main || self.main == 0 {
+            return true;
+        }
+        // As root systemd-notify speaks as its parent, which is the main process.
+        !run::exists(pid)
+    }
+
+    fn report(&self, what: What, former: State, time: u64) -> Report {
+        Report {
+            what,
+            state: self.state,
+            former,
+            cause: self.machine.cause(),
+            start: self.machine.number(),
+            time,
+            delay: 0,
+            main: self.main,
+            status: self.status,
+            processes: self.processes(),
+            error: self.error,
+            code: exit_code(self.status),
+        }
+    }
+
+    /// The callback of its next event, if there is somebody to tell.
+    fn next_call(&mut self) -> Option<Call> {
+        let sink = self.settings.sink;
+        match (self.due.remove(0), sink.call, sink.decide) {
+            (Due::Tell(report), Some(call), _) => Some(Call::Event {
+                call,
+                source: sink.source,
+                record: (sink.record)(&report),
+                pvt: sink.pvt,
+            }),
+            (Due::Ask(report), _, Some(call)) => Some(Call::Ask {
+                call,
+                source: sink.source,
+                record: (sink.record)(&report),
+                pvt: sink.pvt,
+            }),
+            _ => None,
+        }
+    }
+}
+
+/// What a supervisor exits with for a process that ended so.
+fn exit_code(status: i32) -> i32 {
+    if libc::WIFEXITED(status) && libc::WEXITSTATUS(status) != 0 {
+        libc::WEXITSTATUS(status)
+    } else if libc::WIFSIGNALED(status) {
+        128 + libc::WTERMSIG(status)
+    } else {
+        1
+    }
+}
