@@ -301,7 +301,7 @@ pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<
     let started =
         spawned::start(ctx, &spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
     // The child is still reaped.
-    crate::reap::watch::end(started.watch, crate::reap::watch::Ending::Free).map(drop)
+    crate::reap::watch::end(started.watch, false).map(drop)
 }
 
 /// Signals the main process, if it is still one of the run's.

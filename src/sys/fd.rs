@@ -47,20 +47,11 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
-<<<<<<< HEAD
 /// Whether this is open, and a child would have it after its exec.
 pub(crate) fn is_inherited(fd: RawFd) -> bool {
     // SAFETY: no pointers.
     let flags = unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) };
     flags.is_ok_and(|flags| flags & (libc::FD_CLOEXEC as usize) == 0)
-=======
-/// Whether a program that is executed would have this descriptor: it is open, and
-/// not close-on-exec.
-pub(crate) fn is_inherited(fd: RawFd) -> bool {
-    // SAFETY: no pointers.
-    let flags = unsafe { call!(SYS_fcntl, word(fd), word(libc::F_GETFD)) };
-    flags.is_ok_and(|flags| flags & 1 == 0)
->>>>>>> fd86d64 (Supervise units: keep programs running, and stop them whole)
 }
 
 /// Whether the process has no descriptor left.
