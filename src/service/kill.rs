@@ -104,6 +104,7 @@ pub(crate) fn kill(
         outcome: Outcome::default(),
         targets: Vec::new(),
         spared: Vec::new(),
+        arrivals: 0,
     };
     if signum != libc::SIGKILL {
         round.collect(spare)?;
@@ -127,6 +128,8 @@ struct Round {
     outcome: Outcome,
     targets: Vec<Target>,
     spared: Vec<i32>,
+    /// How many processes the service has had.
+    arrivals: u64,
 }
 
 impl Round {
@@ -135,18 +138,31 @@ impl Round {
         spare: &mut dyn FnMut(&Member) -> bool,
     ) -> Result<(), Errno> {
         let begun = clock::now();
+        let mut quiet = 0;
         while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
             self.outcome.rounds += 1;
-            let before = self.targets.len();
+            let (before, arrivals) = (self.targets.len(), self.arrivals);
             self.collect(spare)?;
             // Who is stopped forks no more: once nobody is new, all are held.
             if self.targets.len() > before {
+                quiet = 0;
                 self.send_new(before, libc::SIGSTOP);
                 continue;
             }
             if self.targets.iter().all(|target| target.refused) {
-                break;
+                // One that ended during the look may have left a child: only when
+                // the next look finds nobody either is nobody left.
+                quiet = if arrivals == self.arrivals {
+                    quiet + 1
+                } else {
+                    0
+                };
+                if quiet == 2 {
+                    break;
+                }
+                continue;
             }
+            quiet = 0;
             self.outcome.signalled += self.send_all(libc::SIGKILL);
             self.wait_for_ends();
             self.targets.retain(Target::lives);
@@ -161,7 +177,8 @@ impl Round {
 
     /// Looks for members, and holds those that are neither held nor spared.
     fn collect(&mut self, spare: &mut dyn FnMut(&Member) -> bool) -> Result<(), Errno> {
-        let members = with(self.id, members)?;
+        let (members, arrivals) = with(self.id, members)?;
+        self.arrivals = arrivals;
         self.spared.clear();
         for (member, known) in members {
             if self.targets.iter().any(|target| target.pid == member.pid) {
@@ -219,8 +236,13 @@ impl Round {
     }
 }
 
-/// A service's live members, and what tells those below from later processes.
-fn members(tracker: &mut Tracker, key: Key) -> Result<Vec<(Member, Option<Identity>)>, Errno> {
+/// A service's live members, what tells those below from later processes, and how
+/// many it has had.
+#[allow(clippy::type_complexity, reason = "taken apart at once")]
+fn members(
+    tracker: &mut Tracker,
+    key: Key,
+) -> Result<(Vec<(Member, Option<Identity>)>, u64), Errno> {
     tracker.look()?;
     tracker.walk_now(key.index);
     let service = tracker.ledger.get(key).ok_or(Errno::ESRCH)?;
@@ -259,7 +281,7 @@ fn members(tracker: &mut Tracker, key: Key) -> Result<Vec<(Member, Option<Identi
         found.push((member, known));
     }
     spare_parents(&mut found, session);
-    Ok(found)
+    Ok((found, service.arrivals))
 }
 
 /// A login hangs from a process of the service's own user, which has left the

@@ -97,6 +97,8 @@ pub(crate) struct Service {
     forking: bool,
     /// How many stand in the ledger.
     pub(crate) processes: u32,
+    /// How many ever did.
+    pub(crate) arrivals: u64,
     /// Its handle was freed: nothing is told any more.
     pub(crate) mute: bool,
     /// DEAD was queued.
@@ -170,6 +172,7 @@ impl Ledger {
             told_main: 0,
             forking: follow == Follow::Forking,
             processes: 0,
+            arrivals: 0,
             mute: false,
             dead: false,
             touched: former.is_some_and(|former| former.touched),
@@ -601,6 +604,7 @@ impl Ledger {
     fn insert(&mut self, process: Process) {
         if let Some(service) = self.services.get_mut(process.service as usize) {
             service.processes += 1;
+            service.arrivals += 1;
         }
         self.processes
             .insert_unique(hash(process.pid), process, |process| hash(process.pid));

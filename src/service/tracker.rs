@@ -241,7 +241,7 @@ impl Facts for Kernel<'_> {
     }
 
     fn tag(&mut self, pid: i32) -> Option<u64> {
-        rlimit_tag::get(pid).ok().map(|limit| limit.rlim_cur)
+        rlimit_tag::soft(pid, self.text)
     }
 
     fn environment(&mut self, pid: i32) -> Option<u64> {
@@ -655,6 +655,8 @@ impl Tracker {
         let task = task::add(ctx, &keeper)?;
         keeper.known.store(true, Ordering::Relaxed);
         self.keepers.push(Keeper { ctx, task });
+        // What was set for others says nothing to it.
+        self.slow_at = 0;
         Ok(task)
     }
 
@@ -752,7 +754,7 @@ impl Tracker {
         let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) else {
             return false;
         };
-        let tag = rlimit_tag::get(pid).ok().map(|limit| limit.rlim_cur);
+        let tag = rlimit_tag::soft(pid, &mut self.text);
         if tag.and_then(|tag| self.ledger.by_tag(tag)).is_some() {
             return false;
         }

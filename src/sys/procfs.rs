@@ -286,6 +286,19 @@ pub(crate) fn real_uid(pid: i32) -> Result<u32, Errno> {
         .ok_or(Errno::EIO)
 }
 
+/// A soft limit by its name in /proc/PID/limits; of a zombie too. None where there
+/// is no limit.
+pub(crate) fn limit(pid: i32, name: &str, text: &mut Vec<u8>) -> Option<u64> {
+    read_file(format_args!("/proc/{pid}/limits"), text).ok()?;
+    let line = text
+        .split(|&byte| byte == b'\n')
+        .find_map(|line| line.strip_prefix(name.as_bytes()))?;
+    let soft = line
+        .split(u8::is_ascii_whitespace)
+        .find(|word| !word.is_empty())?;
+    std::str::from_utf8(soft).ok()?.parse().ok()
+}
+
 /// What the first variable of this name holds, as `read` makes of `NAME=value`.
 pub(crate) fn variable<T>(
     pid: i32,

@@ -6,10 +6,22 @@ use std::ptr::{null, null_mut};
 
 use nix::errno::Errno;
 
+use super::procfs;
+
 const RESOURCE: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
 
+/// The soft limit of a process; of another user's by /proc/PID/limits, where
+/// prlimit(2) wants CAP_SYS_RESOURCE.
+pub(crate) fn soft(pid: i32, text: &mut Vec<u8>) -> Option<u64> {
+    match get(pid) {
+        Ok(limit) => Some(limit.rlim_cur),
+        Err(Errno::EPERM) => procfs::limit(pid, "Max file locks", text),
+        Err(_) => None,
+    }
+}
+
 /// Soft and hard limit of a process; EPERM for another user's.
-pub(crate) fn get(pid: i32) -> Result<libc::rlimit64, Errno> {
+fn get(pid: i32) -> Result<libc::rlimit64, Errno> {
     let mut limit = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,

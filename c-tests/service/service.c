@@ -1,0 +1,612 @@
+/* One service: what it is told, listed and followed by, and what is refused. */
+#include "support/family.h"
+#include "support/kernel.h"
+#include "support/spawn.h"
+#include "support/test.h"
+
+#include <fcntl.h>
+
+#define BY_DEFAULT (SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_ENVIRONMENT | SSS_SERVICE_BY_DESCENT)
+
+struct bed {
+    struct loop loop;
+    struct family family;
+    struct told told;
+    struct sss_service *service;
+    pid_t first;
+};
+
+static void bed_make(struct bed *bed, uint32_t scope, enum waking waking, uint32_t flags)
+{
+    struct sss_service_params params = service_params(BY_DEFAULT, flags);
+
+    loop_start(&bed->loop, ctx_make(scope, 0), waking);
+    family_begin(&bed->family);
+    bed->service = family_start(&bed->family, &bed->loop, &params, &bed->told, &bed->first);
+}
+
+static void bed_free(struct bed *bed)
+{
+    check_ok(sss_service_free(bed->service));
+    loop_end(&bed->loop);
+    family_end(&bed->family);
+    check_no_children();
+}
+
+static bool is_listed(struct sss_service *service, pid_t pid, size_t *count)
+{
+    pid_t pids[64];
+    bool found = false;
+
+    *count = ARRAY_SIZE(pids);
+    check_ok(sss_service_pids(service, pids, count));
+    for (size_t i = 0; i < *count && i < ARRAY_SIZE(pids); i++) {
+        found = found || pids[i] == pid;
+    }
+    return found;
+}
+
+static void its_pids(void **state)
+{
+    struct bed bed;
+    pid_t child, grandchild, one;
+    size_t count = 0;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    child = family_fork(&bed.family, bed.first);
+    grandchild = family_fork(&bed.family, child);
+    check_ok(sss_service_pids(bed.service, NULL, &count));
+    check_int(count, 3);
+    check(is_listed(bed.service, bed.first, &count) && is_listed(bed.service, child, &count)
+          && is_listed(bed.service, grandchild, &count));
+    count = 1;
+    check_ok(sss_service_pids(bed.service, &one, &count));
+    check_int(count, 3);
+    family_exit(&bed.family, child, 0);
+    family_exit(&bed.family, bed.first, 0);
+    loop_settle(&bed.loop);
+    check(is_listed(bed.service, grandchild, &count));
+    check_int(count, 1);
+    family_exit(&bed.family, grandchild, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    count = 0;
+    check_ok(sss_service_pids(bed.service, NULL, &count));
+    check_int(count, 0);
+    bed_free(&bed);
+}
+
+static pid_t main_of(struct bed *bed)
+{
+    pid_t pid = -1;
+
+    check_ok(sss_service_main_pid(bed->service, &pid));
+    return pid;
+}
+
+/* The first process is the main one; when it ends and others live, nobody is. */
+static void main_ends(void **state)
+{
+    struct bed bed;
+    pid_t worker;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    check_int(main_of(&bed), bed.first);
+    worker = family_fork(&bed.family, bed.first);
+    family_exit(&bed.family, bed.first, 3);
+    loop_settle(&bed.loop);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
+    check_int(main_of(&bed), 0);
+    family_exit(&bed.family, worker, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
+    bed_free(&bed);
+}
+
+/* Any number of forks; the master has a worker that is no orphan. */
+static void main_is_followed(void **state)
+{
+    struct bed bed;
+    pid_t pid[6], worker;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_ALL, WAKE_DESCRIPTOR, SSS_SERVICE_FORKING);
+    check_int(main_of(&bed), 0);
+    pid[0] = bed.first;
+    for (int i = 1; i < 6; i++) {
+        pid[i] = family_fork(&bed.family, pid[i - 1]);
+        family_order(&bed.family, pid[i], "s");
+    }
+    worker = family_fork(&bed.family, pid[5]);
+    for (int i = 0; i < 5; i++) {
+        family_exit(&bed.family, pid[i], 0);
+        loop_settle(&bed.loop);
+        check_int(main_of(&bed), pid[i + 1]);
+        check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, pid[i + 1]), 1);
+    }
+    family_exit(&bed.family, pid[5], 1);
+    loop_settle(&bed.loop);
+    check_int(main_of(&bed), 0);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
+    family_exit(&bed.family, worker, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+static void write_pid(const char *path, pid_t pid)
+{
+    FILE *file = fopen(path, "w");
+
+    check(file != NULL);
+    check(fprintf(file, "%d\n", pid) > 0);
+    check_int(fclose(file), 0);
+}
+
+/* Two are left: the pid file says which. One that is no member is not believed. */
+static void main_by_pid_file(void **state)
+{
+    struct sss_service_params params = service_params(BY_DEFAULT, SSS_SERVICE_FORKING);
+    char path[] = "/tmp/sss-pid-file-XXXXXX";
+    struct bed bed;
+    pid_t one, two;
+    int fd = mkstemp(path);
+
+    (void)state;
+    check(fd != -1);
+    close(fd);
+    params.pid_file = path;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    one = family_fork(&bed.family, bed.first);
+    two = family_fork(&bed.family, bed.first);
+    write_pid(path, getpid());
+    family_exit(&bed.family, bed.first, 0);
+    loop_settle(&bed.loop);
+    check_int(main_of(&bed), 0);
+    write_pid(path, two);
+    /* It is read again as the service changes, and in time. */
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (main_of(&bed) == 0 && now_ms() < deadline) {
+        loop_turn(&bed.loop, 100);
+    }
+    check_int(main_of(&bed), two);
+    family_exit(&bed.family, one, 0);
+    family_exit(&bed.family, two, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    unlink(path);
+    bed_free(&bed);
+}
+
+struct looked {
+    unsigned zombies;
+    unsigned exited;
+};
+
+static void look_at_proc(struct sss_service *service, const struct sss_service_event *event,
+                         void *pvt)
+{
+    struct looked *looked = pvt;
+
+    (void)service;
+    if (event->event == SSS_SERVICE_EXITED) {
+        looked->exited++;
+        looked->zombies += process_state(event->pid) == 'Z';
+    }
+}
+
+/* In the callback of an end /proc is still there, and the pid nobody else's. */
+static void proc_of_the_dead(void **state)
+{
+    const enum waking wakings[] = { WAKE_DESCRIPTOR, WAKE_BOTH };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(wakings) * 2; i++) {
+        struct sss_spawn spawn = spawn_zero();
+        struct looked looked = { 0 };
+        struct sss_service *service;
+        const char *argv[] = { "family", NULL, NULL };
+        struct family family;
+        struct loop loop;
+        pid_t first, child;
+        char *path = helper_path("family");
+
+        loop_start(&loop, ctx_make(i % 2 ? SSS_SCOPE_ALL : SSS_SCOPE_REGISTERED, 0),
+                   wakings[i / 2]);
+        family_begin(&family);
+        argv[1] = family.name;
+        spawn.path = path;
+        spawn.argv = argv;
+        check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, look_at_proc, &looked,
+                                   &service));
+        first = family_report(&family);
+        child = family_fork(&family, first);
+        family_exit(&family, first, 0);
+        family_exit(&family, child, 0);
+        loop_until(&loop, &looked.exited, 2);
+        check_int(looked.zombies, 2);
+        loop_settle(&loop);
+        check_no_children();
+        check_ok(sss_service_free(service));
+        loop_end(&loop);
+        family_end(&family);
+        free(path);
+    }
+}
+
+static void another_user_and_session(void **state)
+{
+    struct bed bed;
+    pid_t child, cleared;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    child = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, child, "s");
+    if (getuid() == 0) {
+        family_order(&bed.family, child, "u 65534");
+    }
+    cleared = family_fork(&bed.family, child);
+    family_order(&bed.family, cleared, "c");
+    check_int(family_report(&bed.family), cleared);
+    family_exit(&bed.family, bed.first, 0);
+    family_exit(&bed.family, child, 0);
+    loop_settle(&bed.loop);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, cleared), 1);
+    family_exit(&bed.family, cleared, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+/* The processes of a freed service stay claimed: nobody is told, all are reaped. */
+static void freed_while_it_lives(void **state)
+{
+    struct bed bed;
+    pid_t child;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    child = family_fork(&bed.family, bed.first);
+    check_ok(sss_service_free(bed.service));
+    bed.service = NULL;
+    family_exit(&bed.family, bed.first, 0);
+    loop_settle(&bed.loop);
+    check(!is_child(bed.first));
+    check(is_child(child));
+    family_exit(&bed.family, child, 0);
+    loop_settle(&bed.loop);
+    check_int(bed.told.count, 0);
+    bed_free(&bed);
+}
+
+struct freeing {
+    struct sss_service **service;
+    unsigned calls;
+};
+
+static void free_it(struct sss_service *service, const struct sss_service_event *event, void *pvt)
+{
+    struct freeing *freeing = pvt;
+
+    (void)event;
+    freeing->calls++;
+    check_ok(sss_service_free(service));
+    *freeing->service = NULL;
+}
+
+static void freed_in_its_callback(void **state)
+{
+    struct sss_spawn spawn = spawn_zero();
+    const char *argv[] = { "true", NULL };
+    struct sss_service *service;
+    struct freeing freeing = { &service, 0 };
+    struct loop loop;
+
+    (void)state;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    spawn.path = "/bin/true";
+    spawn.argv = argv;
+    check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, free_it, &freeing, &service));
+    loop_until(&loop, &freeing.calls, 1);
+    loop_settle(&loop);
+    check_int(freeing.calls, 1);
+    check(service == NULL);
+    loop_end(&loop);
+    check_no_children();
+}
+
+static void attached(void **state)
+{
+    struct sss_service_params params = service_params(BY_DEFAULT, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    char *path = helper_path("family");
+    struct sss_service *second;
+    struct bed bed;
+    pid_t child;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    check_ok(sss_subreaper_enable(1));
+    family_begin(&bed.family);
+    memset(&bed.told, 0, sizeof(bed.told));
+    bed.first = fork();
+    if (bed.first == 0) {
+        execl(path, "family", bed.family.name, NULL);
+        _exit(1);
+    }
+    check_int(family_report(&bed.family), bed.first);
+    child = family_fork(&bed.family, bed.first);
+    check_int(sss_service_attach(NULL, bed.loop.ctx, child, &params, tell_service, &bed.told,
+                                 &bed.service), ESRCH);
+    check_int(sss_service_attach(NULL, bed.loop.ctx, 1, &params, tell_service, &bed.told,
+                                 &bed.service), ESRCH);
+    check_ok(sss_service_attach(NULL, bed.loop.ctx, bed.first, &params, tell_service, &bed.told,
+                                &bed.service));
+    check_int(sss_service_attach(NULL, bed.loop.ctx, bed.first, &params, tell_service, &bed.told,
+                                 &second), EBUSY);
+    check_ok(sss_service_status(bed.service, &status));
+    check_int(status.environment_errno, EOPNOTSUPP);
+    check_int(status.root, bed.first);
+    family_exit(&bed.family, bed.first, 5);
+    family_exit(&bed.family, child, 6);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, bed.first), 1);
+    free(path);
+    bed_free(&bed);
+}
+
+/* A child of the application's own is no service's. In scope REGISTERED it is left to
+ * whoever it is of; if the daemon wants, it is asked, or all such are reaped. */
+struct asked {
+    uint32_t answer;
+    unsigned calls;
+    int pid;
+    int status;
+};
+
+static uint32_t answer(int pid, int wait_status, void *pvt)
+{
+    struct asked *asked = pvt;
+
+    asked->calls++;
+    asked->pid = pid;
+    asked->status = wait_status;
+    return asked->answer;
+}
+
+static void the_applications_own(void **state)
+{
+    const uint32_t answers[] = { SSS_UNKNOWN_LEAVE, SSS_UNKNOWN_REAP };
+
+    (void)state;
+    for (unsigned i = 0; i < ARRAY_SIZE(answers); i++) {
+        struct asked asked = { .answer = answers[i] };
+        struct bed bed;
+        pid_t own, worker;
+        size_t count = 0;
+
+        bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+        check_ok(sss_sigchld_ctx_set_unknown_fn(bed.loop.ctx, answer, &asked));
+        worker = family_fork(&bed.family, bed.first);
+        own = child_dead(9);
+        check_ok(sss_service_pids(bed.service, NULL, &count)); /* a look */
+        loop_until(&bed.loop, &asked.calls, 1);
+        check_int(asked.pid, own);
+        check_int(asked.status, status_of(9));
+        loop_settle(&bed.loop);
+        if (answers[i] == SSS_UNKNOWN_LEAVE) {
+            family_exit(&bed.family, worker, 0);
+            family_exit(&bed.family, bed.first, 0);
+            loop_until_dead(&bed.loop, &bed.told);
+            check_int(asked.calls, 1);
+            check(is_child(own));
+            reap(own, 9);
+        } else {
+            check(!is_child(own));
+            family_exit(&bed.family, worker, 0);
+            family_exit(&bed.family, bed.first, 0);
+            loop_until_dead(&bed.loop, &bed.told);
+        }
+        check_int(bed.told.events[bed.told.count - 1].orphans, 1);
+        bed_free(&bed);
+    }
+}
+
+static void reap_orphans(void **state)
+{
+    struct sss_ctx_params params = params_zero();
+    struct sss_service_params by = service_params(BY_DEFAULT, 0);
+    struct bed bed;
+    pid_t own;
+
+    (void)state;
+    params.mask = SSS_CTX_PARAM_FLAGS;
+    params.flags = SSS_CTX_REAP_ORPHANS;
+    check_ok(sss_sigchld_ctx_create(&params, &bed.loop.ctx));
+    loop_start(&bed.loop, bed.loop.ctx, WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &by, &bed.told, &bed.first);
+    own = child_dead(1);
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    loop_settle(&bed.loop);
+    check(!is_child(own));
+    bed_free(&bed);
+}
+
+/* popen() and system() keep their children beside services, in scope REGISTERED. */
+static void popen_and_system(void **state)
+{
+    struct bed bed;
+    FILE *pipe;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_BOTH, 0);
+    pipe = popen("exit 3", "r");
+    check(pipe != NULL);
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(pclose(pipe), status_of(3));
+    check_int(system("exit 4"), status_of(4));
+    bed_free(&bed);
+}
+
+static void limits_that_win(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);
+    struct sss_spawn_rlimit locks = { .resource = 10, .soft = 5, .hard = UINT64_MAX };
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_spawn spawn = spawn_zero();
+    struct bed bed;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    spawn.mask |= SSS_SPAWN_RLIMITS;
+    spawn.rlimits = &locks;
+    spawn.rlimits_count = 1;
+    bed.service = family_start_so(&bed.family, &bed.loop, &spawn, &params, &bed.told, &bed.first);
+    check_ok(sss_service_status(bed.service, &status));
+    check_int(status.evidence, 0);
+    check_int(status.tag_errno, EEXIST);
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+static void refused(void **state)
+{
+    struct sss_service_params params = service_params(BY_DEFAULT, 0);
+    const char *argv[] = { "true", NULL };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_service *service = NULL;
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    pid_t pid;
+    size_t count = 0;
+    int fd;
+
+    (void)state;
+    spawn.path = "/bin/true";
+    spawn.argv = argv;
+    /* Nobody polls it. */
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), ENOTSUP);
+    check_ok(sss_sigchld_ctx_fd(ctx, &fd));
+    check_int(sss_service_spawn(NULL, NULL, &spawn, &params, NULL, NULL, &service), EINVAL);
+    check_int(sss_service_spawn(NULL, ctx, NULL, &params, NULL, NULL, &service), EINVAL);
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, NULL), EINVAL);
+    params.mask = 0x80;
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), EINVAL);
+    params = service_params(0x1000, 0);
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), EINVAL);
+    params = service_params(BY_DEFAULT, 0x1000);
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), EINVAL);
+    params = service_params(BY_DEFAULT, 0);
+    params.pid_file = "/run/x.pid"; /* nothing to follow */
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), EINVAL);
+    params = service_params(BY_DEFAULT, SSS_SERVICE_EXACT);
+    params.mask |= SSS_SERVICE_PARAM_CGROUP;
+    params.cgroup_fd = fd; /* no cgroup */
+    check(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service) != 0);
+    params = service_params(BY_DEFAULT, 0);
+    spawn.mask |= SSS_SPAWN_GATE;
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), EINVAL);
+    spawn = spawn_zero();
+    spawn.path = "/nonexistent";
+    spawn.argv = argv;
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &params, NULL, NULL, &service), ENOENT);
+    check(service == NULL);
+    check_int(sss_service_attach(NULL, ctx, 0, &params, NULL, NULL, &service), EINVAL);
+    check_int(sss_service_attach(NULL, ctx, getpid(), &params, NULL, NULL, &service), ESRCH);
+    check_int(sss_service_pids(NULL, NULL, &count), EINVAL);
+    check_int(sss_service_main_pid(NULL, &pid), EINVAL);
+    check_int(sss_service_status(NULL, &status), EINVAL);
+    check_int(sss_service_kill(NULL, NULL, NULL), EINVAL);
+    check_ok(sss_service_free(NULL));
+    check_ok(sss_sigchld_ctx_free(ctx));
+    check_no_children();
+}
+
+static void use_the_parents(void *arg)
+{
+    struct bed *bed = arg;
+    pid_t pid;
+    size_t count = 0;
+
+    check_int(sss_service_main_pid(bed->service, &pid), ECHILD);
+    check_int(sss_service_pids(bed->service, NULL, &count), ECHILD);
+    check_int(sss_service_kill(bed->service, NULL, NULL), ECHILD);
+}
+
+static void in_a_forked_child(void **state)
+{
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    in_child(use_the_parents, &bed);
+    check_int(process_state(bed.first) != 0, 1);
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+/* The context goes first: the handle is inert. */
+static void outlives_its_context(void **state)
+{
+    struct bed bed;
+    pid_t pid;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    loop_end(&bed.loop);
+    check_int(sss_service_main_pid(bed.service, &pid), ESRCH);
+    check_ok(sss_service_free(bed.service));
+    family_exit(&bed.family, bed.first, 0);
+    reap(bed.first, 0);
+    family_end(&bed.family);
+    check_no_children();
+}
+
+static void descriptors(void **state)
+{
+    unsigned before;
+    struct bed bed;
+
+    (void)state;
+    before = count_fds();
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    family_fork(&bed.family, bed.first);
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+    check_int(count_fds(), before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(its_pids),
+        cmocka_unit_test(main_ends),
+        cmocka_unit_test(main_is_followed),
+        cmocka_unit_test(main_by_pid_file),
+        cmocka_unit_test(proc_of_the_dead),
+        cmocka_unit_test(another_user_and_session),
+        cmocka_unit_test(freed_while_it_lives),
+        cmocka_unit_test(freed_in_its_callback),
+        cmocka_unit_test(attached),
+        cmocka_unit_test(the_applications_own),
+        cmocka_unit_test(reap_orphans),
+        cmocka_unit_test(popen_and_system),
+        cmocka_unit_test(limits_that_win),
+        cmocka_unit_test(refused),
+        cmocka_unit_test(in_a_forked_child),
+        cmocka_unit_test(outlives_its_context),
+        cmocka_unit_test(descriptors),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,253 @@
+/* A service is signalled whole, and ended whole, and nobody else is. */
+#include "support/family.h"
+#include "support/spawn.h"
+#include "support/test.h"
+
+#include <sched.h>
+
+struct bed {
+    struct loop loop;
+    struct family family;
+    struct told told;
+    struct sss_service *service;
+    pid_t first;
+};
+
+static void bed_make(struct bed *bed, uint32_t by)
+{
+    struct sss_service_params params = service_params(by, 0);
+
+    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed->family);
+    bed->service = family_start(&bed->family, &bed->loop, &params, &bed->told, &bed->first);
+}
+
+static void bed_free(struct bed *bed)
+{
+    check_ok(sss_service_free(bed->service));
+    loop_end(&bed->loop);
+    family_end(&bed->family);
+    check_no_children();
+}
+
+#define PLAIN (SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_DESCENT)
+
+/* Sixty-one processes that ignore SIGTERM, some orphaned before. */
+static void grow(struct bed *bed, pid_t pids[61])
+{
+    pids[0] = bed->first;
+    family_order(&bed->family, pids[0], "t");
+    for (int i = 1; i < 61; i++) {
+        pids[i] = family_fork(&bed->family, pids[(i - 1) / 3]);
+        family_order(&bed->family, pids[i], i % 4 == 0 ? "s" : "t");
+    }
+    family_exit(&bed->family, pids[1], 0);
+    family_exit(&bed->family, pids[5], 0);
+}
+
+static void end_whole(uint32_t by, bool by_cgroup)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct gate gate;
+    struct bed bed;
+    pid_t pids[61], own;
+
+    gate_make(&gate);
+    own = child_at(&gate, 4); /* of the application's own */
+    bed_make(&bed, by);
+    check_ok(sss_service_status(bed.service, &status));
+    if (by_cgroup && !(status.evidence & SSS_SERVICE_BY_CGROUP)) {
+        check_ok(sss_service_kill(bed.service, NULL, NULL));
+        loop_until_dead(&bed.loop, &bed.told);
+        check_ok(sss_service_free(bed.service));
+        loop_end(&bed.loop);
+        family_end(&bed.family);
+        gate_open(&gate);
+        reap(own, 4);
+        test_skip("no cgroup can be made here");
+    }
+    grow(&bed, pids);
+    loop_settle(&bed.loop);
+    check_ok(sss_service_kill(bed.service, NULL, &killed));
+    check_int(killed.left, 0);
+    check_int(killed.refused, 0);
+    check_int(killed.spared, 0);
+    check_int(killed.by_cgroup, by_cgroup);
+    loop_until_dead(&bed.loop, &bed.told);
+    for (int i = 0; i < 61; i++) {
+        check(process_state(pids[i]) == 0);
+    }
+    check_int(process_state(own) != 0 && process_state(own) != 'Z', 1);
+    gate_open(&gate);
+    reap(own, 4);
+    bed_free(&bed);
+}
+
+static void by_rounds(void **state)
+{
+    (void)state;
+    end_whole(PLAIN, false);
+}
+
+static void by_cgroup(void **state)
+{
+    (void)state;
+    end_whole(SSS_SERVICE_BY_CGROUP, true);
+}
+
+/* A process that forks and exits for ever is caught. */
+static void who_runs_away(void **state)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct bed bed;
+    pid_t runner;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    runner = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, runner, "b");
+    await_gone_or_zombie(runner);
+    for (int i = 0; i < 50; i++) {
+        loop_turn(&bed.loop, 0);
+        sched_yield();
+    }
+    check_ok(sss_service_kill(bed.service, NULL, &killed));
+    check_int(killed.left, 0);
+    /* Its generations were more than are noted here. */
+    bed.told.count = 0;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (bed.told.dead == 0 && now_ms() < deadline) {
+        loop_turn(&bed.loop, 100);
+        if (bed.told.dead == 0) {
+            bed.told.count = 0;
+        }
+    }
+    check_int(bed.told.dead, 1);
+    bed_free(&bed);
+}
+
+static int spare_one(const struct sss_service_member *member, void *pvt)
+{
+    check_int(member->size, sizeof(*member));
+    return member->pid == *(pid_t *)pvt;
+}
+
+static void spared_by_predicate(void **state)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL };
+    struct bed bed;
+    pid_t one, two;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    one = family_fork(&bed.family, bed.first);
+    two = family_fork(&bed.family, one);
+    how.spare_fn = spare_one;
+    how.spare_pvt = &two;
+    check_ok(sss_service_kill(bed.service, &how, &killed));
+    check_int(killed.spared, 1);
+    check_int(killed.left, 0);
+    loop_settle(&bed.loop);
+    check_int(process_state(two) != 0 && process_state(two) != 'Z', 1);
+    check_int(bed.told.dead, 0);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, two), 1);
+    how.spare_fn = NULL;
+    check_ok(sss_service_kill(bed.service, &how, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+/* As sshd's logins: a monitor of the daemon's own user in a session of its own, and
+ * below it another user. */
+static void logins_are_spared(void **state)
+{
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL,
+                                    .flags = SSS_SERVICE_SPARE_LOGINS };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct bed bed;
+    pid_t monitor, login, shell, worker;
+
+    (void)state;
+    if (getuid() != 0) {
+        test_skip("needs another user");
+    }
+    bed_make(&bed, PLAIN);
+    monitor = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, monitor, "s");
+    login = family_fork(&bed.family, monitor);
+    family_order(&bed.family, login, "u 65534");
+    shell = family_fork(&bed.family, login);
+    family_order(&bed.family, shell, "s");
+    worker = family_fork(&bed.family, bed.first);
+    /* An order is obeyed when the next is. */
+    family_fork(&bed.family, shell);
+    check_ok(sss_service_kill(bed.service, &how, &killed));
+    check_int(killed.left, 0);
+    check_int(killed.spared, 4);
+    loop_settle(&bed.loop);
+    check_int(process_state(worker), 0);
+    check_int(process_state(bed.first), 0);
+    check(process_state(monitor) != 0 && process_state(login) != 0 && process_state(shell) != 0);
+    check_int(bed.told.dead, 0);
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+/* Any other signal is sent once to each. */
+static void another_signal(void **state)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGTERM };
+    struct bed bed;
+    pid_t child;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    child = family_fork(&bed.family, bed.first);
+    check_ok(sss_service_kill(bed.service, &how, &killed));
+    check_int(killed.signalled, 2);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(bed.told.events[told_at(&bed.told, SSS_SERVICE_EXITED, child)].wait_status,
+              SIGTERM);
+    bed_free(&bed);
+}
+
+static void refused(void **state)
+{
+    struct sss_service_kill how = { .size = sizeof(how) };
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    check_int(sss_service_kill(bed.service, &how, NULL), EINVAL);
+    how.signal = 65;
+    check_int(sss_service_kill(bed.service, &how, NULL), EINVAL);
+    how.signal = SIGKILL;
+    how.flags = 0x80;
+    check_int(sss_service_kill(bed.service, &how, NULL), EINVAL);
+    how.size = 3;
+    check_int(sss_service_kill(bed.service, &how, NULL), EINVAL);
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    /* Nothing is left to be signalled. */
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    bed_free(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(by_rounds),
+        cmocka_unit_test(by_cgroup),
+        cmocka_unit_test(who_runs_away),
+        cmocka_unit_test(spared_by_predicate),
+        cmocka_unit_test(logins_are_spared),
+        cmocka_unit_test(another_signal),
+        cmocka_unit_test(refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
