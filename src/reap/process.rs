@@ -160,7 +160,7 @@ pub(crate) struct Reaper {
     /// Of the watches of tasks, by slot.
     pub(crate) tokens: Vec<u64>,
     /// By slot: ends of watches of tasks that were not told yet.
-    pub(crate) task_ends: Vec<(u32, Facts)>,
+    pub(crate) task_ends: Vec<(u32, Facts, u64)>,
     pub(crate) task_watches: usize,
     pub(crate) riches: Riches,
     pub(crate) keep: Keep,

@@ -528,7 +528,7 @@ impl Reaper {
             let next = self.table.next_watch(at);
             let slot = self.table.slot(at);
             if slot.sink.task().is_some() {
-                self.task_ends.push((at, facts));
+                self.task_ends.push((at, facts, now));
             } else if let Some(index) = slot.sink.rich().filter(|_| !slot.is(Flags::ABANDONED)) {
                 self.escalate(at, index, None);
                 if let Some(rich) = self.riches.get_mut(index) {

@@ -417,7 +417,7 @@ impl Reaper {
             return None;
         }
         self.at_mut(slot.context).delivered += 1;
-        let facts = self.take_task_end(at);
+        let (facts, found) = self.take_task_end(at);
         if slot.is(Flags::KEEPS) {
             self.tasks.entry_mut(task).kept = Some(at);
         } else {
@@ -429,13 +429,17 @@ impl Reaper {
             status: slot.end_status(),
             usage: facts.usage,
             kept: facts.kept,
+            found,
         }))
     }
 
-    /// How the end of a task's watch came to be known.
-    pub(crate) fn take_task_end(&mut self, at: u32) -> Facts {
-        let place = self.task_ends.iter().position(|&(of, _)| of == at);
-        place.map_or(Facts::WAITED, |place| self.task_ends.swap_remove(place).1)
+    /// How the end of a task's watch came to be known, and when.
+    pub(crate) fn take_task_end(&mut self, at: u32) -> (Facts, u64) {
+        let place = self.task_ends.iter().position(|&(of, ..)| of == at);
+        place.map_or((Facts::WAITED, u64::MAX), |place| {
+            let (_, facts, found) = self.task_ends.swap_remove(place);
+            (facts, found)
+        })
     }
 
     /// A step is over, and the callback that it asked for: the descriptor that it

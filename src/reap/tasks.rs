@@ -42,6 +42,9 @@ pub(crate) struct ChildEnd {
     /// The child is a zombie until the step is over: see
     /// [`super::task::watch_child`].
     pub(crate) kept: bool,
+    /// When it was found, in nanoseconds of CLOCK_MONOTONIC; u64::MAX where that is
+    /// not known.
+    pub(crate) found: u64,
 }
 
 /// A library object that lives on a context.

@@ -169,6 +169,7 @@ pub(crate) struct Tracker {
     /// The daemon is being asked about this child.
     asking: Option<i32>,
     looks: u64,
+    look_began: u64,
     agreed: bool,
     walk_from: u64,
     interval: u64,
@@ -613,6 +614,7 @@ impl Tracker {
             below: HashTable::new(),
             asking: None,
             looks: 0,
+            look_began: 0,
             agreed: true,
             walk_from: 0,
             interval: SLOW_FIRST,
@@ -687,6 +689,7 @@ impl Tracker {
     pub(super) fn look(&mut self) -> Result<(), Errno> {
         // Who was forked before its parent ended has its record by now.
         self.read_connector();
+        self.look_began = clock::now();
         let mut children = std::mem::take(&mut self.children);
         let read = procfs::own_children(&mut children, &mut self.scratch);
         self.looks += 1;
@@ -1039,7 +1042,10 @@ impl Tracker {
     /// A child of a service has ended: first who came to us by that, then the end.
     fn child_ended(&mut self, end: ChildEnd) {
         let service = self.ledger.process(end.pid).map(|process| process.service);
-        let _ = self.look();
+        // One look is enough for all that were dead before it began.
+        if end.found >= self.look_began || !self.agreed {
+            let _ = self.look();
+        }
         let usage = end.usage.map_or(Usage::default(), |usage| Usage {
             user: usage.user_ns.unsigned_abs(),
             system: usage.system_ns.unsigned_abs(),

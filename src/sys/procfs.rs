@@ -149,9 +149,10 @@ pub(crate) fn children_of(
 /// So often the children are read at most until two readings agree.
 const READINGS: u32 = 32;
 
-/// Our own children, zombies too. One reading may miss some while others come and
-/// go; two that agree do not. False where none did: then the list is of all that
-/// were seen.
+/// Our own children, zombies too. One reading may miss some while one is taken out
+/// of the list; two that agree do not. They agree where the second has all of the
+/// first in its order: who came meanwhile stands at the end. False where none did:
+/// then the list is the last one.
 pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Result<bool, Errno> {
     let me = getpid().as_raw();
     found.clear();
@@ -160,7 +161,7 @@ pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Resul
         let mut again = std::mem::take(&mut scratch.again);
         again.clear();
         let read = children_of(me, &mut again, scratch);
-        let agree = read.is_ok() && again == *found;
+        let agree = read.is_ok() && is_within(found, &again);
         std::mem::swap(found, &mut again);
         scratch.again = again;
         read?;
@@ -168,15 +169,13 @@ pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Resul
             return Ok(true);
         }
     }
-    let seen = scratch.again.len();
-    found.try_reserve(seen).map_err(|_| Errno::ENOMEM)?;
-    for at in 0..seen {
-        let pid = scratch.again[at];
-        if !found.contains(&pid) {
-            found.push(pid);
-        }
-    }
     Ok(false)
+}
+
+/// Whether a list has all of another one, in its order.
+fn is_within(part: &[i32], whole: &[i32]) -> bool {
+    let mut rest = whole.iter();
+    part.iter().all(|one| rest.any(|other| other == one))
 }
 
 /// Appends the entries of a directory that are numbers.
@@ -358,6 +357,15 @@ mod tests {
         assert_eq!(number(b""), None);
         assert_eq!(number(b"47x"), None);
         assert_eq!(number(b"99999999999"), None);
+    }
+
+    #[test]
+    fn who_came_meanwhile_does_not_matter_and_who_went_does() {
+        assert!(is_within(&[], &[1]));
+        assert!(is_within(&[1, 2], &[1, 2, 3]));
+        assert!(is_within(&[1, 2], &[1, 3, 2]));
+        assert!(!is_within(&[1, 2], &[1, 3]));
+        assert!(!is_within(&[1, 2], &[2, 1]));
     }
 
     #[test]

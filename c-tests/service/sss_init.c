@@ -1,0 +1,255 @@
+/* sss-init stands in for an init: signals, orphans, exit codes, as pid 1 and as a
+ * subreaper. */
+#include "support/test.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+
+struct ran {
+    int status;
+    char text[4096]; /* what it and the program wrote */
+};
+
+static const char *init_path(void)
+{
+    static char path[512];
+
+    snprintf(path, sizeof(path), "%s/bin/sss-init", getenv("SSS_TEST_INSTALLED"));
+    return path;
+}
+
+static pid_t start(const char *const args[], int out, bool as_pid_1)
+{
+    const char *argv[24] = { init_path() };
+    pid_t pid;
+
+    for (int i = 0; args[i] != NULL; i++) {
+        argv[i + 1] = args[i];
+    }
+    if (as_pid_1 && unshare(CLONE_NEWPID | CLONE_NEWNS) != 0) {
+        _exit(77); /* a process of its own */
+    }
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        if (as_pid_1 && (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
+                         || mount("proc", "/proc", "proc", 0, NULL) != 0)) {
+            _exit(99);
+        }
+        dup2(out, STDOUT_FILENO);
+        dup2(out, STDERR_FILENO);
+        execv(argv[0], (char **)argv);
+        _exit(98);
+    }
+    return pid;
+}
+
+static void finish(pid_t pid, int out, struct ran *ran)
+{
+    size_t length = 0;
+    ssize_t got;
+
+    while (length < sizeof(ran->text) - 1
+           && (got = read(out, ran->text + length, sizeof(ran->text) - 1 - length)) > 0) {
+        length += (size_t)got;
+    }
+    ran->text[length] = '\0';
+    check_int(waitpid(pid, &ran->status, 0), pid);
+    close(out);
+}
+
+static void run(struct ran *ran, const char *const args[])
+{
+    int ends[2];
+    pid_t pid;
+
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = start(args, ends[1], false);
+    close(ends[1]);
+    finish(pid, ends[0], ran);
+}
+
+#define RUN(ran, ...) run(ran, (const char *const[]){ __VA_ARGS__, NULL })
+
+static void exit_codes(void **state)
+{
+    struct ran ran;
+
+    (void)state;
+    RUN(&ran, "-s", "--", "sh", "-c", "exit 7");
+    check_int(ran.status, status_of(7));
+    RUN(&ran, "-s", "sh", "-c", "exit 0");
+    check_int(ran.status, 0);
+    RUN(&ran, "-s", "--", "sh", "-c", "kill -9 $$");
+    check_int(ran.status, status_of(128 + 9));
+    RUN(&ran, "-s", "--", "/nonexistent");
+    check_int(ran.status, status_of(127));
+    RUN(&ran, "-s", "--", "/etc/passwd");
+    check_int(ran.status, status_of(126));
+    RUN(&ran, "-s", "-e", "7", "-e", "143", "--", "sh", "-c", "exit 7");
+    check_int(ran.status, 0);
+    RUN(&ran, "-s", "-e", "143", "--", "sh", "-c", "kill -TERM $$");
+    check_int(ran.status, 0);
+}
+
+static void bad_arguments(void **state)
+{
+    struct ran ran;
+
+    (void)state;
+    RUN(&ran, "-s");
+    check_int(ran.status, status_of(1));
+    RUN(&ran, "-e", "256", "--", "true");
+    check_int(ran.status, status_of(1));
+    RUN(&ran, "-p", "NOSUCH", "--", "true");
+    check_int(ran.status, status_of(1));
+    RUN(&ran, "-x", "--", "true");
+    check_int(ran.status, status_of(1));
+    RUN(&ran, "--version");
+    check_int(ran.status, 0);
+    check(strstr(ran.text, sss_version()) != NULL);
+}
+
+/* The program waits until its orphan has been told, so nothing is timed. */
+static void orphans_are_reaped_and_told(void **state)
+{
+    struct ran ran;
+    static const char script[] =
+        "(sh -c 'exec cat <&3' 3<fifo & echo $! > pid) ;"
+        "p=$(cat pid); exec 4>fifo; exec 4>&-;"
+        "while [ -e /proc/$p ]; do :; done; exit 5";
+    char dir[] = "/tmp/sss-init-XXXXXX", path[64];
+
+    (void)state;
+    check(mkdtemp(dir) != NULL);
+    check_ok(chdir(dir));
+    check_int(system("mkfifo fifo"), 0);
+    RUN(&ran, "-s", "-w", "--", "sh", "-c", script);
+    check_int(ran.status, status_of(5));
+    check(strstr(ran.text, "reaped orphan") != NULL);
+    RUN(&ran, "--trace", "--", "sh", "-c", script);
+    check_int(ran.status, status_of(5));
+    check(strstr(ran.text, "known by") != NULL);
+    check_ok(chdir("/"));
+    snprintf(path, sizeof(path), "rm -r %s", dir);
+    check_int(system(path), 0);
+}
+
+static pid_t start_reading(const char *const args[], struct ran *ran, int *out)
+{
+    int ends[2];
+    pid_t pid;
+    char byte = 0;
+
+    (void)ran;
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = start(args, ends[1], false);
+    close(ends[1]);
+    /* The program says "r" when it is ready. */
+    while (byte != 'r') {
+        check_int(read(ends[0], &byte, 1), 1);
+    }
+    *out = ends[0];
+    return pid;
+}
+
+static void signals_are_forwarded(void **state)
+{
+    struct ran ran;
+    pid_t pid;
+    int out;
+
+    (void)state;
+    pid = start_reading((const char *const[]){ "-s", "--", "sh", "-c",
+                                               "trap 'exit 9' USR1; echo r; while :; do sleep 0.05; "
+                                               "done", NULL }, &ran, &out);
+    check_ok(kill(pid, SIGUSR1));
+    finish(pid, out, &ran);
+    check_int(ran.status, status_of(9));
+    /* To the group: the sleep ends too, although the shell ignores the signal. */
+    pid = start_reading((const char *const[]){ "-s", "-g", "--", "sh", "-c",
+                                               "trap : TERM; sleep 1000 & echo r; wait; exit 4", NULL },
+                        &ran, &out);
+    check_ok(kill(pid, SIGTERM));
+    finish(pid, out, &ran);
+    check_int(ran.status, status_of(4));
+}
+
+static void in_a_namespace(void *arg)
+{
+    static const char *const args[] = { "--trace", "-w", "--", "sh", "-c", "exit 6", NULL };
+    struct ran ran;
+    int ends[2];
+    pid_t pid;
+
+    (void)arg;
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = start(args, ends[1], true);
+    close(ends[1]);
+    finish(pid, ends[0], &ran);
+    if (ran.status == status_of(99)) {
+        _exit(77);
+    }
+    check_int(ran.status, status_of(6));
+}
+
+static void as_pid_1(void **state)
+{
+    pid_t pid = fork();
+    int status;
+
+    (void)state;
+    check(pid != -1);
+    if (pid == 0) {
+        in_a_namespace(NULL);
+        _exit(0);
+    }
+    check_int(waitpid(pid, &status, 0), pid);
+    if (status == status_of(77)) {
+        test_skip("no pid namespace can be made here");
+    }
+    check_int(status, 0);
+}
+
+static unsigned long long bits(const struct ran *ran, const char *name)
+{
+    const char *line = strstr(ran->text, name);
+
+    check(line != NULL);
+    return strtoull(line + strlen(name), NULL, 16);
+}
+
+/* The signal mask and the ignored signals are what sss-init found. */
+static void mask_as_found(void **state)
+{
+    sigset_t blocked, before;
+    struct ran ran;
+
+    (void)state;
+    sigemptyset(&blocked);
+    sigaddset(&blocked, SIGUSR2);
+    sigprocmask(SIG_BLOCK, &blocked, &before);
+    signal(SIGHUP, SIG_IGN);
+    RUN(&ran, "-s", "--", "grep", "-E", "SigBlk|SigIgn", "/proc/self/status");
+    signal(SIGHUP, SIG_DFL);
+    sigprocmask(SIG_SETMASK, &before, NULL);
+    check_int(ran.status, 0);
+    check_int(bits(&ran, "SigBlk:\t") & 1 << (SIGUSR2 - 1), 1 << (SIGUSR2 - 1));
+    check_int(bits(&ran, "SigIgn:\t") & 1 << (SIGHUP - 1), 1 << (SIGHUP - 1));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(exit_codes),
+        cmocka_unit_test(bad_arguments),
+        cmocka_unit_test(orphans_are_reaped_and_told),
+        cmocka_unit_test(signals_are_forwarded),
+        cmocka_unit_test(as_pid_1),
+        cmocka_unit_test(mask_as_found),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
