@@ -1,8 +1,9 @@
 /* The four ways in which a daemon's processes come to us and end, with the loop at work
  * after any of the steps or busy: the same is told, with each evidence. */
+#include "support/test.h"
+
 #include "support/family.h"
 #include "support/kernel.h"
-#include "support/test.h"
 
 /* Processes by their letters: P is the first, and each fork names the next. */
 struct step {

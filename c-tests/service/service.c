@@ -1,8 +1,9 @@
 /* One service: what it is told, listed and followed by, and what is refused. */
+#include "support/test.h"
+
 #include "support/family.h"
 #include "support/kernel.h"
 #include "support/spawn.h"
-#include "support/test.h"
 
 #include <fcntl.h>
 

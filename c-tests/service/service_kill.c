@@ -1,7 +1,8 @@
 /* A service is signalled whole, and ended whole, and nobody else is. */
+#include "support/test.h"
+
 #include "support/family.h"
 #include "support/spawn.h"
-#include "support/test.h"
 
 #include <sched.h>
 
