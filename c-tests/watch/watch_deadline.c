@@ -82,6 +82,38 @@ static void its_steps_are_taken_in_order(void **state)
     check_ok(sss_child_free(child));
 }
 
+/* They are due together, and the end comes with them. */
+static void each_is_told_of(void **state)
+{
+    const struct sss_deadline_step steps[] = {
+        { .after_ns = 0, .signum = SIGCONT },
+        { .after_ns = 0, .signum = SIGTERM },
+        { .after_ns = 0, .signum = SIGKILL },
+    };
+    struct sss_deadline deadline = deadline_of(steps, ARRAY_SIZE(steps));
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct sss_watch watch;
+    unsigned i;
+
+    watch = watch_of(stubborn_child(), &told);
+    watch.mask |= SSS_WATCH_EVENTS;
+    watch.events = SSS_CHILD_EVENT_KILLED | SSS_CHILD_EVENT_STEP;
+    watch.deadline = &deadline;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    loop_until(loop, &told.calls, 4);
+    loop_settle(loop);
+    check_int(told.calls, 4);
+    for (i = 0; i < 3; i++) {
+        check_int(told.events[i].event, SSS_CHILD_EVENT_STEP);
+        check_int(told.events[i].step, i);
+        check_int(told.events[i].step_signal, steps[i].signum);
+    }
+    check_int(told.event.event, SSS_CHILD_EVENT_KILLED);
+    check_ok(sss_child_free(child));
+}
+
 /* The loop comes round when both times have passed long ago. */
 static void a_late_loop_takes_them_one_by_one(void **state)
 {
@@ -411,6 +443,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         POLLED(its_steps_are_taken_in_order),
+        POLLED(each_is_told_of),
         POLLED(a_late_loop_takes_them_one_by_one),
         POLLED(an_end_cancels_a_step_that_is_due),
         POLLED(one_that_is_taken_away_or_replaced),

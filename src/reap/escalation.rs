@@ -7,6 +7,8 @@
 
 use nix::errno::Errno;
 
+use super::event::Taken;
+
 /// Whom a step's signal reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whom {
@@ -43,6 +45,10 @@ pub(crate) struct Escalation {
     unkillable: Option<u64>,
     next: u32,
     at: Option<u64>,
+    /// When each step was taken, and its signal's errno; as many as there are steps.
+    done: Vec<(u64, i32)>,
+    /// How many steps were told of.
+    told: u32,
 }
 
 impl Escalation {
@@ -62,17 +68,54 @@ impl Escalation {
             return Err(Errno::EINVAL);
         }
         let at = now + steps[0].after;
+        let mut done = Vec::new();
+        done.try_reserve_exact(steps.len())
+            .map_err(|_| Errno::ENOMEM)?;
         Ok(Escalation {
             steps,
             unkillable,
             next: 0,
             at: Some(at),
+            done,
+            told: 0,
         })
     }
 
     /// When something is due next; None when all is done.
     pub(crate) fn at(&self) -> Option<u64> {
         self.at
+    }
+
+    /// Nothing is due any more.
+    pub(crate) fn stop(&mut self) {
+        self.at = None;
+    }
+
+    /// The signal of the step that was taken last was sent, or not: its errno.
+    pub(crate) fn sent(&mut self, now: u64, errno: i32) {
+        if self.done.len() < self.steps.len() {
+            self.done.push((now, errno));
+        }
+    }
+
+    /// The first step that was taken and not told of, from now on told; and when it
+    /// was taken.
+    pub(crate) fn tell(&mut self) -> Option<(Taken, u64)> {
+        let index = self.told;
+        let &(at, errno) = self.done.get(index as usize)?;
+        let signum = self.steps[index as usize].signum;
+        self.told += 1;
+        let taken = Taken {
+            index,
+            signum,
+            errno,
+        };
+        Some((taken, at))
+    }
+
+    /// Whether one is there.
+    pub(crate) fn is_untold(&self) -> bool {
+        (self.told as usize) < self.done.len()
     }
 
     /// What is due now, if anything. From then on it counts as done.
@@ -112,13 +155,30 @@ mod tests {
         let mut escalation = Escalation::begin(steps.clone(), Some(7), 100).unwrap();
         assert_eq!(escalation.take(109), None);
         assert_eq!(escalation.take(1000), Some(Due::Step(0, steps[0])));
+        escalation.sent(1000, 0);
+        let first = Taken {
+            index: 0,
+            signum: libc::SIGTERM,
+            errno: 0,
+        };
+        assert_eq!(escalation.tell(), Some((first, 1000)));
+        assert_eq!((escalation.tell(), escalation.is_untold()), (None, false));
         assert_eq!(escalation.take(1004), None);
         assert_eq!(escalation.at(), Some(1005));
         assert_eq!(escalation.take(1005), Some(Due::Step(1, steps[1])));
+        escalation.sent(1006, libc::EPERM);
+        assert!(escalation.is_untold());
+        let second = Taken {
+            index: 1,
+            signum: libc::SIGKILL,
+            errno: libc::EPERM,
+        };
+        assert_eq!(escalation.tell(), Some((second, 1006)));
         assert_eq!(escalation.take(1011), None);
         assert_eq!(escalation.take(1012), Some(Due::Unkillable));
         assert_eq!(escalation.at(), None);
         assert_eq!(escalation.take(u64::MAX), None);
+        assert_eq!(escalation.tell(), None);
     }
 
     #[test]

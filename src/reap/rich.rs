@@ -530,7 +530,7 @@ impl Reaper {
             if slot.sink.task().is_some() {
                 self.task_ends.push((at, facts, now));
             } else if let Some(index) = slot.sink.rich().filter(|_| !slot.is(Flags::ABANDONED)) {
-                self.escalate(at, index, None);
+                self.stop_escalation(at, index);
                 if let Some(rich) = self.riches.get_mut(index) {
                     rich.end = End {
                         source: facts.source,
@@ -608,11 +608,12 @@ impl Reaper {
             let slot = self.table.slot_mut(at);
             let job = slot.jobs.pop();
             let rich = self.riches.get_mut(index)?;
+            let (mut step, mut taken_at) = (rich.step, None);
             let (event, change) = if let Some(raw) = job {
                 let change = super::status::classify(raw);
                 (Events::of(change), Some(change))
-            } else if rich.due.contains(Events::STEP) {
-                rich.due -= Events::STEP;
+            } else if let Some((taken, at)) = rich.next_step() {
+                (step, taken_at) = (taken, Some(at));
                 (Events::STEP, None)
             } else if rich.due.contains(Events::UNKILLABLE) {
                 rich.due -= Events::UNKILLABLE;
@@ -635,7 +636,9 @@ impl Reaper {
                 continue;
             }
             let id = WatchId::new(at, slot.generation, depth);
-            let told = rich.tell(id, slot.pid, event, change);
+            let mut told = rich.tell(id, slot.pid, event, change);
+            told.step = step;
+            told.end.at = taken_at.unwrap_or(told.end.at);
             return Some((rich.call, rich.handle, rich.pvt, told));
         }
     }
@@ -649,6 +652,19 @@ impl Reaper {
 }
 
 impl Rich {
+    /// The next step to tell of.
+    fn next_step(&mut self) -> Option<(Taken, u64)> {
+        if !self.due.contains(Events::STEP) {
+            return None;
+        }
+        let escalation = self.escalation.as_mut()?;
+        let step = escalation.tell();
+        if !escalation.is_untold() {
+            self.due -= Events::STEP;
+        }
+        step
+    }
+
     fn tell(&self, id: WatchId, pid: i32, event: Events, change: Option<Change>) -> Told {
         let mut have = self.have & self.want;
         let ended = matches!(change, Some(Change::End(_) | Change::Lost));
@@ -711,7 +727,22 @@ impl Reaper {
         }
         let at = escalation.as_ref().and_then(|escalation| escalation.at());
         rich.escalation = escalation;
+        rich.due -= Events::STEP;
         self.set_deadline_of(context, RICH | index, at);
+    }
+
+    /// The child has ended. What was done is still to be told.
+    fn stop_escalation(&mut self, at: u32, index: u32) {
+        let context = self.table.slot(at).context;
+        let Some(escalation) = self
+            .riches
+            .get_mut(index)
+            .and_then(|rich| rich.escalation.as_mut())
+        else {
+            return;
+        };
+        escalation.stop();
+        self.set_deadline_of(context, RICH | index, None);
     }
 
     /// A rich watch's deadline has passed. Whatever could cancel it is read first.
@@ -736,12 +767,16 @@ impl Reaper {
             Some(Due::Unkillable) => Events::UNKILLABLE,
             Some(Due::Step(number, step)) => {
                 let sent = self.send_step(leader, step);
+                let errno = sent.err().map_or(0, |errno| errno as i32);
                 if let Some(rich) = self.riches.get_mut(index) {
                     rich.step = Taken {
                         index: number,
                         signum: step.signum,
-                        errno: sent.err().map_or(0, |errno| errno as i32),
+                        errno,
                     };
+                    if let Some(escalation) = rich.escalation.as_mut() {
+                        escalation.sent(now, errno);
+                    }
                 }
                 Events::STEP
             }
@@ -756,9 +791,6 @@ impl Reaper {
             .escalation
             .as_ref()
             .and_then(|escalation| escalation.at());
-        if next.is_none() {
-            rich.escalation = None;
-        }
         self.set_deadline_of(context, RICH | index, next);
         if !told.is_empty() {
             self.enqueue(at);
