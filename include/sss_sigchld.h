@@ -3544,8 +3544,9 @@ errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
  *              exist keep the host they were made with.
  *
  * @return 0; EINVAL where a function that must be set is NULL, only some of
- *         those that come together are set, or size is too small; E2BIG where size is larger than the library knows and the
- *         rest is not zero.
+ *         those that come together are set, or size is too small; E2BIG where
+ *         size is larger than the library knows and the rest is not zero;
+ *         ENOMEM.
  *
  * Thread-safe. Not for signal handlers.
  */
@@ -3562,7 +3563,7 @@ errno_t sss_host_set_default(const struct sss_host *host);
  * @param log_fn  the callback, or NULL for none.
  * @param pvt     handed to the callback as it is; borrowed until replaced.
  *
- * @return 0.
+ * @return 0; ENOMEM.
  *
  * Thread-safe; a message that another thread is just handing over may still
  * reach the former callback. Not for signal handlers.

@@ -2,7 +2,7 @@
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 
-use crate::sys::lock::Mutex;
+use crate::sys::fork::Setting;
 use crate::sys::thread::{self, Thread};
 use nix::errno::Errno;
 
@@ -165,11 +165,11 @@ type WatchSigchldFn = unsafe extern "C" fn(
     *mut *mut c_void,
 ) -> errno_t;
 
-static DEFAULT: Mutex<Option<Host>> = Mutex::new(None);
+static DEFAULT: Setting<Option<Host>> = Setting::new(None);
 
 /// The host of sss_sigchld_ctx_init().
 pub(crate) fn default() -> Option<Host> {
-    *DEFAULT.lock()
+    DEFAULT.get()
 }
 
 /// Copies and checks a daemon's table.
@@ -204,8 +204,9 @@ pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
 ///              exist keep the host they were made with.
 ///
 /// @return 0; EINVAL where a function that must be set is NULL, only some of
-///         those that come together are set, or size is too small; E2BIG where size is larger than the library knows and the
-///         rest is not zero.
+///         those that come together are set, or size is too small; E2BIG where
+///         size is larger than the library knows and the rest is not zero;
+///         ENOMEM.
 ///
 /// Thread-safe. Not for signal handlers.
 ///
@@ -220,8 +221,7 @@ pub unsafe extern "C" fn sss_host_set_default(host: *const sss_host) -> errno_t 
             // SAFETY: not NULL; the caller vouches for the rest.
             Some(unsafe { from_c(host) }?)
         };
-        *DEFAULT.lock() = table;
-        Ok(())
+        DEFAULT.set(table)
     })
 }
 symver!("sss_host_set_default");

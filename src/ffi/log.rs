@@ -26,7 +26,7 @@ pub type sss_log_fn_t =
 /// @param log_fn  the callback, or NULL for none.
 /// @param pvt     handed to the callback as it is; borrowed until replaced.
 ///
-/// @return 0.
+/// @return 0; ENOMEM.
 ///
 /// Thread-safe; a message that another thread is just handing over may still
 /// reach the former callback. Not for signal handlers.
@@ -36,8 +36,7 @@ pub extern "C" fn sss_sigchld_set_log_fn(log_fn: sss_log_fn_t, pvt: *mut c_void)
         log::set_sink(log_fn.map(|call| log::Sink {
             call,
             pvt: Pvt(pvt),
-        }));
-        Ok(())
+        }))
     })
 }
 symver!("sss_sigchld_set_log_fn");

@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::ffi::{c_char, c_void};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::sys::lock::Mutex;
+use nix::errno::Errno;
+
+use crate::sys::fork::Setting;
 
 use super::callback::Pvt;
 
@@ -154,10 +156,10 @@ thread_local! {
 /// How many messages all threads have: a thread-local is dearer to look at.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 
-static SINK: Mutex<Option<Sink>> = Mutex::new(None);
+static SINK: Setting<Option<Sink>> = Setting::new(None);
 
-pub(crate) fn set_sink(sink: Option<Sink>) {
-    *SINK.lock() = sink;
+pub(crate) fn set_sink(sink: Option<Sink>) -> Result<(), Errno> {
+    SINK.set(sink)
 }
 
 /// Remembers a message for the end of this call.
@@ -187,9 +189,7 @@ pub(crate) fn take(mut each: impl FnMut(Sink, u32, *const c_char)) {
     }
     PENDING.fetch_sub(count, Ordering::Relaxed);
     let notes = NOTES.replace([None; KEPT]);
-    // Bounded: in a forked child a thread that is not there may hold the lock.
-    let free = (0..1_000).find_map(|_| SINK.try_lock());
-    let Some(sink) = free.and_then(|sink| *sink) else {
+    let Some(sink) = SINK.get() else {
         return;
     };
     for note in notes.into_iter().flatten() {

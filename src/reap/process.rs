@@ -21,7 +21,7 @@ use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
 use crate::sys::fork::{Generation, PerProcess, leak};
 use crate::sys::futex::EventCount;
-use crate::sys::lock::{Mutex, MutexGuard};
+use crate::sys::lock::{Mutex, MutexGuard, is_awaited};
 use crate::sys::thread::{self, Thread};
 use crate::sys::timer::SignalTimer;
 use crate::sys::wiped;
@@ -93,8 +93,8 @@ impl Drop for Locked<'_> {
 impl<'a> Locked<'a> {
     /// Gives the lock up, to another thread if one waits for it, and takes it again.
     pub(crate) fn give_way(self) -> Self {
-        let awaited = self.0.is_awaited();
-        let mutex: &'a Mutex<Reaper> = self.0.mutex();
+        let awaited = is_awaited(&self.0);
+        let mutex: &'a Mutex<Reaper> = MutexGuard::mutex(&self.0);
         drop(self);
         let mut left = if awaited { PATIENCE } else { 0 };
         while left > 0 && !mutex.is_locked() {

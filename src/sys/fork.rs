@@ -1,13 +1,18 @@
-//! Whose process this is, and one value of a kind per process.
+//! Whose process this is, one value of a kind per process, and settings that a
+//! fork copies whole.
 //!
 //! getpid(2) cannot tell: pid 1 can clone a child that is pid 1 of a pid
 //! namespace of its own. A page under MADV_WIPEONFORK (madvise(2)) can.
 
 use std::alloc::{Layout, alloc};
+use std::cell::UnsafeCell;
 use std::ptr::{NonNull, null_mut};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
+use lock_api::RawMutex;
 use nix::errno::Errno;
+
+use super::lock::RawFutex;
 
 const UNSET: u32 = 0;
 const BUSY: u32 = 1;
@@ -15,8 +20,7 @@ const SET: u32 = 2;
 
 /// One `T` for each process: a forked child has none until it makes its own.
 pub(crate) struct PerProcess<T: 'static> {
-    /// The first word of the page that a fork wipes.
-    page: AtomicPtr<AtomicU32>,
+    state: WipedWord,
     current: AtomicPtr<Generation<T>>,
 }
 
@@ -37,19 +41,14 @@ impl<T: 'static> Generation<T> {
 impl<T: Sync + 'static> PerProcess<T> {
     pub(crate) const fn new() -> Self {
         PerProcess {
-            page: AtomicPtr::new(null_mut()),
+            state: WipedWord::new(),
             current: AtomicPtr::new(null_mut()),
         }
     }
 
-    fn word(&self) -> Option<&'static AtomicU32> {
-        // SAFETY: the page is mapped once and never unmapped.
-        unsafe { self.page.load(Ordering::Acquire).as_ref() }
-    }
-
     /// This process's own value.
     pub(crate) fn get(&self) -> Option<&'static Generation<T>> {
-        match self.word()?.load(Ordering::Acquire) {
+        match self.state.get()?.load(Ordering::Acquire) {
             SET => self.inherited(),
             _ => None,
         }
@@ -64,9 +63,10 @@ impl<T: Sync + 'static> PerProcess<T> {
     /// The value of a process that this one was forked from.
     pub(crate) fn of_depth(&self, depth: u32) -> Option<&'static Generation<T>> {
         let mut found = self.inherited();
-        while let Some(generation) = found
-            && generation.depth != depth
-        {
+        while let Some(generation) = found {
+            if generation.depth == depth {
+                break;
+            }
             found = generation.parent;
         }
         found
@@ -77,10 +77,7 @@ impl<T: Sync + 'static> PerProcess<T> {
         &self,
         make: impl FnOnce(u32) -> Option<T>,
     ) -> Result<&'static Generation<T>, Errno> {
-        let word = match self.word() {
-            Some(word) => word,
-            None => self.map()?,
-        };
+        let word = self.state.get_or_map()?;
         loop {
             match word.compare_exchange(UNSET, BUSY, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
@@ -104,6 +101,27 @@ impl<T: Sync + 'static> PerProcess<T> {
         word.store(if made.is_some() { SET } else { UNSET }, Ordering::Release);
         made.ok_or(Errno::ENOMEM)
     }
+}
+
+/// A word that is zero in a forked child: the first of a page that a fork wipes.
+struct WipedWord(AtomicPtr<AtomicU32>);
+
+impl WipedWord {
+    const fn new() -> Self {
+        WipedWord(AtomicPtr::new(null_mut()))
+    }
+
+    fn get(&self) -> Option<&'static AtomicU32> {
+        // SAFETY: the page is mapped once and never unmapped.
+        unsafe { self.0.load(Ordering::Acquire).as_ref() }
+    }
+
+    fn get_or_map(&self) -> Result<&'static AtomicU32, Errno> {
+        match self.get() {
+            Some(word) => Ok(word),
+            None => self.map(),
+        }
+    }
 
     fn map(&self) -> Result<&'static AtomicU32, Errno> {
         // SAFETY: a new anonymous page, nobody else's.
@@ -123,7 +141,7 @@ impl<T: Sync + 'static> PerProcess<T> {
         // SAFETY: the page just mapped; madvise takes it whole.
         let wiped = unsafe { libc::madvise(page, size_of::<AtomicU32>(), libc::MADV_WIPEONFORK) };
         let first = Errno::result(wiped).map(|_| {
-            self.page
+            self.0
                 .compare_exchange(null_mut(), page.cast(), Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
         });
@@ -132,7 +150,59 @@ impl<T: Sync + 'static> PerProcess<T> {
             unsafe { libc::munmap(page, size_of::<AtomicU32>()) };
             first?;
         }
-        self.word().ok_or(Errno::ENOMEM)
+        self.get().ok_or(Errno::ENOMEM)
+    }
+}
+
+/// What the daemon set for the whole process. A forked child finds the value that
+/// was current at the fork, whatever another thread did with it then: the lock is
+/// on a page that the fork wipes, and a new value never overwrites the current one.
+pub(crate) struct Setting<T: 'static> {
+    lock: WipedWord,
+    initial: T,
+    slots: [UnsafeCell<T>; 2],
+    /// 0 for the initial value, or a slot's number, from 1.
+    current: AtomicUsize,
+}
+
+// SAFETY: the slots are reached with the lock held.
+unsafe impl<T: Send + Sync> Sync for Setting<T> {}
+
+impl<T: Copy + 'static> Setting<T> {
+    pub(crate) const fn new(initial: T) -> Self {
+        Setting {
+            lock: WipedWord::new(),
+            initial,
+            slots: [UnsafeCell::new(initial), UnsafeCell::new(initial)],
+            current: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn get(&self) -> T {
+        // Who has set it has mapped the page before.
+        let (1.., Some(word)) = (self.current.load(Ordering::Acquire), self.lock.get()) else {
+            return self.initial;
+        };
+        let lock = RawFutex::of_word(word);
+        lock.lock();
+        let at = self.current.load(Ordering::Relaxed) - 1;
+        // SAFETY: nobody writes while the lock is held.
+        let value = unsafe { *self.slots[at].get() };
+        // SAFETY: locked above.
+        unsafe { lock.unlock() };
+        value
+    }
+
+    pub(crate) fn set(&self, value: T) -> Result<(), Errno> {
+        let lock = RawFutex::of_word(self.lock.get_or_map()?);
+        lock.lock();
+        let at = usize::from(self.current.load(Ordering::Relaxed) == 1);
+        // SAFETY: not the current one, and nobody else writes.
+        unsafe { *self.slots[at].get() = value };
+        self.current.store(at + 1, Ordering::Release);
+        // SAFETY: locked above.
+        unsafe { lock.unlock() };
+        Ok(())
     }
 }
 
@@ -171,5 +241,53 @@ mod tests {
         unsafe { libc::waitpid(pid, &raw mut status, 0) };
         assert_eq!(status, 0);
         assert_eq!(VALUE.get().unwrap().value, 0);
+    }
+
+    #[test]
+    fn a_setting_is_the_latest() {
+        static SETTING: Setting<u64> = Setting::new(7);
+        assert_eq!(SETTING.get(), 7);
+        for value in 8..12 {
+            SETTING.set(value).unwrap();
+            assert_eq!(SETTING.get(), value);
+        }
+    }
+
+    #[test]
+    fn a_forked_child_finds_a_whole_setting_and_a_free_lock() {
+        static SETTING: Setting<[u64; 8]> = Setting::new([0; 8]);
+        SETTING.set([1; 8]).unwrap();
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let status = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for value in 2.. {
+                    SETTING.set([value; 8]).unwrap();
+                    if stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                }
+            });
+            let status = (0..2_000).map(|_| {
+                // SAFETY: the child reads and sets, and ends; where it hangs its
+                // alarm ends it.
+                unsafe {
+                    let pid = libc::fork();
+                    if pid == 0 {
+                        libc::alarm(60);
+                        let value = SETTING.get();
+                        let whole = value.iter().all(|&word| word == value[0]);
+                        let set = SETTING.set([0; 8]).is_ok() && SETTING.get() == [0; 8];
+                        libc::_exit(i32::from(!(whole && set)));
+                    }
+                    let mut status = -1;
+                    libc::waitpid(pid, &raw mut status, 0);
+                    status
+                }
+            });
+            let status = status.max();
+            stop.store(true, Ordering::Relaxed);
+            status
+        });
+        assert_eq!(status, Some(0));
     }
 }
