@@ -73,10 +73,7 @@ SHIPPED := $(CARGO_TARGET_DIR)$(addprefix /,$(CARGO_BUILD_TARGET))/release
 .PHONY: all
 all: $(LIBRARY) $(ARCHIVE) $(PROGRAMS) $(HELPERS)
 
-# z with more inlining than its own is smaller than s, and runs fewer instructions.
 AS_CDYLIB = --crate-type cdylib -- --cfg sss_symver $(CDYLIB_FLAGS) \
-	-Cforce-frame-pointers=yes -Copt-level=z -Cllvm-args=-inline-threshold=45 \
-	-Clink-arg=-Wl,--icf=all \
 	-Clink-arg=-Wl,--version-script=$(CURDIR)/pkgconfig/sss_sigchld.map
 
 # cargo knows what is stale.
@@ -196,13 +193,8 @@ check-exports: all
 	c-tests/build/exports $(LIBRARY) | diff -u c-tests/build/exports.list -
 	c-tests/build/declared include/sss_sigchld.h c-tests/build/exports.list
 
-WITHOUT_SPAWN := $(O)/without-spawn/libsss_sigchld.so
-$(WITHOUT_SPAWN): FORCE
-	CARGO_TARGET_DIR=$(@D)/cargo $(SHIP) --no-default-features $(AS_CDYLIB)
-	cp -p $(@D)/cargo$(addprefix /,$(CARGO_BUILD_TARGET))/release/$(@F) $@
-
-check-elf: all $(WITHOUT_SPAWN)
-	$(TESTENV) c-tests/build/$@ $(LIBRARY) $(WITHOUT_SPAWN)
+check-elf: all
+	$(TESTENV) c-tests/build/$@ $(LIBRARY)
 
 check-child-calls: all
 	$(TESTENV) c-tests/build/$@ $(LIBRARY)

@@ -13,7 +13,6 @@
 //! `unsafe` is confined to `sys` and `ffi`.
 
 #![deny(unsafe_code)]
-#![cfg_attr(not(feature = "spawn"), allow(dead_code, unused_imports))]
 
 #[cfg(not(all(target_os = "linux", target_pointer_width = "64")))]
 compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries a 64-bit id");

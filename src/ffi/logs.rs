@@ -14,6 +14,7 @@ use crate::log::rotation::Limit;
 use crate::log::setup::{self, Place, Setup, Told};
 use crate::log::{self, LABEL, LogId};
 use crate::reap::callback::Pvt;
+use crate::sys::bits::ToSigned;
 use crate::sys::opaque::Record;
 use crate::sys::{fd, unix};
 
@@ -232,7 +233,8 @@ const LONGEST_LINE: u32 = 16 * 1024 * 1024;
 const QUEUE: u64 = 1024 * 1024;
 const LEAST_QUEUE: u64 = 4096;
 const PREFIX: usize = 256;
-const PRIORITY: u32 = (libc::LOG_DAEMON | libc::LOG_INFO).cast_unsigned();
+#[allow(clippy::cast_sign_loss)] // both are positive
+const PRIORITY: u32 = (libc::LOG_DAEMON | libc::LOG_INFO) as u32;
 const PRIORITIES: u32 = 0x3ff;
 
 /// Bytes of a C string, none for NULL; EINVAL where there are more than `most`, or
@@ -399,7 +401,7 @@ fn record(event: &Event) -> Record {
         },
         reserved: 0,
         source: event.source,
-        time: event.time.cast_signed(),
+        time: event.time.to_signed(),
         label: event.label.as_ptr().cast(),
         text: event.text.as_ptr().cast(),
         length: event.text.len(),

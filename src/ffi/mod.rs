@@ -5,7 +5,6 @@
 
 pub mod boundary;
 pub mod child;
-#[cfg(feature = "spawn")]
 pub mod communicate;
 pub mod context;
 pub mod handle;
@@ -14,7 +13,6 @@ pub mod log;
 pub mod logs;
 pub(crate) mod object;
 pub mod service;
-#[cfg(feature = "spawn")]
 pub mod spawn;
 pub mod supervisor;
 pub mod version;

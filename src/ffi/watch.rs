@@ -15,6 +15,7 @@ use crate::reap::escalation::{Step, Whom};
 use crate::reap::event::{Events, Fields, Source, code_and_status, raw_status};
 use crate::reap::rich::{self, Told};
 use crate::reap::wait;
+use crate::sys::bits::ToSigned;
 use crate::sys::{clock, fd, process_info, signal};
 
 /// The child exited by itself. As all SSS_CHILD_EVENT_*: a bit of
@@ -462,7 +463,7 @@ impl From<&Told> for sss_child_event {
             step: step.map_or(0, |step| step.index),
             step_signal: step.map_or(0, |step| step.signum),
             step_errno: step.map_or(0, |step| step.errno),
-            time_ns: told.end.at.cast_signed(),
+            time_ns: told.end.at.to_signed(),
             user_ns: used.user_ns,
             system_ns: used.system_ns,
             minor_faults: used.minor_faults,

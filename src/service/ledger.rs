@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 use nix::errno::Errno;
 
 use super::attribute::{Evidence, Identity};
+use crate::sys::bits::ToUnsigned;
 
 /// What tells one service of a process from another, for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -139,7 +140,7 @@ fn nomem(_: std::collections::TryReserveError) -> Errno {
 }
 
 fn hash(pid: i32) -> u64 {
-    u64::from(pid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    u64::from(pid.to_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Ledger {

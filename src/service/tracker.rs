@@ -27,6 +27,7 @@ use crate::reap::orphan::{self, Given};
 use crate::reap::spawned::{self, Told};
 use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::spawn::{Rlimit, SpawnError, Spec, Step};
+use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::connector::{Connector, Message, Read};
 use crate::sys::fork::PerProcess;
@@ -177,7 +178,7 @@ pub(crate) struct Tracker {
 }
 
 fn hash(pid: i32) -> u64 {
-    u64::from(pid.cast_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    u64::from(pid.to_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// This process's services.
@@ -864,7 +865,7 @@ impl Tracker {
             }
             for pid in found {
                 let parent = procfs::stat(pid).map_or(0, |stat| stat.parent);
-                if parent != 0 && parent != std::process::id().cast_signed() {
+                if parent != 0 && parent != std::process::id().to_signed() {
                     self.add_below(at, pid, parent, Evidence::Cgroup);
                 }
             }

@@ -2,6 +2,8 @@
 
 use std::os::fd::RawFd;
 
+use crate::sys::bits::ToUnsigned;
+
 /// One entry of the map: the child has the caller's `source` as `target`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]
@@ -121,7 +123,7 @@ pub(crate) fn plan(map: Option<&[FdMap]>, keep: &[RawFd], needed: &[RawFd]) -> R
     wanted.sort_unstable();
     close_gaps(&wanted, highest_open, &mut ops);
     Ok(Plan {
-        close_from: highest_read.cast_unsigned().wrapping_add(1),
+        close_from: highest_read.to_unsigned().wrapping_add(1),
         ops,
         kept,
     })
@@ -234,8 +236,8 @@ fn close_gaps(wanted: &[RawFd], highest: RawFd, ops: &mut Vec<FdOp>) {
 
 fn close(first: RawFd, last: RawFd) -> FdOp {
     FdOp::Close {
-        first: first.cast_unsigned(),
-        last: last.cast_unsigned(),
+        first: first.to_unsigned(),
+        last: last.to_unsigned(),
     }
 }
 

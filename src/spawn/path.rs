@@ -6,7 +6,8 @@ use std::ffi::CStr;
 pub(crate) const DEFAULT: &CStr = c"/bin:/usr/bin";
 
 /// No path is longer, its NUL counted.
-const PATH_MAX: usize = libc::PATH_MAX.cast_unsigned() as usize;
+#[allow(clippy::cast_sign_loss)] // it is positive
+const PATH_MAX: usize = libc::PATH_MAX as usize;
 
 /// The paths to try, one after the other in one buffer.
 #[derive(Debug, PartialEq, Eq)]

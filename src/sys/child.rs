@@ -8,6 +8,7 @@
 use std::ffi::c_char;
 use std::sync::atomic::Ordering;
 
+use super::bits::ToUnsigned;
 use super::close_range::close_range;
 use super::mmap::left_at_bottom;
 use super::program::{Op, Report, STOPS, Start, Text};
@@ -51,7 +52,7 @@ unsafe fn fail(start: &Start, index: usize, errno: i32) -> ! {
         (*start.report).index.store(index as u32, Ordering::Relaxed);
         (*start.report)
             .errno
-            .store(errno.cast_unsigned(), Ordering::Release);
+            .store(errno.to_unsigned(), Ordering::Release);
         exit();
     }
 }

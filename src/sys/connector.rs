@@ -2,6 +2,7 @@
 //! the system. It needs the first pid and network namespace, and before Linux 6.6
 //! CAP_NET_ADMIN; where the kernel does not acknowledge, it is not there.
 
+use super::bits::ToSigned;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -65,7 +66,7 @@ fn parse(message: &[u8]) -> Option<Message> {
     Some(match word(message, EVENT)? {
         ACKNOWLEDGED => Message::Acknowledged(word(message, DATA)?),
         FORK => {
-            let number = |at| word(message, at).map(u32::cast_signed);
+            let number = |at| word(message, at).map(u32::to_signed);
             let (parent, child) = (number(DATA + 4)?, number(DATA + 12)?);
             if number(DATA + 8)? == child {
                 Message::Fork { parent, child }
@@ -74,7 +75,7 @@ fn parse(message: &[u8]) -> Option<Message> {
             }
         }
         EXIT => {
-            let number = |at| word(message, at).map(u32::cast_signed);
+            let number = |at| word(message, at).map(u32::to_signed);
             let pid = number(DATA)?;
             if number(DATA + 4)? == pid {
                 Message::Exit { pid }
@@ -251,8 +252,8 @@ mod tests {
         #[test]
         fn forks_are_read_and_threads_are_not(parent in 1u32..1 << 22, child in 1u32..1 << 22) {
             let expected = Message::Fork {
-                parent: parent.cast_signed(),
-                child: child.cast_signed(),
+                parent: parent.to_signed(),
+                child: child.to_signed(),
             };
             prop_assert_eq!(parse(&fork(parent, child, child)), Some(expected));
             prop_assert_eq!(parse(&fork(parent, child, child + 1)), Some(Message::Other));

@@ -1,5 +1,6 @@
 //! credentials(7) of the calling thread.
 
+use super::bits::ToUnsigned;
 use super::syscall::{address, call, id, int};
 
 /// Real, effective, saved and the file system's.
@@ -36,7 +37,7 @@ pub(crate) fn uids() -> Ids {
     };
     // SAFETY: no pointers. What is no id changes nothing; the result is the id.
     let fs =
-        unsafe { call!(SYS_setfsuid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).cast_unsigned());
+        unsafe { call!(SYS_setfsuid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).to_unsigned());
     Ids {
         real,
         effective,
@@ -58,7 +59,7 @@ pub(crate) fn gids() -> Ids {
     };
     // SAFETY: no pointers. What is no id changes nothing; the result is the id.
     let fs =
-        unsafe { call!(SYS_setfsgid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).cast_unsigned());
+        unsafe { call!(SYS_setfsgid, id(u32::MAX)) }.map_or(u32::MAX, |fs| int(fs).to_unsigned());
     Ids {
         real,
         effective,

@@ -1,7 +1,8 @@
 //! One file per kernel facility: the only place with a syscall.
 
-#[allow(dead_code)] // until the first family uses it
 pub(crate) mod arc;
+#[allow(dead_code)] // until the first family uses it
+pub(crate) mod bits;
 pub(crate) mod cancel;
 pub(crate) mod cgroup;
 mod child;

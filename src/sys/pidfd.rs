@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::bits::{ToSigned, ToUnsigned};
 use super::fd::above_standard;
 
 /// A pidfd as the table holds it: four bytes, without a destructor. Whoever
@@ -22,14 +23,14 @@ impl Pidfd {
 
     pub(crate) fn borrow(&self) -> BorrowedFd<'_> {
         // SAFETY: made of an OwnedFd, and closed only when taken out.
-        unsafe { BorrowedFd::borrow_raw(self.0.cast_signed()) }
+        unsafe { BorrowedFd::borrow_raw(self.0.to_signed()) }
     }
 
     /// The same at FD_SETSIZE or above; as it is where that cannot be.
     pub(crate) fn move_up(self, limit: u32) -> Self {
         const FD_SETSIZE: i32 = 1_024;
         let least = FD_SETSIZE;
-        if self.0.cast_signed() >= least || limit <= least.cast_unsigned() {
+        if self.0.to_signed() >= least || limit <= least.to_unsigned() {
             return self;
         }
         match super::fd::duplicate_from(self.borrow(), least) {
@@ -43,13 +44,13 @@ impl Pidfd {
 
     pub(crate) fn close(self) {
         // SAFETY: made of an OwnedFd, and given back once.
-        drop(unsafe { OwnedFd::from_raw_fd(self.0.cast_signed()) });
+        drop(unsafe { OwnedFd::from_raw_fd(self.0.to_signed()) });
     }
 }
 
 impl From<OwnedFd> for Pidfd {
     fn from(fd: OwnedFd) -> Self {
-        Pidfd(fd.into_raw_fd().cast_unsigned())
+        Pidfd(fd.into_raw_fd().to_unsigned())
     }
 }
 

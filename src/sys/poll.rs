@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
+use super::bits::ToSigned;
+
 /// Waits until a descriptor is readable, `nanoseconds` have passed or a signal
 /// was handled; without a descriptor only for the others. Whether it is readable.
 pub(crate) fn readable(fd: Option<BorrowedFd>, nanoseconds: u64) -> bool {
@@ -12,8 +14,8 @@ pub(crate) fn readable(fd: Option<BorrowedFd>, nanoseconds: u64) -> bool {
     };
     let most = nanoseconds.min(i64::MAX.unsigned_abs());
     let time = libc::timespec {
-        tv_sec: (most / 1_000_000_000).cast_signed(),
-        tv_nsec: (most % 1_000_000_000).cast_signed(),
+        tv_sec: (most / 1_000_000_000).to_signed(),
+        tv_nsec: (most % 1_000_000_000).to_signed(),
     };
     // SAFETY: both outlive the call.
     let ready = unsafe { libc::ppoll(&raw mut poll, 1, &raw const time, std::ptr::null()) };

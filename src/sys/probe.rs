@@ -2,6 +2,8 @@
 
 use nix::errno::Errno;
 
+use super::bits::ToUnsigned;
+
 /// Whether a descriptor becomes readable within so many milliseconds.
 pub(crate) fn readable(fd: i32, timeout: i32) -> bool {
     let mut poll = libc::pollfd {
@@ -48,7 +50,7 @@ pub(crate) fn refuse(calls: &[Refused]) {
         } else {
             code.push(jump(libc::BPF_JEQ, number, 0, 3));
             code.push(load(FIRST_ARGUMENT));
-            code.push(jump(libc::BPF_JSET, refused.flags.cast_unsigned(), 0, 1));
+            code.push(jump(libc::BPF_JSET, refused.flags.to_unsigned(), 0, 1));
         }
         code.push(answer_with(answer));
     }

@@ -3,6 +3,7 @@
 //! Nothing here allocates but what the caller hands in, and that it grows by
 //! `try_reserve`.
 
+use super::bits::ToSigned;
 use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -98,7 +99,7 @@ fn number(text: &[u8]) -> Option<i32> {
     }
     text.iter().try_fold(0_i32, |number, &digit| {
         let digit = char::from(digit).to_digit(10)?;
-        number.checked_mul(10)?.checked_add(digit.cast_signed())
+        number.checked_mul(10)?.checked_add(digit.to_signed())
     })
 }
 

@@ -4,6 +4,7 @@
 use std::ffi::{CStr, c_char};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::bits::ToSigned;
 use super::robust::Latches;
 use super::strings::CStrArray;
 use super::syscall::{address, id, word};
@@ -367,7 +368,7 @@ impl Report {
     pub(crate) fn failure(&self) -> Option<(u32, i32)> {
         match self.errno.load(Ordering::Acquire) {
             0 => None,
-            errno => Some((self.index.load(Ordering::Relaxed), errno.cast_signed())),
+            errno => Some((self.index.load(Ordering::Relaxed), errno.to_signed())),
         }
     }
 

@@ -6,6 +6,7 @@
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::bits::{ToSigned, ToUnsigned};
 use super::syscall::{address, call, int};
 
 /// What a latch holds once its owner opened it, being no thread's id.
@@ -62,7 +63,7 @@ impl Latches {
             let gone = &raw const (*this).gone;
             (*this).head = Head {
                 first: ready,
-                offset: std::mem::offset_of!(Latch, word).cast_signed(),
+                offset: std::mem::offset_of!(Latch, word).to_signed(),
                 pending: null(),
             };
             (*this).ready.next = gone;
@@ -80,7 +81,7 @@ impl Latches {
         // SAFETY: as the caller promises.
         unsafe {
             let tid = int(call!(SYS_gettid)?);
-            let owned = tid.cast_unsigned() | libc::FUTEX_WAITERS;
+            let owned = tid.to_unsigned() | libc::FUTEX_WAITERS;
             (*this).ready.word.store(owned, Ordering::SeqCst);
             (*this).gone.word.store(owned, Ordering::SeqCst);
             call!(SYS_set_robust_list, address(this), size_of::<Head>())?;
@@ -99,7 +100,7 @@ impl Latch {
             call!(
                 SYS_futex,
                 address(self.word.as_ptr()),
-                libc::FUTEX_WAKE.cast_unsigned() as usize,
+                libc::FUTEX_WAKE.to_unsigned() as usize,
                 1
             )
         };
@@ -130,7 +131,7 @@ impl Latch {
             call!(
                 SYS_futex,
                 address(self.word.as_ptr()),
-                libc::FUTEX_WAIT.cast_unsigned() as usize,
+                libc::FUTEX_WAIT.to_unsigned() as usize,
                 seen as usize,
                 address(&raw const timeout)
             )

@@ -6,6 +6,8 @@
 #[cfg(sss_syscall_instruction)]
 use std::arch::asm;
 
+use super::bits::ToUnsigned;
+
 /// Whether a child may share its parent's memory.
 pub(crate) const IS_BARE: bool = cfg!(sss_syscall_instruction);
 
@@ -89,7 +91,7 @@ pub(crate) fn outcome(result: isize) -> Result<usize, i32> {
         #[allow(clippy::cast_possible_truncation, reason = "an errno is below 4096")]
         return Err(-result as i32);
     }
-    Ok(result.cast_unsigned())
+    Ok(result.to_unsigned())
 }
 
 /// A descriptor or a pid from a result that holds nothing else.
@@ -105,8 +107,8 @@ pub(crate) const fn int(value: usize) -> i32 {
 
 /// A signed argument as the register holds it.
 #[inline(always)]
-pub(crate) const fn word(value: i32) -> usize {
-    (value as isize).cast_unsigned()
+pub(crate) fn word(value: i32) -> usize {
+    (value as isize).to_unsigned()
 }
 
 /// An id or a mode as the register holds it.

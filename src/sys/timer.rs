@@ -3,6 +3,8 @@
 
 use nix::errno::Errno;
 
+use super::bits::ToSigned;
+
 #[derive(Debug)]
 pub(crate) struct SignalTimer(libc::timer_t);
 
@@ -35,8 +37,8 @@ impl SignalTimer {
                 tv_nsec: 0,
             },
             it_value: libc::timespec {
-                tv_sec: (nanoseconds / 1_000_000_000).cast_signed(),
-                tv_nsec: (nanoseconds % 1_000_000_000).cast_signed(),
+                tv_sec: (nanoseconds / 1_000_000_000).to_signed(),
+                tv_nsec: (nanoseconds % 1_000_000_000).to_signed(),
             },
         };
         // SAFETY: a timer of ours; `time` outlives the call.

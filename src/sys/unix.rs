@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::bits::ToSigned;
 use super::fd::above_standard;
 
 unsafe extern "C" {
@@ -50,7 +51,7 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
         return Err(Errno::ENAMETOOLONG);
     }
     for (place, &byte) in address.sun_path.iter_mut().zip(bytes) {
-        *place = byte.cast_signed();
+        *place = byte.to_signed();
     }
     // SAFETY: an address of this size, which outlives the call.
     Errno::result(unsafe {

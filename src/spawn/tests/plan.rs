@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use crate::spawn::map::{FdMap, FdOp, plan};
+use crate::sys::bits::ToUnsigned;
 
 /// A table: what each number refers to, and whether that closes on exec.
 type Table = BTreeMap<i32, (i32, bool)>;
 
 fn execute(table: &mut Table, close_from: u32, ops: &[FdOp]) {
-    table.retain(|&fd, _| fd.cast_unsigned() < close_from);
+    table.retain(|&fd, _| fd.to_unsigned() < close_from);
     for op in ops {
         match *op {
             FdOp::Dup { from, to, cloexec } => {
@@ -21,7 +22,7 @@ fn execute(table: &mut Table, close_from: u32, ops: &[FdOp]) {
             FdOp::Inherit(fd) => table.get_mut(&fd).expect("an open descriptor").1 = false,
             FdOp::Close { first, last } => {
                 assert!(first <= last);
-                table.retain(|&fd, _| !(first..=last).contains(&fd.cast_unsigned()));
+                table.retain(|&fd, _| !(first..=last).contains(&fd.to_unsigned()));
             }
         }
     }
@@ -54,7 +55,7 @@ proptest! {
         let plan = plan(Some(&map), &keep, needed.as_slice()).expect("memory");
         let mut table = parent();
         if let Some(fd) = needed {
-            prop_assert!(fd.cast_unsigned() < plan.close_from);
+            prop_assert!(fd.to_unsigned() < plan.close_from);
         }
         execute(&mut table, plan.close_from, &plan.ops);
 
