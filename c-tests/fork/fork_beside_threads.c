@@ -11,7 +11,7 @@ static atomic_bool stop;
 
 static int forks(void)
 {
-    return test_profile_is("plain") ? 5000 : 200;
+    return test_profile_is("plain") ? 2500 : 100;
 }
 
 static void drop_message(uint32_t level, const char *message, void *pvt)

@@ -16,6 +16,7 @@ use crate::supervise::policy::{Policy, Restart};
 use crate::supervise::run::{self, Seen};
 use crate::supervise::settings::{self, Mode, Scope, Settings, Sink, Socket, Step};
 use crate::supervise::units::{self, Report, Standing, UnitId, What};
+use crate::sys::bits::ToSigned;
 use crate::sys::cancel::NoCancellation;
 use crate::sys::strings::CStrBuf;
 use crate::sys::{fd, random, subreaper};
@@ -737,8 +738,8 @@ fn record(report: &Report) -> Record {
         former_state: state_number(report.former),
         cause: cause_number(report.cause),
         start: report.start,
-        time: report.time.cast_signed(),
-        delay: report.delay.cast_signed(),
+        time: report.time.to_signed(),
+        delay: report.delay.to_signed(),
         main_pid: report.main,
         wait_status: report.status,
         processes: report.processes,
@@ -927,8 +928,8 @@ fn status(name: *const c_char, standing: &Standing) -> sss_unit_status {
         cause: cause_number(report.cause),
         starts: report.start,
         restarts: standing.restarts,
-        since: report.time.cast_signed(),
-        next: standing.next.cast_signed(),
+        since: report.time.to_signed(),
+        next: standing.next.to_signed(),
         main_pid: report.main,
         wait_status: report.status,
         processes: report.processes,

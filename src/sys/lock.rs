@@ -153,7 +153,7 @@ mod tests {
         let stop = AtomicBool::new(false);
         let busy = Mutex::new(());
         let forked = std::thread::scope(|scope| {
-            for _ in 0..4 {
+            for _ in 0..2 {
                 scope.spawn(|| {
                     while !stop.load(Ordering::Relaxed) {
                         let held = busy.lock();
@@ -162,7 +162,7 @@ mod tests {
                     }
                 });
             }
-            let forked = (0..10_000).try_for_each(|_| in_a_child(contend));
+            let forked = (0..300).try_for_each(|_| in_a_child(contend));
             stop.store(true, Ordering::Relaxed);
             forked
         });
