@@ -149,6 +149,11 @@ typedef void sss_siginfo_t;
 #define SSS_CTX_PARAM_FLAGS 4
 
 /**
+ * sss_ctx_params.max_pidfds counts.
+ */
+#define SSS_CTX_PARAM_MAX_PIDFDS 8
+
+/**
  * The unknown-child callback's answer: not mine. The status is kept for a
  * sss_child_register() that comes late.
  */
@@ -1840,7 +1845,7 @@ struct sss_ctx_params {
      */
     size_t size;
     /**
-     * Which of options, scope and flags count: SSS_CTX_PARAM_*, ORed.
+     * Which of options, scope, flags and max_pidfds count: SSS_CTX_PARAM_*, ORed.
      */
     uint32_t mask;
     /**
@@ -1877,6 +1882,16 @@ struct sss_ctx_params {
      * Handed to unknown_fn as it is; borrowed until the context is freed.
      */
     void *unknown_pvt;
+    /**
+     * How many pidfds the library may hold when a child of this context is to get
+     * one, those of other contexts' children included; 0 for none; default half of
+     * RLIMIT_NOFILE's soft limit. Not those that a call hands out.
+     */
+    uint32_t max_pidfds;
+    /**
+     * 0; for later use.
+     */
+    uint32_t reserved;
 };
 
 /**
@@ -2999,8 +3014,7 @@ extern "C" {
  * @return 0; EINVAL for a NULL sigchld_ctx, a memctx without a host that
  *         allocates, or pid <= 0; ESRCH where pid is no child of
  *         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
- *         ENFILE, ENOSYS where a child that was cloned without SIGCHLD gets no
- *         pidfd; EPERM from a thread that is not the host's
+ *         ENFILE where the context's descriptor cannot be made; EPERM from a thread that is not the host's
  *         loop; ECHILD where the context belongs to another process. Nothing
  *         has changed then: nobody waits for the child, and the caller has to
  *         (see sss_child_reserve(), which rules out ENOMEM).
@@ -3486,8 +3500,9 @@ errno_t sss_sigchld_ctx_stats(struct sss_sigchild_ctx *sigchld_ctx,
  * pidfds, unless sss_child_handler() is called for it too. Not for a context
  * with a host, whose loop watches it already.
  *
- * Stops and continues are told by SIGCHLD only. In scope ALL, unknown children
- * are looked for once a second where SIGCHLD does not tell of them.
+ * Stops and continues are told by SIGCHLD only. Where it does not tell of them,
+ * unknown children (scope ALL) and children without a pidfd are looked for by time:
+ * ever less often while nothing is found, at last once a minute.
  *
  * @param sigchld_ctx  the context.
  * @param fd           written on success; the context's, not to be closed,
@@ -3499,7 +3514,8 @@ errno_t sss_sigchld_ctx_stats(struct sss_sigchild_ctx *sigchld_ctx,
  *
  * Thread-safe. Not for signal handlers.
  */
-errno_t sss_sigchld_ctx_fd(struct sss_sigchild_ctx *sigchld_ctx, int *fd);
+errno_t sss_sigchld_ctx_fd(struct sss_sigchild_ctx *sigchld_ctx,
+                           int *fd);
 
 /**
  * Collect statuses by the context's descriptor, and call back.
@@ -3511,7 +3527,8 @@ errno_t sss_sigchld_ctx_fd(struct sss_sigchild_ctx *sigchld_ctx, int *fd);
  *                     which is 256.
  *
  * @return 0; EINVAL for NULL; ENOTSUP with a host, or where sss_sigchld_ctx_fd()
- *         was never called; ECHILD in a process that is not the context's.
+ *         was never called; EBADF where the daemon has closed the descriptor: ask
+ *         for it anew; ECHILD in a process that is not the context's.
  *
  * Thread-safe. Not for signal handlers.
  */

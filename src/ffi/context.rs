@@ -49,6 +49,8 @@ pub const SSS_CTX_PARAM_OPTIONS: u32 = 0x1;
 pub const SSS_CTX_PARAM_SCOPE: u32 = 0x2;
 /// sss_ctx_params.flags counts.
 pub const SSS_CTX_PARAM_FLAGS: u32 = 0x4;
+/// sss_ctx_params.max_pidfds counts.
+pub const SSS_CTX_PARAM_MAX_PIDFDS: u32 = 0x8;
 
 /// The unknown-child callback's answer: not mine. The status is kept for a
 /// sss_child_register() that comes late.
@@ -92,7 +94,7 @@ pub type sss_unknown_child_fn_t =
 pub struct sss_ctx_params {
     /// sizeof(struct sss_ctx_params), which tells the struct's version.
     pub size: usize,
-    /// Which of options, scope and flags count: SSS_CTX_PARAM_*, ORed.
+    /// Which of options, scope, flags and max_pidfds count: SSS_CTX_PARAM_*, ORed.
     pub mask: u32,
     /// WUNTRACED and WCONTINUED, ORed; default 0.
     pub options: i32,
@@ -112,6 +114,12 @@ pub struct sss_ctx_params {
     pub unknown_fn: sss_unknown_child_fn_t,
     /// Handed to unknown_fn as it is; borrowed until the context is freed.
     pub unknown_pvt: *mut c_void,
+    /// How many pidfds the library may hold when a child of this context is to get
+    /// one, those of other contexts' children included; 0 for none; default half of
+    /// RLIMIT_NOFILE's soft limit. Not those that a call hands out.
+    pub max_pidfds: u32,
+    /// 0; for later use.
+    pub reserved: u32,
 }
 
 /// One watch, as sss_sigchld_ctx_foreach() shows it.
@@ -254,7 +262,10 @@ pub unsafe extern "C" fn sss_sigchld_ctx_create(
     guard(|| {
         // SAFETY: the caller vouches for the struct.
         let given: sss_ctx_params = unsafe { read_sized(params) }?;
-        let known = SSS_CTX_PARAM_OPTIONS | SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
+        let known = SSS_CTX_PARAM_OPTIONS
+            | SSS_CTX_PARAM_SCOPE
+            | SSS_CTX_PARAM_FLAGS
+            | SSS_CTX_PARAM_MAX_PIDFDS;
         if given.mask & !known != 0 {
             return Err(Errno::EINVAL);
         }
@@ -265,6 +276,12 @@ pub unsafe extern "C" fn sss_sigchld_ctx_create(
             }),
             ..Params::default()
         };
+        if given.reserved != 0 {
+            return Err(Errno::E2BIG);
+        }
+        if given.mask & SSS_CTX_PARAM_MAX_PIDFDS != 0 {
+            params.max_pidfds = Some(given.max_pidfds);
+        }
         if given.mask & SSS_CTX_PARAM_OPTIONS != 0 {
             params.options = given.options;
         }
@@ -843,8 +860,9 @@ impl From<reap::context::Stats> for sss_ctx_stats {
 /// pidfds, unless sss_child_handler() is called for it too. Not for a context
 /// with a host, whose loop watches it already.
 ///
-/// Stops and continues are told by SIGCHLD only. In scope ALL, unknown children
-/// are looked for once a second where SIGCHLD does not tell of them.
+/// Stops and continues are told by SIGCHLD only. Where it does not tell of them,
+/// unknown children (scope ALL) and children without a pidfd are looked for by time:
+/// ever less often while nothing is found, at last once a minute.
 ///
 /// @param sigchld_ctx  the context.
 /// @param fd           written on success; the context's, not to be closed,
@@ -889,7 +907,8 @@ symver!("sss_sigchld_ctx_fd");
 ///                     which is 256.
 ///
 /// @return 0; EINVAL for NULL; ENOTSUP with a host, or where sss_sigchld_ctx_fd()
-///         was never called; ECHILD in a process that is not the context's.
+///         was never called; EBADF where the daemon has closed the descriptor: ask
+///         for it anew; ECHILD in a process that is not the context's.
 ///
 /// Thread-safe. Not for signal handlers.
 ///

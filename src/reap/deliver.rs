@@ -260,6 +260,14 @@ impl Reaper {
         };
     }
 
+    /// Makes the next callback that is due, for the model.
+    #[cfg(test)]
+    pub(crate) fn tell_next(&mut self, index: u16, call: &mut Call) {
+        if let Due::Call(turn) = self.next_call(index, call) {
+            self.returned(turn, Why::Returned);
+        }
+    }
+
     fn next_call(&mut self, index: u16, call: &mut Call) -> Due {
         loop {
             let at = self.at(index).head;

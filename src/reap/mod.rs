@@ -45,6 +45,8 @@ mod keep;
 mod kernel;
 pub(crate) mod kill;
 pub(crate) mod log;
+#[cfg(test)]
+mod model;
 pub(crate) mod orphan;
 mod parked;
 mod pidfds;

@@ -6,6 +6,9 @@ use crate::sys::timer::SignalTimer;
 
 /// So soon after a signal of our timer that may have got lost.
 const RETRY: u64 = 1_000_000;
+/// So many other loops have an alarm, so much later.
+const OTHERS: usize = 4;
+const LATER: u64 = LOOK_WITHIN / 2;
 
 impl Reaper {
     /// Has a context's loop come round for what is due.
@@ -41,7 +44,8 @@ impl Reaper {
     }
 
     /// Sets the alarm for the first debt: in the loop that has come by, else in any
-    /// that can have one.
+    /// that can have one; and a later one in a few others, which find the debt unpaid
+    /// only if the first loop is blocked.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(&mut self) {
@@ -60,6 +64,14 @@ impl Reaper {
             (None, Some(_)) => None,
             (None, None) => any,
         };
+        let others: [Option<u16>; OTHERS] = {
+            let polled = self.indices(|ctx| ctx.polled);
+            let mut others = polled.filter(|&index| Some(index) != alarmed);
+            std::array::from_fn(|_| others.next())
+        };
+        for other in others.into_iter().flatten() {
+            self.alarm(other, by.saturating_add(LATER));
+        }
         match alarmed {
             Some(index) => self.alarm(index, by),
             None => {

@@ -1,0 +1,129 @@
+/* Children that send no SIGCHLD, as some replacements of popen() make them: told all
+ * the same, once and right. */
+#include "support/test.h"
+
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "support/filter.h"
+
+static pid_t mute_child(int signum, struct gate *gate, int code)
+{
+    pid_t pid = (pid_t)syscall(SYS_clone, signum, 0, 0, 0, 0);
+    char byte;
+
+    check(pid != -1);
+    if (pid == 0) {
+        close(gate->wr);
+        if (read(gate->rd, &byte, 1) != 0) {
+            _exit(99);
+        }
+        _exit(code);
+    }
+    return pid;
+}
+
+static void end_one(struct loop *loop, int signum)
+{
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = mute_child(signum, &gate, 4);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    loop_settle(loop);
+    check_int(seen.calls, 0);
+    gate_open(&gate);
+    loop_until(loop, &seen.calls, 1);
+    check_seen(&seen, pid, 4);
+    check_ok(sss_child_free(child));
+}
+
+static void is_told(void **state)
+{
+    end_one(*state, 0);
+    (void)signal(SIGUSR1, SIG_IGN);
+    end_one(*state, SIGUSR1);
+    (void)signal(SIGUSR1, SIG_DFL);
+}
+
+static void without_pidfds(void *pvt)
+{
+    const struct way *way = pvt;
+    struct loop loop;
+
+    filter_deny(SYS_pidfd_open, ENOSYS);
+    loop_start(&loop, ctx_make(way->scope, 0), way->waking);
+    end_one(&loop, 0);
+    loop_end(&loop);
+    check_no_children();
+}
+
+static void is_told_where_no_pidfd_is_to_be_had(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(ways); i++) {
+        in_child(without_pidfds, (void *)&ways[i]);
+    }
+}
+
+/* Its watch passes to another context, which can make no descriptor. */
+static void handed_over(void *unused)
+{
+    struct sss_sigchild_ctx *first = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct seen seen = { 0 }, other = { 0 };
+    struct sss_child_ctx *one, *two, *three;
+    struct rlimit limit, former;
+    struct loop loop;
+    struct gate gate;
+    pid_t pid, dead;
+    int next;
+
+    (void)unused;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_SIGNAL);
+    gate_make(&gate);
+    pid = mute_child(0, &gate, 6);
+    check_ok(sss_child_register(NULL, first, pid, NULL, NULL, &one));
+    check_ok(sss_child_register(NULL, loop.ctx, pid, see, &seen, &two));
+    check_ok(getrlimit(RLIMIT_NOFILE, &former));
+    next = dup(0);
+    check_ok(close(next));
+    limit = former;
+    limit.rlim_cur = (rlim_t)next;
+    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+    check_ok(sss_child_free(one));
+    check_ok(setrlimit(RLIMIT_NOFILE, &former));
+    dead = child_dead(1);
+    check_ok(sss_child_register(NULL, loop.ctx, dead, see, &other, &three));
+    loop_until(&loop, &other.calls, 1);
+    loop_settle(&loop);
+    check_int(seen.calls, 0);
+    gate_open(&gate);
+    loop_until(&loop, &seen.calls, 1);
+    check_seen(&seen, pid, 6);
+    check_ok(sss_child_free(two) | sss_child_free(three));
+    check_ok(sss_sigchld_ctx_free(first));
+    loop_end(&loop);
+    check_no_children();
+}
+
+static void is_not_lost_where_it_is_handed_over(void **state)
+{
+    (void)state;
+    in_child(handed_over, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        EACH_WAY(is_told),
+        cmocka_unit_test(is_told_where_no_pidfd_is_to_be_had),
+        cmocka_unit_test(is_not_lost_where_it_is_handed_over),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

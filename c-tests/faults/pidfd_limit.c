@@ -1,0 +1,223 @@
+/* Descriptors are the daemon's: pidfds are at most so many, and leave the low ones. */
+#include "support/test.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/resource.h>
+#include <sys/select.h>
+
+enum { IDLE = 200, SHORT = 120 };
+
+struct idle {
+    struct gate gate;
+    pid_t pids[IDLE];
+    struct sss_child_ctx *children[IDLE];
+    struct seen seen;
+};
+
+static struct sss_sigchild_ctx *ctx_limited(uint32_t scope, uint32_t most)
+{
+    struct sss_ctx_params params = params_zero();
+    struct sss_sigchild_ctx *ctx;
+
+    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_MAX_PIDFDS;
+    params.scope = scope;
+    params.max_pidfds = most;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
+    return ctx;
+}
+
+static void limit_to(rlim_t soft)
+{
+    struct rlimit limit;
+
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = soft < limit.rlim_max ? soft : limit.rlim_max;
+    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+static void make_idle(struct idle *idle, struct loop *loop)
+{
+    int i;
+
+    memset(idle, 0, sizeof(*idle));
+    gate_make(&idle->gate);
+    for (i = 0; i < IDLE; i++) {
+        idle->pids[i] = child_at(&idle->gate, 0);
+        check_ok(sss_child_register(NULL, loop->ctx, idle->pids[i], see, &idle->seen,
+                                    &idle->children[i]));
+    }
+}
+
+/* Short-lived children among the idle ones: these get their pidfds meanwhile. */
+static void churn(struct loop *loop)
+{
+    int i;
+
+    for (i = 0; i < SHORT; i++) {
+        struct seen seen = { 0 };
+        struct sss_child_ctx *child;
+        pid_t pid = child_at(NULL, i);
+
+        check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+        loop_until(loop, &seen.calls, 1);
+        check_seen(&seen, pid, i);
+        check_ok(sss_child_free(child));
+    }
+}
+
+static void end_idle(struct idle *idle, struct loop *loop)
+{
+    int i;
+
+    gate_open(&idle->gate);
+    loop_until(loop, &idle->seen.calls, IDLE);
+    for (i = 0; i < IDLE; i++) {
+        check_ok(sss_child_free(idle->children[i]));
+    }
+    loop_end(loop);
+    check_no_children();
+}
+
+static void half_of_the_soft_limit(void *pvt)
+{
+    const struct way *way = pvt;
+    struct idle idle;
+    struct loop loop;
+    int fds[2];
+
+    limit_to(128);
+    loop_start(&loop, ctx_make(way->scope, 0), way->waking);
+    make_idle(&idle, &loop);
+    churn(&loop);
+    check(stats_of(loop.ctx).old <= 64);
+    check(stats_of(loop.ctx).old > 0);
+    check_ok(pipe(fds));
+    check_ok(close(fds[0]) | close(fds[1]));
+    limit_to(1024);
+    end_idle(&idle, &loop);
+}
+
+static void by_default(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(ways); i++) {
+        in_child(half_of_the_soft_limit, (void *)&ways[i]);
+    }
+}
+
+static void none_or_a_few(void *pvt)
+{
+    static const uint32_t most[] = { 0, 7 };
+    const struct way *way = pvt;
+    struct idle idle;
+    struct loop loop;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(most); i++) {
+        loop_start(&loop, ctx_limited(way->scope, most[i]), way->waking);
+        make_idle(&idle, &loop);
+        churn(&loop);
+        check(stats_of(loop.ctx).old <= most[i]);
+        end_idle(&idle, &loop);
+    }
+}
+
+static void as_many_as_the_daemon_says(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(ways); i++) {
+        in_child(none_or_a_few, (void *)&ways[i]);
+    }
+}
+
+static unsigned below_fd_setsize(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+    unsigned count = 0;
+
+    check(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        count += entry->d_name[0] != '.' && atoi(entry->d_name) < FD_SETSIZE;
+    }
+    check_ok(closedir(dir));
+    return count;
+}
+
+static void low_numbers(void *unused)
+{
+    struct idle idle;
+    struct loop loop;
+    unsigned before;
+
+    (void)unused;
+    limit_to(4096);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    before = below_fd_setsize();
+    make_idle(&idle, &loop);
+    check_int(stats_of(loop.ctx).old, IDLE);
+    check(below_fd_setsize() - before <= 64 + 2); /* and the gate's */
+    end_idle(&idle, &loop);
+}
+
+static void most_stand_above_fd_setsize(void **state)
+{
+    struct rlimit limit;
+
+    (void)state;
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    if (limit.rlim_max < 4096) {
+        test_skip("the hard limit of descriptors is too low");
+    }
+    in_child(low_numbers, NULL);
+}
+
+static void a_full_table(void *unused)
+{
+    struct sss_ctx_audit audit = { .size = sizeof(audit) };
+    struct idle idle;
+    struct loop loop;
+    int fds[2], full[1024];
+    int count = 0;
+
+    (void)unused;
+    limit_to(512);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_BOTH);
+    make_idle(&idle, &loop);
+    churn(&loop);
+    check(stats_of(loop.ctx).old > 0);
+    while ((full[count] = open("/dev/null", O_RDONLY)) != -1) {
+        count++;
+    }
+    check_int(errno, EMFILE);
+    check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
+    check_ok(pipe(fds));
+    check_ok(close(fds[0]) | close(fds[1]));
+    while (count > 0) {
+        check_ok(close(full[--count]));
+    }
+    end_idle(&idle, &loop);
+}
+
+static void an_audit_gives_some_back(void **state)
+{
+    (void)state;
+    in_child(a_full_table, NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(by_default),
+        cmocka_unit_test(as_many_as_the_daemon_says),
+        cmocka_unit_test(most_stand_above_fd_setsize),
+        cmocka_unit_test(an_audit_gives_some_back),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

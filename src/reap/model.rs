@@ -1,0 +1,426 @@
+//! The drain against a model of the kernel, without a process: children end, in any
+//! order and together, signals merge or name nobody, others take what is ours, loops
+//! stand still; each end is told once, right, and LOST only where it was taken.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::fd::RawFd;
+
+use nix::errno::Errno;
+use proptest::prelude::*;
+
+use super::callback::{Call, ChildFn, Pvt, Sink};
+use super::inheritance::Inheritance;
+use super::kernel::{Kernel, Waited};
+use super::policy::{LOOK_WITHIN, UNHEARD_LAST};
+use super::process::{Attending, Reaper};
+use super::status::LOST;
+use super::subscriber::{Context, Params, Scope};
+use crate::sys::epoll::{Descriptor, Event};
+use crate::sys::lock::Mutex;
+use crate::sys::pidfd::{Exit, Pidfd};
+use crate::sys::signal::Disposition;
+use crate::sys::usage::Usage;
+
+/// Ours: alive, a zombie with this status, or taken by somebody else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Lives,
+    Dead(i32),
+    Taken(i32),
+}
+
+#[derive(Default)]
+struct World {
+    now: u64,
+    children: BTreeMap<i32, State>,
+    /// The child of each pidfd.
+    pidfds: BTreeMap<u32, i32>,
+    next_pidfd: u32,
+    /// What each epoll holds, and what is to be told of.
+    watched: BTreeSet<(RawFd, u32)>,
+    ready: BTreeSet<(RawFd, u32)>,
+    /// No pidfd is to be had.
+    refused: bool,
+}
+
+impl World {
+    fn becomes_readable(&mut self, pid: i32) {
+        for &(epoll, pidfd) in &self.watched {
+            if self.pidfds.get(&pidfd) == Some(&pid) {
+                self.ready.insert((epoll, pidfd));
+            }
+        }
+    }
+
+    fn end(&mut self, pid: i32, status: i32) {
+        self.children.insert(pid, State::Dead(status));
+        self.becomes_readable(pid);
+    }
+}
+
+struct Model(Mutex<World>);
+
+impl Model {
+    fn leaked() -> &'static Model {
+        Box::leak(Box::new(Model(Mutex::new(World {
+            next_pidfd: 1_000_000,
+            ..World::default()
+        }))))
+    }
+}
+
+impl Kernel for Model {
+    fn now(&self) -> u64 {
+        let mut world = self.0.lock();
+        world.now += 50;
+        world.now
+    }
+
+    fn yield_now(&self) {}
+
+    fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        let mut world = self.0.lock();
+        world.now += 300;
+        let ours = |state: &State| !matches!(state, State::Taken(_));
+        let found = world
+            .children
+            .iter()
+            .filter(|&(&child, state)| (pid == -1 || pid == child) && ours(state))
+            .map(|(&child, &state)| (child, state))
+            .collect::<Vec<_>>();
+        if found.is_empty() {
+            return Err(Errno::ECHILD);
+        }
+        let dead = found.iter().find_map(|&(child, state)| match state {
+            State::Dead(status) => Some((child, status)),
+            _ => None,
+        });
+        if let Some((child, _)) = dead {
+            world.children.remove(&child);
+        }
+        Ok(dead.map(|(child, status)| (child, status, None)))
+    }
+
+    fn reap(&self, pidfd: Pidfd, _: bool) -> Result<Waited, Errno> {
+        let pid = self.0.lock().pidfds[&pidfd.to_bits()];
+        let found = self.wait(pid, 0, false)?;
+        Ok(found.map(|(_, status, _)| (status, None)))
+    }
+
+    fn look(&self, pid: i32, _: Option<Pidfd>) -> Result<Waited, Errno> {
+        match self.0.lock().children.get(&pid) {
+            Some(State::Dead(status)) => Ok(Some((*status, None))),
+            Some(State::Lives) => Ok(None),
+            _ => Err(Errno::ECHILD),
+        }
+    }
+
+    fn jobs(&self, _: i32, _: i32) -> Result<Option<i32>, Errno> {
+        Ok(None)
+    }
+
+    fn any_dead(&self) -> Result<Option<i32>, Errno> {
+        let world = self.0.lock();
+        let dead = |state: &State| matches!(state, State::Dead(_));
+        let found = world.children.iter().find(|(_, state)| dead(state));
+        Ok(found.map(|(&pid, _)| pid))
+    }
+
+    fn is_child(&self, pid: i32) -> bool {
+        matches!(
+            self.0.lock().children.get(&pid),
+            Some(State::Lives | State::Dead(_))
+        )
+    }
+
+    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Errno> {
+        let pid = self.0.lock().pidfds[&pidfd.to_bits()];
+        Ok(self.is_child(pid))
+    }
+
+    fn exit_status(&self, pidfd: Pidfd) -> Exit {
+        let world = self.0.lock();
+        let pid = world.pidfds[&pidfd.to_bits()];
+        match world.children.get(&pid) {
+            Some(&State::Taken(status)) => Exit::Known(status),
+            _ => Exit::Unknown,
+        }
+    }
+
+    fn open(&self, pid: i32) -> Result<Pidfd, Errno> {
+        let mut world = self.0.lock();
+        if world.refused {
+            return Err(Errno::EMFILE);
+        }
+        if !world.children.contains_key(&pid) {
+            return Err(Errno::ESRCH);
+        }
+        world.next_pidfd += 1;
+        let pidfd = world.next_pidfd;
+        world.pidfds.insert(pidfd, pid);
+        Ok(Pidfd::from_bits(pidfd))
+    }
+
+    fn close(&self, pidfd: Pidfd) {
+        let mut world = self.0.lock();
+        world.pidfds.remove(&pidfd.to_bits());
+    }
+
+    fn move_up(&self, pidfd: Pidfd, _: u32) -> Pidfd {
+        pidfd
+    }
+
+    fn descriptor_limit(&self) -> u32 {
+        1_000
+    }
+
+    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Errno> {
+        let mut world = self.0.lock();
+        let entry = (to.raw(), pidfd.to_bits());
+        world.watched.insert(entry);
+        if world.children.get(&pid) != Some(&State::Lives) {
+            world.ready.insert(entry);
+        }
+        Ok(())
+    }
+
+    fn remove(&self, from: &Descriptor, pidfd: Pidfd) -> bool {
+        let mut world = self.0.lock();
+        let entry = (from.raw(), pidfd.to_bits());
+        world.ready.remove(&entry);
+        world.watched.remove(&entry)
+    }
+
+    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Errno> {
+        let mut world = self.0.lock();
+        let mut taken = 0;
+        while taken < events.len() {
+            let next = world.ready.iter().find(|entry| entry.0 == from.raw());
+            let Some(&entry) = next else { break };
+            world.ready.remove(&entry);
+            events[taken] = Event::Pidfd(world.pidfds[&entry.1]);
+            taken += 1;
+        }
+        Ok(taken)
+    }
+
+    fn disposition(&self) -> Disposition {
+        Disposition::default()
+    }
+
+    fn raise_sigchld(&self) {}
+
+    fn sigchld_pending(&self) -> bool {
+        false
+    }
+}
+
+extern "C" fn told(_: i32, _: i32, _: *mut libc::c_void) {}
+
+/// What the daemon does, or what befalls it.
+#[derive(Clone, Debug)]
+enum Step {
+    /// So many children are made and registered in a context.
+    Make(u8, bool),
+    /// Children end together: by these numbers among the living.
+    End(Vec<u8>),
+    /// SIGCHLD is passed on; it names the latest that ended, or nobody, or a wrong one.
+    Signal(bool, Option<u8>),
+    /// Somebody else waits for one that has ended, or for one that lives.
+    Steal(u8),
+    /// A context's descriptor is dispatched.
+    Turn,
+    /// Time goes by.
+    Pass(u32),
+    /// pidfds can be had, or not.
+    Refuse(bool),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (1u8..40, any::<bool>()).prop_map(|(count, which)| Step::Make(count, which)),
+        proptest::collection::vec(any::<u8>(), 1..12).prop_map(Step::End),
+        (any::<bool>(), proptest::option::of(any::<u8>()))
+            .prop_map(|(which, hint)| Step::Signal(which, hint)),
+        any::<u8>().prop_map(Step::Steal),
+        Just(Step::Turn),
+        (0u32..50_000_000).prop_map(Step::Pass),
+        any::<bool>().prop_map(Step::Refuse),
+    ]
+}
+
+struct Daemon {
+    reaper: Reaper,
+    model: &'static Model,
+    next_pid: i32,
+    /// How each child ended that is registered and not told yet, and whether
+    /// somebody took it.
+    expected: BTreeMap<i32, (Option<i32>, bool)>,
+    latest: i32,
+}
+
+impl Daemon {
+    /// Two contexts: one of this scope with a signal, and one with a descriptor too.
+    fn new(scope: Scope) -> Self {
+        let model = Model::leaked();
+        let inheritance = Box::leak(Box::new(Mutex::new(Inheritance::new())));
+        let mut reaper = Reaper::new(model, 0, inheritance);
+        for (made, polled) in [(1, false), (2, true)] {
+            reaper.grow().unwrap();
+            let index = u16::try_from(reaper.contexts.len() - 1).unwrap();
+            *reaper.at_mut(index) = Context {
+                live: true,
+                generation: 1,
+                made,
+                params: Params {
+                    scope: if polled { Scope::Registered } else { scope },
+                    ..Params::default()
+                },
+                signalled: true,
+                ..Context::dead()
+            };
+            if polled {
+                reaper.ensure_descriptor(index).unwrap();
+                reaper.at_mut(index).polled = true;
+            }
+        }
+        reaper.parked.reserve().unwrap();
+        reaper.running.reserve(16);
+        reaper.descriptor_limit = 1_000;
+        Daemon {
+            reaper,
+            model,
+            next_pid: 100,
+            expected: BTreeMap::new(),
+            latest: 0,
+        }
+    }
+
+    fn make(&mut self, index: u16) {
+        self.next_pid += 1;
+        let pid = self.next_pid;
+        self.model.0.lock().children.insert(pid, State::Lives);
+        self.reaper.reserve().unwrap();
+        let known = self.reaper.find_fresh(pid);
+        let found = self
+            .reaper
+            .find_child(index, pid, known, false, false)
+            .unwrap();
+        let sink = Sink::of(Some(told as ChildFn), Pvt(std::ptr::null_mut()));
+        self.reaper.insert(index, pid, found, sink, false);
+        self.expected.insert(pid, (None, false));
+    }
+
+    fn nth(&self, number: u8) -> Option<i32> {
+        let all = self.expected.len().max(1);
+        self.expected.keys().nth(usize::from(number) % all).copied()
+    }
+
+    fn end(&mut self, number: u8) {
+        let Some(pid) = self.nth(number) else { return };
+        if self.expected[&pid].0.is_none() {
+            let status = i32::from(number) << 8;
+            self.model.0.lock().end(pid, status);
+            self.expected.insert(pid, (Some(status), false));
+            self.latest = pid;
+        }
+    }
+
+    fn steal(&mut self, number: u8) {
+        let Some(pid) = self.nth(number) else { return };
+        let mut world = self.model.0.lock();
+        if let Some(&State::Dead(status)) = world.children.get(&pid) {
+            world.children.insert(pid, State::Taken(status));
+            drop(world);
+            self.expected.insert(pid, (Some(status), true));
+        }
+    }
+
+    fn signal(&mut self, index: u16, hint: Option<u8>) {
+        let hint = hint.map(|number| match number % 4 {
+            0 => self.nth(number).unwrap_or(1),
+            _ => self.latest,
+        });
+        self.reaper.attending = Attending::Nobody;
+        self.reaper.serve(index);
+        self.reaper.after_signal(index, hint.filter(|&pid| pid > 0));
+        while self.reaper.pay() {}
+        self.deliver(0);
+        self.deliver(1);
+    }
+
+    fn turn(&mut self) {
+        self.reaper.serve(1);
+        self.reaper.take_pidfds(1, 256).unwrap();
+        while self.reaper.pay() {}
+        self.deliver(1);
+    }
+
+    fn deliver(&mut self, index: u16) {
+        let mut call = Call::Nothing;
+        while self.reaper.at(index).head != super::table::NIL {
+            self.reaper.tell_next(index, &mut call);
+            if let Call::Child { pid, status, .. } = call {
+                let (ended, taken) = self.expected.remove(&pid).expect("told once");
+                let ended = ended.expect("told of one that lives");
+                assert!(status == ended || (taken && status == LOST), "{status}");
+            }
+            call = Call::Nothing;
+        }
+    }
+
+    /// Every end is told, within what the looks by time take at most.
+    fn settle(&mut self) {
+        for _ in 0..100 {
+            let next = self.reaper.agenda.next();
+            let mut world = self.model.0.lock();
+            world.now = world
+                .now
+                .max(next.min(world.now + LOOK_WITHIN + UNHEARD_LAST));
+            drop(world);
+            self.turn();
+            self.deliver(0);
+            if self.reaper.agenda.is_empty() {
+                break;
+            }
+        }
+        let untold: Vec<_> = self
+            .expected
+            .iter()
+            .filter(|(_, (ended, _))| ended.is_some())
+            .collect();
+        assert!(untold.is_empty(), "{untold:?}");
+        let table = self.reaper.children() as usize;
+        assert_eq!(table, self.expected.len());
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+    #[test]
+    fn every_end_is_told_once_and_right(
+        all in any::<bool>(),
+        steps in proptest::collection::vec(step(), 1..40),
+    ) {
+        let mut daemon = Daemon::new(if all { Scope::All } else { Scope::Registered });
+        for step in steps {
+            match step {
+                Step::Make(count, polled) => {
+                    (0..count).for_each(|_| daemon.make(u16::from(polled)));
+                }
+                Step::End(numbers) => {
+                    numbers.into_iter().for_each(|number| daemon.end(number));
+                    // Merged: it names one of them.
+                    daemon.signal(0, Some(1));
+                }
+                Step::Signal(polled, hint) => daemon.signal(u16::from(polled), hint),
+                Step::Steal(number) => daemon.steal(number),
+                Step::Turn => daemon.turn(),
+                Step::Pass(time) => daemon.model.0.lock().now += u64::from(time),
+                Step::Refuse(refused) => daemon.model.0.lock().refused = refused,
+            }
+        }
+        daemon.signal(0, Some(1));
+        daemon.settle();
+    }
+}
