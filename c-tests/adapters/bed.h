@@ -14,6 +14,7 @@ enum {
     CANNOT_THREADS = 16,   /* loops of several threads share what is not locked */
     CANNOT_LOOP_FIRST = 4, /* the loop cannot go before the context */
     CANNOT_FORK = 32,      /* the loop does not work in a forked child */
+    CANNOT_FORMER = 64,    /* the loop itself holds SIGCHLD */
     CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
 };
 

@@ -802,6 +802,28 @@ static void contexts_come_and_go(struct bed *bed)
     an_exit_is_told(bed);
 }
 
+static void former_handler(int signum)
+{
+    (void)signum;
+}
+
+static void the_former_disposition_comes_back(struct bed *bed)
+{
+    struct sigaction act = { .sa_handler = former_handler }, now;
+
+    bed_ctx_free(bed, bed->ctx);
+    bed_settle(bed);
+    check_ok(sigaction(SIGCHLD, &act, NULL));
+    bed->ctx = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+    an_exit_is_told(bed);
+    bed_ctx_free(bed, bed->ctx);
+    bed->ctx = NULL;
+    bed_settle(bed);
+    check_ok(sigaction(SIGCHLD, NULL, &now));
+    check(now.sa_handler == former_handler);
+    check_ok(sigaction(SIGCHLD, &bed->former, NULL));
+}
+
 static const struct behaviour behaviours[] = {
     { "an_exit_is_told", an_exit_is_told, 0 },
     { "a_signal_is_told", a_signal_is_told, 0 },
@@ -844,6 +866,7 @@ static const struct behaviour behaviours[] = {
     { "two_loops_in_one_thread", two_loops_in_one_thread, CANNOT_LOOPS },
     { "threads_with_a_loop_each", threads_with_a_loop_each, CANNOT_LOOPS | CANNOT_THREADS },
     { "the_loop_goes_before_the_context", the_loop_goes_before_the_context, CANNOT_LOOP_FIRST },
+    { "the_former_disposition_comes_back", the_former_disposition_comes_back, CANNOT_FORMER },
     { "contexts_come_and_go", contexts_come_and_go, 0 },
 };
 

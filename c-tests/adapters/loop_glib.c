@@ -48,6 +48,12 @@ static void child_watch_add(void **state)
     check_ok(sss_glib_ctx_shared(&ctx));
     check_ok(sss_glib_ctx_shared(&again));
     check(ctx == again);
+    check_ok(sss_sigchld_ctx_free(ctx)); /* the next call makes another one */
+    check_ok(sss_glib_child_watch_add(child_at(NULL, 6), told, &ours));
+    while (ours.calls < 2) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    check_int(ours.status, status_of(6));
 }
 
 /* A thread's own GMainContext, and with it the shared context, comes and goes. */

@@ -109,7 +109,7 @@ int main(void)
 {
     static const struct waking_on ways[] = {
         { .name = "libev_default_signal",
-          .cannot = CANNOT_LOOPS,
+          .cannot = CANNOT_LOOPS | CANNOT_FORMER,
           .host = sss_ev_signal_host,
           .loop_new = default_loop_new,
           .loop_free = loop_free,
@@ -117,7 +117,7 @@ int main(void)
           .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "libev_default_fd",
-          .cannot = CANNOT_STOPS | CANNOT_LOOPS,
+          .cannot = CANNOT_STOPS | CANNOT_LOOPS | CANNOT_FORMER,
           .host = sss_ev_fd_host,
           .loop_new = default_loop_new,
           .loop_free = loop_free,

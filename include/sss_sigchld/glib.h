@@ -21,10 +21,20 @@
 extern "C" {
 #endif
 
+struct sss_glib_watch;
+
 struct sss_glib_source {
     GSource source;
     void (*readable)(void *arg);
     void *arg;
+    struct sss_glib_watch *watch;
+    struct sss_sigchild_ctx *shared; /* ends with the GMainContext */
+    GMainContext *main;
+};
+
+/* What the library holds; the GMainContext, and nobody else, owns the source. */
+struct sss_glib_watch {
+    struct sss_glib_source *source; /* NULL: gone with the GMainContext */
 };
 
 static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback,
@@ -38,30 +48,55 @@ static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback,
     return G_SOURCE_CONTINUE;
 }
 
+static inline void sss_glib_finalize(GSource *source)
+{
+    struct sss_glib_source *own = (struct sss_glib_source *)source;
+
+    if (own->watch != NULL) {
+        own->watch->source = NULL;
+    }
+    if (own->shared != NULL) {
+        g_dataset_remove_data(own->main, "sss-sigchld");
+        (void)sss_sigchld_ctx_free(own->shared);
+    }
+}
+
 static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
                                         void (*readable)(void *arg), void *arg,
-                                        void **watch)
+                                        void **out)
 {
-    static GSourceFuncs funcs = { NULL, NULL, sss_glib_dispatch, NULL,
-                                  NULL, NULL };
+    static GSourceFuncs funcs = { NULL, NULL, sss_glib_dispatch,
+                                  sss_glib_finalize, NULL, NULL };
     struct sss_glib_source *own;
 
     (void)owner;
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
     own->readable = readable;
     own->arg = arg;
+    own->watch = g_new(struct sss_glib_watch, 1);
+    own->watch->source = own;
     (void)g_source_add_unix_fd(&own->source, fd, G_IO_IN);
+    /* GLib blocks a source that may not, and wakes itself up to unblock it. */
+    g_source_set_can_recurse(&own->source, TRUE);
     (void)g_source_attach(&own->source, (GMainContext *)loop);
-    *watch = own;
+    *out = own->watch;
+    g_source_unref(&own->source);
     return 0;
 }
 
-static inline void sss_glib_unwatch(void *watch)
+static inline void sss_glib_unwatch(void *ptr)
 {
-    struct sss_glib_source *own = (struct sss_glib_source *)watch;
+    struct sss_glib_watch *watch = (struct sss_glib_watch *)ptr;
 
-    g_source_destroy(&own->source);
-    g_source_unref(&own->source);
+    if (watch->source != NULL) {
+        if (watch->source->shared != NULL) {
+            g_dataset_remove_data(watch->source->main, "sss-sigchld");
+            watch->source->shared = NULL;
+        }
+        watch->source->watch = NULL;
+        g_source_destroy(&watch->source->source);
+    }
+    g_free(watch);
 }
 
 /** The host for GLib, by the context's descriptor: GLib takes no SIGCHLD. */
@@ -98,21 +133,17 @@ static inline errno_t sss_glib_ctx_create(GMainContext *main, uint32_t scope,
     return sss_sigchld_ctx_create(&params, ctx);
 }
 
-/* Ends with the GMainContext, and the shared context with it. */
-struct sss_glib_shared {
-    GSource source;
-    struct sss_sigchild_ctx *ctx;
-    GMainContext *main;
-};
-
-static inline void sss_glib_shared_end(GSource *source)
+static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
+                                            void (*readable)(void *arg),
+                                            void *arg, void **out)
 {
-    struct sss_glib_shared *shared = (struct sss_glib_shared *)source;
+    errno_t ret = sss_glib_watch_fd(owner, loop, fd, readable, arg, out);
 
-    if (shared->main != NULL) {
-        g_dataset_remove_data(shared->main, "sss-sigchld");
+    if (ret == 0) {
+        g_dataset_set_data(loop, "sss-sigchld",
+                           ((struct sss_glib_watch *)*out)->source);
     }
-    (void)sss_sigchld_ctx_free(shared->ctx);
+    return ret;
 }
 
 /**
@@ -122,29 +153,35 @@ static inline void sss_glib_shared_end(GSource *source)
  */
 static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
 {
-    static GSourceFuncs funcs = { NULL, NULL, NULL, sss_glib_shared_end,
-                                  NULL, NULL };
+    static const struct sss_host host = {
+        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
+        sss_glib_watch_shared, NULL, sss_glib_unwatch,
+    };
     GMainContext *main = g_main_context_get_thread_default();
-    struct sss_glib_shared *shared;
+    struct sss_glib_source *own;
+    struct sss_ctx_params params;
     errno_t ret;
 
     if (main == NULL) {
         main = g_main_context_default();
     }
-    shared = (struct sss_glib_shared *)g_dataset_get_data(main, "sss-sigchld");
-    if (shared != NULL) {
-        *ctx = shared->ctx;
+    own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
+    if (own != NULL) {
+        *ctx = own->shared;
         return 0;
     }
-    shared = (struct sss_glib_shared *)g_source_new(&funcs, sizeof(*shared));
-    ret = sss_glib_ctx_create(main, SSS_SCOPE_REGISTERED, &shared->ctx);
+    memset(&params, 0, sizeof(params));
+    params.size = sizeof(params);
+    params.host = &host;
+    params.loop = main;
+    ret = sss_sigchld_ctx_create(&params, ctx);
+    own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
     if (ret == 0) {
-        shared->main = main;
-        g_dataset_set_data(main, "sss-sigchld", shared);
-        (void)g_source_attach(&shared->source, main);
-        *ctx = shared->ctx;
+        own->shared = *ctx;
+        own->main = main;
+    } else if (own != NULL) {
+        g_dataset_remove_data(main, "sss-sigchld"); /* undone since */
     }
-    g_source_unref(&shared->source);
     return ret;
 }
 

@@ -31,7 +31,7 @@ struct sss_uv_watch {
         uv_poll_t poll;
         uv_signal_t sig;
     } uv;
-    struct sigaction former; /* of SIGCHLD */
+    struct sigaction former; /* SIGCHLD's, which libuv forgets */
     void (*readable)(void *arg); /* NULL: SIGCHLD */
     void *arg;
 };
@@ -69,6 +69,13 @@ static inline void sss_uv_unwatch(void *ptr)
         return;
     }
     uv_close(&watch->uv.handle, sss_uv_closed);
+    if (watch->readable == NULL) {
+        struct sigaction now;
+
+        if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+            (void)sigaction(SIGCHLD, &watch->former, NULL);
+        }
+    }
 }
 
 static inline struct sss_uv_watch *sss_uv_watch_new(void *arg)
@@ -125,6 +132,7 @@ static inline errno_t sss_uv_watch_sigchld(void *owner, void *loop,
     if (watch == NULL) {
         return ENOMEM;
     }
+    (void)sigaction(SIGCHLD, NULL, &watch->former);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     ret = uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
