@@ -280,11 +280,13 @@ static void a_released_child_is_the_daemon_s(struct bed *bed)
 {
     struct seen seen = { 0 };
     struct gate gate;
+    int status = -1;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 6);
-    check_ok(sss_child_release(bed_watch(bed, pid, see, &seen)));
+    check_ok(sss_child_release(bed_watch(bed, pid, see, &seen), &status));
+    check_int(status, SSS_WAIT_STATUS_NONE);
     gate_open(&gate);
     await_zombie(pid);
     bed_settle(bed);
