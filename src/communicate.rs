@@ -285,7 +285,15 @@ impl State {
             Why::Answered(count) => self.answered(count),
             Why::Child(_) | Why::Returned => None,
         };
-        call.or_else(|| self.tell())
+        let call = call.or_else(|| self.tell());
+        if call.is_none() && self.told {
+            // The last callback has returned, or there is none.
+            let over = self.watch.is_some_and(rich::end_unheld);
+            if let (true, Some(task)) = (over, self.task) {
+                task::remove(task);
+            }
+        }
+        call
     }
 
     /// The child has ended: what it wrote before is there to be read.

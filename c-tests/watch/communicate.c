@@ -433,6 +433,30 @@ static void the_handle_is_a_childs(void **state)
     forget(&result);
 }
 
+static void without_a_handle(void **state)
+{
+    struct loop *loop = *state;
+    struct result result;
+    struct sss_communicate comm = comm_of(&result, OUTPUT);
+    unsigned fds = count_fds();
+
+    comm.output_fn = see_chunk;
+    check_ok(start(loop, "echo words; exit 3", &comm, NULL));
+    loop_until(loop, &result.calls, 1);
+    loop_settle(loop);
+    check_int(result.end.status, 3);
+    assert_string_equal(result.text[0], "words\n");
+    forget(&result);
+    comm = comm_of(&result, OUTPUT);
+    comm.cb = NULL;
+    check_ok(start(loop, "echo words", &comm, NULL));
+    while (count_fds() > fds || stats_of(loop->ctx).watches > 0) {
+        loop_turn(loop, 100);
+    }
+    loop_settle(loop);
+    check_int(count_fds(), fds);
+}
+
 static void bad_input(void **state)
 {
     static const struct {
@@ -536,6 +560,7 @@ int main(void)
         POLLED(a_grandchild_that_holds_the_pipe_is_not_waited_for),
         POLLED(freed_early),
         POLLED(the_handle_is_a_childs),
+        POLLED(without_a_handle),
         POLLED(bad_input),
         ONE_WAY(without_a_descriptor_there_is_none, "_all_signal", 0),
         ONE_WAY(without_a_descriptor_there_is_none, "_registered_signal", 3),

@@ -42,6 +42,33 @@ static void an_end_that_was_not_asked_for(void **state)
     check_ok(sss_child_free(children[2]));
 }
 
+static void one_without_a_handle(void **state)
+{
+    struct loop *loop = *state;
+    struct told exited = { 0 }, killed = { 0 };
+    struct sss_watch watch;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 2);
+    watch = watch_of(pid, &killed);
+    watch.mask |= SSS_WATCH_EVENTS | SSS_WATCH_KEEP_ZOMBIE;
+    watch.events = SSS_CHILD_EVENT_KILLED;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, NULL));
+    watch = watch_of(pid, &exited);
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, NULL));
+    gate_open(&gate);
+    loop_until(loop, &exited.calls, 1);
+    loop_settle(loop);
+    check_told(&exited, pid, 2);
+    check_int(killed.calls, 0);
+    check_int(stats_of(loop->ctx).watches, 0);
+    /* Nobody holds it any more. */
+    watch = watch_of(pid, &exited);
+    check_int(sss_child_watch(NULL, loop->ctx, &watch, NULL), ESRCH);
+}
+
 static void a_zombie_is_not_kept_for_one(void **state)
 {
     struct loop *loop = *state;
@@ -169,6 +196,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH_WAY(an_end_that_was_not_asked_for),
+        EACH_WAY(one_without_a_handle),
         EACH_WAY(a_zombie_is_not_kept_for_one),
         SIGNALLED(stops_and_continues),
         SIGNALLED(stops_of_one_that_is_kept),

@@ -335,6 +335,10 @@ impl Reaper {
         if !slot.is_due() && !self.rich_is_due(slot.sink) {
             self.dequeue(index);
         }
+        if next.is_none() && slot.is(Flags::INERT | Flags::UNHELD) {
+            // Its end was not asked for, and nobody frees it.
+            self.end_watch(at, false);
+        }
         let (callback, source, pvt, told) = next?;
         let watch = WatchId::new(at, slot.generation, self.depth);
         self.runs(self.id_of(index), watch, false);

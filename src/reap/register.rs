@@ -209,8 +209,13 @@ impl Reaper {
     pub(crate) fn find_fresh(&mut self, pid: i32) -> Option<u32> {
         let leader = self.table.find(pid)?;
         let pidfd = self.table.slot(leader).pidfd();
-        let stale = pidfd.is_some_and(|pidfd| self.kernel.holds_child(pidfd) != Ok(true));
-        if stale && self.table.slot(leader).is(Flags::ZOMBIE) {
+        let lies = self.table.slot(leader).is(Flags::ZOMBIE);
+        let stale = match pidfd {
+            Some(pidfd) => self.kernel.holds_child(pidfd) != Ok(true),
+            // One that lives is another.
+            None => lies && !matches!(self.kernel.look(pid, None), Ok(Some(_))),
+        };
+        if stale && lies {
             self.bury_stolen(leader);
             return None;
         }

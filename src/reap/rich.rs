@@ -309,6 +309,19 @@ pub(crate) fn handle_of(id: WatchId, object: Option<Pvt>) -> Pvt {
     object.unwrap_or(Pvt(std::ptr::without_provenance_mut(id.tagged() as usize)))
 }
 
+/// A companion has told all. Whether it is over too, as nobody holds the handle of
+/// its watch.
+pub(crate) fn end_unheld(id: WatchId) -> bool {
+    let over = lock(id.depth()).is_ok_and(|reaper| {
+        let unheld = Flags::INERT | Flags::UNHELD;
+        reaper.watch(id).map_or(true, |(_, slot)| slot.is(unheld))
+    });
+    if over {
+        let _ = super::watch::end(id, true);
+    }
+    over
+}
+
 /// The end of a watch's child, for its companion to tell; None where it lives.
 pub(crate) fn take_end(id: WatchId) -> Option<Told> {
     let mut reaper = lock(id.depth()).ok()?;
