@@ -23,6 +23,34 @@ static inline void on_end(int pid, int wait_status, void *pvt)
         bench_error("sss_child_free: %s", strerror(ret));
 }
 
+#ifdef SSS_RICH
+/* The same by a rich watch with its default record. */
+static inline void on_event(struct sss_child_ctx *child, const struct sss_child_event *event,
+                            void *pvt)
+{
+    (void)child;
+    on_end(event->pid, event->wait_status, pvt);
+}
+
+static inline errno_t sss_watch_it(pid_t pid, unsigned slot, struct sss_child_ctx **watch)
+{
+    const struct sss_watch wanted = {
+        .size = sizeof(wanted),
+        .mask = SSS_WATCH_PID,
+        .pid = pid,
+        .cb = on_event,
+        .pvt = (void *)(uintptr_t)slot,
+    };
+
+    return sss_child_watch(NULL, ctx, &wanted, watch);
+}
+#else
+static inline errno_t sss_watch_it(pid_t pid, unsigned slot, struct sss_child_ctx **watch)
+{
+    return sss_child_register(NULL, ctx, pid, on_end, (void *)(uintptr_t)slot, watch);
+}
+#endif
+
 static inline int sss_create(uint32_t scope, const struct sss_host *host, void *loop)
 {
     struct sss_ctx_params params = {
@@ -43,12 +71,12 @@ static inline int sss_create(uint32_t scope, const struct sss_host *host, void *
 static inline int sss_add(pid_t pid, unsigned slot)
 {
     struct sss_child_ctx *watch;
-    errno_t ret = sss_child_register(NULL, ctx, pid, on_end, (void *)(uintptr_t)slot, &watch);
+    errno_t ret = sss_watch_it(pid, slot, &watch);
 
     if (ret == 0)
         *bench_kept(slot) = watch;
     else
-        bench_error("sss_child_register: %s", strerror(ret));
+        bench_error("no watch: %s", strerror(ret));
     return ret != 0 ? -1 : 0;
 }
 

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: MIT OR Apache-2.0 */
+/*
+ * `cat` is given so many bytes and gives them back: what a subject's communicate()
+ * does once. The program prints the wall and CPU time of COUNT times, in ns each.
+ */
+#ifndef BENCH_COMMUNICATE_H
+#define BENCH_COMMUNICATE_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+static int communicate(const char *input, size_t length, char **output, size_t *got);
+
+static int64_t wall_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int64_t cpu_ns(void)
+{
+    struct rusage used;
+
+    getrusage(RUSAGE_SELF, &used);
+    return ((int64_t)used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000
+        + ((int64_t)used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000;
+}
+
+int main(int argc, char **argv)
+{
+    size_t length = argc == 3 ? strtoul(argv[1], NULL, 10) : 0;
+    int count = argc == 3 ? atoi(argv[2]) : 0;
+    char *input = malloc(length + 1);
+    int64_t wall, cpu;
+    size_t i;
+    int n;
+
+    if (count == 0 || input == NULL) {
+        fprintf(stderr, "usage: communicate-* BYTES COUNT\n");
+        return 2;
+    }
+    for (i = 0; i < length; i++) {
+        input[i] = (char)('a' + i % 23);
+    }
+    wall = wall_ns();
+    cpu = cpu_ns();
+    for (n = 0; n < count; n++) {
+        char *output = NULL;
+        size_t got = 0;
+
+        if (communicate(input, length, &output, &got) != 0 || got != length
+            || memcmp(input, output, length) != 0) {
+            fprintf(stderr, "communicate: wrong answer\n");
+            return 1;
+        }
+        free(output);
+    }
+    cpu = cpu_ns() - cpu;
+    wall = wall_ns() - wall;
+    printf("{\"wall_ns\": %lld, \"cpu_ns\": %lld}\n", (long long)wall / count,
+           (long long)cpu / count);
+    free(input);
+    return 0;
+}
+
+#endif
