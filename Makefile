@@ -48,7 +48,7 @@ ARCHIVE  := $(O)/lib/libsss_sigchld.a
 
 # What is installed beside the library, as far as its source is here: C programs of
 # examples-c whose names begin with sss-, and what the library executes itself.
-PROGRAMS := $(patsubst examples-c/%.c,$(O)/bin/%,$(wildcard examples-c/sss-*.c))
+PROGRAMS := $(patsubst examples-c/%.c,$(O)/bin/sss-%,$(wildcard examples-c/init.c examples-c/supervise.c))
 HELPERS  := $(patsubst src/bin/%.rs,$(O)/libexec/%,$(wildcard src/bin/sss-*.rs))
 HEADERS  := $(patsubst include/%,%,$(wildcard include/*.h include/*.hpp include/sss_sigchld/*.h))
 MANUALS  := $(wildcard man/*.[1357])
@@ -89,7 +89,7 @@ $(ARCHIVE): FORCE
 	@mkdir -p $(@D)
 	cp -p $(SHIPPED)/libsss_sigchld.a $@
 
-$(O)/bin/%: examples-c/%.c $(LIBRARY)
+$(O)/bin/sss-%: examples-c/%.c $(LIBRARY)
 	@mkdir -p $(@D)
 	$(CC) -std=gnu99 -O2 -Wall -Wextra $(CPPFLAGS) $(CFLAGS) -Iinclude $< -o $@ \
 		$(LDFLAGS) -L$(O)/lib -lsss_sigchld

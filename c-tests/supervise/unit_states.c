@@ -1,13 +1,6 @@
 /* A unit's states, as each way to start, to fail and to stop brings them about. */
-#include <fcntl.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
-
-#include "support/child.h"
 #include "support/test.h"
+
 #include "support/unit.h"
 
 #define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })

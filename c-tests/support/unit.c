@@ -160,6 +160,19 @@ void fifo_open(struct fifo *fifo)
     close(fd);
 }
 
+void fifo_open_turning(struct bed *bed, struct fifo *fifo)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    int fd;
+
+    while ((fd = open(fifo->path, O_WRONLY | O_NONBLOCK | O_CLOEXEC)) < 0) {
+        check_int(errno, ENXIO);
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 10);
+    }
+    close(fd);
+}
+
 void fifo_remove(struct fifo *fifo)
 {
     unlink(fifo->path);

@@ -50,6 +50,8 @@ struct fifo {
 };
 void fifo_make(struct fifo *fifo);
 void fifo_open(struct fifo *fifo);
+/* The same, with the loop at work until somebody waits there. */
+void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
 
 #endif

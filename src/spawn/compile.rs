@@ -186,6 +186,9 @@ fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec, parent: i32) -> Re
     if let Some(uid) = spec.uid {
         program.setresuid(uid)?;
     }
+    if let Some(value) = spec.own_pid.and_then(|name| spec.envp.value(name)) {
+        program.own_pid(value.as_ptr().expose_provenance())?;
+    }
     if spec.no_new_privs {
         program.no_new_privs()?;
     }

@@ -67,6 +67,7 @@ impl OwnedSpec {
             pgrp: spec.pgrp,
             pdeathsig: spec.pdeathsig,
             no_new_privs: spec.no_new_privs,
+            own_pid: None,
             gate: spec.gate,
             pidfd: spec.pidfd,
             fork: spec.fork,

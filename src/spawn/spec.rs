@@ -55,6 +55,9 @@ pub(crate) struct Spec<'a> {
     /// The signal that the child gets when the calling thread ends.
     pub(crate) pdeathsig: Option<i32>,
     pub(crate) no_new_privs: bool,
+    /// The variable of `envp`, which is ours, that the child sets to its own process
+    /// id; its value has room for ten digits.
+    pub(crate) own_pid: Option<&'a CStr>,
     /// The directory of the cgroup to start in.
     pub(crate) cgroup: Option<RawFd>,
     /// Hold the child before its exec until the gate is opened.
@@ -87,6 +90,7 @@ impl<'a> Spec<'a> {
             foreground: None,
             pdeathsig: None,
             no_new_privs: false,
+            own_pid: None,
             cgroup: None,
             gate: false,
             pidfd: false,

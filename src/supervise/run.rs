@@ -104,6 +104,8 @@ pub(crate) fn start(
     let fds = descriptors(&spec, settings, line.as_ref(), end)?;
     let environment = environment(&spec, settings, notify, watchdog)?;
     let spec = Spec {
+        // sd_listen_fds(3) takes them only if it is meant.
+        own_pid: (!settings.sockets.is_empty()).then_some(c"LISTEN_PID"),
         envp: environment.as_array(),
         fds: fds.as_deref().or(spec.fds),
         ..spec
@@ -214,6 +216,8 @@ fn environment(
         .then(|| variable(&[b"LISTEN_FDS=", Number::of(count as u64).as_bytes()]))
         .transpose()?;
     let names = (count > 0).then(|| names(settings)).transpose()?;
+    // The child writes its own id there.
+    let own_pid = (count > 0).then_some(c"LISTEN_PID=0000000000");
     let alive = (watchdog > 0)
         .then(|| {
             let usec = Number::of(watchdog.div_ceil(1_000));
@@ -230,7 +234,8 @@ fn environment(
         let bytes = variable.to_bytes();
         !OURS.iter().any(|name| bytes.starts_with(name))
     });
-    CStringArray::new(kept.chain(ours.into_iter().flatten().map(CString::as_c_str)))
+    let ours = ours.into_iter().flatten().map(CString::as_c_str);
+    CStringArray::new(kept.chain(ours).chain(own_pid))
 }
 
 fn names(settings: &Settings) -> Result<CString, Errno> {
@@ -346,9 +351,8 @@ pub(crate) fn living(service: ServiceId) -> u32 {
 
 /// The same after a look at all of them, those further down included.
 pub(crate) fn processes(service: ServiceId) -> u32 {
-    let mut count = 0;
-    let _ = tracker::pids(service, |_| count += 1);
-    count
+    let _ = tracker::pids(service, |_| ());
+    living(service)
 }
 
 pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {

@@ -88,12 +88,38 @@ unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
                 shared,
             } => close_range(first, last, shared),
             Op::ParentIs { pid, pidfd } => parent_is(pid, pidfd),
+            Op::OwnPid { text } => own_pid(text),
             Op::Hold { gate, parent } => {
                 (*start.latches).ready.open();
                 hold(gate, parent)
             }
         }
     }
+}
+
+/// # Safety
+/// There is room for the longest process id.
+#[inline(always)]
+unsafe fn own_pid(text: *mut u8) -> Result<(), i32> {
+    // SAFETY: no pointers.
+    let mut pid = unsafe { call!(SYS_getpid) }?;
+    let mut digits = [0_u8; 10];
+    let mut count = 0;
+    while pid > 0 && count < digits.len() {
+        digits[count] = b'0' + (pid % 10).to_le_bytes()[0];
+        pid /= 10;
+        count += 1;
+    }
+    let mut at = 0;
+    // SAFETY: as the caller promises.
+    unsafe {
+        while at < count {
+            text.add(at).write(digits[count - 1 - at]);
+            at += 1;
+        }
+        text.add(count).write(0);
+    }
+    Ok(())
 }
 
 /// The highest signal number.

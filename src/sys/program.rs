@@ -110,6 +110,10 @@ pub(super) enum Op {
         gate: i32,
         parent: i32,
     },
+    /// Writes the child's own process id there, in decimal with a NUL.
+    OwnPid {
+        text: *mut u8,
+    },
 }
 
 /// What the child does, in order, and then execs. It borrows all that the child
@@ -318,6 +322,13 @@ impl<'a> Program<'a> {
     pub(crate) fn hold(&mut self, gate: i32, parent: i32) -> Result<(), i32> {
         self.held = true;
         self.push(Step::Gate, Op::Hold { gate, parent })
+    }
+
+    /// Writes the child's own process id to this address, which has room for eleven
+    /// bytes: the value of a variable that only the child can know.
+    pub(crate) fn own_pid(&mut self, address: usize) -> Result<(), i32> {
+        let text = std::ptr::with_exposed_provenance_mut(address);
+        self.push(Step::Exec, Op::OwnPid { text })
     }
 
     /// Whether the child stops at a gate.

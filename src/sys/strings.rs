@@ -66,6 +66,15 @@ impl<'a> CStrArray<'a> {
         unsafe { (*self.first).is_null() }
     }
 
+    /// The value of a variable.
+    pub(crate) fn value(&self, name: &CStr) -> Option<&'a CStr> {
+        self.iter().find_map(|variable| {
+            let bytes = variable.to_bytes_with_nul();
+            let value = bytes.strip_prefix(name.to_bytes())?.strip_prefix(b"=")?;
+            CStr::from_bytes_with_nul(value).ok()
+        })
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
         let first = self.first;
         (0..).map_while(move |at| {

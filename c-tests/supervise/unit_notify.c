@@ -1,0 +1,341 @@
+/* What a unit's program says of itself, and whom it is believed. */
+#include "support/test.h"
+
+#include <fcntl.h>
+#include <sys/socket.h>
+
+#include "support/spawn.h"
+#include "support/unit.h"
+
+#define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+static void stop(struct bed *bed, struct sss_unit_ctx *unit)
+{
+    check_ok(sss_supervisor_stop(unit));
+    until_state(bed, unit, SSS_UNIT_STOPPED);
+    until_processes(bed, unit, 0);
+    check_ok(sss_supervisor_remove(unit));
+}
+
+static struct sss_unit notifying(const char *name)
+{
+    struct sss_unit unit = unit_zero(name);
+
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    return unit;
+}
+
+static void status_and_reload(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+    struct fifo begin, end;
+
+    (void)state;
+    fifo_make(&begin);
+    fifo_make(&end);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit,
+                 ACTIONS("say", "STATUS=all well\nREADY=1", "gate", begin.path, "say",
+                         "RELOADING=1\nMONOTONIC_USEC=1", "gate", end.path, "say", "READY=1"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    assert_string_equal(unit_status(a).text, "all well");
+    fifo_open(&begin);
+    until_states(&bed, "aG aR aL");
+    fifo_open(&end);
+    until_states(&bed, "aG aR aL aR");
+    stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&begin);
+    fifo_remove(&end);
+}
+
+/* A barrier ends only after the message before it: the program would hang otherwise. */
+static void a_barrier_is_closed(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("say", "READY=1", "barrier", "exit", "3"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aF");
+    check_int(bed.last.wait_status, status_of(3));
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void a_child_speaks_only_if_it_may(void **state)
+{
+    struct bed bed;
+    struct fifo fifo;
+
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        struct sss_unit unit = notifying("a");
+
+        fifo_make(&fifo);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        unit.mask |= all ? SSS_UNIT_NOTIFY_ALL : 0;
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit,
+                     ACTIONS("child", "say", "READY=1\nSTATUS=child", "barrier", "gate",
+                             fifo.path, "exit", "5"));
+        check_ok(sss_supervisor_start(a));
+        /* Both were handled when its barrier has ended. */
+        if (all) {
+            until_states(&bed, "aG aR");
+            fifo_open_turning(&bed, &fifo);
+            until_states(&bed, "aG aR aF");
+        } else {
+            fifo_open_turning(&bed, &fifo);
+            until_states(&bed, "aG aF");
+            assert_string_equal(unit_status(a).text, "");
+        }
+        stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&fifo);
+    }
+}
+
+static void the_main_process_may_name_another(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    /* Not its own: it stays as it is. */
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("say", "MAINPID=1\nREADY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check(unit_status(a).main_pid > 1);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void no_sign_of_life(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_WATCHDOG;
+    unit.watchdog = 20 * MS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aP aF");
+    check_int(bed.last.cause, SSS_UNIT_CAUSE_WATCHDOG);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void it_says_that_it_is_broken(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_WATCHDOG;
+    unit.watchdog = 3600000 * MS;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("say", "WATCHDOG=1", "say", "WATCHDOG=trigger", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aP aF");
+    check_int(bed.last.cause, SSS_UNIT_CAUSE_WATCHDOG);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+static void never_ready(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_READY_TIMEOUT;
+    unit.ready_timeout = 20 * MS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aP aF");
+    check_int(bed.last.cause, SSS_UNIT_CAUSE_NOT_READY);
+    stop(&bed, a);
+    bed_end(&bed);
+}
+
+/* Each is told by its environment; what our own has of these never gets through. */
+static void sockets_are_handed_over(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    int pair[2], out[2];
+    char text[256] = "", wanted[256];
+    ssize_t length = 0, got;
+
+    (void)state;
+    setenv("NOTIFY_SOCKET", "/ours", 1);
+    setenv("LISTEN_PID", "1", 1);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
+    check_ok(pipe2(out, O_CLOEXEC));
+    struct sss_unit_socket sockets[] = { { pair[0], 0, "web" }, { pair[1], 0, NULL } };
+    struct sss_spawn_fd fds[] = { { out[1], 1 } };
+    char *path = helper_path("unit");
+    const char *argv[] = { path,         "fd",  "3",          "fd",  "4",          "env",
+                           "LISTEN_FDS", "env", "LISTEN_PID", "env", "LISTEN_FDNAMES",
+                           "env",        "NOTIFY_SOCKET", "pause", NULL };
+    struct sss_spawn spawn = { .size = sizeof(spawn),
+                               .mask = SSS_SPAWN_FDS,
+                               .path = path,
+                               .argv = argv,
+                               .fds = fds,
+                               .fds_count = 1 };
+    unit.spawn = &spawn;
+    unit.sockets = sockets;
+    unit.sockets_count = 2;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    free(path);
+    close(pair[0]);
+    close(pair[1]);
+    close(out[1]);
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    snprintf(wanted, sizeof(wanted),
+             "LISTEN_FDS=2\nLISTEN_PID=%d\nLISTEN_FDNAMES=web:unknown\nNOTIFY_SOCKET=(none)\n",
+             unit_status(a).main_pid);
+    while (length < (ssize_t)strlen(wanted) &&
+           (got = read(out[0], text + length, sizeof(text) - 1 - length)) > 0) {
+        length += got;
+    }
+    assert_string_equal(text, wanted);
+    stop(&bed, a);
+    close(out[0]);
+    bed_end(&bed);
+    unsetenv("NOTIFY_SOCKET");
+    unsetenv("LISTEN_PID");
+}
+
+static void one_log_over_all_starts(void **state)
+{
+    char dir[] = "/tmp/unit-log-XXXXXX", path[64], text[512] = "";
+    struct sss_log_params params = { .size = sizeof(params), .target = SSS_LOG_TO_FILE };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct sss_log *log;
+
+    (void)state;
+    check(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof(path), "%s/log", dir);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    params.path = path;
+    params.mask = SSS_LOG_LABEL;
+    check_ok(sss_log_open(NULL, bed.loop.ctx, &params, &log));
+    unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_START_LIMIT;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    unit.start_limit = 3;
+    unit.start_window = 3600000 * MS;
+    unit.log = log;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("print", "whole\n", "print", "partial", "exit", "1"));
+    check_ok(sss_supervisor_start(a));
+    until_state(&bed, a, SSS_UNIT_FAILED);
+    until_processes(&bed, a, 0);
+    stop(&bed, a);
+    check_ok(sss_log_flush(log, DEADLINE_MS * MS));
+    check_ok(sss_log_free(log));
+    FILE *file = fopen(path, "re");
+    check(file != NULL);
+    size_t length = fread(text, 1, sizeof(text) - 1, file);
+    text[length] = '\0';
+    fclose(file);
+    /* A partial line of one run is not glued to the next run's first. */
+    unsigned lines = 0;
+    for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
+        check(strstr(line, lines % 2 == 0 ? "whole" : "partial") != NULL);
+        check(strncmp(line, "a", 1) == 0);
+        lines++;
+    }
+    check_int(lines, 6);
+    bed_end(&bed);
+    unlink(path);
+    rmdir(dir);
+}
+
+static void bad_units_are_refused(void **state)
+{
+    static const char *const nobody[] = { "nobody" };
+    static const int code[] = { 256 };
+    static const struct sss_stop_step no_time[] = { { SIGTERM, SSS_STOP_MAIN, 0, NULL } };
+    struct bed bed;
+    struct sss_unit_ctx *a = NULL, *twice = NULL;
+    struct sss_unit good = unit_zero("a"), unit;
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unsigned fds = count_fds();
+#define REFUSED(errno_wanted, ...) \
+    do { \
+        unit = good; \
+        __VA_ARGS__; \
+        check_int(unit_try_add(&bed, &unit, ACTIONS("pause"), &a), errno_wanted); \
+        check(a == NULL); \
+    } while (0)
+    REFUSED(EINVAL, unit.name = NULL);
+    REFUSED(EINVAL, unit.name = "");
+    REFUSED(EINVAL, unit.name = "a b");
+    REFUSED(EINVAL, unit.mask |= 0x80000000);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_KIND, unit.kind = 9);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_START_MODE, unit.start_mode = 9);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_RESTART, unit.restart = 0);
+    REFUSED(EINVAL, unit.delay = -1);
+    REFUSED(EINVAL, unit.delay_max = 0);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_JITTER, unit.jitter = 101);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_START_LIMIT, unit.start_limit = 10001);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_RELOAD_SIGNAL, unit.reload_signal = 65);
+    REFUSED(EINVAL, unit.success_codes = code, unit.success_codes_count = 1);
+    REFUSED(EINVAL, unit.after_count = 1);
+    REFUSED(ENOENT, unit.after = nobody, unit.after_count = 1);
+    REFUSED(EINVAL, unit.pid_file = "/run/x");
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_STOP_STEPS, unit.stop_steps = no_time,
+            unit.stop_steps_count = 1);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_STOP_STEPS, unit.stop_steps_count = 17);
+    check_int(sss_supervisor_add(NULL, bed.loop.ctx, NULL, NULL, NULL, &a), EINVAL);
+    check_int(sss_supervisor_add(NULL, NULL, &good, NULL, NULL, &a), EINVAL);
+    check_int(sss_supervisor_start(NULL), EINVAL);
+    check_int(sss_supervisor_status(NULL, NULL), EINVAL);
+    check_int(sss_supervisor_shutdown(bed.loop.ctx, -1, NULL, NULL), EINVAL);
+    check_int(sss_supervisor_remove(NULL), 0);
+    check_int(count_fds(), fds);
+    a = unit_add(&bed, &good, ACTIONS("pause"));
+    check_int(unit_try_add(&bed, &good, ACTIONS("pause"), &twice), EEXIST);
+    check_int(sss_supervisor_reload(a), EAGAIN);
+    check_ok(sss_supervisor_remove(a));
+    bed_end(&bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(status_and_reload),
+        cmocka_unit_test(a_barrier_is_closed),
+        cmocka_unit_test(a_child_speaks_only_if_it_may),
+        cmocka_unit_test(the_main_process_may_name_another),
+        cmocka_unit_test(no_sign_of_life),
+        cmocka_unit_test(it_says_that_it_is_broken),
+        cmocka_unit_test(never_ready),
+        cmocka_unit_test(sockets_are_handed_over),
+        cmocka_unit_test(one_log_over_all_starts),
+        cmocka_unit_test(bad_units_are_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
