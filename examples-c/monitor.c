@@ -9,6 +9,7 @@
  *
  *   cc monitor.c $(pkg-config --cflags --libs sss_sigchld) -o monitor
  */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

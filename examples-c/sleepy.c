@@ -5,6 +5,7 @@
  *
  *   cc sleepy.c -o sleepy
  */
+#define _GNU_SOURCE
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>

@@ -10,6 +10,7 @@
  *
  *   cc supervise.c $(pkg-config --cflags --libs sss_sigchld)
  */
+#define _GNU_SOURCE
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>

@@ -552,12 +552,16 @@ pub(crate) struct Standing {
     pub(crate) usage: Usage,
 }
 
-/// How many processes of a service are known and have not ended.
+/// How many processes of a service are known and live now; without a look for more.
 pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
     let tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     let members = tracker.ledger.members(id.key().index);
-    let living = members.filter(|process| process.state != State::Ended);
+    let living = members.filter(|process| match process.state {
+        State::Ended => false,
+        State::Ours => wait::dead_status(process.pid).is_none(),
+        State::Below(known) => identity(process.pid) == Some(known),
+    });
     Ok(u32::try_from(living.count()).unwrap_or(u32::MAX))
 }
 
