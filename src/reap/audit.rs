@@ -50,6 +50,7 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     if fd::is_short() {
         reaper.give_back(GIVEN_BACK * 4);
     }
+    reaper.policy.end_rests();
     let at = reaper.kernel.now();
     for debt in [Debt::Pidfds, Debt::Each, Debt::Walk] {
         reaper.agenda.owe(debt, at);

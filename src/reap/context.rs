@@ -225,10 +225,10 @@ pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
 pub(crate) fn close_inherited(id: ContextId) {
     // Held by a thread that is not here: then the state may be torn, and the
     // descriptors stay open until exec closes them.
-    if let Some(former) = PROCESS.of_depth(id.depth)
-        && let Some(mut inheritance) = former.value.inheritance.try_lock()
-    {
-        inheritance.close(id);
+    if let Some(former) = PROCESS.of_depth(id.depth) {
+        if let Some(mut inheritance) = former.value.inheritance.try_lock() {
+            inheritance.close(id);
+        }
     }
 }
 

@@ -285,6 +285,7 @@ impl Reaper {
     /// A context came to be, or came to hear of nothing: what ended before told
     /// nobody. The whole of it, as there is no other word; at most so much at once.
     pub(crate) fn look_once(&mut self, walk: bool) {
+        self.policy.end_rests();
         let now = self.kernel.now();
         if walk && self.for_unknown().is_some() {
             self.agenda.owe(Debt::Walk, now);

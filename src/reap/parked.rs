@@ -71,9 +71,8 @@ impl ParkingLot {
 
     /// The oldest come first.
     fn expire(&mut self, now: u64) {
-        while let Some(oldest) = self.kept.first()
-            && now - oldest.since >= KEEP
-        {
+        let is_old = |oldest: &Parked| now - oldest.since >= KEEP;
+        while self.kept.first().is_some_and(is_old) {
             self.take(0);
             self.dropped += 1;
         }
@@ -109,11 +108,10 @@ impl ParkingLot {
 
     /// The one who was shown this status took it.
     pub(crate) fn forget_status(&mut self, pid: i32, status: i32) {
-        if let Some(at) = self.position(pid)
-            && self.kept[at].told
-            && self.kept[at].status == status
-        {
-            self.take(at);
+        if let Some(at) = self.position(pid) {
+            if self.kept[at].told && self.kept[at].status == status {
+                self.take(at);
+            }
         }
     }
 

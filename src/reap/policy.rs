@@ -182,6 +182,11 @@ impl Policy {
         now + rest
     }
 
+    /// The next look of each kind is made at once: it was asked for.
+    pub(crate) fn end_rests(&mut self) {
+        self.rests = [0; 3];
+    }
+
     /// A child ended that `si_pid` or a sweep over `settled` others told of.
     pub(crate) fn died(&mut self, fresh: bool, settled: u32) {
         let sweep = u64::from(settled) * PID_WAIT;

@@ -708,9 +708,8 @@ mod tests {
                         }
                     }
                     3 => {
-                        if let Some((watches, _)) = model.get_mut(&pid)
-                            && watches.len() > 1
-                        {
+                        let watches = model.get_mut(&pid).map(|(watches, _)| watches);
+                        if let Some(watches) = watches.filter(|watches| watches.len() > 1) {
                             let at = watches.swap_remove(0);
                             prop_assert!(table.leave_child(at));
                             table.expire(at);
