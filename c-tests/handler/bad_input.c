@@ -80,7 +80,8 @@ static void create(void **state)
     REFUSED(loop->ctx, sss_sigchld_ctx_create(&good, NULL), EINVAL);
     BAD(bad.size = 0, EINVAL);
     BAD(bad.size = sizeof(size_t), EINVAL);
-    BAD(bad.mask = 0x8, EINVAL);
+    BAD(bad.mask = 0x10, EINVAL);
+    BAD(bad.reserved = 1, E2BIG);
     BAD(bad.mask = 0x80000000u, EINVAL);
     BAD((bad.mask = SSS_CTX_PARAM_OPTIONS, bad.options = WNOHANG), EINVAL);
     BAD((bad.mask = SSS_CTX_PARAM_OPTIONS, bad.options = -1), EINVAL);
