@@ -22,6 +22,7 @@ static void the_uid(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     spawn.mask |= SSS_SPAWN_UID;
     spawn.uid = UID;
     report_spawned(*state, &spawn, &report);
@@ -37,6 +38,7 @@ static void the_gid(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     spawn.mask |= SSS_SPAWN_GID;
     spawn.gid = GID;
     report_spawned(*state, &spawn, &report);
@@ -68,6 +70,7 @@ static void the_groups(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     take_groups();
     report_spawned(*state, &spawn, &report);
     check_reported(&report, "Groups", "71 72 70000");
@@ -90,6 +93,7 @@ static void the_groups_go_with_the_uid(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     take_groups();
     spawn.mask |= SSS_SPAWN_UID;
     spawn.uid = UID;
@@ -202,6 +206,7 @@ static void the_nice_value(void **state)
     struct report report;
     size_t i;
 
+    needs_root("change ids, groups and nice values");
     spawn.mask |= SSS_SPAWN_NICE;
     for (i = 0; i < ARRAY_SIZE(values); i++) {
         spawn.nice = values[i];
@@ -263,6 +268,7 @@ static void privileged_before_the_uid(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     spawn.mask |= SSS_SPAWN_UID | SSS_SPAWN_GID | SSS_SPAWN_NICE;
     spawn.uid = UID;
     spawn.gid = GID;
@@ -444,6 +450,7 @@ static void the_parent_death_signal_of_another_user(void **state)
     struct sss_spawn spawn = spawn_zero();
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     spawn.mask |= SSS_SPAWN_PDEATHSIG | SSS_SPAWN_UID | SSS_SPAWN_GID;
     spawn.pdeathsig = SIGTERM;
     spawn.uid = UID;
@@ -459,6 +466,7 @@ static void no_new_privileges(void **state)
     int own = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     report_spawned(*state, &spawn, &report);
     check_reported(&report, "NoNewPrivs", "%d", own);
     spawn.mask |= SSS_SPAWN_NO_NEW_PRIVS;
@@ -611,6 +619,7 @@ static void fields_without_their_bit(void **state)
     struct sss_spawn clean = spawn;
     struct report report, execed;
 
+    needs_root("change ids, groups and nice values");
     memset(&spawn, 0x5a, sizeof(spawn));
     spawn.size = clean.size;
     spawn.mask = clean.mask;
@@ -634,6 +643,7 @@ static void all_together(void **state)
     struct terminal terminal;
     struct report report;
 
+    needs_root("change ids, groups and nice values");
     terminal_open(&terminal);
     spawn.mask |= SSS_SPAWN_UID | SSS_SPAWN_GID | SSS_SPAWN_GROUPS | SSS_SPAWN_UMASK
                   | SSS_SPAWN_RLIMITS | SSS_SPAWN_NICE | SSS_SPAWN_OOM_SCORE_ADJ

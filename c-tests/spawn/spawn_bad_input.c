@@ -562,6 +562,7 @@ static void privileges(void **state)
 {
     struct stat st;
 
+    needs_root("change ids");
     (void)state;
     check_ok(stat("/root", &st));
     check_int(st.st_mode & 0001, 0);
@@ -586,6 +587,7 @@ static void ask_for_its_own(void *unused)
 static void a_user_s_own_ids(void **state)
 {
     (void)state;
+    needs_root("change ids");
     as_user(ask_for_its_own);
 }
 
@@ -605,6 +607,7 @@ static void ask_for_processes(void *unused)
 static void no_more_processes(void **state)
 {
     (void)state;
+    needs_root("change ids");
     as_user(ask_for_processes);
 }
 
@@ -618,6 +621,7 @@ static void no_more_processes_of_the_user(void **state)
     struct seen seen = { 0 }, none = { 0 };
     uint32_t step = NO_STEP;
 
+    needs_root("change ids");
     late_errors_needed();
     first.mask |= SSS_SPAWN_UID | SSS_SPAWN_GATE;
     first.uid = NOBODY;
@@ -642,6 +646,7 @@ static void the_first_step_that_fails(void **state)
 {
     struct loop *loop = *state;
 
+    needs_root("change ids");
     REFUSED_WITH(loop, ENOENT, SSS_SPAWN_STEP_CWD, s->cwd = "/nowhere"; s->path = "/nowhere");
     REFUSED_WITH(loop, EPERM, SSS_SPAWN_STEP_PGRP, s->cwd = "/nowhere";
                  s->mask |= SSS_SPAWN_PGRP; s->pgrp = INT32_MAX);

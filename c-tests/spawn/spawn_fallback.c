@@ -452,6 +452,7 @@ static void flags_are_forks_by_environment(void *unused)
 static void flags_of_clone(void **state)
 {
     (void)state;
+    needs_root("change ids");
     trace_needed();
     in_child(flags_are_vforks, NULL);
     in_child(flags_are_forks, NULL);

@@ -223,6 +223,7 @@ static void in_each_manner(void (*fn)(void *daemon), bool outside)
     static const int signals[] = { SIGTERM, SIGKILL, SIGUSR1 };
     size_t i, j;
 
+    needs_root("change ids");
     hold_needed();
     for (i = 0; i < ARRAY_SIZE(masks); i++) {
         for (j = 0; j < ARRAY_SIZE(signals); j++) {
@@ -428,6 +429,7 @@ static void a_child_that_is_stopped_holds_nobody(void **state)
     size_t i;
 
     (void)state;
+    needs_root("change ids");
     hold_needed();
     for (i = 0; i < ARRAY_SIZE(masks); i++) {
         struct daemon daemon = { .mask = masks[i] };
@@ -501,6 +503,7 @@ static void new_ids_take_the_fork(void **state)
     size_t i;
 
     (void)state;
+    needs_root("change ids");
     hold_needed();
     for (i = 0; i < ARRAY_SIZE(masks); i++) {
         struct daemon daemon = { .mask = masks[i] };

@@ -168,6 +168,7 @@ static void handle(int signum)
 
 static void dress(void)
 {
+    int nice = getpriority(PRIO_PROCESS, 0);
     struct sigaction action;
     FILE *file;
 
@@ -183,7 +184,7 @@ static void dress(void)
     check_ok(sigprocmask(SIG_BLOCK, &action.sa_mask, NULL));
     umask(027);
     check_ok(chdir("/usr"));
-    check_ok(setpriority(PRIO_PROCESS, 0, 3));
+    check_ok(setpriority(PRIO_PROCESS, 0, nice > 3 ? nice : 3));
     check_ok(prctl(PR_SET_DUMPABLE, 1));
     check(dup(STDERR_FILENO) != -1);
     file = fopen("/proc/self/oom_score_adj", "we");

@@ -58,6 +58,14 @@ void test_skip(const char *why)
     abort();
 }
 
+void needs_root(const char *what)
+{
+    if (geteuid() != 0) {
+        fprintf(stderr, "needs root to %s\n", what);
+        test_skip("needs root");
+    }
+}
+
 bool test_profile_is(const char *name)
 {
     const char *profile = getenv("SSS_TEST_PROFILE");

@@ -25,7 +25,10 @@ void check_int_at(intmax_t got, intmax_t wanted, const char *what, const char *f
 /* Ends the test as skipped, telling why. */
 void test_skip(const char *why) __attribute__((noreturn));
 
-/* "plain", "valgrind", "asan", "tsan", "linux-5.10", "linux-4.19", "soak". */
+/* Skips the test where an ordinary user runs it, who may not do `what`. */
+void needs_root(const char *what);
+
+/* "plain", "user", "valgrind", "asan", "tsan", "linux-5.10", "linux-4.19", "soak". */
 bool test_profile_is(const char *name);
 
 /* Runs fn in a forked process and checks that it comes to its end. */

@@ -101,7 +101,7 @@ pub unsafe extern "C" fn sss_child_register(
         // SAFETY: the caller vouches for the out-pointer.
         let settled = unsafe { place.settle(registered, child_ctx) };
         // Also a look that failed may have ended another watch.
-        if due && let Some(binding) = &ctx.binding {
+        if let (true, Some(binding)) = (due, &ctx.binding) {
             binding.defer();
         }
         settled

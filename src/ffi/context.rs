@@ -360,10 +360,10 @@ unsafe fn create(
 /// Has the host's loop call back for what is due; without a host the reaper
 /// has woken the context already.
 pub(crate) fn wake_own_loop(ctx: &sss_sigchild_ctx) {
-    if let Some(binding) = &ctx.binding
-        && deliver::due(ctx.id)
-    {
-        binding.defer();
+    if let Some(binding) = &ctx.binding {
+        if deliver::due(ctx.id) {
+            binding.defer();
+        }
     }
 }
 

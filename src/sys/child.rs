@@ -27,10 +27,10 @@ pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
     // SAFETY: as the caller promises; indices stay below the counts.
     unsafe {
         let start = &*start;
-        if !start.latches.is_null()
-            && let Err(errno) = Latches::own(start.latches)
-        {
-            fail(start, 0, errno);
+        if !start.latches.is_null() {
+            if let Err(errno) = Latches::own(start.latches) {
+                fail(start, 0, errno);
+            }
         }
         let mut index = 0;
         while index < start.count {

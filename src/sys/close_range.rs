@@ -87,11 +87,10 @@ unsafe fn close_listed(first: u32) -> Result<(), i32> {
             while at < length {
                 let record = bytes.add(at);
                 at = at.wrapping_add(record.add(RECORD_LENGTH).cast::<u16>().read() as usize);
-                if let Some(fd) = number(record.add(NAME))
-                    && fd >= first as usize
-                    && fd != directory
-                {
-                    let _ = call!(SYS_close, fd);
+                if let Some(fd) = number(record.add(NAME)) {
+                    if fd >= first as usize && fd != directory {
+                        let _ = call!(SYS_close, fd);
+                    }
                 }
             }
         }
