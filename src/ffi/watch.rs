@@ -244,22 +244,22 @@ pub struct sss_watch {
 }
 
 const _: () = {
-    assert!(SSS_CHILD_EVENT_EXITED == Events::EXITED.bits());
-    assert!(SSS_CHILD_EVENT_KILLED == Events::KILLED.bits());
-    assert!(SSS_CHILD_EVENT_DUMPED == Events::DUMPED.bits());
-    assert!(SSS_CHILD_EVENT_STOPPED == Events::STOPPED.bits());
-    assert!(SSS_CHILD_EVENT_CONTINUED == Events::CONTINUED.bits());
-    assert!(SSS_CHILD_EVENT_STEP == Events::STEP.bits());
-    assert!(SSS_CHILD_EVENT_UNKILLABLE == Events::UNKILLABLE.bits());
-    assert!(SSS_CHILD_EVENT_LOST == Events::LOST.bits());
-    assert!(SSS_RECORD_STATUS == Fields::STATUS.bits());
-    assert!(SSS_RECORD_RUSAGE == Fields::RUSAGE.bits());
-    assert!(SSS_RECORD_MAXRSS == Fields::MAXRSS.bits());
-    assert!(SSS_RECORD_TIME == Fields::TIME.bits());
-    assert!(SSS_RECORD_START == Fields::START.bits());
-    assert!(SSS_RECORD_CGROUP == Fields::CGROUP.bits());
-    assert!(SSS_RECORD_IDENTITY == Fields::IDENTITY.bits());
-    assert!(SSS_RECORD_STEP == Fields::STEP.bits());
+    assert!(SSS_CHILD_EVENT_EXITED == Events::EXITED.bits() as u32);
+    assert!(SSS_CHILD_EVENT_KILLED == Events::KILLED.bits() as u32);
+    assert!(SSS_CHILD_EVENT_DUMPED == Events::DUMPED.bits() as u32);
+    assert!(SSS_CHILD_EVENT_STOPPED == Events::STOPPED.bits() as u32);
+    assert!(SSS_CHILD_EVENT_CONTINUED == Events::CONTINUED.bits() as u32);
+    assert!(SSS_CHILD_EVENT_STEP == Events::STEP.bits() as u32);
+    assert!(SSS_CHILD_EVENT_UNKILLABLE == Events::UNKILLABLE.bits() as u32);
+    assert!(SSS_CHILD_EVENT_LOST == Events::LOST.bits() as u32);
+    assert!(SSS_RECORD_STATUS == Fields::STATUS.bits() as u32);
+    assert!(SSS_RECORD_RUSAGE == Fields::RUSAGE.bits() as u32);
+    assert!(SSS_RECORD_MAXRSS == Fields::MAXRSS.bits() as u32);
+    assert!(SSS_RECORD_TIME == Fields::TIME.bits() as u32);
+    assert!(SSS_RECORD_START == Fields::START.bits() as u32);
+    assert!(SSS_RECORD_CGROUP == Fields::CGROUP.bits() as u32);
+    assert!(SSS_RECORD_IDENTITY == Fields::IDENTITY.bits() as u32);
+    assert!(SSS_RECORD_STEP == Fields::STEP.bits() as u32);
 };
 
 const KNOWN: u32 = SSS_WATCH_PID
@@ -346,12 +346,18 @@ unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
         return Err(Errno::EINVAL);
     }
     let events = if has(SSS_WATCH_EVENTS) {
-        Events::from_bits(given.events).unwrap_or(Events::empty())
+        u8::try_from(given.events)
+            .ok()
+            .and_then(Events::from_bits)
+            .unwrap_or(Events::empty())
     } else {
         Events::DEFAULT
     };
     let want = if has(SSS_WATCH_WANT) {
-        Fields::from_bits(given.want).unwrap_or(Fields::empty())
+        u8::try_from(given.want)
+            .ok()
+            .and_then(Fields::from_bits)
+            .unwrap_or(Fields::empty())
     } else {
         Fields::DEFAULT
     };
@@ -446,8 +452,8 @@ impl From<&Told> for sss_child_event {
         let step = Some(told.step).filter(|_| has(Fields::STEP));
         sss_child_event {
             size: size_of::<sss_child_event>(),
-            have: told.have.bits(),
-            event: told.event.bits(),
+            have: told.have.bits().into(),
+            event: told.event.bits().into(),
             id: told.id.tagged(),
             pid: told.pid,
             source: match told.end.source {

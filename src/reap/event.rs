@@ -7,7 +7,7 @@ use crate::sys::usage::Usage;
 bitflags::bitflags! {
     /// Changes of a child and of its deadline, as C names them.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Events: u32 {
+    pub(crate) struct Events: u8 {
         const EXITED = 1 << 0;
         const KILLED = 1 << 1;
         const DUMPED = 1 << 2;
@@ -61,7 +61,7 @@ impl Events {
 bitflags::bitflags! {
     /// Parts of a record: what is wanted, and what is there.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Fields: u32 {
+    pub(crate) struct Fields: u8 {
         /// The CLD_ code, the exit status or signal, the raw status.
         const STATUS = 1 << 0;
         const RUSAGE = 1 << 1;
