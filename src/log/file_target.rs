@@ -39,8 +39,8 @@ pub(crate) struct File {
     opened: Option<Opened>,
     /// It is to be opened anew by its name.
     reopen: bool,
-    /// When to look again whether it is still there, CLOCK_MONOTONIC.
-    look_at: u64,
+    /// When to try again to open it anew, CLOCK_MONOTONIC.
+    reopen_from: u64,
     /// Not to be rotated before; set where that failed.
     rotate_from: u64,
 }
@@ -74,7 +74,7 @@ impl File {
 
     pub(crate) fn reopen(&mut self) {
         self.reopen = true;
-        self.look_at = 0;
+        self.reopen_from = 0;
     }
 
     /// Nothing waits to be written: what is asked for besides is done now.
@@ -150,13 +150,8 @@ impl File {
         setup.limit.next(pending, opened.size, opened.mid_line)
     }
 
-    /// Once a second: it may have been removed, or cut by somebody else.
+    /// It may have been removed, or cut by somebody else.
     fn look(&mut self, path: Path, setup: &Setup, done: &mut Done) {
-        let now = clock::now();
-        if now < self.look_at {
-            return;
-        }
-        self.look_at = now + SECOND;
         let Some(opened) = &mut self.opened else {
             return;
         };
@@ -168,26 +163,30 @@ impl File {
             opened.size = found.size;
             opened.mid_line &= found.size > 0;
         }
-        if self.reopen && !opened.mid_line {
+        if self.reopen && !opened.mid_line && clock::now() >= self.reopen_from {
             self.reopen_now(path, setup, done);
         }
     }
 
     fn reopen_at_line_end(&mut self, path: Path, setup: &Setup, pending: &[u8], done: &mut Done) {
         let mid_line = self.opened.as_ref().is_some_and(|opened| opened.mid_line);
-        if !mid_line || memory::find(b'\n', pending).is_none() {
+        let is_due = !mid_line || memory::find(b'\n', pending).is_none();
+        if is_due && clock::now() >= self.reopen_from {
             self.reopen_now(path, setup, done);
         }
     }
 
-    /// Where that fails it stays the former file, until the next look.
+    /// Where that fails it stays the former file for now.
     fn reopen_now(&mut self, path: Path, setup: &Setup, done: &mut Done) {
         match self.open_by_name(path, setup) {
             Ok(opened) => {
                 self.opened = Some(opened);
                 self.reopen = false;
             }
-            Err(errno) => done.error = Some(errno),
+            Err(errno) => {
+                done.error = Some(errno);
+                self.reopen_from = clock::now() + SECOND;
+            }
         }
     }
 

@@ -45,7 +45,7 @@ use lines::Splitter;
 use setup::Setup;
 use source::{Reading, Source};
 use target::Target;
-use threads::{LOGS, Log, Threads, next_id};
+use threads::{LOGS, Log, State, Threads, next_id};
 
 /// The id of a log, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -270,6 +270,7 @@ pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno>
             close_log(&log);
             std::mem::forget(log);
         }
+        close_poller(&mut state);
     }
     Ok(())
 }
@@ -288,6 +289,14 @@ fn close_inherited(id: LogId) {
             close_log(&log);
             std::mem::forget(log);
         }
+        close_poller(&mut state);
+    }
+}
+
+fn close_poller(state: &mut State) {
+    if let Some(poller) = state.take_poller() {
+        poller.fds(close);
+        std::mem::forget(poller);
     }
 }
 

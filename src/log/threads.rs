@@ -220,6 +220,8 @@ impl Threads {
         let started = self.start(&mut state);
         if started.is_ok() {
             state.logs.push(log.clone());
+        } else if !state.reader {
+            state.poller = None;
         } else if state.logs.is_empty() {
             self.end_threads(&mut state);
         }
@@ -908,6 +910,11 @@ impl State {
         let freed = |log: &Log| log.work.try_lock().is_none_or(|work| work.freed);
         let at = self.logs.iter().position(|log| which(log) && !freed(log))?;
         Some(self.logs.swap_remove(at))
+    }
+
+    /// The same for the reader's descriptors, once no log is left.
+    pub(crate) fn take_poller(&mut self) -> Option<Arc<Poller>> {
+        self.poller.take_if(|_| self.logs.is_empty())
     }
 
     /// The same for one of a log's sources.

@@ -51,6 +51,12 @@ impl Poller {
         Ok(Poller { epoll, wake })
     }
 
+    /// Shows each descriptor.
+    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
+        each(self.epoll.0.as_fd());
+        each(self.wake.as_fd());
+    }
+
     /// Level-triggered. EPERM for what is always readable, as files are.
     pub(crate) fn add(&self, fd: BorrowedFd, token: u64) -> Result<(), Errno> {
         self.epoll

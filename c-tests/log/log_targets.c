@@ -1,0 +1,242 @@
+/* Syslog's and the journal's sockets. Each test has /dev/log and /run for itself. */
+#include "support/test.h"
+
+#include <sys/mount.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <syslog.h>
+
+#include "log/bed.h"
+
+static int listen_at(const char *path, int type)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+
+    check(fd != -1);
+    strcpy(address.sun_path, path);
+    unlink(path);
+    check_ok(bind(fd, (struct sockaddr *)&address, sizeof(address)));
+    check_ok(type == SOCK_STREAM ? listen(fd, 5) : 0);
+    return fd;
+}
+
+/* A /run that is empty, and a /dev/log that leads there. */
+static int own_run_setup(void **state)
+{
+    bed_setup(state);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+        mount("sss", "/run", "tmpfs", 0, NULL) != 0 || mount("sss", "/dev", "tmpfs", 0, NULL) != 0) {
+        return 0; /* own_run_needed() tells */
+    }
+    check_ok(mknod("/dev/null", S_IFCHR | 0666, 1 << 8 | 3));
+    check_ok(mknod("/dev/urandom", S_IFCHR | 0666, 1 << 8 | 9));
+    check_ok(mkdir("/run/own", 0755) | mkdir("/run/systemd", 0755));
+    check_ok(mkdir("/run/systemd/journal", 0755));
+    return 0;
+}
+
+static int own_run_teardown(void **state)
+{
+    if (access("/run/own", F_OK) == 0) {
+        check_ok(umount2("/dev", MNT_DETACH) | umount2("/run", MNT_DETACH));
+    }
+    return bed_teardown(state);
+}
+
+static void own_run_needed(void)
+{
+    if (access("/run/own", F_OK) != 0) {
+        test_skip("no mount namespace");
+    }
+}
+
+static struct sss_log_params to_syslog(const struct bed *bed)
+{
+    struct sss_log_params params = log_params(bed);
+
+    params.target = SSS_LOG_TO_SYSLOG;
+    params.mask |= SSS_LOG_PRIORITY;
+    params.priority = LOG_LOCAL3 | LOG_NOTICE;
+    params.identifier = "web";
+    return params;
+}
+
+static void check_datagram(int fd, const char *wanted)
+{
+    char got[4096] = { 0 };
+
+    check(recv(fd, got, sizeof(got) - 1, 0) > 0);
+    check_text(got, wanted, __FILE__, __LINE__);
+}
+
+static void syslog_gets_a_datagram_for_each_line(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    struct sss_log *log;
+    int server, fd;
+
+    own_run_needed();
+    server = listen_at("/dev/log", SOCK_DGRAM);
+    params = to_syslog(bed);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\ntwo\nlast");
+    check_ok(close(fd));
+    check_datagram(server, "<157>web: one");
+    check_datagram(server, "<157>web: two");
+    check_datagram(server, "<157>web: last [no newline]");
+    check_ok(close(server) | sss_log_free(log));
+}
+
+static void syslog_is_restarted(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    struct sss_log *log;
+    int server, fd;
+
+    own_run_needed();
+    params = to_syslog(bed);
+    check_int(sss_log_open(NULL, bed->loop.ctx, &params, &log), ENOENT);
+    server = listen_at("/dev/log", SOCK_DGRAM);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\n");
+    check_datagram(server, "<157>web: one");
+    check_ok(close(server));
+    put(fd, "two\n");
+    await(stats_of_log(log).last_error == ECONNREFUSED);
+    server = listen_at("/dev/log", SOCK_DGRAM);
+    put(fd, "three\n");
+    check_datagram(server, "<157>web: two");
+    check_datagram(server, "<157>web: three");
+    check_ok(close(fd) | close(server) | sss_log_free(log));
+}
+
+/* Nobody reads the socket: no other log is held up, and nothing is lost. */
+static void syslog_is_slow(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params, elsewhere = log_params(bed);
+    struct sss_log *log, *other;
+    char line[64], wanted[128];
+    int server, fd, beside, i;
+
+    own_run_needed();
+    server = listen_at("/dev/log", SOCK_DGRAM);
+    params = to_syslog(bed);
+    log = log_of(bed, &params);
+    other = log_of(bed, &elsewhere);
+    fd = log_pipe(log, NULL, NULL);
+    beside = log_pipe(other, NULL, NULL);
+    for (i = 0; i < 5000; i++) {
+        put_bytes(fd, line, (size_t)snprintf(line, sizeof(line), "line %d\n", i));
+    }
+    await(stats_of_log(log).last_error == EAGAIN);
+    put(beside, "not held up\n");
+    flush_log(other);
+    check_log(bed, "not held up\n");
+    for (i = 0; i < 5000; i++) {
+        snprintf(wanted, sizeof(wanted), "<157>web: line %d", i);
+        check_datagram(server, wanted);
+    }
+    check_ok(close(fd) | close(beside) | close(server));
+    check_ok(sss_log_free(log) | sss_log_free(other));
+}
+
+static struct sss_log_params to_journal(const struct bed *bed)
+{
+    struct sss_log_params params = to_syslog(bed);
+
+    params.target = SSS_LOG_TO_JOURNAL;
+    return params;
+}
+
+static void the_journal_gets_a_stream(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    char got[256] = { 0 };
+    size_t length = 0;
+    struct sss_log *log;
+    int server, stream, fd;
+
+    own_run_needed();
+    server = listen_at("/run/systemd/journal/stdout", SOCK_STREAM);
+    params = to_journal(bed);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\ntwo\n");
+    check_ok(close(fd));
+    stream = accept(server, NULL, NULL);
+    while (length < strlen("web\n\n5\n0\n0\n0\n0\none\ntwo\n")) {
+        ssize_t more = read(stream, got + length, sizeof(got) - 1 - length);
+
+        check(more > 0);
+        length += (size_t)more;
+    }
+    check_text(got, "web\n\n5\n0\n0\n0\n0\none\ntwo\n", __FILE__, __LINE__);
+    check_ok(close(server) | close(stream) | sss_log_free(log));
+}
+
+static bool journal_has(const char *wanted)
+{
+    char text[4096] = { 0 };
+    FILE *pipe = popen("journalctl -q -o cat -D /run/log/journal SYSLOG_IDENTIFIER=web 2>/dev/null",
+                       "r");
+
+    check(pipe != NULL);
+    check(fread(text, 1, sizeof(text) - 1, pipe) < sizeof(text) - 1);
+    pclose(pipe);
+    return strcmp(text, wanted) == 0;
+}
+
+static void a_real_journal(void **state)
+{
+    static const char daemon[] = "/lib/systemd/systemd-journald";
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    struct sss_log *log;
+    pid_t journald;
+    int fd;
+
+    own_run_needed();
+    if (access(daemon, X_OK) != 0) {
+        test_skip("no journald");
+    }
+    journald = fork();
+    check(journald != -1);
+    if (journald == 0) {
+        execl(daemon, daemon, NULL);
+        _exit(127);
+    }
+    await(access("/run/systemd/journal/stdout", F_OK) == 0);
+    params = to_journal(bed);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\ntwo\nlast");
+    check_ok(close(fd));
+    flush_log(log);
+    await(journal_has("one\ntwo\nlast [no newline]\n"));
+    check_ok(sss_log_free(log));
+    check_ok(kill(journald, SIGKILL));
+    reap(journald, BY_SIGNAL(SIGKILL));
+}
+
+#define ON_OWN_RUN(test) cmocka_unit_test_setup_teardown(test, own_run_setup, own_run_teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_OWN_RUN(syslog_gets_a_datagram_for_each_line),
+        ON_OWN_RUN(syslog_is_restarted),
+        ON_OWN_RUN(syslog_is_slow),
+        ON_OWN_RUN(the_journal_gets_a_stream),
+        ON_OWN_RUN(a_real_journal),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

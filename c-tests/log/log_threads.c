@@ -1,0 +1,345 @@
+/* The threads of logs: they start with the first and end with the last, no signal of
+ * the daemon's reaches them, and forked children leave them alone. */
+#include "support/test.h"
+
+#include <pthread.h>
+#include <sys/resource.h>
+
+#include "log/bed.h"
+
+static void one_reader_and_one_writer_for_all(void **state)
+{
+    enum { LOGS = 100, LINES = 500 };
+    struct bed *bed = *state;
+    struct sss_log *logs[LOGS];
+    char paths[LOGS][48], line[32], *text, *next;
+    int fds[LOGS], i, turn;
+
+    for (i = 0; i < LOGS; i++) {
+        struct sss_log_params params = log_params(bed);
+
+        snprintf(paths[i], sizeof(paths[i]), "%s/%d", bed->dir, i);
+        params.path = paths[i];
+        logs[i] = log_of(bed, &params);
+        fds[i] = log_pipe(logs[i], NULL, NULL);
+        check_int(count_threads(), 3);
+    }
+    for (turn = 0; turn < LINES; turn++) {
+        for (i = 0; i < LOGS; i++) {
+            put_bytes(fds[i], line, (size_t)snprintf(line, sizeof(line), "%d %d\n", i, turn));
+        }
+    }
+    for (i = 0; i < LOGS; i++) {
+        check_ok(close(fds[i]));
+        flush_log(logs[i]);
+        check_ok(sss_log_free(logs[i]));
+        next = text = file_text(paths[i]);
+        for (turn = 0; turn < LINES; turn++) {
+            int length = snprintf(line, sizeof(line), "%d %d\n", i, turn);
+
+            check_ok(strncmp(next, line, (size_t)length));
+            next += length;
+        }
+        check_int(*next, '\0');
+        free(text);
+    }
+}
+
+/* What a thread blocks, and what nobody can block. */
+static unsigned long long blocked_in(const char *tid)
+{
+    unsigned long long blocked = 0;
+    char path[300], line[256];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%.255s/status", tid);
+    file = fopen(path, "r");
+    check(file != NULL);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        sscanf(line, "SigBlk: %llx", &blocked);
+    }
+    check_ok(fclose(file));
+    return blocked | 1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1);
+}
+
+static void signals_do_not_reach_them(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    unsigned seen = 0;
+
+    check(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid()) {
+            continue;
+        }
+        /* All but libc's own two, which it blocks too while a thread starts. */
+        await(blocked_in(entry->d_name) == ~(3ull << 31));
+        seen++;
+    }
+    check_ok(closedir(dir));
+    check_int(seen, 2);
+    check_ok(sss_log_free(log));
+}
+
+/* Numbers until the end of the file is read at the other side. */
+static void *put_numbers(void *arg)
+{
+    int *fd = arg;
+    char line[32];
+    unsigned i;
+
+    for (i = 0; i < 200000; i++) {
+        put_bytes(*fd, line, (size_t)snprintf(line, sizeof(line), "%u\n", i));
+    }
+    close(*fd);
+    return NULL;
+}
+
+static void check_numbers(const struct bed *bed, unsigned all)
+{
+    size_t length;
+    char *text = log_text(bed, &length), *next = text, *end;
+    unsigned i;
+
+    for (i = 0; i < all; i++, next = end + 1) {
+        check_int(strtoul(next, &end, 10), i);
+        check(*end == '\n');
+    }
+    check_int(*next, '\0');
+    free(text);
+}
+
+/* The daemon becomes another user and has another root: files are still rotated, and
+ * setresuid(2) comes to its end though each thread has to take part. */
+static void change_ids(void *arg)
+{
+    struct bed *bed = arg;
+    struct sss_log_params params = log_params(bed);
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_log *log;
+    pthread_t thread;
+    int fd, turn;
+
+    params.mask |= SSS_LOG_MAX_SIZE | SSS_LOG_KEEP;
+    params.max_size = 10000;
+    params.keep = 0;
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    check_ok(pthread_create(&thread, NULL, put_numbers, &fd));
+    for (turn = 0; turn < 200; turn++) {
+        check_ok(setresuid(turn % 2 == 0 ? 65534 : 0, (uid_t)-1, 0));
+    }
+    check_ok(chown(bed->dir, 65534, 65534));
+    check_ok(chroot("/proc/self"));
+    check_ok(setresgid(65534, 65534, 65534) | setresuid(65534, 65534, 65534));
+    check_int(access(bed->path, F_OK), -1);
+    check_ok(pthread_join(thread, NULL));
+    flush_log(log);
+    check(stats_of_log(log).rotations > 10);
+    check_int(stats_of_log(log).errors, 0);
+    check_ok(sss_log_free(log) | sss_sigchld_ctx_free(ctx));
+}
+
+static void the_daemon_changes_ids_and_root(void **state)
+{
+    struct bed *bed = *state;
+
+    if (geteuid() != 0) {
+        test_skip("not root");
+    }
+    in_child(change_ids, bed);
+    check_numbers(bed, 200000);
+}
+
+/* In a child that is forked at any moment: nothing of the parent's is used, and
+ * logs of its own work. */
+static void be_a_child(struct bed *bed, struct sss_log *log, int turn)
+{
+    struct sss_log_params params = log_params(bed);
+    struct sss_log_stats stats = { .size = sizeof(stats) };
+    struct sss_sigchild_ctx *ctx;
+    struct sss_log *own;
+    char path[48];
+    int fd;
+
+    check_int(sss_log_stats(log, &stats), ECHILD);
+    check_int(sss_log_reopen(log), ECHILD);
+    check_int(sss_log_pipe(log, NULL, &fd, NULL), ECHILD);
+    if (turn % 2 == 0) {
+        check_int(sss_log_free(log), ECHILD);
+        return;
+    }
+    ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    snprintf(path, sizeof(path), "%s/child", bed->dir);
+    params.path = path;
+    check_ok(sss_log_open(NULL, ctx, &params, &own));
+    check_int(sss_log_stats(log, &stats), ECHILD);
+    fd = log_pipe(own, NULL, NULL);
+    put(fd, "mine\n");
+    check_ok(close(fd));
+    flush_log(own);
+    check_ok(sss_log_free(own));
+    check_int(sss_log_free(log), ECHILD);
+    check_ok(sss_sigchld_ctx_free(ctx));
+}
+
+static void forks_beside_busy_threads(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int fd = log_pipe(log, NULL, NULL), turn;
+    pthread_t thread;
+
+    check_ok(pthread_create(&thread, NULL, put_numbers, &fd));
+    for (turn = 0; turn < 200; turn++) {
+        pid_t pid = fork();
+
+        check(pid != -1);
+        if (pid == 0) {
+            alarm(60);
+            be_a_child(bed, log, turn);
+            _exit(7);
+        }
+        reap(pid, 7);
+    }
+    check_ok(pthread_join(thread, NULL));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_numbers(bed, 200000);
+}
+
+/* As a daemon that opens its logs before daemon(3). What is written while there is
+ * no process that could read it waits in the pipe. */
+static void over_a_fork(struct bed *bed, int done)
+{
+    struct sss_log_params params = log_params(bed);
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct told *told = calloc(1, sizeof(*told));
+    pid_t parent = getpid(), pid;
+    struct loop loop;
+    struct sss_log *log;
+    unsigned fds;
+    int fd;
+
+    check(told != NULL);
+    loop_start(&loop, ctx, WAKE_DESCRIPTOR);
+    params.event_fn = tell;
+    params.pvt = told;
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "before\nhalf ");
+    flush_log(log);
+    fds = count_fds();
+    pid = fork();
+    check(pid != -1);
+    if (pid != 0) {
+        _exit(0);
+    }
+    await(getppid() != parent);
+    check_int(count_threads(), 1);
+    check_int(sss_log_flush(log, 0), ECHILD);
+    put(fd, "a line\n");
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    check_int(count_threads(), 3);
+    check_ok(sss_sigchld_ctx_fd(ctx, &loop.ctxfd));
+    flush_log(log);
+    check_int(count_fds(), fds);
+    put(fd, "after");
+    check_ok(close(fd));
+    loop_until(&loop, &told->drained, 1);
+    flush_log(log);
+    check_ok(sss_log_free(log) | sss_sigchld_ctx_free(ctx));
+    await(count_threads() == 1);
+    free(told);
+    put(done, "k");
+    _exit(0);
+}
+
+static void a_log_goes_over_a_fork(void **state)
+{
+    struct bed *bed = *state;
+    char byte = 0;
+    int done[2];
+    pid_t pid;
+
+    check_ok(pipe2(done, O_CLOEXEC));
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        over_a_fork(bed, done[1]);
+    }
+    check_ok(close(done[1]));
+    reap(pid, 0);
+    check_int(read(done[0], &byte, 1), 1);
+    check_ok(close(done[0]));
+    check_log(bed, "before\nhalf a line\nafter [no newline]\n");
+}
+
+static void stop_and_go(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    unsigned turn;
+
+    for (turn = 0; turn < 200; turn++) {
+        struct sss_log *log = log_of(bed, &params);
+        int fd = log_pipe(log, NULL, NULL);
+
+        put(fd, "x\n");
+        check_ok(close(fd));
+        if (turn % 3 == 0) {
+            flush_log(log);
+        }
+        check_ok(sss_log_free(log));
+    }
+}
+
+/* No thread can be had. */
+static void without_threads(void *arg)
+{
+    struct bed *bed = arg;
+    struct sss_log_params params = log_params(bed);
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_log *log;
+    unsigned fds = count_fds();
+    struct rlimit none = { 0, 0 };
+
+    check_ok(setresuid(54321, 54321, 54321));
+    check_ok(setrlimit(RLIMIT_NPROC, &none));
+    check_int(sss_log_open(NULL, ctx, &params, &log), EAGAIN);
+    check_int(count_fds(), fds);
+    check_int(count_threads(), 1);
+    check_ok(sss_sigchld_ctx_free(ctx));
+}
+
+static void no_thread_to_be_had(void **state)
+{
+    struct bed *bed = *state;
+
+    if (geteuid() != 0) {
+        test_skip("not root");
+    }
+    check_ok(chown(bed->dir, 54321, 54321));
+    in_child(without_threads, bed);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BED(one_reader_and_one_writer_for_all),
+        ON_BED(signals_do_not_reach_them),
+        ON_BED(the_daemon_changes_ids_and_root),
+        ON_BED(forks_beside_busy_threads),
+        ON_BED(a_log_goes_over_a_fork),
+        ON_BED(stop_and_go),
+        ON_BED(no_thread_to_be_had),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,364 @@
+/* Full disks, removed directories, targets that hang: no other log is held up, what
+ * is dropped is counted and told, and writing resumes by itself. */
+#include "support/test.h"
+
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+
+#include "log/bed.h"
+
+static void put_numbers(int fd, unsigned from, unsigned to)
+{
+    char line[32];
+
+    for (; from < to; from++) {
+        int length = snprintf(line, sizeof(line), "%u\n", from);
+
+        put_bytes(fd, line, (size_t)length);
+    }
+}
+
+/* Numbers in order, and notices of how many are missing; how many were there. */
+static unsigned check_numbers(const char *text, unsigned all)
+{
+    unsigned next = 0, got = 0, dropped;
+    char *end;
+
+    while (*text != '\0') {
+        if (sscanf(text, "[sss_sigchld: dropped %u lines,", &dropped) == 1) {
+            check(dropped > 0);
+            next += dropped;
+            text = strchr(text, '\n') + 1;
+            continue;
+        }
+        check_int(strtoul(text, &end, 10), next++);
+        check(*end == '\n');
+        text = end + 1;
+        got++;
+    }
+    check_int(next, all);
+    return got;
+}
+
+/* What was mounted is unmounted with the process. */
+static void own_mounts_needed(void)
+{
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+        test_skip("no mount namespace");
+    }
+}
+
+static struct bed small_disk(struct bed *bed, char *filler, size_t size)
+{
+    struct bed disk = *bed;
+    int fd;
+
+    own_mounts_needed();
+    snprintf(disk.dir, sizeof(disk.dir), "%.24s/mnt", bed->dir);
+    check_ok(mkdir(disk.dir, 0700));
+    check_ok(mount("sss", disk.dir, "tmpfs", 0, "size=256k"));
+    snprintf(disk.path, sizeof(disk.path), "%.30s/log", disk.dir);
+    snprintf(filler, size, "%s/filler", disk.dir);
+    fd = open(filler, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    check(fd != -1);
+    check_ok(ftruncate(fd, 0) | posix_fallocate(fd, 0, 240 * 1024));
+    check_ok(close(fd));
+    return disk;
+}
+
+static void end_disk(const struct bed *disk)
+{
+    check_ok(umount2(disk->dir, MNT_DETACH));
+    check_ok(rmdir(disk->dir));
+}
+
+static void a_full_disk_blocks_who_may_be_blocked(void **state)
+{
+    struct bed *bed = *state;
+    char filler[64], *text;
+    struct bed disk = small_disk(bed, filler, sizeof(filler));
+    struct sss_log_params params = log_params(&disk), elsewhere = log_params(bed);
+    struct sss_log *log = log_of(bed, &params), *other = log_of(bed, &elsewhere);
+    int fd = log_pipe(log, NULL, NULL), beside = log_pipe(other, NULL, NULL);
+    struct sss_log_stats stats;
+
+    put_numbers(fd, 0, 10000); /* 48,890 bytes where some 16 KiB are free */
+    await(stats_of_log(log).last_error == ENOSPC);
+    put(beside, "not held up\n");
+    flush_log(other);
+    check_int(sss_log_flush(log, 0), ETIMEDOUT);
+    stats = stats_of_log(log);
+    check(stats.bytes_queued > 0 && stats.errors > 0);
+    check_ok(unlink(filler));
+    flush_log(log);
+    put_numbers(fd, 10000, 10010);
+    check_ok(close(fd) | close(beside));
+    flush_log(log);
+    stats = stats_of_log(log);
+    check_int(stats.dropped_lines, 0);
+    check_ok(sss_log_free(log) | sss_log_free(other));
+    text = file_text(disk.path);
+    check_int(check_numbers(text, 10010), 10010);
+    free(text);
+    check_log(bed, "not held up\n");
+    end_disk(&disk);
+}
+
+static void a_full_disk_drops_else_and_tells(void **state)
+{
+    struct bed *bed = *state;
+    char filler[64], *text;
+    struct bed disk = small_disk(bed, filler, sizeof(filler));
+    struct sss_log_params params = log_params(&disk);
+    struct sss_log *log;
+    struct sss_log_stats stats;
+    unsigned next = 0;
+    int fd;
+
+    params.mask = SSS_LOG_LINES | SSS_LOG_MAX_LINE | SSS_LOG_MAX_QUEUE;
+    params.max_line = 1000;
+    params.max_queue = 4096;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    do {
+        put_numbers(fd, next, next + 1000); /* never blocks for good */
+        next += 1000;
+        stats = stats_of_log(log);
+        check(stats.bytes_queued <= 4096);
+    } while (stats.dropped_lines < 5000);
+    check_ok(unlink(filler));
+    await(stats_of_log(log).bytes_queued == 0);
+    put_numbers(fd, next, next + 10);
+    next += 10;
+    check_ok(close(fd));
+    await(stats_of_log(log).sources == 0);
+    flush_log(log);
+    stats = stats_of_log(log);
+    check_ok(sss_log_free(log));
+    text = file_text(disk.path);
+    check(strstr(text, "[sss_sigchld: dropped ") != NULL);
+    check_int(check_numbers(text, next), next - stats.dropped_lines);
+    free(text);
+    end_disk(&disk);
+}
+
+static void a_directory_that_was_removed_is_found_again(void **state)
+{
+    struct bed *bed = *state, sub = *bed;
+    struct sss_log_params params;
+    struct sss_log *log;
+    int fd;
+
+    snprintf(sub.dir, sizeof(sub.dir), "%.24s/sub", bed->dir);
+    snprintf(sub.path, sizeof(sub.path), "%.30s/log", sub.dir);
+    check_ok(mkdir(sub.dir, 0700));
+    params = log_params(&sub);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "gone\n");
+    flush_log(log);
+    check_ok(unlink(sub.path) | rmdir(sub.dir));
+    put(fd, "kept\n");
+    await(stats_of_log(log).last_error == ENOENT);
+    check_ok(mkdir(sub.dir, 0700));
+    put(fd, "written\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_int(stats_of_log(log).dropped_lines, 0);
+    check_ok(sss_log_free(log));
+    check_log(&sub, "kept\nwritten\n");
+    check_ok(unlink(sub.path) | rmdir(sub.dir));
+}
+
+static void a_file_that_was_removed_is_made_again(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int fd = log_pipe(log, NULL, NULL);
+
+    put(fd, "gone\n");
+    flush_log(log);
+    check_ok(unlink(bed->path));
+    put(fd, "written\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "written\n");
+}
+
+/* A pipe that nobody reads stands for a disk that hangs. */
+struct stuck {
+    struct sss_log *log;
+    int pipe[2];
+    int fd;
+};
+
+static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
+{
+    struct sss_log_params params = log_params(bed);
+    static char full[1 << 16];
+
+    check_ok(pipe2(stuck->pipe, O_CLOEXEC));
+    check_int(write(stuck->pipe[1], full, sizeof(full)), sizeof(full));
+    params.target = SSS_LOG_TO_FD;
+    params.mask = flags | SSS_LOG_LINES | SSS_LOG_FD | SSS_LOG_MAX_LINE | SSS_LOG_MAX_QUEUE;
+    params.max_line = 1000;
+    params.max_queue = 20000;
+    params.fd = stuck->pipe[1];
+    stuck->log = log_of(bed, &params);
+    stuck->fd = log_pipe(stuck->log, NULL, NULL);
+    put(stuck->fd, "stuck\n");
+}
+
+static void let_go(struct stuck *stuck)
+{
+    check_ok(close(stuck->pipe[0]) | close(stuck->pipe[1]));
+    check_ok(close(stuck->fd) | sss_log_free(stuck->log));
+}
+
+static void one_that_hangs_holds_up_no_other(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    struct stuck stuck[3];
+    unsigned i;
+    int fd;
+
+    for (i = 0; i < 3; i++) {
+        get_stuck(bed, &stuck[i], SSS_LOG_BLOCK);
+    }
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "not held up\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_log(bed, "not held up\n");
+    check(stats_of_log(log).takeovers >= 3);
+    check_int(stats_of_log(log).writers, 4);
+    for (i = 0; i < 3; i++) {
+        let_go(&stuck[i]);
+    }
+    /* One is enough again. */
+    await(stats_of_log(log).writers == 1);
+    check_ok(sss_log_free(log));
+}
+
+static void writers_are_bounded(void **state)
+{
+    struct bed *bed = *state;
+    struct stuck stuck[20];
+    unsigned i;
+
+    for (i = 0; i < 20; i++) {
+        get_stuck(bed, &stuck[i], SSS_LOG_BLOCK);
+    }
+    await(stats_of_log(stuck[0].log).writers == 16);
+    check_int(count_threads(), 1 + 1 + 16);
+    for (i = 0; i < 20; i++) {
+        let_go(&stuck[i]);
+    }
+}
+
+static void the_policy_says_who_waits(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_stats stats;
+    struct stuck blocks, drops;
+    char line[100];
+    unsigned i;
+
+    get_stuck(bed, &blocks, SSS_LOG_BLOCK);
+    get_stuck(bed, &drops, 0);
+    memset(line, 'x', sizeof(line));
+    line[99] = '\n';
+    for (i = 0; i < 5000; i++) {
+        put_bytes(drops.fd, line, sizeof(line));
+    }
+    await(stats_of_log(drops.log).bytes_read == 6 + 500000);
+    stats = stats_of_log(drops.log);
+    check(stats.bytes_queued <= 20000 && stats.dropped_lines > 4000);
+    check_int(stats.lines + stats.dropped_lines, 5001);
+    check_ok(fcntl(blocks.fd, F_SETFL, O_NONBLOCK));
+    await(write(blocks.fd, line, sizeof(line)) == -1 && errno == EAGAIN &&
+          stats_of_log(blocks.log).bytes_queued > 18000);
+    stats = stats_of_log(blocks.log);
+    check(stats.bytes_queued <= 20000 && stats.dropped_lines == 0);
+    let_go(&blocks);
+    let_go(&drops);
+}
+
+/* A write to a frozen file system hangs, also one that may not block. */
+static void a_frozen_file_system(void **state)
+{
+    struct bed *bed = *state, frozen = *bed;
+    struct sss_log_params params, elsewhere = log_params(bed);
+    struct sss_log *log, *other;
+    char command[300], *text;
+    int fd, beside, mount_fd;
+
+    if (geteuid() != 0 || access("/dev/loop-control", F_OK) != 0) {
+        test_skip("no loop devices");
+    }
+    own_mounts_needed();
+    snprintf(frozen.dir, sizeof(frozen.dir), "%.24s/mnt", bed->dir);
+    snprintf(frozen.path, sizeof(frozen.path), "%.30s/log", frozen.dir);
+    snprintf(command, sizeof(command),
+             "cd %s && mkdir mnt && truncate -s 8M img && mkfs.ext4 -q -F img && "
+             "mount -o loop img mnt", bed->dir);
+    if (system(command) != 0) {
+        snprintf(command, sizeof(command), "cd %s && rm -rf mnt img", bed->dir);
+        check_ok(system(command));
+        test_skip("no loop devices, or no ext4");
+    }
+    params = log_params(&frozen);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "before\n");
+    flush_log(log);
+    mount_fd = open(frozen.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    check(mount_fd != -1);
+    check_ok(ioctl(mount_fd, FIFREEZE, 0));
+    put(fd, "meanwhile\n");
+    other = log_of(bed, &elsewhere);
+    beside = log_pipe(other, NULL, NULL);
+    put(beside, "not held up\n");
+    /* Thawed before anything is checked. */
+    {
+        errno_t flushed = sss_log_flush(other, PATIENTLY), held = sss_log_flush(log, 0);
+        struct sss_log_stats stats = stats_of_log(log);
+
+        check_ok(ioctl(mount_fd, FITHAW, 0));
+        check_ok(flushed);
+        check_int(held, ETIMEDOUT);
+        check(stats.takeovers >= 1);
+    }
+    check_ok(close(fd) | close(beside) | close(mount_fd));
+    flush_log(log);
+    check_ok(sss_log_free(log) | sss_log_free(other));
+    text = file_text(frozen.path);
+    check_text(text, "before\nmeanwhile\n", __FILE__, __LINE__);
+    free(text);
+    await(count_threads() == 1);
+    snprintf(command, sizeof(command), "cd %s && umount mnt && rmdir mnt && rm img", bed->dir);
+    check_ok(system(command));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ON_BED(a_full_disk_blocks_who_may_be_blocked),
+        ON_BED(a_full_disk_drops_else_and_tells),
+        ON_BED(a_directory_that_was_removed_is_found_again),
+        ON_BED(a_file_that_was_removed_is_made_again),
+        ON_BED(one_that_hangs_holds_up_no_other),
+        ON_BED(writers_are_bounded),
+        ON_BED(the_policy_says_who_waits),
+        ON_BED(a_frozen_file_system),
+    };
+
+    signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
