@@ -461,7 +461,7 @@ impl Threads {
             for token in ready.tokens() {
                 self.read_source(token, &poller, &mut scratch);
             }
-            self.attend(&poller, &mut scratch);
+            self.attend(&poller, &mut scratch, ready.is_empty());
         }
     }
 
@@ -506,8 +506,9 @@ impl Threads {
     }
 
     /// Sources that are not readable, but have something to do.
-    fn attend(&self, poller: &Poller, scratch: &mut Vec<u8>) {
+    fn attend(&self, poller: &Poller, scratch: &mut Vec<u8>, timed_out: bool) {
         let mut state = self.state.lock();
+        state.may_go_on |= timed_out;
         let round = state.asked;
         let rounds = state.done < round;
         let mut left = state.attention.len();
@@ -596,7 +597,6 @@ impl Threads {
         }
         // Where memory was short nobody tells that there is room.
         if !state.held.is_empty() {
-            state.may_go_on = true;
             next = earlier(next, now + PATIENCE);
         }
         next.map(|at| {

@@ -31,6 +31,11 @@ impl Ready {
         }
     }
 
+    /// The time was up.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
     /// The tokens of what is readable.
     pub(crate) fn tokens(&self) -> impl Iterator<Item = u64> {
         self.events[..self.count]

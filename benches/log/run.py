@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Logs beside s6-log, multilog and cat: run.py DIR [--short] [--rounds N]
+
+DIR has harness and sss, as benches/log/Makefile builds them. Each round runs every
+subject once, in a new order; the file system is a tmpfs where one can be had at
+/dev/shm, so that the disk is in no figure. Prints a table, and writes it to
+results/log.md with --write.
+"""
+
+import argparse
+import os
+import random
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+
+BENCHES = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Subject: the program that must be there, one process for all pipes or each, argv.
+SUBJECTS = {
+    "cat": ("cat", "each", ["sh", "-c", 'exec cat > "$0"', "{dir}/%d"]),
+    "sss raw": (None, "all", ["{sss}", "raw", "{children}", "{dir}"]),
+    "s6-log": ("s6-log", "each", ["s6-log", "n10", "s16000000", "{dir}/%d"]),
+    "multilog": ("multilog", "each", ["multilog", "n10", "s16000000", "{dir}/%d"]),
+    "sss stamped": (None, "all", ["{sss}", "stamped", "{children}", "{dir}"]),
+    "s6-log t": ("s6-log", "each", ["s6-log", "t", "n10", "s16000000", "{dir}/%d"]),
+    "multilog t": ("multilog", "each", ["multilog", "t", "n10", "s16000000", "{dir}/%d"]),
+}
+BARS = [("sss raw", "cat", 2.0), ("sss stamped", "s6-log t", 0.7)]
+
+
+def run(where, subject, children, megabytes):
+    _, how, argv = SUBJECTS[subject]
+    base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    directory = tempfile.mkdtemp(prefix="sss-log-", dir=base)
+    values = {"dir": directory, "sss": f"{where}/sss", "children": children}
+    try:
+        command = [f"{where}/harness", str(children), str(megabytes), how]
+        command += [word.format(**values) for word in argv]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+        if done.returncode != 0:
+            sys.exit(f"{subject}: {done.stderr}")
+        cpu, wall = map(float, done.stdout.split())
+        return cpu / megabytes, wall / megabytes
+    finally:
+        shutil.rmtree(directory)
+
+
+def interval(values):
+    """A 95 % interval of the median, by resampling."""
+    chance = random.Random(1)
+    medians = sorted(
+        statistics.median(chance.choices(values, k=len(values))) for _ in range(2000)
+    )
+    return medians[50], medians[1949]
+
+
+def table(results, children, megabytes, rounds):
+    lines = [
+        f"## {children} {'child' if children == 1 else 'children'}, {megabytes} MB, {rounds} rounds",
+        "",
+        "| | CPU, ms per MB | to cat | wall, ms per MB |",
+        "|---|---:|---:|---:|",
+    ]
+    for subject, values in results.items():
+        cpu = statistics.median(value[0] for value in values)
+        wall = statistics.median(value[1] for value in values)
+        ratio = "1"
+        if subject != "cat":
+            ratios = [a[0] / b[0] for a, b in zip(values, results["cat"])]
+            low, high = interval(ratios)
+            ratio = f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+        lines.append(f"| {subject} | {cpu:.3f} | {ratio} | {wall:.3f} |")
+    lines.append("")
+    for ours, theirs, bar in BARS:
+        if theirs not in results:
+            continue
+        ratios = [a[0] / b[0] for a, b in zip(results[ours], results[theirs])]
+        low, high = interval(ratios)
+        lines.append(
+            f"{ours} to {theirs}: {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f});"
+            f" the bar is {bar}."
+        )
+        lines.append("")
+    return lines
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("dir")
+    parser.add_argument("--short", action="store_true", help="once, and little")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--write", action="store_true")
+    args = parser.parse_args()
+    rounds = 1 if args.short else args.rounds
+    megabytes = 5 if args.short else 200
+    there = []
+    for subject, (program, _, _) in SUBJECTS.items():
+        if program is None or shutil.which(program):
+            there.append(subject)
+        else:
+            print(f"{subject} is left out: {program} is not installed")
+    machine = f"{os.cpu_count()} processors, Linux {os.uname().release}"
+    lines = [
+        "# Logs",
+        "",
+        "What it costs to take 100-byte lines, written 4,096 bytes at a time, from pipes to"
+        " files on a tmpfs that are rotated at 16 MB, ten kept (cat: one file). CPU is that of"
+        " the logging processes, all their threads; it is one process for all children here,"
+        " one for each child with the others. Medians; ratios are of the same round, with a"
+        f" 95 % interval. {machine}.",
+        "",
+    ]
+    for children in (1, 100):
+        results = {subject: [] for subject in there}
+        for _ in range(rounds):
+            for subject in random.sample(there, len(there)):
+                results[subject].append(run(args.dir, subject, children, megabytes))
+        lines += table(results, children, megabytes, rounds)
+    print("\n".join(lines))
+    if args.write:
+        with open(f"{BENCHES}/results/log.md", "w", encoding="utf-8") as file:
+            file.write("\n".join(lines).rstrip() + "\n")
+
+
+if __name__ == "__main__":
+    main()
