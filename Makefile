@@ -284,6 +284,7 @@ bench: stage
 		SSS_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld"
 	python3 benches/run.py $(O)/bench $(BENCH_ARGS)
 	python3 benches/watch/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
+	python3 benches/log/run.py $(O)/bench/log $(filter --short,$(BENCH_ARGS))
 
 .PHONY: check-reproducible
 check-reproducible:

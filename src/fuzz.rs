@@ -3,6 +3,8 @@
 
 use std::ffi::CString;
 
+use crate::log::lines::{End, Line, Splitter, Verdict};
+use crate::log::rotation::{self, Limit, Step};
 use crate::spawn::path::Candidates;
 
 /// Every path that is tried ends with the file's name and is short enough.
@@ -21,5 +23,71 @@ pub fn spawn_path(data: &[u8]) {
         let path = path.to_bytes();
         assert!(path.ends_with(file.to_bytes()));
         assert!(path.len() < 4096);
+    }
+}
+
+/// However the bytes of a source arrive, and however often there is no room: its
+/// lines hold all of them, and none is longer than it may be.
+pub fn log_lines(data: &[u8]) {
+    let [most, cut, refuse, input @ ..] = data else {
+        return;
+    };
+    let refuse = u8::max(*refuse, 1);
+    let most = usize::from(*most).max(1);
+    let mut splitter = Splitter::new(most);
+    let (mut text, mut asked) = (Vec::new(), 0u8);
+    let mut take = |line: &Line| {
+        asked = asked.wrapping_add(1);
+        if refuse > 1 && asked % refuse == 0 {
+            return Verdict::NoRoom;
+        }
+        assert!(line.len() <= most);
+        assert!(line.end != End::Split || line.len() == most);
+        text.extend_from_slice(line.head);
+        text.extend_from_slice(line.tail);
+        if line.end == End::Newline {
+            text.push(b'\n');
+        }
+        Verdict::Taken
+    };
+    for part in input.chunks(usize::from(*cut).max(1)) {
+        let mut used = 0;
+        while used < part.len() {
+            used += splitter.feed(&part[used..], 0, &mut take);
+        }
+    }
+    while !splitter.finish(&mut take) {}
+    assert_eq!(text, input);
+}
+
+/// Files hold all bytes; a line is torn only where it may be.
+pub fn log_rotation(data: &[u8]) {
+    let [size, tears, bytes @ ..] = data else {
+        return;
+    };
+    let mut pending = bytes;
+    let limit = Limit {
+        size: u64::from(*size),
+        tears: tears % 2 == 1,
+    };
+    let (mut length, mut last) = (0, b'\n');
+    while !pending.is_empty() {
+        match limit.next(pending, length, last != b'\n') {
+            Step::Write(count) => {
+                assert!(count > 0);
+                last = pending[count - 1];
+                length += count as u64;
+                pending = &pending[count..];
+                assert!(!limit.tears || limit.size == 0 || length <= 2 * limit.size);
+            }
+            Step::Rotate => {
+                assert!(length > 0 && (last == b'\n' || limit.tears));
+                (length, last) = (0, b'\n');
+            }
+        }
+    }
+    // Any name: it is one of ours only if it is written as ours are.
+    if let Some(time) = rotation::rotated(b"log", data) {
+        assert_eq!(&data[4..], crate::log::stamp::name(time));
     }
 }

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Logs beside s6-log, multilog and cat: run.py DIR [--short] [--rounds N]
 
-DIR has harness and sss, as benches/log/Makefile builds them. Each round runs every
+DIR has harness and sss, as benches/Makefile builds them. Each round runs every
 subject once, in a new order; the file system is a tmpfs where one can be had at
 /dev/shm, so that the disk is in no figure. Prints a table, and writes it to
 results/log.md with --write.

@@ -142,6 +142,39 @@ static void bytes_come_as_they_are(void **state)
     free(text);
 }
 
+/* The queue is full some 2,000 times. */
+static void who_was_blocked_goes_on_at_once(void **state)
+{
+    enum { ALL = 8000000 };
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    static char block[ALL];
+    struct sss_log *log;
+    struct stat info;
+    unsigned lines;
+
+    for (lines = 0; lines < 2; lines++) {
+        int fd;
+
+        memset(block, 'x', sizeof(block));
+        block[ALL - 1] = '\n';
+        params.mask = SSS_LOG_BLOCK | SSS_LOG_MAX_LINE | SSS_LOG_MAX_QUEUE;
+        params.mask |= lines ? SSS_LOG_LINES : 0;
+        params.max_line = 1000;
+        params.max_queue = 4096;
+        log = log_of(bed, &params);
+        fd = log_pipe(log, NULL, NULL);
+        put_bytes(fd, block, sizeof(block));
+        check_ok(close(fd));
+        flush_log(log);
+        check_int(stats_of_log(log).bytes_read, ALL);
+        check_ok(sss_log_free(log));
+        check_ok(stat(bed->path, &info));
+        check_int(info.st_size, lines ? 7999 * (1000 + 18) + 1000 : ALL);
+        check_ok(unlink(bed->path));
+    }
+}
+
 static void the_callback_is_told_in_order(void **state)
 {
     struct bed *bed = *state;
@@ -324,6 +357,7 @@ int main(void)
         ON_BED(a_long_line_is_split_and_marked),
         ON_BED(a_line_of_ten_megabytes),
         ON_BED(bytes_come_as_they_are),
+        ON_BED(who_was_blocked_goes_on_at_once),
         ON_BED(the_callback_is_told_in_order),
         ON_BED(nothing_is_told_after_free),
         ON_BED(drain_does_not_wait_for_an_end_of_file),
