@@ -10,7 +10,8 @@
 //!   keep what is not written yet, [`mailbox`] what is to be told;
 //! - [`setup`] is what a log is made of, [`source`] what it reads;
 //! - [`target`] and [`file_target`] write;
-//! - [`threads`] holds the reader and the writers, [`task`] the part of the loop.
+//! - [`reader`] and [`writers`] are the threads, [`threads`] what they share,
+//!   [`one_log`] what is shared of each log; [`task`] is the part of the loop.
 //!
 //! A forked child has none of the threads and leaves all of this alone
 //! ([`crate::sys::fork::PerProcess`]), until [`after_fork`] makes it anew.
@@ -32,7 +33,9 @@ pub(crate) mod backlog;
 mod file_target;
 pub(crate) mod lines;
 pub(crate) mod mailbox;
+mod one_log;
 pub(crate) mod queue;
+mod reader;
 pub(crate) mod rotation;
 pub(crate) mod setup;
 mod source;
@@ -40,12 +43,14 @@ pub(crate) mod stamp;
 mod target;
 pub(crate) mod task;
 mod threads;
+mod writers;
 
 use lines::Splitter;
+use one_log::Log;
 use setup::Setup;
 use source::{Reading, Source};
 use target::Target;
-use threads::{LOGS, Log, State, Threads, next_id};
+use threads::{LOGS, State, Threads, next_id};
 
 /// The id of a log, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

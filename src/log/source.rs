@@ -8,8 +8,9 @@ use nix::errno::Errno;
 use super::backlog::Origin;
 use super::lines::{End, Line, Splitter};
 use super::mailbox::{self, Kind};
+use super::one_log::Log;
 use super::queue::CHUNK;
-use super::threads::{Log, Threads};
+use super::threads::Threads;
 use crate::sys::arc::Arc;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, file};
@@ -227,7 +228,7 @@ impl Source {
         lines: &mut super::queue::Queue,
         spare: &mut dyn FnMut() -> Option<Vec<u8>>,
     ) -> bool {
-        if self.log.setup.told.is_none() {
+        if self.log.setup.told.is_none() || self.log.task.is_over() {
             return true;
         }
         let line = Line {

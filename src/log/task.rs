@@ -1,26 +1,40 @@
 //! What a log tells the daemon, by the context's loop.
 
 use super::mailbox::{self, Event};
-use super::threads::{LOGS, Log};
+use super::one_log::Log;
+use super::threads::LOGS;
 use crate::reap::callback::Call;
 use crate::reap::id::ContextId;
 use crate::reap::task::{self, Arc, Task, TaskId, Why};
 use crate::sys::lock::Mutex;
 use nix::errno::Errno;
 
-/// A log's task, once it has one.
-pub(crate) struct Slot(Mutex<Option<TaskId>>);
+/// A log's task.
+pub(crate) struct Slot(Mutex<Begun>);
+
+#[derive(Clone, Copy)]
+enum Begun {
+    No,
+    Yes(TaskId),
+    /// Nobody is told any more.
+    Over,
+}
 
 impl Slot {
     pub(crate) fn new() -> Self {
-        Slot(Mutex::new(None))
+        Slot(Mutex::new(Begun::No))
     }
 
     pub(crate) fn post(&self) {
-        let id = *self.0.lock();
-        if let Some(id) = id {
+        let begun = *self.0.lock();
+        if let Begun::Yes(id) = begun {
             task::post(id);
         }
+    }
+
+    /// Nobody is told any more: the context is over, or the log.
+    pub(crate) fn is_over(&self) -> bool {
+        matches!(*self.0.lock(), Begun::Over)
     }
 }
 
@@ -50,14 +64,14 @@ pub(crate) fn begin(ctx: ContextId, log: &Arc<Log>) -> Result<(), Errno> {
     }
     let teller = Arc::try_new(Teller { log: log.clone() })?;
     let id = task::add(ctx, &teller)?;
-    *log.task.0.lock() = Some(id);
+    *log.task.0.lock() = Begun::Yes(id);
     Ok(())
 }
 
 /// No event of it is told any more once this returns.
 pub(crate) fn end(log: &Log) {
-    let id = log.task.0.lock().take();
-    if let Some(id) = id {
+    let begun = std::mem::replace(&mut *log.task.0.lock(), Begun::Over);
+    if let Begun::Yes(id) = begun {
         task::remove(id);
     }
 }
@@ -108,6 +122,7 @@ fn with_queue<T>(log: &Log, of: impl FnOnce(&mut super::queue::Queue) -> T) -> T
 impl Drop for Teller {
     /// The context is over, or the log: what only it would have taken is dropped.
     fn drop(&mut self) {
+        *self.log.task.0.lock() = Begun::Over;
         if !self.log.setup.tells_lines() {
             return;
         }

@@ -1,0 +1,101 @@
+//! One log, and what the threads know of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use nix::errno::Errno;
+
+use super::backlog::Backlog;
+use super::queue::Queue;
+use super::setup::Setup;
+use super::target::Target;
+use super::task;
+use crate::reap::id::ContextId;
+use crate::sys::lock::Mutex;
+
+/// The first pause after a write that failed, and the longest; in nanoseconds.
+pub(super) const PAUSE: u64 = 20_000_000;
+pub(super) const LONGEST_PAUSE: u64 = 1_000_000_000;
+
+/// What became of a log's work.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Phase {
+    /// Nothing to do.
+    Idle,
+    /// It waits for a writer.
+    Ready,
+    /// A writer has it.
+    Busy,
+    /// The same, and more work came meanwhile.
+    Again,
+    /// A write failed: it is tried again at this time.
+    Pausing(u64),
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counts {
+    pub(crate) read: AtomicU64,
+    pub(crate) written: AtomicU64,
+    pub(crate) rotations: AtomicU64,
+    pub(crate) errors: AtomicU64,
+    pub(crate) last_error: AtomicU32,
+}
+
+impl Counts {
+    pub(crate) fn read(&self, bytes: usize) {
+        self.read.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self, errno: Errno) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
+        let errno = (errno as i32).unsigned_abs();
+        self.last_error.store(errno, Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Log {
+    pub(crate) id: u64,
+    pub(crate) ctx: ContextId,
+    pub(crate) setup: Setup,
+    pub(crate) backlog: Mutex<Backlog>,
+    /// Ends to be told, where lines go elsewhere.
+    pub(crate) events: Mutex<Queue>,
+    /// What the loop tells right now.
+    pub(crate) telling: Mutex<task::Telling>,
+    pub(crate) task: task::Slot,
+    pub(crate) target: Mutex<Target>,
+    pub(super) reopen: AtomicBool,
+    pub(crate) counts: Counts,
+    /// The rest is the state's: looked at under its lock only.
+    pub(super) work: Mutex<Work>,
+}
+
+pub(super) struct Work {
+    pub(super) phase: Phase,
+    pub(super) pause: u64,
+    pub(super) sources: u32,
+    /// The daemon has let go of it.
+    pub(super) freed: bool,
+}
+
+impl Log {
+    pub(crate) fn new(id: u64, ctx: ContextId, setup: Setup, target: Target) -> Self {
+        Log {
+            id,
+            ctx,
+            backlog: Mutex::new(Backlog::new(setup.max_queue)),
+            events: Mutex::new(Queue::new(usize::MAX)),
+            telling: Mutex::new(task::Telling::new()),
+            task: task::Slot::new(),
+            setup,
+            target: Mutex::new(target),
+            reopen: AtomicBool::new(false),
+            counts: Counts::default(),
+            work: Mutex::new(Work {
+                phase: Phase::Idle,
+                pause: PAUSE,
+                sources: 0,
+                freed: false,
+            }),
+        }
+    }
+}

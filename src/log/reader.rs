@@ -1,0 +1,227 @@
+//! The reading thread: drains all sources, and looks after the writers.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use super::one_log::Phase;
+use super::queue;
+use super::source::After;
+use super::threads::{LOGS, PATIENCE, State, Threads, Writer, token};
+use crate::sys::clock;
+use crate::sys::poller::{Poller, Ready};
+
+impl Threads {
+    pub(super) fn run_reader(&'static self) {
+        let mut scratch = Vec::new();
+        let mut ready = Ready::new();
+        loop {
+            let mut state = self.state.lock();
+            if state.logs.is_empty() {
+                state.reader = false;
+                let poller = state.poller.take();
+                drop(state);
+                drop(poller);
+                self.spares.lock().clear();
+                return;
+            }
+            let wait = self.look_after_writers(&mut state);
+            let Some(poller) = state.poller.clone() else {
+                return;
+            };
+            let wait = if state.attention.is_empty() && state.asked == state.done {
+                wait
+            } else {
+                Some(0)
+            };
+            drop(state);
+            if scratch.capacity() == 0 {
+                match queue::memory(queue::CHUNK) {
+                    Ok(chunk) => scratch = chunk,
+                    Err(_) => {
+                        // Until there is memory again children wait.
+                        poller.poll(Some(100), &mut Ready::new());
+                        continue;
+                    }
+                }
+            }
+            poller.poll(wait, &mut ready);
+            for token in ready.tokens() {
+                self.read_source(token, &poller, &mut scratch);
+            }
+            self.attend(&poller, &mut scratch, ready.is_empty());
+        }
+    }
+
+    fn read_source(&self, token: u64, poller: &Poller, scratch: &mut Vec<u8>) {
+        let Some(source) = self.state.lock().source(token).cloned() else {
+            return;
+        };
+        if scratch.capacity() == 0 {
+            return;
+        }
+        let after = source.read(self, scratch);
+        match after {
+            After::Waits => {}
+            After::HasMore => {
+                if source.ends.load(Ordering::Acquire) {
+                    let mut state = self.state.lock();
+                    state.attend(token);
+                }
+            }
+            After::NoRoom => {
+                // Level-triggered, it would be told of again and again.
+                poller.remove(source.fd.as_fd());
+                let mut state = self.state.lock();
+                if !state.held.contains(&token) {
+                    state.held.push(token);
+                }
+                // There may be room by now.
+                if source.log.backlog.lock().may_take() {
+                    state.let_held_go_on();
+                }
+            }
+            After::Ended => {
+                poller.remove(source.fd.as_fd());
+                let mut state = self.state.lock();
+                state.remove(token);
+                source.log.work.lock().sources -= 1;
+                self.schedule(&mut state, &source.log);
+                drop(state);
+                self.tell_progress();
+            }
+        }
+    }
+
+    /// Sources that are not readable, but have something to do.
+    fn attend(&self, poller: &Poller, scratch: &mut Vec<u8>, timed_out: bool) {
+        let mut state = self.state.lock();
+        state.may_go_on |= timed_out;
+        let round = state.asked;
+        let rounds = state.done < round;
+        let mut left = state.attention.len();
+        while left > 0 && !state.attention.is_empty() {
+            let token = state.attention.swap_remove(0);
+            left -= 1;
+            drop(state);
+            self.read_source(token, poller, scratch);
+            state = self.state.lock();
+        }
+        if std::mem::take(&mut state.may_go_on) {
+            for _ in 0..state.held.len() {
+                if state.held.is_empty() {
+                    break;
+                }
+                let token = state.held.remove(0);
+                let Some(source) = state.source(token).cloned() else {
+                    continue;
+                };
+                if !source.log.backlog.lock().queue.has_drained() {
+                    state.held.push(token);
+                    continue;
+                }
+                drop(state);
+                let _ = poller.add(source.fd.as_fd(), token);
+                self.read_source(token, poller, scratch);
+                state = self.state.lock();
+            }
+        }
+        if rounds {
+            let count = state.sources.len();
+            for index in 0..count {
+                let (generation, used) = &state.sources[index];
+                let token = token(index, *generation);
+                if used.is_some() && !state.held.contains(&token) {
+                    drop(state);
+                    self.read_source(token, poller, scratch);
+                    state = self.state.lock();
+                }
+            }
+            state.done = round;
+            drop(state);
+            self.tell_progress();
+        }
+    }
+
+    /// Has paused logs tried again, and another writer take over where one hangs;
+    /// milliseconds until there is something to look at again.
+    fn look_after_writers(&'static self, state: &mut State) -> Option<u32> {
+        let now = clock::now();
+        let mut next = None;
+        if std::mem::take(&mut state.pausing) {
+            next = self.end_pauses(state, now);
+        }
+        if !state.ready.is_empty() && state.idle == 0 {
+            let working = |writer: &&Writer| writer.lives && !writer.hangs;
+            let freed_at = state
+                .writers
+                .iter()
+                .filter(working)
+                .map(|writer| match writer.busy_since {
+                    0 => u64::MAX, // about to take one
+                    since => since + PATIENCE,
+                })
+                .max();
+            match freed_at {
+                Some(at) if at > now => {
+                    if at != u64::MAX {
+                        next = earlier(next, at);
+                    } else {
+                        next = earlier(next, now + PATIENCE);
+                    }
+                }
+                _ => {
+                    if self.start_writer(state).is_ok() {
+                        for writer in &mut state.writers {
+                            writer.hangs |= writer.lives
+                                && writer.busy_since != 0
+                                && writer.busy_since + PATIENCE <= now;
+                        }
+                        state.takeovers += 1;
+                    }
+                    next = earlier(next, now + PATIENCE);
+                }
+            }
+        }
+        // Where memory was short nobody tells that there is room.
+        if !state.held.is_empty() {
+            next = earlier(next, now + PATIENCE);
+        }
+        next.map(|at| {
+            u32::try_from(at.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(u32::MAX >> 1)
+        })
+    }
+
+    /// Has logs tried again whose pause is over; when the next one's is.
+    fn end_pauses(&self, state: &mut State, now: u64) -> Option<u64> {
+        let mut next = None;
+        for at in 0..state.logs.len() {
+            let log = state.logs[at].clone();
+            let mut work = log.work.lock();
+            if let Phase::Pausing(until) = work.phase {
+                if until > now {
+                    state.pausing = true;
+                    next = earlier(next, until);
+                    continue;
+                }
+                work.phase = Phase::Idle;
+                drop(work);
+                self.schedule(state, &log);
+            }
+        }
+        next
+    }
+}
+
+fn earlier(one: Option<u64>, other: u64) -> Option<u64> {
+    Some(one.map_or(other, |one| one.min(other)))
+}
+
+/// The thread.
+pub(super) fn read(_: usize) {
+    while let Some(threads) = LOGS.get() {
+        // After a fault of our own it goes on where it was.
+        if super::guarded(|| threads.value.run_reader()).is_some() {
+            return;
+        }
+    }
+}
