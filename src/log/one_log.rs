@@ -73,6 +73,9 @@ pub(super) struct Work {
     pub(super) phase: Phase,
     pub(super) pause: u64,
     pub(super) sources: u32,
+    /// How often flush() asked for all sources to be read, and what was done of it.
+    pub(super) asked: u64,
+    pub(super) done: u64,
     /// The daemon has let go of it.
     pub(super) freed: bool,
 }
@@ -94,6 +97,8 @@ impl Log {
                 phase: Phase::Idle,
                 pause: PAUSE,
                 sources: 0,
+                asked: 0,
+                done: 0,
                 freed: false,
             }),
         }

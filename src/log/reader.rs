@@ -28,7 +28,7 @@ impl Threads {
             let Some(poller) = state.poller.clone() else {
                 return;
             };
-            let wait = if state.attention.is_empty() && state.asked == state.done {
+            let wait = if state.attention.is_empty() && !state.flushing {
                 wait
             } else {
                 Some(0)
@@ -52,12 +52,10 @@ impl Threads {
         }
     }
 
-    fn read_source(&self, token: u64, poller: &Poller, scratch: &mut Vec<u8>) {
-        let Some(source) = self.state.lock().source(token).cloned() else {
-            return;
-        };
+    fn read_source(&self, token: u64, poller: &Poller, scratch: &mut Vec<u8>) -> Option<After> {
+        let source = self.state.lock().source(token).cloned()?;
         if scratch.capacity() == 0 {
-            return;
+            return None;
         }
         let after = source.read(self, scratch);
         match after {
@@ -90,14 +88,14 @@ impl Threads {
                 self.tell_progress();
             }
         }
+        Some(after)
     }
 
     /// Sources that are not readable, but have something to do.
     fn attend(&self, poller: &Poller, scratch: &mut Vec<u8>, timed_out: bool) {
         let mut state = self.state.lock();
         state.may_go_on |= timed_out;
-        let round = state.asked;
-        let rounds = state.done < round;
+        let mut flushing = std::mem::take(&mut state.flushing);
         let mut left = state.attention.len();
         while left > 0 && !state.attention.is_empty() {
             let token = state.attention.swap_remove(0);
@@ -123,23 +121,53 @@ impl Threads {
                 let _ = poller.add(source.fd.as_fd(), token);
                 self.read_source(token, poller, scratch);
                 state = self.state.lock();
+                flushing = true;
             }
         }
-        if rounds {
-            let count = state.sources.len();
-            for index in 0..count {
+        drop(state);
+        if flushing {
+            self.read_for_flush(poller, scratch);
+        }
+    }
+
+    /// Reads all sources of the logs that flush() waits for. One that is held has
+    /// its turn once it has room.
+    fn read_for_flush(&self, poller: &Poller, scratch: &mut Vec<u8>) {
+        let mut state = self.state.lock();
+        for at in 0..state.logs.len() {
+            let Some(log) = state.logs.get(at).cloned() else {
+                break;
+            };
+            let (asked, done) = {
+                let work = log.work.lock();
+                (work.asked, work.done)
+            };
+            if asked == done {
+                continue;
+            }
+            let mut all = true;
+            for index in 0..state.sources.len() {
                 let (generation, used) = &state.sources[index];
                 let token = token(index, *generation);
-                if used.is_some() && !state.held.contains(&token) {
-                    drop(state);
-                    self.read_source(token, poller, scratch);
-                    state = self.state.lock();
+                if used.as_ref().is_none_or(|source| source.log.id != log.id) {
+                    continue;
                 }
+                if state.held.contains(&token) {
+                    all = false;
+                    continue;
+                }
+                drop(state);
+                let after = self.read_source(token, poller, scratch);
+                state = self.state.lock();
+                all &= matches!(after, None | Some(After::Waits | After::Ended));
+                state.flushing |= after == Some(After::HasMore);
             }
-            state.done = round;
-            drop(state);
-            self.tell_progress();
+            if all {
+                log.work.lock().done = asked;
+            }
         }
+        drop(state);
+        self.tell_progress();
     }
 
     /// Has paused logs tried again, and another writer take over where one hangs;

@@ -61,9 +61,8 @@ pub(crate) struct State {
     pub(super) poller: Option<Arc<Poller>>,
     /// How often another writer took over.
     pub(crate) takeovers: u64,
-    /// Rounds of the reader that flush() asked for, and that are done.
-    pub(super) asked: u64,
-    pub(super) done: u64,
+    /// A log may wait for all of its sources to be read.
+    pub(super) flushing: bool,
 }
 
 pub(crate) struct Threads {
@@ -102,8 +101,7 @@ impl Threads {
                 reader: false,
                 poller: None,
                 takeovers: 0,
-                asked: 0,
-                done: 0,
+                flushing: false,
             }),
             spares: Mutex::new(Spares::new()),
             work: EventCount::new(),
@@ -300,18 +298,17 @@ impl Threads {
     pub(crate) fn flush(&self, log: &Arc<Log>, until: u64) -> Result<(), Errno> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let mut state = self.state.lock();
-        state.asked += 1;
-        let round = state.asked;
+        let round = {
+            let mut work = log.work.lock();
+            work.asked += 1;
+            work.asked
+        };
+        state.flushing = true;
         if let Some(poller) = &state.poller {
             poller.wake();
         }
         let flushed = loop {
-            let held = state.held.iter().any(|&token| {
-                state
-                    .source(token)
-                    .is_some_and(|source| source.log.id == log.id)
-            });
-            if state.done >= round && !held && log.backlog.lock().queue.bytes() == 0 {
+            if log.work.lock().done >= round && log.backlog.lock().queue.bytes() == 0 {
                 break Ok(());
             }
             let now = clock::now();
