@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 
+use crate::forksrv::protocol::{Order, Reply, Request};
 use crate::log::lines::{End, Line, Splitter, Verdict};
 use crate::log::rotation::{self, Limit, Step};
 use crate::spawn::path::Candidates;
@@ -89,5 +90,21 @@ pub fn log_rotation(data: &[u8]) {
     // Any name: it is one of ours only if it is written as ours are.
     if let Some(time) = rotation::rotated(b"log", data) {
         assert_eq!(&data[4..], crate::log::stamp::name(time));
+    }
+}
+
+/// What a fork server and its client read: an order or a message that is understood
+/// is written in the same way again.
+pub fn forksrv(data: &[u8]) {
+    if let Some((&descriptors, order)) = data.split_first() {
+        if let Ok(order) = Order::decode(order, descriptors.into()) {
+            assert_eq!(order.encode().expect("memory"), data[1..]);
+        }
+    }
+    if let Ok(request) = Request::decode(data) {
+        assert_eq!(request.encode(), data);
+    }
+    if let Ok(reply) = Reply::decode(data) {
+        assert_eq!(reply.encode(), data);
     }
 }

@@ -20,6 +20,7 @@ compile_error!("libsss_sigchld needs Linux and 64-bit pointers: a handle carries
 pub(crate) mod communicate;
 #[allow(unsafe_code)]
 pub mod ffi;
+pub(crate) mod forksrv;
 #[cfg(fuzzing)]
 pub mod fuzz;
 pub(crate) mod log;
@@ -29,3 +30,10 @@ pub(crate) mod spawn;
 pub(crate) mod supervise;
 #[allow(unsafe_code)]
 pub(crate) mod sys;
+
+/// What the helper sss-forksrv runs; no part of the C interface.
+#[doc(hidden)]
+#[must_use]
+pub fn forksrv_helper() -> i32 {
+    forksrv::helper()
+}

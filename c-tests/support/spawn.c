@@ -166,14 +166,15 @@ const char *const *report_argv(void)
     return place.argv;
 }
 
-static void make_output(void)
+void report_clear(void)
 {
     int fd;
 
     enter_place();
     fd = open(place.output, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     check(fd != -1);
-    check_ok(fchmod(fd, 0666));
+    /* Once open to all it stays so. */
+    check(fchmod(fd, 0666) == 0 || errno == EPERM);
     check_ok(close(fd));
 }
 
@@ -199,7 +200,7 @@ void report_spawned(struct loop *loop, struct sss_spawn *spawn, struct report *r
     uint32_t step = 0;
     errno_t ret;
 
-    make_output();
+    report_clear();
     if (spawn->path == NULL) {
         spawn->path = place.program;
     }
@@ -223,7 +224,7 @@ void report_execed(struct report *report)
 {
     pid_t pid;
 
-    make_output();
+    report_clear();
     pid = fork();
     check(pid != -1);
     if (pid == 0) {

@@ -53,6 +53,8 @@ const char *const *report_argv(void);
 void report_spawned(struct loop *loop, struct sss_spawn *spawn, struct report *report);
 /* The same by fork() and execv(), in the test's own environment. */
 void report_execed(struct report *report);
+/* Makes the file anew that it writes to. */
+void report_clear(void);
 /* Reads what a child with this pid, now at its end, has written. */
 void report_read(pid_t pid, struct report *report);
 /* The value of a key; of a key that comes more than once all, parted by "|". */

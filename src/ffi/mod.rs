@@ -7,6 +7,7 @@ pub mod boundary;
 pub mod child;
 pub mod communicate;
 pub mod context;
+pub mod forksrv;
 pub mod handle;
 pub mod host;
 pub mod log;

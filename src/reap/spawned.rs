@@ -54,11 +54,22 @@ pub(crate) fn start_known(
     told: Told,
     known: impl FnOnce(i32),
 ) -> Result<Started, SpawnError> {
+    start_with(ctx, told, |pidfd| {
+        let child = spawn(&Spec { pidfd, ..*spec })?;
+        known(child.pid);
+        Ok(child)
+    })
+}
+
+/// The same for a child that `make` makes, which is told whether a pidfd is needed.
+pub(crate) fn start_with(
+    ctx: ContextId,
+    told: Told,
+    make: impl FnOnce(bool) -> Result<Spawned, SpawnError>,
+) -> Result<Started, SpawnError> {
     let pidfd = begin(ctx)?;
-    let spec = Spec { pidfd, ..*spec };
-    let child = spawn(&spec).inspect_err(|error| give_up(ctx, error.pid))?;
+    let child = make(pidfd).inspect_err(|error| give_up(ctx, error.pid))?;
     let pid = child.pid;
-    known(pid);
     let watch = end(ctx, child, told)?;
     Ok(Started { watch, pid })
 }

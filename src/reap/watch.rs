@@ -49,6 +49,11 @@ pub(crate) fn pid(id: WatchId) -> Result<i32, Errno> {
     Ok(slot.pid)
 }
 
+/// Whether a child with this pid is watched, or kept to be reaped.
+pub(crate) fn is_watched(ctx: ContextId, pid: i32) -> bool {
+    lock(ctx.depth).is_ok_and(|reaper| reaper.table.find(pid).is_some())
+}
+
 pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> Result<(), Errno> {
     let mut reaper = lock(id.depth())?;
     let (at, slot) = reaper.watch(id)?;

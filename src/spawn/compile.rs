@@ -10,6 +10,7 @@ use nix::errno::Errno;
 
 use super::map::{FdOp, Plan, plan};
 use super::path::{Candidates, is_searched};
+use super::post::Post;
 use super::{Cwd, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
@@ -50,14 +51,6 @@ impl Ties {
     pub(crate) fn into_gate(self) -> Option<OwnedFd> {
         self.gate.map(|(ours, _)| ours)
     }
-
-    fn fds(&self) -> impl Iterator<Item = i32> {
-        let childs = self.gate.as_ref().map(|(_, childs)| childs);
-        childs
-            .into_iter()
-            .chain(&self.parent)
-            .map(AsRawFd::as_raw_fd)
-    }
 }
 
 /// The paths to try, where they are searched for.
@@ -70,6 +63,10 @@ pub(crate) fn candidates(spec: &Spec) -> Result<Option<Candidates>, SpawnError> 
     }
 }
 
+fn out_of_memory(errno: i32) -> SpawnError {
+    SpawnError::new(Step::Memory, errno)
+}
+
 /// Lays out what the child does.
 pub(crate) fn program<'a>(
     spec: &'a Spec,
@@ -78,26 +75,87 @@ pub(crate) fn program<'a>(
     candidates: Option<&'a Candidates>,
 ) -> Result<Program<'a>, SpawnError> {
     let mut program = Program::new(spec.argv, spec.envp);
-    lay_out(&mut program, spec, manner, ties, candidates).map_err(out_of_memory)?;
+    let mut fds = [
+        ties.gate.as_ref().map(|(_, childs)| childs),
+        ties.parent.as_ref(),
+    ]
+    .map(|fd| fd.map(AsRawFd::as_raw_fd));
+    lay_out(&mut program, spec, manner, &mut fds)
+        .and_then(|()| {
+            let [gate, parent] = fds;
+            credentials(&mut program, spec, uids().effective, parent.unwrap_or(-1))?;
+            program.unblock_signals()?;
+            if let Some(gate) = gate {
+                program.hold(gate, parent.unwrap_or(-1))?;
+            }
+            execute(&mut program, spec, candidates)
+        })
+        .map_err(out_of_memory)?;
     Ok(program)
 }
 
-fn out_of_memory(errno: i32) -> SpawnError {
-    SpawnError::new(Step::Memory, errno)
+/// Lays out what a child does that somebody else waits for.
+pub(crate) fn posted<'a>(
+    spec: &'a Spec,
+    post: &Post<'a>,
+    manner: Manner,
+    candidates: Option<&'a Candidates>,
+) -> Result<Program<'a>, SpawnError> {
+    let mut program = Program::new(spec.argv, spec.envp);
+    program.write_on_failure(post.failed);
+    let mut fds = [Some(post.failed.socket), post.client, post.until_exec];
+    assume(&mut program, post)
+        .and_then(|()| lay_out(&mut program, spec, manner, &mut fds))
+        .and_then(|()| {
+            let [socket, client, _] = fds.map(|fd| fd.unwrap_or(-1));
+            let effective = post
+                .identity
+                .map_or_else(|| uids().effective, |own| own.uids[1]);
+            credentials(&mut program, spec, effective, -1)?;
+            program.unblock_signals()?;
+            program.send(socket, post.ready)?;
+            program.hold(socket, client)?;
+            if post.function.is_some() {
+                return fds
+                    .into_iter()
+                    .flatten()
+                    .try_for_each(|fd| program.close(fd));
+            }
+            execute(&mut program, spec, candidates)
+        })
+        .map_err(out_of_memory)?;
+    Ok(program)
 }
 
+/// First of all the child becomes whom it is made for: the rest is done with no more
+/// rights than theirs.
+fn assume<'a>(program: &mut Program<'a>, post: &Post<'a>) -> Result<(), i32> {
+    program.drop_bounding(post.dropped)?;
+    if let Some(identity) = post.identity {
+        program.assume(identity.uids, identity.gids, &identity.groups)?;
+    }
+    if let Some(capabilities) = post.capabilities {
+        program.capset(capabilities)?;
+    }
+    if post.no_new_privs {
+        program.no_new_privs()?;
+    }
+    Ok(())
+}
+
+/// What comes before the credentials. The child keeps `fds` until its exec; they are
+/// replaced by the numbers that it will have them by.
 fn lay_out<'a>(
     program: &mut Program<'a>,
     spec: &'a Spec,
     manner: Manner,
-    ties: &Ties,
-    candidates: Option<&'a Candidates>,
+    fds: &mut [Option<i32>],
 ) -> Result<(), i32> {
     // What clone3 has not done the child does itself.
     let cgroup = spec.cgroup.filter(|_| manner.cgroup.is_none());
     let mut keep = Vec::new();
-    keep.try_reserve(2).map_err(|_| libc::ENOMEM)?;
-    keep.extend(ties.fds());
+    keep.try_reserve(fds.len()).map_err(|_| libc::ENOMEM)?;
+    keep.extend(fds.iter().flatten());
     let plan = plan(spec.fds, &keep, cgroup.as_slice())?;
 
     program.default_signals(manner.share_memory)?;
@@ -121,14 +179,17 @@ fn lay_out<'a>(
     }
     descriptors(program, &plan)?;
     limits(program, spec)?;
-    let mut kept = plan.kept.iter().copied();
-    let gate = ties.gate.as_ref().and_then(|_| kept.next());
-    let parent = kept.next().unwrap_or(-1);
-    credentials(program, spec, parent)?;
-    program.unblock_signals()?;
-    if let Some(gate) = gate {
-        program.hold(gate, parent)?;
+    for (fd, &kept) in fds.iter_mut().flatten().zip(&plan.kept) {
+        *fd = kept;
     }
+    Ok(())
+}
+
+fn execute<'a>(
+    program: &mut Program<'a>,
+    spec: &'a Spec,
+    candidates: Option<&'a Candidates>,
+) -> Result<(), i32> {
     match candidates {
         Some(candidates) => candidates
             .iter()
@@ -175,8 +236,13 @@ fn limits<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
     Ok(())
 }
 
-fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec, parent: i32) -> Result<(), i32> {
-    let dropped: Option<&[u32]> = (spec.uid.is_some() && uids().effective == 0).then_some(&[]);
+fn credentials<'a>(
+    program: &mut Program<'a>,
+    spec: &'a Spec,
+    effective: u32,
+    parent: i32,
+) -> Result<(), i32> {
+    let dropped: Option<&[u32]> = (spec.uid.is_some() && effective == 0).then_some(&[]);
     if let Some(groups) = spec.groups.or(dropped) {
         program.setgroups(groups)?;
     }

@@ -12,6 +12,8 @@ mod map;
 #[allow(dead_code, reason = "for the families that keep specs")]
 mod owned;
 pub(crate) mod path;
+#[allow(dead_code)]
+pub(crate) mod post;
 mod spec;
 #[cfg(test)]
 mod tests;

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::bits::ToUnsigned;
 use super::close_range::close_range;
 use super::mmap::left_at_bottom;
-use super::program::{Op, Report, STOPS, Start, Text};
+use super::program::{LETTER, Op, Report, STOPS, Start, Step, Text};
 use super::robust::Latches;
 use super::syscall::{address, call, id, int, word};
 
@@ -32,16 +32,34 @@ pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
                 fail(start, 0, errno);
             }
         }
-        let mut index = 0;
-        while index < start.count {
-            if let Err(errno) = perform(&*start.ops.add(index), start) {
-                fail(start, index, errno);
-            }
-            index = index.wrapping_add(1);
-        }
+        perform_all(start);
         let errno = execute(start);
         fail(start, start.count, errno);
     }
+}
+
+/// Does what stands in a program, or ends.
+#[inline(always)]
+unsafe fn perform_all(start: &Start) {
+    let mut index = 0;
+    while index < start.count {
+        // SAFETY: the index is below the count.
+        unsafe {
+            if let Err(errno) = perform(&*start.ops.add(index), start) {
+                fail(start, index, errno);
+            }
+        }
+        index = index.wrapping_add(1);
+    }
+}
+
+/// What a forked process does before it runs a function in place of a program.
+///
+/// # Safety
+/// In a new process, all signals blocked, with a [`Start`] whose pointers hold.
+pub(crate) unsafe fn prepare(start: &Start) {
+    // SAFETY: as the caller promises.
+    unsafe { perform_all(start) };
 }
 
 #[inline(always)]
@@ -53,7 +71,41 @@ unsafe fn fail(start: &Start, index: usize, errno: i32) -> ! {
         (*start.report)
             .errno
             .store(errno.to_unsigned(), Ordering::Release);
+        if start.letter.socket >= 0 {
+            write_letter(start, index, errno);
+        }
         exit();
+    }
+}
+
+#[inline(always)]
+unsafe fn write_letter(start: &Start, index: usize, errno: i32) {
+    let letter = &start.letter;
+    let mut words = [0_u32; LETTER];
+    let mut at = 0;
+    // SAFETY: as long as both arrays; the index is an op's, or their number.
+    unsafe {
+        while at < LETTER {
+            let mut value = (*letter.words).as_ptr().add(at).read();
+            if at == letter.step {
+                value = if index < start.count {
+                    *start.steps.add(index) as u32
+                } else {
+                    Step::Exec as u32
+                };
+            } else if at == letter.errno {
+                value = errno.to_unsigned();
+            }
+            words.as_mut_ptr().add(at).write_volatile(value);
+            at = at.wrapping_add(1);
+        }
+        let _ = call!(
+            SYS_sendto,
+            word(letter.socket),
+            address(words.as_ptr()),
+            LETTER.wrapping_mul(4),
+            word(libc::MSG_NOSIGNAL)
+        );
     }
 }
 
@@ -90,7 +142,9 @@ unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
             Op::ParentIs { pid, pidfd } => parent_is(pid, pidfd),
             Op::OwnPid { text } => own_pid(text),
             Op::Hold { gate, parent } => {
-                (*start.latches).ready.open();
+                if !start.latches.is_null() {
+                    (*start.latches).ready.open();
+                }
                 hold(gate, parent)
             }
         }

@@ -10,12 +10,15 @@ use std::arch::asm;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr::null;
 
-use super::child::child_main;
+use nix::errno::Errno;
+
+use super::child::{child_main, prepare};
 use super::fd::above_standard;
 use super::mmap::{Shared, Stack};
 use super::program::{Program, Report, Start};
 use super::robust::{Latch, Latches, Wait};
 use super::syscall::{address, call, int, word};
+use super::zygote::Hook;
 use super::{pidfd, signal};
 
 /// How a child is made.
@@ -155,6 +158,52 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     reap(pid);
     let failed = meeting.report.failure();
     Err(Failure::Child { pid, failed })
+}
+
+/// Runs `program` in a new process that tells by itself how it fares
+/// ([`Program::write_on_failure`]), and is waited for by its parent: that of the
+/// calling process with `siblings`. One that shares our memory has execed or is no
+/// more when this returns; any other has just begun.
+pub(crate) fn post(
+    program: &Program,
+    manner: Manner,
+    siblings: bool,
+) -> Result<(i32, Option<OwnedFd>), Failure> {
+    let stack = manner.share_memory.then(Stack::take).transpose();
+    let stack = stack.map_err(Failure::Memory)?;
+    let report = Report::default();
+    let start = program.start(&report, null());
+    // A sibling's exit signal is our own, whatever is asked for.
+    let more = if siblings {
+        libc::CLONE_PARENT
+    } else {
+        libc::SIGCHLD
+    };
+    clone(&start, manner, stack.as_ref(), more).map_err(Failure::Clone)
+}
+
+/// The same for a process that runs a function of the daemon's: by libc's fork, so that
+/// libc works in it.
+pub(crate) fn post_function(
+    program: &Program,
+    function: Hook,
+) -> Result<(i32, Option<OwnedFd>), i32> {
+    let report = Report::default();
+    let start = program.start(&report, null());
+    let blocked = AllBlocked::begin();
+    // SAFETY: the child does what the program says, then calls the function, and ends.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        // SAFETY: a new process with all signals blocked; the pointers are copies.
+        unsafe {
+            prepare(&start);
+            std::mem::forget(blocked);
+            libc::_exit(function.run());
+        }
+    }
+    let pid = Errno::result(pid).map_err(|errno| errno as i32)?;
+    // Nobody reaps it before it is asked for.
+    Ok((pid, pidfd::open(pid).ok()))
 }
 
 /// Tells an execed child from one that failed or was killed, which is reaped.

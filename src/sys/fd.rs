@@ -47,6 +47,23 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
     duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
 }
 
+/// A descriptor that this process was executed with, close-on-exec from now on. It is
+/// nobody else's in this process.
+pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd, Errno> {
+    // SAFETY: no pointers.
+    let set = unsafe {
+        call!(
+            SYS_fcntl,
+            word(fd),
+            word(libc::F_SETFD),
+            word(libc::FD_CLOEXEC)
+        )
+    };
+    set.map_err(Errno::from_raw)?;
+    // SAFETY: open, as just seen, and the program's argument by agreement.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
 /// Whether this is open, and a child would have it after its exec.
 pub(crate) fn is_inherited(fd: RawFd) -> bool {
     // SAFETY: no pointers.

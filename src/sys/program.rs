@@ -2,6 +2,7 @@
 //! order, and then execve(2). [`super::child`] does it.
 
 use std::ffi::{CStr, c_char};
+use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::bits::ToSigned;
@@ -59,6 +60,39 @@ pub(crate) enum Step {
     Gate = 22,
     /// execve(2).
     Exec = 23,
+}
+
+impl Step {
+    const ALL: [Step; 23] = [
+        Step::Spec,
+        Step::Memory,
+        Step::Clone,
+        Step::Cgroup,
+        Step::Signals,
+        Step::Session,
+        Step::ProcessGroup,
+        Step::Terminal,
+        Step::Foreground,
+        Step::Cwd,
+        Step::Umask,
+        Step::Close,
+        Step::OomScoreAdj,
+        Step::Descriptors,
+        Step::Nice,
+        Step::Rlimit,
+        Step::Groups,
+        Step::Gid,
+        Step::Uid,
+        Step::NoNewPrivs,
+        Step::Pdeathsig,
+        Step::Gate,
+        Step::Exec,
+    ];
+
+    /// The step with this number.
+    pub(crate) fn from_number(number: u32) -> Option<Step> {
+        Step::ALL.into_iter().find(|&step| step as u32 == number)
+    }
 }
 
 /// The bytes that a file of /proc or of a cgroup takes.
@@ -126,7 +160,22 @@ pub(crate) struct Program<'a> {
     argv: CStrArray<'a>,
     envp: CStrArray<'a>,
     held: bool,
+    letter: Option<Letter<'a>>,
 }
+
+/// What a child sends by a socket where it fails before its exec: the words of the
+/// message, of which it fills in two.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Letter<'a> {
+    pub(crate) socket: i32,
+    pub(crate) words: &'a [u32; LETTER],
+    /// The word for its [`Step`], and the word for its errno.
+    pub(crate) step: usize,
+    pub(crate) errno: usize,
+}
+
+/// How many words a letter has.
+pub(crate) const LETTER: usize = 8;
 
 static ALL_SIGNALS_OPEN: u64 = 0;
 
@@ -139,7 +188,28 @@ impl<'a> Program<'a> {
             argv,
             envp,
             held: false,
+            letter: None,
         }
+    }
+
+    /// Has the child tell of its failure by a socket too.
+    pub(crate) fn write_on_failure(&mut self, letter: Letter<'a>) {
+        self.letter = Some(letter);
+    }
+
+    /// Sends a message by a socket: SIGPIPE is not raised.
+    pub(crate) fn send(&mut self, socket: i32, message: &'a [u8]) -> Result<(), i32> {
+        self.call(
+            Step::Gate,
+            libc::SYS_sendto,
+            &[
+                word(socket),
+                address(message.as_ptr()),
+                message.len(),
+                word(libc::MSG_NOSIGNAL),
+                0,
+            ],
+        )
     }
 
     fn push(&mut self, step: Step, op: Op) -> Result<(), i32> {
@@ -226,6 +296,11 @@ impl<'a> Program<'a> {
                 shared,
             },
         )
+    }
+
+    /// Closes one descriptor.
+    pub(crate) fn close(&mut self, fd: i32) -> Result<(), i32> {
+        self.call(Step::Close, libc::SYS_close, &[word(fd)])
     }
 
     pub(crate) fn dup(&mut self, from: i32, to: i32, cloexec: bool) -> Result<(), i32> {
@@ -317,6 +392,42 @@ impl<'a> Program<'a> {
         )
     }
 
+    /// Capabilities that exec gives no more.
+    pub(crate) fn drop_bounding(&mut self, dropped: u64) -> Result<(), i32> {
+        for capability in (0..u64::BITS).filter(|bit| dropped >> bit & 1 != 0) {
+            self.call(
+                Step::Uid,
+                libc::SYS_prctl,
+                &[word(libc::PR_CAPBSET_DROP), id(capability), 0, 0, 0],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Takes over another process's ids.
+    pub(crate) fn assume(
+        &mut self,
+        uids: [u32; 3],
+        gids: [u32; 3],
+        groups: &'a [u32],
+    ) -> Result<(), i32> {
+        self.setgroups(groups)?;
+        self.call(Step::Gid, libc::SYS_setresgid, &gids.map(id))?;
+        self.call(Step::Uid, libc::SYS_setresuid, &uids.map(id))
+    }
+
+    /// Lowers the sets of capabilities: the kernel's header and data.
+    pub(crate) fn capset(&mut self, capabilities: &'a Capabilities) -> Result<(), i32> {
+        self.call(
+            Step::Uid,
+            libc::SYS_capset,
+            &[
+                address(&raw const capabilities.header),
+                address(&raw const capabilities.data),
+            ],
+        )
+    }
+
     /// Waits for a byte at `gate`, while the process behind the pidfd `parent`
     /// lives (-1: no pidfd to be had).
     pub(crate) fn hold(&mut self, gate: i32, parent: i32) -> Result<(), i32> {
@@ -347,6 +458,16 @@ impl<'a> Program<'a> {
             envp: self.envp.as_ptr(),
             report,
             latches,
+            steps: self.steps.as_ptr(),
+            letter: self
+                .letter
+                .as_ref()
+                .map_or(Writing::NOTHING, |letter| Writing {
+                    socket: letter.socket,
+                    words: letter.words,
+                    step: letter.step,
+                    errno: letter.errno,
+                }),
         }
     }
 
@@ -400,6 +521,54 @@ pub(crate) struct Start {
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
     pub(super) report: *const Report,
-    /// NULL for a child that shares the parent's memory.
+    /// NULL for a child that shares the parent's memory, and for one that nobody
+    /// waits for.
     pub(super) latches: *const Latches,
+    /// The step of each op.
+    pub(super) steps: *const Step,
+    pub(super) letter: Writing,
+}
+
+/// A [`Letter`] as the child has it.
+#[derive(Debug)]
+pub(super) struct Writing {
+    /// -1 for none.
+    pub(super) socket: i32,
+    pub(super) words: *const [u32; LETTER],
+    pub(super) step: usize,
+    pub(super) errno: usize,
+}
+
+impl Writing {
+    const NOTHING: Writing = Writing {
+        socket: -1,
+        words: null(),
+        step: 0,
+        errno: 0,
+    };
+}
+
+/// The kernel's struct __user_cap_header_struct of version 3 with its data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C)]
+pub(crate) struct Capabilities {
+    header: [u32; 2],
+    /// Effective, permitted and inheritable: the lower halves, then the upper ones.
+    data: [u32; 6],
+}
+
+impl Capabilities {
+    pub(crate) fn new(effective: u64, permitted: u64, inheritable: u64) -> Self {
+        let half = |set: u64, shift: u32| {
+            #[allow(clippy::cast_possible_truncation, reason = "one half")]
+            let half = (set >> shift) as u32;
+            half
+        };
+        let [low, high] =
+            [0, 32].map(|shift| [effective, permitted, inheritable].map(|set| half(set, shift)));
+        Capabilities {
+            header: [0x2008_0522, 0],
+            data: [low[0], low[1], low[2], high[0], high[1], high[2]],
+        }
+    }
 }

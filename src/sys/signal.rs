@@ -25,6 +25,33 @@ pub(crate) fn is_signal(signum: i32) -> bool {
     (0..=libc::SIGRTMAX()).contains(&signum)
 }
 
+/// What a terminal, or whoever ends a whole process group, sends: of no concern to a
+/// process that ends with another one.
+pub(crate) fn ignore_terminal() {
+    for signum in [
+        libc::SIGHUP,
+        libc::SIGINT,
+        libc::SIGQUIT,
+        libc::SIGTERM,
+        libc::SIGTSTP,
+        libc::SIGTTIN,
+        libc::SIGTTOU,
+        libc::SIGPIPE,
+        libc::SIGALRM,
+        libc::SIGUSR1,
+        libc::SIGUSR2,
+    ] {
+        // SAFETY: no handler is set.
+        unsafe { libc::signal(signum, libc::SIG_IGN) };
+    }
+    // Rust's runtime has handlers for two of them, which survive the first one that is
+    // sent. SIGCHLD is not ignored, or our children would leave no status.
+    for signum in [libc::SIGSEGV, libc::SIGBUS, libc::SIGCHLD] {
+        // SAFETY: as above.
+        unsafe { libc::signal(signum, libc::SIG_DFL) };
+    }
+}
+
 /// Sends this process SIGCHLD, as a way to wake whoever takes it.
 pub(crate) fn raise_sigchld() {
     // SAFETY: as above.

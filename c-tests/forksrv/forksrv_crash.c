@@ -1,0 +1,342 @@
+/* A fork server that dies or stops, at any point of a launch: nothing is lost. */
+#include "support/test.h"
+
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <time.h>
+
+#include "support/server.h"
+
+struct bed {
+    struct loop loop;
+    struct server_events events;
+    struct sss_forksrv *srv;
+};
+
+static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
+
+static int begin(void **state)
+{
+    static struct bed bed;
+
+    memset(&bed, 0, sizeof(bed));
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    *state = &bed;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct bed *bed = *state;
+
+    loop_end(&bed->loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+    return 0;
+}
+
+static struct sss_forksrv *start(struct bed *bed, uint32_t flags, int64_t timeout)
+{
+    struct sss_forksrv_params params = server_zero(flags, &bed->events);
+    struct sss_forksrv *srv = NULL;
+
+    params.timeout = timeout;
+    params.restart_burst = 1000;
+    params.restart_interval = 1;
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &srv));
+    return srv;
+}
+
+/* Running children outlive it, those that have ended meanwhile too. */
+static void children_live_on(void **state)
+{
+    static const int kills[] = { SIGKILL, SIGSEGV };
+    struct bed *bed = *state;
+    struct sss_child_ctx *child, *zombie;
+    struct gate gate, second;
+    size_t way, i;
+    pid_t pid, dead;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        for (i = 0; i < ARRAY_SIZE(kills); i++) {
+            struct seen seen = { 0 }, early = { 0 };
+
+            memset(&bed->events, 0, sizeof(bed->events));
+            bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+            gate_make(&gate);
+            gate_make(&second);
+            child = launch_at(bed->srv, &gate, 5, see, &seen);
+            zombie = launch_at(bed->srv, &second, 6, see, &early);
+            pid = pid_of(child);
+            dead = pid_of(zombie);
+            check_ok(kill(server_pid(bed->srv), SIGSTOP));
+            gate_open(&second);
+            check_ok(kill(server_pid(bed->srv), kills[i]));
+            check_ok(kill(server_pid(bed->srv), SIGCONT));
+            loop_until(&bed->loop, &bed->events.crashed, 1);
+            check(WIFSIGNALED(bed->events.last.wait_status));
+            check_int(WTERMSIG(bed->events.last.wait_status), kills[i]);
+            loop_until(&bed->loop, &early.calls, 1);
+            check_seen(&early, dead, 6);
+            check(is_child(pid));
+            gate_open(&gate);
+            loop_until(&bed->loop, &seen.calls, 1);
+            check_seen(&seen, pid, 5);
+            check_ok(sss_child_free(child));
+            check_ok(sss_child_free(zombie));
+            check_ok(sss_forksrv_free(bed->srv));
+        }
+    }
+}
+
+static void a_dead_server_takes_no_launch(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_child_ctx *child = NULL;
+    struct order order;
+    errno_t ret;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        check_ok(kill(server_pid(bed->srv), SIGKILL));
+        ret = sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 0), see, NULL, &child);
+        check_int(ret, ECONNRESET);
+        loop_until(&bed->loop, &bed->events.crashed, 1);
+        ret = sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 0), see, NULL, &child);
+        check_int(ret, ENOTCONN);
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+}
+
+/* Nothing comes of a launch that timed out, and its process is reaped. */
+static void a_stopped_server_times_out(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_child_ctx *child = NULL;
+    struct order order;
+    struct seen seen = { 0 };
+    size_t way, i;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        bed->srv = start(bed, manners[way], 50 * 1000 * 1000);
+        loop_until(&bed->loop, &bed->events.ready, 1);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        for (i = 0; i < 3; i++) {
+            check_int(sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 0), see, &seen,
+                                         &child),
+                      ETIMEDOUT);
+        }
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        loop_settle(&bed->loop);
+        check_ok(sss_forksrv_stop(bed->srv));
+        loop_until(&bed->loop, &bed->events.stopped, 1);
+        loop_settle(&bed->loop);
+        check_int(seen.calls, 0);
+        check(child == NULL);
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+}
+
+/* Kills the server after a while, again and again. */
+struct killer {
+    struct sss_forksrv *srv;
+    int signum;
+    unsigned delay_us;
+};
+
+static void *kill_server(void *arg)
+{
+    struct killer *killer = arg;
+    struct timespec delay = { .tv_nsec = (long)killer->delay_us * 1000 };
+    pid_t pid = 0;
+
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &delay, NULL);
+    if (sss_forksrv_pid(killer->srv, &pid) == 0) {
+        kill(pid, killer->signum);
+    }
+    return NULL;
+}
+
+/*
+ * Each launch is accounted for: a process whose end is told once and truly, or an error
+ * and no process. The delays walk over the whole of a launch.
+ */
+static void killed_at_any_time(void **state)
+{
+    static const int kills[] = { SIGKILL, SIGSEGV };
+    struct bed *bed = *state;
+    unsigned delay, launched = 0, refused = 0;
+    struct seen seen;
+    struct order order;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        bed->srv = start(bed, manners[way] | SSS_FORKSRV_RESTART, 0);
+        for (delay = 0; delay < 400; delay += 2) {
+            struct sss_child_ctx *child = NULL;
+            struct killer killer = { bed->srv, kills[delay / 2 % 2], delay };
+            unsigned crashed = bed->events.crashed;
+            pthread_t thread;
+            errno_t ret;
+            pid_t pid;
+
+            loop_until(&bed->loop, &bed->events.ready, bed->events.crashed + way + 1);
+            memset(&seen, 0, sizeof(seen));
+            check_ok(pthread_create(&thread, NULL, kill_server, &killer));
+            ret = sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 9), see, &seen,
+                                     &child);
+            check_ok(pthread_join(thread, NULL));
+            if (ret == 0) {
+                pid = pid_of(child);
+                loop_until(&bed->loop, &seen.calls, 1);
+                check_seen(&seen, pid, 9);
+                check_ok(sss_child_free(child));
+                launched++;
+            } else {
+                check_int(ret, ECONNRESET);
+                check(child == NULL);
+                refused++;
+            }
+                loop_until(&bed->loop, &bed->events.crashed, crashed + 1);
+        }
+        loop_until(&bed->loop, &bed->events.ready, bed->events.crashed + way + 1);
+        check_ok(sss_forksrv_stop(bed->srv));
+        loop_until(&bed->loop, &bed->events.stopped, way + 1);
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+    printf("%u launched, %u refused\n", launched, refused);
+    check(launched > 0 && refused > 0);
+}
+
+static void ten_thousand_launches(void **state)
+{
+    struct bed *bed = *state;
+    static struct seen seen[50];
+    struct sss_child_ctx *children[50];
+    unsigned total = test_profile_is("plain") ? 10000 : 500;
+    unsigned n, launched = 0, refused = 0, told = 0, lost = 0, ready = 1;
+    struct order order;
+
+    bed->srv = start(bed, SSS_FORKSRV_RESTART, 0);
+    loop_until(&bed->loop, &bed->events.ready, ready);
+    for (n = 0; n < total; n++) {
+        unsigned at = n % 50, i;
+        errno_t ret;
+
+        if (at == 0) {
+            memset(seen, 0, sizeof(seen));
+            memset(children, 0, sizeof(children));
+        }
+        if (at == n / 50 % 50) {
+            check_ok(kill(server_pid(bed->srv), SIGKILL));
+        }
+        ret = sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, (int)at), see,
+                                 &seen[at], &children[at]);
+        if (ret == 0) {
+            launched++;
+        } else {
+            check_int(ret, ECONNRESET);
+            refused++;
+            loop_until(&bed->loop, &bed->events.ready, ++ready);
+        }
+        if (at != 49) {
+            continue;
+        }
+        for (i = 0; i < 50; i++) {
+            if (children[i] == NULL) {
+                check_int(seen[i].calls, 0);
+                continue;
+            }
+            loop_until(&bed->loop, &seen[i].calls, 1);
+            told++;
+            if (seen[i].status == SSS_WAIT_STATUS_LOST) {
+                lost++;
+            } else {
+                check_seen(&seen[i], pid_of(children[i]), (int)i);
+            }
+            check_ok(sss_child_free(children[i]));
+        }
+    }
+    printf("%u launches: %u run, %u refused, %u told, %u lost\n", total, launched, refused, told,
+           lost);
+    check_int(told, launched);
+    check_int(launched + refused, total);
+    check_int(lost, 0);
+    check_int(refused, total / 50);
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
+/* A client that is killed leaves neither a server nor a child that waits. */
+static void client_dies(void *arg)
+{
+    int report = *(int *)arg;
+    struct bed bed = { 0 };
+    struct order order;
+    struct sss_child_ctx *child = NULL;
+    pid_t pid;
+
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    bed.srv = start(&bed, 0, 0);
+    loop_until(&bed.loop, &bed.events.ready, 1);
+    pid = server_pid(bed.srv);
+    check_int(write(report, &pid, sizeof(pid)), sizeof(pid));
+    for (;;) {
+        (void)sss_forksrv_launch(NULL, bed.srv, order_ends(&order, NULL, 0), NULL, NULL, &child);
+        (void)sss_sigchld_ctx_dispatch(bed.loop.ctx, 0);
+        (void)sss_child_free(child);
+    }
+}
+
+static void a_dead_client_ends_the_server(void **state)
+{
+    unsigned delay;
+    int pipe_fds[2];
+    pid_t pid, server;
+
+    (void)state;
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    for (delay = 0; delay < 40; delay++) {
+        struct timespec wait = { .tv_nsec = (long)delay * 100000 };
+        int status;
+        pid_t got;
+
+        check_ok(pipe(pipe_fds));
+        pid = fork();
+        check(pid != -1);
+        if (pid == 0) {
+            close(pipe_fds[0]);
+            client_dies(&pipe_fds[1]);
+            _exit(1);
+        }
+        close(pipe_fds[1]);
+        check_int(read(pipe_fds[0], &server, sizeof(server)), sizeof(server));
+        close(pipe_fds[0]);
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
+        check_ok(kill(pid, SIGKILL));
+        /* All of it comes to us, and ends by itself. */
+        do {
+            got = waitpid(-1, &status, 0);
+        } while (got > 0 || (got == -1 && errno == EINTR));
+        check_int(errno, ECHILD);
+    }
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 0));
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(children_live_on, begin, end),
+        cmocka_unit_test_setup_teardown(a_dead_server_takes_no_launch, begin, end),
+        cmocka_unit_test_setup_teardown(a_stopped_server_times_out, begin, end),
+        cmocka_unit_test_setup_teardown(killed_at_any_time, begin, end),
+        cmocka_unit_test_setup_teardown(ten_thousand_launches, begin, end),
+        cmocka_unit_test(a_dead_client_ends_the_server),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

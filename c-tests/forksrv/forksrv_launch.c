@@ -1,0 +1,189 @@
+/* A child by a fork server: its program, and its end told once with its true status. */
+#include "support/test.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/prctl.h>
+
+#include "support/server.h"
+
+struct bed {
+    struct loop loop;
+    struct server_events events;
+    struct sss_forksrv *srv;
+};
+
+/* Each way of waiting, and each way to begin a server. */
+static const uint32_t manners[] = {
+    0,
+    SSS_FORKSRV_CLONE_PARENT,
+    SSS_FORKSRV_SERVERS_CHILDREN,
+    SSS_FORKSRV_FORK,
+    SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN,
+};
+
+static int begin(void **state)
+{
+    static struct bed bed;
+
+    memset(&bed.events, 0, sizeof(bed.events));
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    *state = &bed;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct bed *bed = *state;
+
+    loop_end(&bed->loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+    return 0;
+}
+
+static void finish(struct bed *bed)
+{
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    check_int(bed->events.last.wait_status, 0);
+    check_int(sss_forksrv_stop(bed->srv), ENOTCONN);
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
+static void each_end_is_told(void **state)
+{
+    static const int ends[] = { 0, 1, 7, 255, BY_SIGNAL(SIGKILL), BY_SIGNAL(SIGTERM) };
+    struct bed *bed = *state;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    size_t i, way;
+    pid_t pid;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        for (i = 0; i < ARRAY_SIZE(ends); i++) {
+            struct seen seen = { 0 };
+
+            gate_make(&gate);
+            child = launch_at(bed->srv, &gate, ends[i], see, &seen);
+            pid = pid_of(child);
+            check_int(is_child(pid), (manners[way] & SSS_FORKSRV_SERVERS_CHILDREN) == 0);
+            loop_settle(&bed->loop);
+            check_int(seen.calls, 0);
+            gate_open(&gate);
+            loop_until(&bed->loop, &seen.calls, 1);
+            loop_settle(&bed->loop);
+            check_seen(&seen, pid, ends[i]);
+            check_ok(sss_child_free(child));
+        }
+        finish(bed);
+    }
+}
+
+static void many_at_once(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_child_ctx *children[200];
+    struct seen seen[200];
+    size_t i, way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        memset(seen, 0, sizeof(seen));
+        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        for (i = 0; i < ARRAY_SIZE(seen); i++) {
+            children[i] = launch_at(bed->srv, NULL, (int)i, see, &seen[i]);
+        }
+        for (i = 0; i < ARRAY_SIZE(seen); i++) {
+            loop_until(&bed->loop, &seen[i].calls, 1);
+            check_seen(&seen[i], pid_of(children[i]), (int)i);
+            check_ok(sss_child_free(children[i]));
+        }
+        finish(bed);
+    }
+}
+
+static void what_fails_leaves_nothing(void **state)
+{
+    static const char *const argv[] = { "none", NULL };
+    struct bed *bed = *state;
+    struct sss_child_ctx *child = NULL;
+    struct sss_spawn spawn = spawn_zero();
+    uint32_t step;
+    size_t i, way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        for (i = 0; i < 3; i++) {
+            spawn = spawn_zero();
+            spawn.argv = argv;
+            spawn.path = "/nowhere/none";
+            spawn.failed_step = &step;
+            step = 0;
+            check_int(sss_forksrv_launch(NULL, bed->srv, &spawn, see, NULL, &child), ENOENT);
+            check_int(step, SSS_SPAWN_STEP_EXEC);
+            spawn.path = "/etc/passwd";
+            check_int(sss_forksrv_launch(NULL, bed->srv, &spawn, see, NULL, &child), EACCES);
+            spawn.cwd = "/nowhere";
+            check_int(sss_forksrv_launch(NULL, bed->srv, &spawn, see, NULL, &child), ENOENT);
+            check_int(step, SSS_SPAWN_STEP_CWD);
+            spawn = spawn_zero();
+            spawn.argv = argv;
+            spawn.path = "/bin/true";
+            spawn.mask |= SSS_SPAWN_PGRP;
+            spawn.pgrp = 1;
+            spawn.failed_step = &step;
+            check_int(sss_forksrv_launch(NULL, bed->srv, &spawn, see, NULL, &child), EPERM);
+            check_int(step, SSS_SPAWN_STEP_PGRP);
+            spawn.mask = SSS_SPAWN_PDEATHSIG;
+            spawn.pdeathsig = SIGTERM;
+            check_int(sss_forksrv_launch(NULL, bed->srv, &spawn, see, NULL, &child), EINVAL);
+            check_int(step, SSS_SPAWN_STEP_PDEATHSIG);
+        }
+        check(child == NULL);
+        loop_settle(&bed->loop);
+        check_int(stats_of(bed->loop.ctx).watches, 1); /* the server's own */
+        finish(bed);
+    }
+}
+
+static void freed_without_a_stop(void **state)
+{
+    struct bed *bed = *state;
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    size_t way;
+    pid_t pid;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        memset(&seen, 0, sizeof(seen));
+        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        gate_make(&gate);
+        child = launch_at(bed->srv, &gate, 3, see, &seen);
+        pid = server_pid(bed->srv);
+        check_ok(sss_forksrv_free(bed->srv));
+        loop_until_reaped(&bed->loop, pid);
+        pid = pid_of(child);
+        gate_open(&gate);
+        loop_until(&bed->loop, &seen.calls, 1);
+        check_seen(&seen, pid, 3);
+        check_ok(sss_child_free(child));
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_end_is_told, begin, end),
+        cmocka_unit_test_setup_teardown(many_at_once, begin, end),
+        cmocka_unit_test_setup_teardown(what_fails_leaves_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(freed_without_a_stop, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

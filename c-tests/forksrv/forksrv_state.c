@@ -1,0 +1,203 @@
+/* What a launched child has: the client's state at the launch, the client's rights, and
+ * nothing of the server's. */
+#include "support/test.h"
+
+#include <fcntl.h>
+#include <grp.h>
+#include <pthread.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+
+#include "support/server.h"
+
+struct bed {
+    struct loop loop;
+    struct server_events events;
+    struct sss_forksrv *srv;
+};
+
+static int begin(void **state)
+{
+    static struct bed bed;
+
+    memset(&bed, 0, sizeof(bed));
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    *state = &bed;
+    return 0;
+}
+
+static int end(void **state)
+{
+    struct bed *bed = *state;
+
+    loop_end(&bed->loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+    return 0;
+}
+
+static void finish(struct bed *bed)
+{
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
+/* As report_spawned(), by the server. */
+static void report_launched(struct bed *bed, struct sss_spawn *spawn, struct report *report)
+{
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child = NULL;
+    pid_t pid;
+
+    report_clear();
+    spawn->path = report_program();
+    spawn->argv = report_argv();
+    check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &seen, &child));
+    pid = pid_of(child);
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, 0);
+    check_ok(sss_child_free(child));
+    report_read(pid, report);
+}
+
+static const char *const keys[] = {
+    "cwd", "fd", "env", "limit", "nice", "session", "group", "Umask", "Uid", "Gid", "Groups",
+    "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "SigBlk",
+};
+
+static void check_same(const struct report *got, const struct report *wanted)
+{
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(keys); i++) {
+        char *value = strdup(reported(wanted, keys[i]));
+
+        check(value != NULL);
+        check_reported(got, keys[i], "%s", value);
+        free(value);
+    }
+}
+
+/* All of it changed after the server began. */
+static void the_clients_state_now(void **state)
+{
+    static const uint32_t flags[] = { 0, SSS_FORKSRV_SERVERS_CHILDREN, SSS_FORKSRV_FORK };
+    static struct report launched, execed;
+    struct bed *bed = *state;
+    struct rlimit limit, less;
+    struct sss_spawn spawn;
+    char cwd[4096];
+    mode_t mask;
+    size_t i;
+
+    check(getcwd(cwd, sizeof(cwd)) != NULL);
+    check_ok(getrlimit(RLIMIT_CORE, &limit));
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        bed->srv = server_start(&bed->loop, flags[i], &bed->events);
+        check_ok(chdir("/usr"));
+        mask = umask(0137);
+        check_ok(setenv("SSS_TEST_VARIABLE", "set late", 1));
+        less = limit;
+        less.rlim_cur = 4096 < limit.rlim_max ? 4096 : limit.rlim_max;
+        check_ok(setrlimit(RLIMIT_CORE, &less));
+        spawn = spawn_zero();
+        report_launched(bed, &spawn, &launched);
+        report_execed(&execed);
+        check_same(&launched, &execed);
+        check_reported(&launched, "cwd", "%s", "/usr");
+        check_ok(setrlimit(RLIMIT_CORE, &limit));
+        umask(mask);
+        check_ok(unsetenv("SSS_TEST_VARIABLE"));
+        check_ok(chdir(cwd));
+        finish(bed);
+    }
+}
+
+static void drops_root(void *arg)
+{
+    uint32_t flags = *(const uint32_t *)arg;
+    static struct report report;
+    struct bed bed = { 0 };
+    struct sss_spawn spawn = spawn_zero();
+    gid_t group = 4711;
+
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    bed.srv = server_start(&bed.loop, flags, &bed.events);
+    report_launched(&bed, &spawn, &report);
+    check_reported(&report, "Uid", "%s", "0 0 0 0");
+    check_ok(setgroups(1, &group));
+    check_ok(setresgid(12345, 12345, 12345));
+    check_ok(setresuid(12346, 12346, 12346));
+    report_launched(&bed, &spawn, &report);
+    if ((flags & SSS_FORKSRV_OWN_CREDENTIALS) == 0) {
+        check_reported(&report, "Uid", "%s", "12346 12346 12346 12346");
+        check_reported(&report, "Gid", "%s", "12345 12345 12345 12345");
+        check_reported(&report, "Groups", "%s", "4711");
+    } else {
+        check_reported(&report, "Uid", "%s", "0 0 0 0");
+    }
+    finish(&bed);
+    loop_end(&bed.loop);
+}
+
+static void no_root_children_of_a_daemon_that_dropped_root(void **state)
+{
+    uint32_t flags[] = { 0, SSS_FORKSRV_SERVERS_CHILDREN, SSS_FORKSRV_OWN_CREDENTIALS };
+    size_t i;
+
+    (void)state;
+    if (geteuid() != 0) {
+        test_skip("needs root");
+    }
+    (void)report_program();
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        in_child(drops_root, &flags[i]);
+    }
+}
+
+static void a_server_with_fewer_rights(void **state)
+{
+    static struct report report;
+    struct bed *bed = *state;
+    struct sss_forksrv_params params;
+    struct sss_spawn spawn = spawn_zero();
+    uint32_t i;
+
+    if (geteuid() != 0) {
+        test_skip("needs root");
+    }
+    for (i = 0; i < 2; i++) {
+        memset(&bed->events, 0, sizeof(bed->events));
+        params = server_zero((i == 0 ? 0 : SSS_FORKSRV_FORK) | SSS_FORKSRV_UID | SSS_FORKSRV_GID
+                                 | SSS_FORKSRV_NO_NEW_PRIVS,
+                             &bed->events);
+        params.uid = 12346;
+        params.gid = 12345;
+        check_ok(chmod(report_program(), 0755));
+        if (i == 0) {
+            /* The build's tree need not be open to that user. */
+            params.helper = server_helper_for_all();
+        }
+        check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
+        loop_until(&bed->loop, &bed->events.ready, 1);
+        report_launched(bed, &spawn, &report);
+        check_reported(&report, "Uid", "%s", "12346 12346 12346 12346");
+        check_reported(&report, "Gid", "%s", "12345 12345 12345 12345");
+        check_reported(&report, "NoNewPrivs", "%s", "1");
+        finish(bed);
+    }
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(the_clients_state_now, begin, end),
+        cmocka_unit_test(no_root_children_of_a_daemon_that_dropped_root),
+        cmocka_unit_test_setup_teardown(a_server_with_fewer_rights, begin, end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

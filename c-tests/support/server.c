@@ -1,0 +1,140 @@
+#define _GNU_SOURCE
+#include "support/server.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "support/check.h"
+
+void server_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt)
+{
+    struct server_events *events = pvt;
+
+    check(srv != NULL);
+    events->count++;
+    events->ready += event->event == SSS_FORKSRV_READY;
+    events->crashed += event->event == SSS_FORKSRV_CRASHED;
+    events->restarted += event->event == SSS_FORKSRV_RESTARTED;
+    events->stopped += event->event == SSS_FORKSRV_STOPPED;
+    events->last = *event;
+}
+
+static const char *server_helper(void)
+{
+    static char path[4096];
+    const char *installed = getenv("SSS_TEST_INSTALLED");
+
+    check(installed != NULL);
+    snprintf(path, sizeof(path), "%s/libexec/sss_sigchld/sss-forksrv", installed);
+    return path;
+}
+
+static char copied[] = "/tmp/sss-forksrv-XXXXXX";
+
+static void remove_copy(void)
+{
+    unlink(copied);
+}
+
+const char *server_helper_for_all(void)
+{
+    static pid_t made;
+    char buffer[65536];
+    ssize_t length;
+    int in, out;
+
+    if (made != 0) {
+        return copied;
+    }
+    in = open(server_helper(), O_RDONLY | O_CLOEXEC);
+    out = mkostemp(copied, O_CLOEXEC);
+    check(in != -1 && out != -1);
+    made = getpid();
+    check_ok(atexit(remove_copy));
+    while ((length = read(in, buffer, sizeof(buffer))) > 0) {
+        check_int(write(out, buffer, (size_t)length), length);
+    }
+    check_ok(fchmod(out, 0755));
+    check_ok(close(in));
+    check_ok(close(out));
+    return copied;
+}
+
+struct sss_forksrv_params server_zero(uint32_t flags, struct server_events *events)
+{
+    struct sss_forksrv_params params;
+
+    memset(&params, 0, sizeof(params));
+    params.size = sizeof(params);
+    params.flags = flags;
+    params.event = server_told;
+    params.pvt = events;
+    if ((flags & SSS_FORKSRV_FORK) == 0) {
+        params.helper = server_helper();
+    }
+    return params;
+}
+
+struct sss_forksrv *server_start(struct loop *loop, uint32_t flags, struct server_events *events)
+{
+    struct sss_forksrv_params params = server_zero(flags, events);
+    struct sss_forksrv *srv = NULL;
+
+    check_ok(sss_forksrv_start(NULL, loop->ctx, &params, &srv));
+    check(srv != NULL);
+    loop_until(loop, &events->ready, 1);
+    return srv;
+}
+
+pid_t server_pid(struct sss_forksrv *srv)
+{
+    pid_t pid = 0;
+
+    check_ok(sss_forksrv_pid(srv, &pid));
+    check(pid > 0);
+    return pid;
+}
+
+static const char *ends_path(void)
+{
+    static char *path;
+
+    if (path == NULL) {
+        path = helper_path("ends");
+    }
+    return path;
+}
+
+struct sss_spawn *order_ends(struct order *order, struct gate *gate, int end)
+{
+    memset(order, 0, sizeof(*order));
+    order->spawn = spawn_zero();
+    order->map[0].source = gate != NULL ? gate->rd : STDIN_FILENO;
+    order->map[0].target = STDIN_FILENO;
+    order->map[1].source = STDERR_FILENO;
+    order->map[1].target = STDERR_FILENO;
+    snprintf(order->text, sizeof(order->text), "%d", end);
+    order->argv[0] = "ends";
+    order->argv[1] = order->text;
+    order->spawn.mask |= SSS_SPAWN_FDS;
+    order->spawn.fds = order->map;
+    order->spawn.fds_count = 2;
+    order->spawn.path = ends_path();
+    order->spawn.argv = order->argv;
+    return &order->spawn;
+}
+
+struct sss_child_ctx *launch_at(struct sss_forksrv *srv, struct gate *gate, int end,
+                                sss_child_fn_t cb, void *pvt)
+{
+    struct sss_child_ctx *child = NULL;
+    struct order order;
+
+    check_ok(sss_forksrv_launch(NULL, srv, order_ends(&order, gate, end), cb, pvt, &child));
+    check(child != NULL);
+    return child;
+}

@@ -1,0 +1,572 @@
+//! The client: a server's life as a task of the context's loop, and the launches
+//! that other threads ask of it.
+
+use std::collections::VecDeque;
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::launch::{Link, Stray, launch};
+use super::protocol::{REPLY, Reply, Request, Way};
+use super::server;
+use crate::reap::callback::{Call, EventFn, Pvt};
+use crate::reap::event::{Events, Fields, raw_status};
+use crate::reap::id::ContextId;
+use crate::reap::spawned::{self, Started, Told};
+use crate::reap::status::LOST;
+use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
+use crate::reap::{rich, wait, watch};
+use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
+use crate::sys::lock::Mutex;
+use crate::sys::opaque::Record;
+use crate::sys::strings::CStrBuf;
+use crate::sys::zygote::{self, Hook};
+use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
+
+/// How a server comes to be.
+pub(crate) enum Beginning {
+    /// By exec of the helper.
+    Exec(CStrBuf),
+    /// By fork of the daemon; the hook runs in it first.
+    Fork(Option<Hook>),
+}
+
+/// When a server that died is begun anew.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Restart {
+    /// So many begin within the interval at most.
+    pub(crate) burst: u32,
+    pub(crate) interval: u64,
+}
+
+/// What a server is to be.
+pub(crate) struct Settings {
+    pub(crate) beginning: Beginning,
+    pub(crate) way: Way,
+    /// server::OWN_CREDENTIALS.
+    pub(crate) options: u32,
+    pub(crate) restart: Option<Restart>,
+    /// For each request, in nanoseconds.
+    pub(crate) timeout: u64,
+    pub(crate) event: Option<EventFn>,
+    pub(crate) source: Pvt,
+    pub(crate) pvt: Pvt,
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) no_new_privs: bool,
+}
+
+/// What happened to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Kind {
+    /// It takes requests.
+    Ready = 1,
+    /// It died, or could not be begun anew.
+    Crashed = 2,
+    /// Another one has taken its place.
+    Restarted = 3,
+    /// It ended as it was told to.
+    Stopped = 4,
+}
+
+/// An event as C sees it.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub(crate) struct Event {
+    pub(crate) kind: u32,
+    pub(crate) pid: i32,
+    pub(crate) wait_status: i32,
+    pub(crate) errno: i32,
+    pub(crate) restarts: u64,
+    pub(crate) reserved: [u64; 4],
+}
+
+/// The most events that one step makes.
+const EVENTS: usize = 8;
+
+/// A server and its client, as C holds it.
+pub(crate) struct Client {
+    shared: Arc<Shared>,
+    task: TaskId,
+}
+
+/// What the task and the launching threads share.
+struct Shared {
+    ctx: ContextId,
+    settings: Settings,
+    /// The process that has this.
+    owner: i32,
+    state: Mutex<State>,
+}
+
+struct State {
+    task: Option<TaskId>,
+    link: Option<Arc<Link>>,
+    events: VecDeque<Event>,
+    /// Launches that were given up, and may still come to something.
+    strays: Vec<Stray>,
+    /// Those of them that the loop does not watch yet.
+    fresh: usize,
+    /// The server's own children, as the server and as we know their pids.
+    children: Vec<(i32, i32)>,
+    restarts: u64,
+    /// When servers were begun, the latest last.
+    begun: VecDeque<u64>,
+    stopping: bool,
+}
+
+/// The token of the server's own end.
+const SERVER: u64 = 1;
+
+/// After an attempt that failed at once.
+const RETRY: u64 = 1_000_000_000;
+
+impl Client {
+    pub(crate) fn start(ctx: ContextId, settings: Settings) -> Result<Self, SpawnError> {
+        subreaper::set(true)?;
+        let mut events = VecDeque::new();
+        let mut begun = VecDeque::new();
+        let burst = settings.restart.map_or(0, |restart| restart.burst) as usize;
+        events
+            .try_reserve(EVENTS)
+            .and_then(|()| begun.try_reserve(burst + 1))
+            .map_err(|_| Errno::ENOMEM)?;
+        let shared = Arc::try_new(Shared {
+            ctx,
+            settings,
+            owner: process::own(),
+            state: Mutex::new(State {
+                task: None,
+                link: None,
+                events,
+                strays: Vec::new(),
+                fresh: 0,
+                children: Vec::new(),
+                restarts: 0,
+                begun,
+                stopping: false,
+            }),
+        })?;
+        let task = task::add(ctx, &shared)?;
+        shared.state.lock().task = Some(task);
+        let client = Client { shared, task };
+        client.shared.begin(task)?;
+        Ok(client)
+    }
+
+    /// Launches a child and watches it: its program, or a function in its place.
+    pub(crate) fn launch(
+        &self,
+        spec: &Spec,
+        function: Option<Hook>,
+        told: Told,
+    ) -> Result<Started, SpawnError> {
+        let shared = &self.shared;
+        let forked = matches!(shared.settings.beginning, Beginning::Fork(_));
+        if function.is_some() && (!forked || shared.settings.way == Way::Clients) {
+            return Err(Errno::ENOTSUP.into());
+        }
+        let link = shared.link()?;
+        let deadline = clock::now().saturating_add(shared.settings.timeout);
+        spawned::start_with(shared.ctx, told, |pidfd| {
+            let spec = Spec { pidfd, ..*spec };
+            launch(&link, &spec, function, shared.settings.way, deadline)
+                .map(|launched| {
+                    if let Some(remote) = launched.remote {
+                        shared.remember(remote, launched.child.pid);
+                    }
+                    launched.child
+                })
+                .map_err(|(error, stray)| {
+                    if let Some(socket) = stray {
+                        shared.leave(Stray::new(socket, link.clone()), self.task);
+                    }
+                    error
+                })
+        })
+    }
+
+    /// Waits for a child, without taking its end from whoever watches it: the raw
+    /// status. EAGAIN where it lives and `block` is not set.
+    pub(crate) fn wait(&self, pid: i32, block: bool) -> Result<i32, Errno> {
+        let until = if block { u64::MAX } else { 0 };
+        let link = match self.wait_directly(pid, until) {
+            Err(Errno::ESRCH) => self.shared.link(),
+            waited => return waited,
+        };
+        // Not ours. What the server has nobody here watches, so that no record of
+        // ours is left behind when the pid becomes free.
+        let asked = link.and_then(|link| {
+            let deadline = if block {
+                u64::MAX
+            } else {
+                clock::now().saturating_add(self.shared.settings.timeout)
+            };
+            link.wait(pid, block, deadline)
+        });
+        match asked {
+            Ok(status) => status.ok_or(Errno::EAGAIN),
+            // Its children are ours by now.
+            Err(Errno::ECONNRESET | Errno::ENOTCONN) => {
+                self.wait_directly(pid, until).map_err(|errno| match errno {
+                    Errno::ESRCH => Errno::ECHILD,
+                    errno => errno,
+                })
+            }
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// By a watch of its own; ESRCH where it is no child of ours.
+    fn wait_directly(&self, pid: i32, until: u64) -> Result<i32, Errno> {
+        let params = rich::Params {
+            child: rich::Child::Pid(pid),
+            events: Events::DEFAULT,
+            want: Fields::DEFAULT,
+            keep_zombie: false,
+            deadline: None,
+            call: None,
+            pvt: Pvt(std::ptr::null_mut()),
+            handle: None,
+        };
+        let id = rich::watch(self.shared.ctx, params, &mut false)?;
+        let waited = wait::wait(id, until);
+        // A child that nobody else watches is the daemon's again.
+        if watch::release(id, true).is_err() {
+            let _ = watch::end(id, true);
+        }
+        match waited {
+            Ok(told) => Ok(told.change.map_or(LOST, raw_status)),
+            Err(Errno::ETIMEDOUT) => Err(Errno::EAGAIN),
+            Err(errno) => Err(errno),
+        }
+    }
+
+    /// Tells the server to end; its children live on.
+    pub(crate) fn stop(&self) -> Result<(), Errno> {
+        let link = self.shared.link()?;
+        self.shared.state.lock().stopping = true;
+        let deadline = clock::now().saturating_add(self.shared.settings.timeout);
+        link.request(&Request::Stop, None, deadline)
+    }
+
+    /// The server's pid.
+    pub(crate) fn pid(&self) -> Result<i32, Errno> {
+        Ok(self.shared.link()?.pid)
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        task::remove(self.task);
+        if process::own() != self.shared.owner {
+            return;
+        }
+        // The end of our socket would tell it too, but forked children may have
+        // copies of that.
+        let link = self.shared.state.lock().link.take();
+        if let Some(link) = link {
+            let _ = link.request(&Request::Stop, None, clock::now());
+        }
+    }
+}
+
+impl Shared {
+    fn link(&self) -> Result<Arc<Link>, Errno> {
+        if process::own() != self.owner {
+            return Err(Errno::ECHILD);
+        }
+        self.state.lock().link.clone().ok_or(Errno::ENOTCONN)
+    }
+
+    /// Begins a server, and has the loop watch it.
+    fn begin(&self, task: TaskId) -> Result<(), SpawnError> {
+        let (ours, theirs) = seqpacket::pair()?;
+        let ours = fd::above_standard(ours)?;
+        let theirs = fd::above_standard(theirs)?;
+        seqpacket::pass_credentials(ours.as_fd())?;
+        seqpacket::pass_credentials(theirs.as_fd())?;
+        let mut kept = None;
+        let started = spawned::start_with(self.ctx, Told::Task(task, SERVER), |_| {
+            let child = self.make(&theirs)?;
+            kept = child.pidfd.as_ref().and_then(|fd| fd::duplicate(fd).ok());
+            Ok(child)
+        })?;
+        drop(theirs);
+        let link = Arc::try_new(Link {
+            control: ours,
+            pid: started.pid,
+            pidfd: kept,
+        });
+        let watched = link.and_then(|link| {
+            let own = pidfd::open(process::own()).ok();
+            let hello = Request::Hello {
+                client: process::own(),
+                options: self.settings.options,
+            };
+            link.request(&hello, own.as_ref().map(AsRawFd::as_raw_fd), 0)?;
+            task::watch_fd(task, link.control.as_raw_fd(), Interest::READ)?;
+            Ok(link)
+        });
+        let link = match watched {
+            Ok(link) => link,
+            Err(errno) => {
+                let _ = watch::end(started.watch, true);
+                return Err(errno.into());
+            }
+        };
+        let mut state = self.state.lock();
+        state.link = Some(link);
+        if let Some(restart) = self.settings.restart {
+            if state.begun.len() > restart.burst as usize {
+                state.begun.pop_front();
+            }
+            state.begun.push_back(clock::now());
+        }
+        Ok(())
+    }
+
+    fn make(&self, control: &OwnedFd) -> Result<Spawned, SpawnError> {
+        match &self.settings.beginning {
+            Beginning::Exec(helper) => {
+                let path: &CStr = helper.as_c_str();
+                let argv = CStringArray::new([path].into_iter())?;
+                let envp = CStringArray::new([].into_iter())?;
+                let map = [FdMap {
+                    source: control.as_raw_fd(),
+                    target: server::CONTROL,
+                }];
+                spawn(&Spec {
+                    fds: Some(&map),
+                    uid: self.settings.uid,
+                    gid: self.settings.gid,
+                    no_new_privs: self.settings.no_new_privs,
+                    pidfd: true,
+                    ..Spec::new(path, argv.as_array(), envp.as_array())
+                })
+            }
+            Beginning::Fork(hook) => {
+                let hook = *hook;
+                let drop = server::Dropped {
+                    uid: self.settings.uid,
+                    gid: self.settings.gid,
+                    no_new_privs: self.settings.no_new_privs,
+                };
+                let pid = zygote::fork(control, |control| {
+                    server::serve(control, true, || match drop.apply() {
+                        Ok(()) => hook.map_or(0, Hook::run),
+                        Err(_) => server::EXIT_NO_START,
+                    })
+                })?;
+                Ok(Spawned {
+                    pid,
+                    pidfd: pidfd::open(pid).ok(),
+                    gate: None,
+                })
+            }
+        }
+    }
+
+    /// A launch was given up: the loop sees to what may still come of it.
+    fn leave(&self, stray: Stray, task: TaskId) {
+        let mut state = self.state.lock();
+        // Without memory the process ends all the same, but may stay a zombie.
+        if state.strays.try_reserve(1).is_ok() {
+            state.strays.push(stray);
+            state.fresh += 1;
+            drop(state);
+            task::post(task);
+        }
+    }
+
+    fn watch_strays(&self, task: TaskId) {
+        let mut state = self.state.lock();
+        let first = state.strays.len() - std::mem::take(&mut state.fresh);
+        for stray in &state.strays[first..] {
+            let _ = task::watch_fd(task, stray.socket.as_raw_fd(), Interest::READ);
+        }
+    }
+
+    /// A descriptor is readable: the control socket, or that of a stray.
+    fn readable(&self, fd: i32, task: TaskId) {
+        let link = self.state.lock().link.clone();
+        if let Some(link) = link.filter(|link| link.control.as_raw_fd() == fd) {
+            self.listen(&link, task);
+            return;
+        }
+        let stray = {
+            let mut state = self.state.lock();
+            let place = state
+                .strays
+                .iter()
+                .position(|stray| stray.socket.as_raw_fd() == fd);
+            place.map(|place| {
+                state.fresh = state.fresh.min(state.strays.len() - 1);
+                state.strays.swap_remove(place)
+            })
+        };
+        let Some(mut stray) = stray else {
+            task::unwatch_fd(task, fd);
+            return;
+        };
+        if stray.look() {
+            self.state.lock().strays.push(stray);
+        } else {
+            task::unwatch_fd(task, fd);
+        }
+    }
+
+    /// Takes what the server says on its own.
+    fn listen(&self, link: &Link, task: TaskId) {
+        let mut bytes = [0; REPLY];
+        let mut fds = Vec::new();
+        loop {
+            let got = match seqpacket::receive(link.control.as_fd(), &mut bytes, &mut fds) {
+                Ok(got) => got,
+                Err(Errno::EAGAIN | Errno::ENOMEM) => return,
+                Err(_) => break,
+            };
+            if got.length == 0 {
+                break;
+            }
+            match Reply::decode(&bytes[..got.length]) {
+                Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
+                // The pidfd tells its end to whoever watches it, once it is reaped. What
+                // nobody watches is the daemon's, to be waited for by pid.
+                Ok(Reply::SigChld { pid }) => {
+                    if watch::is_watched(self.ctx, self.forget(pid)) {
+                        link.forget(pid);
+                    }
+                }
+                Ok(_) | Err(_) => {}
+            }
+        }
+        // Its end is told by itself.
+        task::unwatch_fd(task, link.control.as_raw_fd());
+    }
+
+    /// The server has a child of its own.
+    fn remember(&self, remote: i32, pid: i32) {
+        let mut state = self.state.lock();
+        // Without memory its pid is taken for the same.
+        if state.children.try_reserve(1).is_ok() {
+            state.children.push((remote, pid));
+        }
+    }
+
+    /// It has ended: its pid as we know it.
+    fn forget(&self, remote: i32) -> i32 {
+        let mut state = self.state.lock();
+        let place = state
+            .children
+            .iter()
+            .position(|&(known, _)| known == remote);
+        place.map_or(remote, |place| state.children.swap_remove(place).1)
+    }
+
+    fn tell(&self, kind: Kind, pid: i32, wait_status: i32, errno: i32) {
+        let mut state = self.state.lock();
+        let event = Event {
+            kind: kind as u32,
+            pid,
+            wait_status,
+            errno,
+            restarts: state.restarts,
+            reserved: [0; 4],
+        };
+        if state.events.len() < EVENTS {
+            state.events.push_back(event);
+        }
+    }
+
+    /// The server is no more.
+    fn ended(&self, end: ChildEnd, task: TaskId) {
+        let (link, stopping) = {
+            let mut state = self.state.lock();
+            state.children.clear();
+            (state.link.take(), state.stopping)
+        };
+        if let Some(link) = link {
+            // A hello that came just before.
+            self.listen(&link, task);
+            task::unwatch_fd(task, link.control.as_raw_fd());
+        }
+        let kind = if stopping {
+            Kind::Stopped
+        } else {
+            Kind::Crashed
+        };
+        self.tell(kind, end.pid, end.status, 0);
+        if !stopping {
+            self.restart_in_time(task);
+        }
+    }
+
+    /// Begins the next server, or sets when to do so.
+    fn restart_in_time(&self, task: TaskId) {
+        let Some(restart) = self.settings.restart else {
+            return;
+        };
+        let (begun, first) = {
+            let state = self.state.lock();
+            let place = state.begun.len().checked_sub(restart.burst as usize);
+            let first = place.and_then(|place| state.begun.get(place).copied());
+            (state.begun.len(), first)
+        };
+        let allowed = match first {
+            Some(first) if begun >= restart.burst as usize => {
+                first.saturating_add(restart.interval)
+            }
+            _ => 0,
+        };
+        if allowed > clock::now() {
+            task::set_deadline(task, Some(allowed));
+            return;
+        }
+        match self.begin(task) {
+            Ok(()) => {
+                let pid = {
+                    let mut state = self.state.lock();
+                    state.restarts += 1;
+                    state.link.as_ref().map_or(0, |link| link.pid)
+                };
+                self.tell(Kind::Restarted, pid, 0, 0);
+            }
+            Err(error) => {
+                self.tell(Kind::Crashed, 0, 0, error.errno);
+                let after = restart.interval.max(RETRY);
+                task::set_deadline(task, Some(clock::now().saturating_add(after)));
+            }
+        }
+    }
+
+    fn next_event(&self) -> Option<Call> {
+        loop {
+            let event = self.state.lock().events.pop_front()?;
+            if let Some(call) = self.settings.event {
+                return Some(Call::Event {
+                    call,
+                    source: self.settings.source,
+                    record: Record::of(event),
+                    pvt: self.settings.pvt,
+                });
+            }
+        }
+    }
+}
+
+impl Task for Shared {
+    fn step(&self, why: Why) -> Option<Call> {
+        let task = self.state.lock().task?;
+        match why {
+            Why::Posted => self.watch_strays(task),
+            Why::Readable(fd) => self.readable(fd, task),
+            Why::Child(end) if end.token == SERVER => self.ended(end, task),
+            Why::Deadline => self.restart_in_time(task),
+            _ => {}
+        }
+        self.next_event()
+    }
+}

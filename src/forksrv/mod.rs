@@ -1,0 +1,21 @@
+//! A fork server: a small process that makes children for a large one.
+//!
+//! - [`protocol`]: what both say, pure;
+//! - [`server`] and [`order`]: the other process, and how it makes a child;
+//! - [`launch`]: what a thread of the client's does to have one made;
+//! - [`client`]: the server's life, as a task of the client's loop.
+
+pub(crate) mod client;
+mod launch;
+mod order;
+pub(crate) mod protocol;
+pub(crate) mod server;
+
+use crate::sys::fd;
+
+/// The helper's whole program: its exit code.
+pub(crate) fn helper() -> i32 {
+    fd::inherited(server::CONTROL).map_or(server::EXIT_NO_START, |control| {
+        server::serve(control, false, || 0)
+    })
+}

@@ -1,0 +1,259 @@
+//! From an order to a process: what the client asked for, and the client's own
+//! state for what it left open.
+
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::protocol::{Directory, Order, Packed, Reply, Way};
+use crate::spawn::post::{Post, Posted, above_targets, post, shares_memory};
+use crate::spawn::{CStringArray, Cwd, FdMap, Rlimit, SpawnError, Spec, Step};
+use crate::sys::process_status::{self, Status};
+use crate::sys::program::{Capabilities, LETTER, Letter};
+use crate::sys::seqpacket::{self, Sender};
+use crate::sys::zygote::Hook;
+use crate::sys::{fd, limits, process};
+
+/// What the server itself has, which a child of its has too unless told otherwise.
+pub(crate) struct Base {
+    limits: [libc::rlimit64; limits::RESOURCES as usize],
+    nice: i32,
+    home: [i32; 2],
+    /// None where /proc is not there.
+    status: Option<Status>,
+    /// Children keep the server's credentials.
+    keep: bool,
+    /// The server has the client's functions.
+    pub(crate) forked: bool,
+}
+
+impl Base {
+    pub(crate) fn of_this_process(keep: bool, forked: bool) -> Self {
+        Base {
+            limits: limits::all(),
+            nice: limits::nice(),
+            home: process::home(),
+            status: process_status::of(process::own()).ok(),
+            keep,
+            forked,
+        }
+    }
+}
+
+/// For whom an order is carried out, and how.
+pub(crate) struct For<'a> {
+    pub(crate) base: &'a Base,
+    pub(crate) reply: BorrowedFd<'a>,
+    /// The client's pidfd.
+    pub(crate) client: Option<RawFd>,
+    pub(crate) sender: Sender,
+    pub(crate) siblings: bool,
+}
+
+/// Words of a reply, as a child that fails sends it.
+fn failed() -> [u32; LETTER] {
+    let bytes = Reply::Failed {
+        step: 0,
+        errno: 0,
+        pid: 0,
+    }
+    .encode();
+    let mut words = [0; LETTER];
+    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+        *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
+    }
+    words
+}
+
+/// Where Reply::Failed has its step and its errno.
+const STEP_WORD: usize = 3;
+const ERRNO_WORD: usize = 4;
+
+/// A process that was made.
+pub(crate) struct Made {
+    pub(crate) posted: Posted,
+    /// Its other end is closed when it has execed or is no more.
+    pub(crate) until_exec: Option<OwnedFd>,
+}
+
+/// Makes the process. It has its pidfd if it is the server's own child.
+pub(crate) fn carry_out(
+    order: &Order<Packed>,
+    fds: &[OwnedFd],
+    whom: &For,
+) -> Result<Made, SpawnError> {
+    let raw = |index: u32| fds[index as usize].as_raw_fd();
+    let map = collected(order.map.iter().map(|entry| FdMap {
+        source: raw(entry.source),
+        target: entry.target,
+    }))?;
+    let argv = CStringArray::new(order.argv.clone()).map_err(memory)?;
+    let envp = CStringArray::new(order.envp.clone()).map_err(memory)?;
+    let rlimits = rlimits(order, whom.base)?;
+    // None where /proc does not show the client: then the credentials that the
+    // kernel gave with its message must do.
+    let client = process_status::of(whom.sender.pid).ok();
+    let becomes = Becomes::new(whom, client.as_ref());
+    let spec = Spec {
+        search: order.search,
+        cwd: Some(match order.directory {
+            Directory::Path(path) => Cwd::Path(path),
+            Directory::Descriptor(index) => Cwd::Fd(raw(index)),
+        }),
+        fds: Some(&map),
+        uid: order.uid,
+        gid: order.gid,
+        groups: order.groups.as_deref(),
+        umask: order
+            .umask
+            .or(client.as_ref().and_then(|client| client.umask)),
+        rlimits: &rlimits,
+        nice: (order.nice != whom.base.nice).then_some(order.nice),
+        oom_score_adj: order.oom_score_adj,
+        session: order.session,
+        pgrp: pgrp(order, whom.base),
+        terminal: order.terminal.map(raw),
+        foreground: order.foreground.map(raw),
+        no_new_privs: order.no_new_privs,
+        cgroup: order.cgroup.map(raw),
+        pidfd: !whom.siblings,
+        fork: order.fork || order.oom_score_adj.is_some(),
+        ..Spec::new(order.path, argv.as_array(), envp.as_array())
+    };
+    // The child writes to it until its exec, so the map must not reach it.
+    let least = above_targets(&map);
+    let moved = (whom.reply.as_raw_fd() < least)
+        .then(|| fd::duplicate_from(whom.reply, least))
+        .transpose()
+        .map_err(|errno| SpawnError::new(Step::Descriptors, errno as i32))?;
+    let ready = Reply::Ready {
+        pid: 0,
+        way: if whom.siblings {
+            Way::Clients
+        } else {
+            Way::Servers
+        },
+    }
+    .encode();
+    let words = failed();
+    let mut posting = Post {
+        ready: &ready,
+        failed: Letter {
+            socket: moved
+                .as_ref()
+                .map_or(whom.reply.as_raw_fd(), AsRawFd::as_raw_fd),
+            words: &words,
+            step: STEP_WORD,
+            errno: ERRNO_WORD,
+        },
+        client: whom.client,
+        until_exec: None,
+        siblings: whom.siblings,
+        identity: becomes.identity.as_ref(),
+        dropped: becomes.dropped,
+        capabilities: becomes.capabilities.as_ref(),
+        no_new_privs: becomes.no_new_privs,
+        function: order
+            .function
+            .map(|function| Hook::at(function.entry, function.pvt)),
+    };
+    let latch = (!shares_memory(&spec, &posting))
+        .then(seqpacket::pair)
+        .transpose()
+        .map_err(|errno| SpawnError::new(Step::Gate, errno as i32))?;
+    let (ours, childs) = latch.unzip();
+    posting.until_exec = childs.as_ref().map(AsRawFd::as_raw_fd);
+    Ok(Made {
+        posted: post(&spec, &posting)?,
+        until_exec: ours,
+    })
+}
+
+/// What a child gives up of the server's rights.
+#[derive(Default)]
+struct Becomes {
+    /// It takes over these ids.
+    identity: Option<Status>,
+    dropped: u64,
+    capabilities: Option<Capabilities>,
+    no_new_privs: bool,
+}
+
+impl Becomes {
+    fn new(whom: &For, client: Option<&Status>) -> Self {
+        let Some(own) = whom.base.status.as_ref().filter(|_| !whom.base.keep) else {
+            return Becomes::default();
+        };
+        let Some(client) = client else {
+            let Sender { uid, gid, .. } = whom.sender;
+            let same = own.uids == [uid; 3] && own.gids == [gid; 3];
+            return Becomes {
+                identity: (!same).then(|| Status {
+                    uids: [uid; 3],
+                    gids: [gid; 3],
+                    ..Status::default()
+                }),
+                ..Becomes::default()
+            };
+        };
+        let same_ids =
+            own.uids == client.uids && own.gids == client.gids && own.groups == client.groups;
+        let fewer = own.permitted & !client.permitted
+            | own.effective & !client.effective
+            | own.inheritable & !client.inheritable;
+        Becomes {
+            identity: (!same_ids).then(|| client.clone()),
+            dropped: own.bounding & !client.bounding,
+            // A change of ids drops them by itself.
+            capabilities: (same_ids && fewer != 0).then(|| {
+                Capabilities::new(
+                    own.effective & client.effective,
+                    own.permitted & client.permitted,
+                    own.inheritable & client.inheritable,
+                )
+            }),
+            no_new_privs: client.no_new_privs && !own.no_new_privs,
+        }
+    }
+}
+
+/// The client's limits where they are not the server's, then the order's own.
+fn rlimits(order: &Order<Packed>, base: &Base) -> Result<Vec<Rlimit>, SpawnError> {
+    collected(
+        order
+            .limits
+            .iter()
+            .map(|limit| Rlimit {
+                resource: limit.resource,
+                limit: libc::rlimit64 {
+                    rlim_cur: limit.soft,
+                    rlim_max: limit.hard,
+                },
+            })
+            .filter(|new| {
+                let own = base.limits.get(new.resource as usize);
+                !own.is_some_and(|own| {
+                    own.rlim_cur == new.limit.rlim_cur && own.rlim_max == new.limit.rlim_max
+                })
+            }),
+    )
+}
+
+/// The client may have moved to another process group since the server began.
+fn pgrp(order: &Order<Packed>, base: &Base) -> Option<i32> {
+    let [session, group] = order.home;
+    let moved = session == base.home[0] && group != base.home[1];
+    order.pgrp.or((moved && !order.session).then_some(group))
+}
+
+fn memory(errno: Errno) -> SpawnError {
+    SpawnError::new(Step::Memory, errno as i32)
+}
+
+fn collected<T>(items: impl Iterator<Item = T> + Clone) -> Result<Vec<T>, SpawnError> {
+    let mut list = Vec::new();
+    list.try_reserve_exact(items.clone().count())
+        .map_err(|_| memory(Errno::ENOMEM))?;
+    list.extend(items);
+    Ok(list)
+}

@@ -1,0 +1,697 @@
+//! The server: one thread, one loop. It reads orders as they come in, part by part,
+//! makes the processes, keeps the ends of those that are its own children until
+//! they are asked for, and ends with its client. No request holds up another.
+
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+
+use super::order::{self, Base, For, Made};
+use super::protocol::{CAN_CLONE_PARENT, Order, PART, REQUEST, Reply, Request, WAIT_BLOCK, Way};
+use crate::spawn::Step;
+use crate::spawn::post::Posted;
+use crate::sys::bits::ToSigned;
+use crate::sys::seqpacket::{self, Sender};
+use crate::sys::{clock, credentials, fd, limits, process, signal, wait};
+
+/// Hello's options: children keep the server's credentials.
+pub(crate) const OWN_CREDENTIALS: u32 = 1;
+
+/// So many orders are read at one time; the rest waits in the control socket.
+const AT_ONCE: usize = 32;
+
+/// How often to see whether the client lives where no pidfd tells it.
+const LOOK_AFTER: u64 = 1_000_000_000;
+
+/// What an event's datum says.
+#[derive(Clone, Copy)]
+enum Source {
+    Control,
+    Client,
+    Order(u32),
+    Child(i32),
+    Leaving(u32),
+}
+
+impl Source {
+    fn datum(self) -> u64 {
+        match self {
+            Source::Control => 0,
+            Source::Client => 1,
+            Source::Order(number) => 2 << 32 | u64::from(number),
+            Source::Leaving(number) => 3 << 32 | u64::from(number),
+            Source::Child(pid) => 4 << 32 | u64::from(pid.unsigned_abs()),
+        }
+    }
+
+    fn of(datum: u64) -> Self {
+        #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
+        let low = datum as u32;
+        match (datum >> 32, low) {
+            (0, 0) => Source::Control,
+            (0, _) => Source::Client,
+            (2, number) => Source::Order(number),
+            (3, number) => Source::Leaving(number),
+            (_, pid) => Source::Child(pid.to_signed()),
+        }
+    }
+}
+
+/// A launch whose order has not come in whole.
+struct Incoming {
+    number: u32,
+    reply: OwnedFd,
+    way: Way,
+    deadline: u64,
+    expected: usize,
+    descriptors: usize,
+    bytes: Vec<u8>,
+    fds: Vec<OwnedFd>,
+}
+
+/// A process that is about to exec.
+struct Leaving {
+    number: u32,
+    pid: i32,
+    reply: OwnedFd,
+    latch: OwnedFd,
+}
+
+/// A child of the server's own.
+struct Child {
+    pid: i32,
+    /// None where the kernel has none: then it is looked for by time.
+    pidfd: Option<OwnedFd>,
+    /// The client was told.
+    told: bool,
+    /// Nobody wants its status: it is reaped when it has ended.
+    forgotten: bool,
+    /// Who waits for its end, until when.
+    waiting: Vec<(OwnedFd, u64)>,
+}
+
+struct Server {
+    control: OwnedFd,
+    client: Option<OwnedFd>,
+    /// The client's, as every request has to have it.
+    sender: Sender,
+    /// Its pid in its own namespace is the one in ours.
+    together: bool,
+    base: Base,
+    poll: Epoll,
+    incoming: Vec<Incoming>,
+    leaving: Vec<Leaving>,
+    next_number: u32,
+    children: Vec<Child>,
+    /// Told by a message that did not fit into the client's queue.
+    owed: bool,
+    /// The control socket is not polled, as too many orders come in.
+    full: bool,
+    done: bool,
+}
+
+/// Serves until the client stops it or dies. `begin` runs once before the client is
+/// told that the server is ready: what it loads the children of the server have. A
+/// forked server runs functions of the client's too.
+/// Gives the exit code.
+pub(crate) fn serve(control: OwnedFd, forked: bool, begin: impl FnOnce() -> i32) -> i32 {
+    match Server::new(control, forked, begin) {
+        Ok(mut server) => {
+            while !server.done {
+                server.turn();
+            }
+            server.leave();
+            0
+        }
+        Err(code) => code,
+    }
+}
+
+/// Where the helper has its socket.
+pub(crate) const CONTROL: i32 = 3;
+
+/// What a forked server gives up before it begins.
+pub(crate) struct Dropped {
+    pub(crate) uid: Option<u32>,
+    pub(crate) gid: Option<u32>,
+    pub(crate) no_new_privs: bool,
+}
+
+impl Dropped {
+    pub(crate) fn apply(&self) -> Result<(), Errno> {
+        credentials::drop_to(self.uid, self.gid, self.no_new_privs)
+    }
+}
+
+/// It could not begin.
+pub(crate) const EXIT_NO_START: i32 = 70;
+/// The client is another one than it should be, or of another version.
+const EXIT_STRANGER: i32 = 76;
+
+impl Server {
+    fn new(control: OwnedFd, forked: bool, begin: impl FnOnce() -> i32) -> Result<Self, i32> {
+        signal::ignore_terminal();
+        limits::raise_descriptors();
+        let control = fd::above_standard(control).map_err(|_| EXIT_NO_START)?;
+        let parent = process::parent();
+        let mut bytes = [0; REQUEST];
+        let mut fds = Vec::new();
+        let got = loop {
+            match seqpacket::receive(control.as_fd(), &mut bytes, &mut fds) {
+                Err(Errno::EAGAIN) => {
+                    let mut waits = [seqpacket::Wait::readable(control.as_fd())];
+                    let by = clock::now() + LOOK_AFTER;
+                    seqpacket::ready(&mut waits, Some(by)).map_err(|_| EXIT_NO_START)?;
+                    if process::parent() != parent {
+                        return Err(0);
+                    }
+                }
+                got => break got.map_err(|_| EXIT_NO_START)?,
+            }
+        };
+        if got.length == 0 {
+            return Err(0);
+        }
+        let sender = got.sender.ok_or(EXIT_STRANGER)?;
+        let Ok(Request::Hello { client, options }) = Request::decode(&bytes[..got.length]) else {
+            return Err(EXIT_STRANGER);
+        };
+        if sender.pid != parent {
+            return Err(EXIT_STRANGER);
+        }
+        let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|_| EXIT_NO_START)?;
+        let client_fd = fds.into_iter().next();
+        let event = |source: Source| EpollEvent::new(EpollFlags::EPOLLIN, source.datum());
+        poll.add(&control, event(Source::Control))
+            .map_err(|_| EXIT_NO_START)?;
+        if let Some(client) = &client_fd {
+            poll.add(client, event(Source::Client))
+                .map_err(|_| EXIT_NO_START)?;
+        }
+        let code = begin();
+        if code != 0 {
+            return Err(code);
+        }
+        let server = Server {
+            control,
+            client: client_fd,
+            sender,
+            together: client == sender.pid,
+            base: Base::of_this_process(options & OWN_CREDENTIALS != 0, forked),
+            poll,
+            incoming: Vec::new(),
+            leaving: Vec::new(),
+            next_number: 0,
+            children: Vec::new(),
+            owed: false,
+            full: false,
+            done: false,
+        };
+        let hello = Reply::Hello {
+            pid: process::own(),
+            abilities: if server.can_make_siblings() {
+                CAN_CLONE_PARENT
+            } else {
+                0
+            },
+        };
+        let _ = seqpacket::send(server.control.as_fd(), &hello.encode(), &[]);
+        Ok(server)
+    }
+
+    /// CLONE_PARENT is EINVAL for the init of a pid namespace.
+    fn can_make_siblings(&self) -> bool {
+        self.together && process::own() != 1
+    }
+
+    fn turn(&mut self) {
+        let mut events = [EpollEvent::empty(); 32];
+        let timeout = self.timeout();
+        let count = match self.poll.wait(&mut events, timeout) {
+            Ok(count) => count,
+            Err(Errno::EINTR) => 0,
+            Err(_) => {
+                self.done = true;
+                return;
+            }
+        };
+        for event in &events[..count] {
+            match Source::of(event.data()) {
+                Source::Control => self.request(event.events()),
+                // It is dead. Held children see that by themselves.
+                Source::Client => self.done = true,
+                Source::Order(number) => self.part_of(number),
+                Source::Leaving(number) => self.left(number),
+                Source::Child(pid) => self.child_ended(pid),
+            }
+            if self.done {
+                return;
+            }
+        }
+        self.look_around();
+    }
+
+    /// What is nobody's must not be left to whoever adopts our children.
+    fn leave(&mut self) {
+        for child in self.children.iter().filter(|child| child.forgotten) {
+            wait::put_down(child.pid);
+        }
+    }
+
+    fn timeout(&self) -> EpollTimeout {
+        let deadlines = self.incoming.iter().map(|order| order.deadline);
+        let waits = self.children.iter().flat_map(|child| &child.waiting);
+        let unheard = self.client.is_none()
+            || self
+                .children
+                .iter()
+                .any(|child| child.pidfd.is_none() && !child.told);
+        let look = (unheard || self.owed).then(|| {
+            clock::now()
+                + if self.owed {
+                    LOOK_AFTER / 100
+                } else {
+                    LOOK_AFTER / 20
+                }
+        });
+        let next = deadlines
+            .chain(waits.map(|&(_, deadline)| deadline))
+            .chain(look)
+            .min();
+        let Some(next) = next else {
+            return EpollTimeout::NONE;
+        };
+        let milliseconds = next.saturating_sub(clock::now()).div_ceil(1_000_000);
+        let milliseconds = i32::try_from(milliseconds).unwrap_or(i32::MAX);
+        EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::ZERO)
+    }
+
+    /// What no event tells.
+    fn look_around(&mut self) {
+        let now = clock::now();
+        if self.client.is_none() && process::parent() != self.sender.pid {
+            self.done = true;
+            return;
+        }
+        // Whoever asked has given up.
+        self.incoming.retain(|order| order.deadline > now);
+        for child in &mut self.children {
+            child.waiting.retain(|&(_, deadline)| deadline > now);
+        }
+        for at in 0..self.children.len() {
+            if self.children[at].pidfd.is_none() && !self.children[at].told {
+                let pid = self.children[at].pid;
+                self.child_ended(pid);
+            }
+        }
+        if std::mem::take(&mut self.owed) {
+            for at in 0..self.children.len() {
+                if self.children[at].told {
+                    self.tell(self.children[at].pid);
+                }
+            }
+        }
+        if self.full && self.incoming.len() < AT_ONCE {
+            self.full = false;
+            self.poll_control(EpollFlags::EPOLLIN);
+        }
+    }
+
+    fn poll_control(&self, flags: EpollFlags) {
+        let mut event = EpollEvent::new(flags, Source::Control.datum());
+        let _ = self.poll.modify(&self.control, &mut event);
+    }
+
+    /// Takes one request from the control socket.
+    fn request(&mut self, events: EpollFlags) {
+        if self.incoming.len() >= AT_ONCE {
+            self.full = true;
+            self.poll_control(EpollFlags::empty());
+            self.done = events.contains(EpollFlags::EPOLLHUP);
+            return;
+        }
+        let mut bytes = [0; REQUEST];
+        let mut fds = Vec::new();
+        let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
+            Ok(got) => got,
+            // No memory now: it is asked again.
+            Err(Errno::EAGAIN | Errno::ENOMEM) => return,
+            Err(_) => {
+                self.done = true;
+                return;
+            }
+        };
+        if got.length == 0 {
+            // The client has no end of it any more.
+            self.done = true;
+            return;
+        }
+        let reply = fds.into_iter().next();
+        if got.sender.map(|sender| sender.pid) != Some(self.sender.pid) {
+            refuse(reply.as_ref(), Errno::EPERM);
+            return;
+        }
+        let request = if got.truncated {
+            Err(Errno::EMFILE)
+        } else {
+            Request::decode(&bytes[..got.length]).map_err(Errno::from)
+        };
+        match (request, reply) {
+            (
+                Ok(Request::Launch {
+                    deadline,
+                    order,
+                    descriptors,
+                    way,
+                    ..
+                }),
+                Some(reply),
+            ) => {
+                if deadline <= clock::now() {
+                    return;
+                }
+                let incoming = Incoming {
+                    number: self.number(),
+                    reply,
+                    way,
+                    deadline,
+                    expected: order as usize,
+                    descriptors: descriptors as usize,
+                    bytes: Vec::new(),
+                    fds: Vec::new(),
+                };
+                self.receive_order(incoming, got.sender.unwrap_or(self.sender));
+            }
+            (
+                Ok(Request::Wait {
+                    pid,
+                    options,
+                    deadline,
+                }),
+                reply,
+            ) => self.wait(pid, options, deadline, reply),
+            (Ok(Request::Stop), _) => self.done = true,
+            (Ok(_), reply) => refuse(reply.as_ref(), Errno::EPROTO),
+            (Err(errno), reply) => refuse(reply.as_ref(), errno),
+        }
+    }
+
+    fn part_of(&mut self, number: u32) {
+        let place = self
+            .incoming
+            .iter()
+            .position(|order| order.number == number);
+        if let Some(place) = place {
+            let order = self.incoming.swap_remove(place);
+            self.receive_order(order, self.sender);
+        }
+    }
+
+    /// Reads what has come of an order, and makes the process when it is whole.
+    fn receive_order(&mut self, mut order: Incoming, sender: Sender) {
+        while order.bytes.len() < order.expected || order.fds.len() < order.descriptors {
+            match receive_part(&mut order) {
+                Ok(()) => {}
+                Err(Errno::EAGAIN) => return self.keep(order),
+                Err(errno) => return refuse(Some(&order.reply), errno),
+            }
+        }
+        let _ = self.poll.delete(&order.reply);
+        self.launch(order, sender);
+    }
+
+    /// Comes back to an order when more of it is there.
+    fn keep(&mut self, order: Incoming) {
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, Source::Order(order.number).datum());
+        let kept = match self.poll.add(&order.reply, event) {
+            Ok(()) | Err(Errno::EEXIST) => self.incoming.try_reserve(1).map_err(|_| Errno::ENOMEM),
+            Err(errno) => Err(errno),
+        };
+        match kept {
+            Ok(()) => self.incoming.push(order),
+            Err(errno) => refuse(Some(&order.reply), errno),
+        }
+    }
+
+    fn launch(&mut self, incoming: Incoming, sender: Sender) {
+        let Incoming {
+            reply,
+            way,
+            bytes,
+            fds,
+            ..
+        } = incoming;
+        let failed = |step: Step, errno: i32| Reply::Failed {
+            step: step as u32,
+            errno,
+            pid: 0,
+        };
+        let made = match Order::decode(&bytes, fds.len()) {
+            Err(bad) => Err(failed(Step::Spec, Errno::from(bad) as i32)),
+            Ok(order) => {
+                let siblings =
+                    way != Way::Servers && order.function.is_none() && self.can_make_siblings();
+                if order.function.is_some() && !self.base.forked {
+                    Err(failed(Step::Spec, libc::ENOTSUP))
+                } else if way == Way::Clients && !siblings {
+                    Err(failed(Step::Clone, libc::EINVAL))
+                } else {
+                    let whom = For {
+                        base: &self.base,
+                        reply: reply.as_fd(),
+                        client: self.client.as_ref().map(AsRawFd::as_raw_fd),
+                        sender,
+                        siblings,
+                    };
+                    order::carry_out(&order, &fds, &whom)
+                        .map(|made| (made, siblings))
+                        .map_err(|error| failed(error.step.unwrap_or(Step::Spec), error.errno))
+                }
+            }
+        };
+        match made {
+            Ok((made, siblings)) => self.made(reply, made, siblings),
+            Err(failed) => {
+                let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
+            }
+        }
+    }
+
+    /// Tells the client of a process that was made.
+    fn made(&mut self, reply: OwnedFd, made: Made, siblings: bool) {
+        let Posted { pid, pidfd, gone } = made.posted;
+        if !gone {
+            let way = if siblings { Way::Clients } else { Way::Servers };
+            let fds = pidfd.as_ref().map(AsRawFd::as_raw_fd);
+            let message = Reply::Made { pid, way }.encode();
+            let _ = seqpacket::send(reply.as_fd(), &message, fds.as_slice());
+        }
+        if !siblings {
+            self.adopt(pid, pidfd);
+        }
+        if gone {
+            let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+        } else if let Some(latch) = made.until_exec {
+            let number = self.number();
+            let event = EpollEvent::new(EpollFlags::empty(), Source::Leaving(number).datum());
+            // Without room the client sees the end of file, as nobody here has its
+            // socket any more.
+            if self.leaving.try_reserve(1).is_ok() && self.poll.add(&latch, event).is_ok() {
+                self.leaving.push(Leaving {
+                    number,
+                    pid,
+                    reply,
+                    latch,
+                });
+            }
+        }
+    }
+
+    /// A process that did not share our memory has execed, or is no more.
+    fn left(&mut self, number: u32) {
+        let place = self
+            .leaving
+            .iter()
+            .position(|leaving| leaving.number == number);
+        if let Some(place) = place {
+            let Leaving {
+                pid, reply, latch, ..
+            } = self.leaving.swap_remove(place);
+            let _ = self.poll.delete(&latch);
+            let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+        }
+    }
+
+    fn number(&mut self) -> u32 {
+        self.next_number = self.next_number.wrapping_add(1);
+        self.next_number
+    }
+
+    /// A child of our own was made.
+    fn adopt(&mut self, pid: i32, pidfd: Option<OwnedFd>) {
+        if let Some(pidfd) = &pidfd {
+            let event = EpollEvent::new(
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+                Source::Child(pid).datum(),
+            );
+            let _ = self.poll.add(pidfd, event);
+        }
+        // Without memory its end stays untold, and the client's own pidfd tells.
+        if self.children.try_reserve(1).is_ok() {
+            self.children.push(Child {
+                pid,
+                pidfd,
+                told: false,
+                forgotten: false,
+                waiting: Vec::new(),
+            });
+        }
+    }
+
+    fn find(&self, pid: i32) -> Option<usize> {
+        self.children.iter().position(|child| child.pid == pid)
+    }
+
+    /// A child may have ended: it stays a zombie until somebody asks.
+    fn child_ended(&mut self, pid: i32) {
+        let Some(at) = self.find(pid) else {
+            return;
+        };
+        if !wait::is_dead(pid) {
+            return;
+        }
+        if self.children[at].forgotten {
+            self.reap(at, None);
+            return;
+        }
+        if self.children[at].waiting.is_empty() {
+            self.children[at].told = true;
+            self.tell(pid);
+            return;
+        }
+        let (reply, _) = self.children[at].waiting.remove(0);
+        self.reap(at, Some(&reply));
+    }
+
+    /// SigChld: the client's loop is to come round.
+    fn tell(&mut self, pid: i32) {
+        let message = Reply::SigChld { pid }.encode();
+        // A client that has no end of the socket any more is about to be gone.
+        let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
+        let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
+        self.owed |= sent.is_err_and(|errno| full.contains(&errno));
+    }
+
+    fn wait(&mut self, pid: i32, options: u32, deadline: u64, reply: Option<OwnedFd>) {
+        let answer = |status| send_status(reply.as_ref(), status);
+        let Some(at) = self.find(pid) else {
+            answer(Reply::Status {
+                pid,
+                status: 0,
+                errno: libc::ECHILD,
+            });
+            return;
+        };
+        if wait::is_dead(pid) {
+            self.reap(at, reply.as_ref());
+            return;
+        }
+        let child = &mut self.children[at];
+        child.forgotten |= reply.is_none();
+        match reply {
+            Some(reply) if options & WAIT_BLOCK != 0 && child.waiting.try_reserve(1).is_ok() => {
+                child.waiting.push((reply, deadline));
+            }
+            reply => send_status(
+                reply.as_ref(),
+                Reply::Status {
+                    pid: 0,
+                    status: 0,
+                    errno: 0,
+                },
+            ),
+        }
+    }
+
+    /// Reaps a child, now that it is asked for: its pid is free from here on.
+    fn reap(&mut self, at: usize, reply: Option<&OwnedFd>) {
+        let child = self.children.swap_remove(at);
+        if let Some(pidfd) = &child.pidfd {
+            let _ = self.poll.delete(pidfd);
+        }
+        let pid = child.pid;
+        let answer = match wait::waitpid(pid, libc::__WALL) {
+            Ok(Some((pid, status))) => Reply::Status {
+                pid,
+                status,
+                errno: 0,
+            },
+            Ok(None) | Err(_) => Reply::Status {
+                pid,
+                status: 0,
+                errno: libc::ECHILD,
+            },
+        };
+        match reply {
+            Some(reply) => send_status(Some(reply), answer),
+            None => {
+                let _ = seqpacket::send(self.control.as_fd(), &answer.encode(), &[]);
+            }
+        }
+        for (reply, _) in &child.waiting {
+            send_status(
+                Some(reply),
+                Reply::Status {
+                    pid,
+                    status: 0,
+                    errno: libc::ECHILD,
+                },
+            );
+        }
+    }
+}
+
+fn send_status(reply: Option<&OwnedFd>, status: Reply) {
+    if let Some(reply) = reply {
+        let _ = seqpacket::send(reply.as_fd(), &status.encode(), &[]);
+    }
+}
+
+/// Takes the next part of an order: EAGAIN where it has not come yet.
+fn receive_part(order: &mut Incoming) -> Result<(), Errno> {
+    let length = order.bytes.len();
+    let room = (order.expected - length).min(PART) + 1;
+    order.bytes.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
+    order.bytes.resize(length + room, 0);
+    let got = seqpacket::receive(
+        order.reply.as_fd(),
+        &mut order.bytes[length..],
+        &mut order.fds,
+    );
+    let taken = got.map_or(0, |got| got.length);
+    order.bytes.truncate(length + taken);
+    let got = got?;
+    if got.truncated {
+        // The kernel lets no more descriptors in: ours are limited too.
+        return Err(Errno::EMFILE);
+    }
+    if got.length == 0 {
+        return Err(Errno::EPIPE);
+    }
+    if order.bytes.len() > order.expected || order.fds.len() > order.descriptors {
+        return Err(Errno::EPROTO);
+    }
+    Ok(())
+}
+
+fn refuse(reply: Option<&OwnedFd>, errno: Errno) {
+    if let Some(reply) = reply {
+        let failed = Reply::Failed {
+            step: Step::Spec as u32,
+            errno: errno as i32,
+            pid: 0,
+        };
+        let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
+    }
+}

@@ -1,0 +1,144 @@
+//! /proc/PID/status: what a process may do, as the kernel has it.
+
+use std::fmt::Write;
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+use nix::unistd::read;
+
+/// A process's state that a child of its own would inherit.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Status {
+    pub(crate) umask: Option<u32>,
+    /// Real, effective, saved.
+    pub(crate) uids: [u32; 3],
+    pub(crate) gids: [u32; 3],
+    pub(crate) groups: Vec<u32>,
+    pub(crate) inheritable: u64,
+    pub(crate) permitted: u64,
+    pub(crate) effective: u64,
+    pub(crate) bounding: u64,
+    pub(crate) no_new_privs: bool,
+}
+
+/// A path below /proc, without an allocation.
+struct Path {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Write for Path {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        let place = self
+            .bytes
+            .get_mut(self.length..end)
+            .ok_or(std::fmt::Error)?;
+        place.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+/// The state of a process; ENOENT where /proc does not show it.
+pub(crate) fn of(pid: i32) -> Result<Status, Errno> {
+    let mut path = Path {
+        bytes: [0; 32],
+        length: 0,
+    };
+    write!(path, "/proc/{pid}/status").map_err(|_| Errno::ENAMETOOLONG)?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    let file = open(&path.bytes[..path.length], flags, Mode::empty())?;
+    let mut text = Vec::new();
+    loop {
+        let length = text.len();
+        text.try_reserve(4096).map_err(|_| Errno::ENOMEM)?;
+        text.resize(length + 4096, 0);
+        let got = loop {
+            match read(&file, &mut text[length..]) {
+                Err(Errno::EINTR) => {}
+                got => break got?,
+            }
+        };
+        text.truncate(length + got);
+        if got == 0 {
+            return parse(&text).ok_or(Errno::EPROTO);
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Option<Status> {
+    let mut status = Status::default();
+    let mut ids = 0;
+    for line in text.split(|&byte| byte == b'\n') {
+        let Some(colon) = line.iter().position(|&byte| byte == b':') else {
+            continue;
+        };
+        let value = std::str::from_utf8(&line[colon + 1..]).ok()?;
+        let mut words = value.split_ascii_whitespace();
+        match &line[..colon] {
+            b"Umask" => status.umask = Some(u32::from_str_radix(words.next()?, 8).ok()?),
+            b"Uid" => {
+                status.uids = three(&mut words)?;
+                ids += 1;
+            }
+            b"Gid" => {
+                status.gids = three(&mut words)?;
+                ids += 1;
+            }
+            b"Groups" => {
+                for word in words {
+                    status.groups.try_reserve(1).ok()?;
+                    status.groups.push(word.parse().ok()?);
+                }
+            }
+            b"CapInh" => status.inheritable = set(words.next()?)?,
+            b"CapPrm" => status.permitted = set(words.next()?)?,
+            b"CapEff" => status.effective = set(words.next()?)?,
+            b"CapBnd" => status.bounding = set(words.next()?)?,
+            b"NoNewPrivs" => status.no_new_privs = words.next()? == "1",
+            _ => {}
+        }
+    }
+    (ids == 2).then_some(status)
+}
+
+fn three<'a>(words: &mut impl Iterator<Item = &'a str>) -> Option<[u32; 3]> {
+    let mut next = || words.next()?.parse().ok();
+    Some([next()?, next()?, next()?])
+}
+
+fn set(word: &str) -> Option<u64> {
+    u64::from_str_radix(word, 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_kernel_writes_is_understood() {
+        let text = b"Name:\tsh\nUmask:\t0022\nState:\tS (sleeping)\nUid:\t1\t2\t3\t4\n\
+            Gid:\t5\t6\t7\t8\nGroups:\t9 10 \nCapInh:\t0000000000000000\n\
+            CapPrm:\t000001ffffffffff\nCapEff:\t0000000000000001\n\
+            CapBnd:\t000001ffffffffff\nNoNewPrivs:\t1\nSeccomp:\t0\n";
+        let status = parse(text).unwrap();
+        assert_eq!(status.umask, Some(0o22));
+        assert_eq!((status.uids, status.gids), ([1, 2, 3], [5, 6, 7]));
+        assert_eq!(status.groups, [9, 10]);
+        assert_eq!((status.effective, status.permitted), (1, 0x1ff_ffff_ffff));
+        assert!(status.no_new_privs);
+        assert_eq!(parse(b"Uid:\t1\t2\n"), None);
+        assert_eq!(parse(b""), None);
+    }
+
+    #[test]
+    fn our_own_state_is_there() {
+        let own = of(crate::sys::clone::getpid()).unwrap();
+        let ids = crate::sys::credentials::uids();
+        assert_eq!(own.uids, [ids.real, ids.effective, ids.saved]);
+        assert!(own.umask.is_some());
+        assert_eq!(of(0), Err(Errno::ENOENT));
+    }
+}

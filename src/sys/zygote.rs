@@ -1,0 +1,86 @@
+//! A process forked from the daemon that goes on in our code: the C library's own
+//! fork(2), as the daemon's functions run in it.
+
+use std::ffi::{c_int, c_void};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
+
+use super::close_range::{LAST, close_range};
+use super::opaque::Opaque;
+
+/// A function of the daemon's that such a process calls.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hook {
+    pub(crate) call: unsafe extern "C" fn(pvt: *mut c_void) -> c_int,
+    pub(crate) pvt: Opaque,
+}
+
+impl Hook {
+    /// The addresses of the function and of what it is given, for a message.
+    pub(crate) fn addresses(self) -> [u64; 2] {
+        [self.call as usize as u64, self.pvt.0.addr() as u64]
+    }
+
+    /// From a message to a process that was forked from its sender.
+    #[allow(clippy::cast_possible_truncation, reason = "pointers have 64 bits")]
+    pub(crate) fn at(entry: u64, pvt: u64) -> Self {
+        // SAFETY: the address of a function of this type, in the program that both
+        // processes are; it is called only after the fork() that made this process.
+        let call = unsafe {
+            std::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void) -> c_int>(entry as usize)
+        };
+        Hook {
+            call,
+            pvt: Opaque(std::ptr::with_exposed_provenance_mut(pvt as usize)),
+        }
+    }
+
+    pub(crate) fn run(self) -> i32 {
+        // SAFETY: the daemon's function with what it was given with.
+        unsafe { (self.call)(self.pvt.0) }
+    }
+}
+
+/// Where the process has the descriptor that it is given.
+const KEPT: i32 = 3;
+
+/// Forks a process that calls `run` with `kept`, and ends with what that returns. It
+/// has no other descriptors than the standard ones, no handlers and no blocked
+/// signals of the daemon's. The daemon should have one thread: what the others hold
+/// at this moment stays locked.
+pub(crate) fn fork(kept: &OwnedFd, run: impl FnOnce(OwnedFd) -> i32) -> Result<i32, Errno> {
+    // SAFETY: the child stays in this function until it ends.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    if pid != 0 {
+        return Ok(pid);
+    }
+    // SAFETY: the child's own table, in which nothing else of ours is used again.
+    let kept = unsafe {
+        if kept.as_raw_fd() == KEPT {
+            libc::fcntl(KEPT, libc::F_SETFD, libc::FD_CLOEXEC);
+        } else {
+            libc::dup3(kept.as_raw_fd(), KEPT, libc::O_CLOEXEC);
+        }
+        let _ = close_range(KEPT.unsigned_abs() + 1, LAST, false);
+        default_signals();
+        OwnedFd::from_raw_fd(KEPT)
+    };
+    let code = run(kept);
+    // SAFETY: ends the process: no handler of the daemon's runs at its exit.
+    unsafe { libc::_exit(code) }
+}
+
+/// # Safety
+/// The daemon's handlers are not wanted in this process any more.
+unsafe fn default_signals() {
+    // SAFETY: a set of this frame; no handler is installed.
+    unsafe {
+        for signum in 1..=libc::SIGRTMAX() {
+            libc::signal(signum, libc::SIG_DFL);
+        }
+        let mut none = std::mem::zeroed();
+        libc::sigemptyset(&raw mut none);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
+    }
+}
