@@ -282,7 +282,8 @@ bench: stage
 	$(MAKE) --no-print-directory -C benches O=$(O)/bench PKG_CONFIG="$(PKG_CONFIG)" \
 		SSS_CFLAGS=-I$(STAGE)/include \
 		SSS_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld"
-	python3 benches/run.py $(O)/bench $(BENCH_ARGS)
+	SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv \
+		python3 benches/run.py $(O)/bench $(BENCH_ARGS)
 	python3 benches/watch/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
 	python3 benches/log/run.py $(O)/bench/log $(filter --short,$(BENCH_ARGS))
 

@@ -25,7 +25,7 @@ RESAMPLES = 2000
 
 ORDER = [
     "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "pidfd-copy", "sssd", "sd-event", "glib", "libuv", "libev",
-    "libevent", "tokio", "python", "sss", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
+    "libevent", "tokio", "python", "sss", "forksrv", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
     "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-libuv", "sss-libuv-fd", "sss-libev",
     "sss-libev-fd", "sss-libevent", "sss-libevent-fd",
 ]  # fmt: skip
@@ -68,6 +68,7 @@ SPAWN_TITLES = {
     "libuv": "uv_spawn (libuv)",
     "python": "Python's subprocess",
     "sss": "**this library**",
+    "forksrv": "this library's fork server",
 }
 
 # case, n, argument, metric, subject, baseline, at most this ratio
@@ -473,7 +474,7 @@ COLOURS = {
     "raw": "#57606a", "pidfd": "#8c959f", "sssd": "#9a6700", "sd-event": "#8250df",
     "glib": "#1a7f37", "libuv": "#bf3989", "libev": "#6e7781", "libevent": "#a40e26",
     "tokio": "#bc4c00", "sss-signalfd": "#0550ae", "sss-signalfd-all": "#0969da",
-    "sss-fd": "#218bff", "fork": "#57606a", "posix_spawn": "#9a6700", "python": "#bc4c00", "sss": "#0550ae", "sss-tevent": "#0a3069", "sss-tevent-signalfd": "#54aeff",
+    "sss-fd": "#218bff", "fork": "#57606a", "posix_spawn": "#9a6700", "python": "#bc4c00", "sss": "#0550ae", "forksrv": "#1b7c83", "sss-tevent": "#0a3069", "sss-tevent-signalfd": "#54aeff",
 }  # fmt: skip
 
 PLAIN = {

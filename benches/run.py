@@ -98,7 +98,7 @@ class SpawnCase(Case):
 
     def round_count(self, subject, pairs, slow_pairs):
         # It takes seconds to write to so much memory.
-        slow = self.name == "memory" and self.n >= 1024 and subject != "sss"
+        slow = self.name == "memory" and self.n >= 1024 and subject not in ("sss", "forksrv")
         return min(pairs, slow_pairs) if slow else pairs
 
 

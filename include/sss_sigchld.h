@@ -210,6 +210,73 @@ typedef void sss_siginfo_t;
 #define SSS_AUDIT_BLOCKED 16
 
 /**
+ * Start the server by fork(2) of the daemon itself, not by exec of the helper:
+ * early, while the daemon is small and has one thread. Only such a server has a
+ * preload hook.
+ */
+#define SSS_FORKSRV_FORK 1
+
+/**
+ * Begin another server when one has died; not with SSS_FORKSRV_FORK, as the daemon
+ * has grown since.
+ */
+#define SSS_FORKSRV_RESTART 2
+
+/**
+ * Children begin with the server's credentials, not with those that the daemon has
+ * at the launch: for a server that keeps a privilege which the daemon gives up.
+ */
+#define SSS_FORKSRV_OWN_CREDENTIALS 4
+
+/**
+ * The server, and so all its children, gain no privilege by exec.
+ */
+#define SSS_FORKSRV_NO_NEW_PRIVS 8
+
+/**
+ * Children are the daemon's own from the start (CLONE_PARENT), or launches fail with
+ * EINVAL. Without this and SSS_FORKSRV_SERVERS_CHILDREN the server decides.
+ */
+#define SSS_FORKSRV_CLONE_PARENT 16
+
+/**
+ * Children are the server's, until that dies.
+ */
+#define SSS_FORKSRV_SERVERS_CHILDREN 32
+
+/**
+ * sss_forksrv_params.uid counts: the server runs with it, and without supplementary
+ * groups.
+ */
+#define SSS_FORKSRV_UID 64
+
+/**
+ * sss_forksrv_params.gid counts.
+ */
+#define SSS_FORKSRV_GID 128
+
+/**
+ * The server takes requests.
+ */
+#define SSS_FORKSRV_READY 1
+
+/**
+ * The server died, or (pid 0, with an errno) could not be begun anew. Its children
+ * live on as the daemon's own.
+ */
+#define SSS_FORKSRV_CRASHED 2
+
+/**
+ * Another server has taken its place.
+ */
+#define SSS_FORKSRV_RESTARTED 3
+
+/**
+ * The server ended, as sss_forksrv_stop() told it to.
+ */
+#define SSS_FORKSRV_STOPPED 4
+
+/**
  * sss_log_params.target: a file, sss_log_params.path.
  */
 #define SSS_LOG_TO_FILE 1
@@ -1105,6 +1172,11 @@ typedef void sss_siginfo_t;
  * host's rules for freed memory hold.
  */
 struct sss_child_ctx;
+
+/**
+ * A fork server. Opaque.
+ */
+struct sss_forksrv;
 
 /**
  * A log: what sss_log_open() makes. Opaque.
@@ -2038,6 +2110,112 @@ struct sss_ctx_audit {
      */
     uint64_t unknown;
 };
+
+/**
+ * What happened to a fork server.
+ */
+struct sss_forksrv_event {
+    /**
+     * SSS_FORKSRV_READY, CRASHED, RESTARTED or STOPPED; ignore others.
+     */
+    uint32_t event;
+    /**
+     * The server's pid; after its end a number only.
+     */
+    int32_t pid;
+    /**
+     * CRASHED and STOPPED: as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST.
+     */
+    int32_t wait_status;
+    /**
+     * CRASHED with pid 0: why no other server could be begun. Else 0.
+     */
+    int32_t error;
+    /**
+     * How many took the place of one that died.
+     */
+    uint64_t restarts;
+    /**
+     * 0.
+     */
+    uint64_t reserved[4];
+};
+
+/**
+ * Told of a server's events, from the loop. It may call everything, and free the
+ * server.
+ */
+typedef void (*sss_forksrv_fn_t)(struct sss_forksrv *srv,
+                                 const struct sss_forksrv_event *event,
+                                 void *pvt);
+
+/**
+ * Runs in the server before it is ready. Anything but 0, up to 255, ends the server
+ * with that code.
+ */
+typedef int (*sss_forksrv_preload_t)(void *pvt);
+
+/**
+ * A fork server to be. Zero it, set size, and what else is needed. It is not kept.
+ */
+struct sss_forksrv_params {
+    /**
+     * sizeof(struct sss_forksrv_params), which tells the struct's version.
+     */
+    size_t size;
+    /**
+     * SSS_FORKSRV_*, ORed.
+     */
+    uint32_t flags;
+    /**
+     * With SSS_FORKSRV_RESTART: so many servers are begun within restart_interval at
+     * most; 0 for 5.
+     */
+    uint32_t restart_burst;
+    /**
+     * In nanoseconds; 0 for ten seconds.
+     */
+    int64_t restart_interval;
+    /**
+     * How long a request may take, in nanoseconds; 0 for ten seconds.
+     */
+    int64_t timeout;
+    /**
+     * The path of the helper; NULL for the installed one, or what the environment
+     * variable SSS_FORKSRV_HELPER says (but in a set-user-ID program).
+     */
+    const char *helper;
+    /**
+     * Told of events, or NULL.
+     */
+    sss_forksrv_fn_t event;
+    /**
+     * Handed to event as it is; borrowed until the server is freed.
+     */
+    void *pvt;
+    /**
+     * With SSS_FORKSRV_FORK: runs in the server before it is ready, or NULL. What it
+     * loads is there for each function that is launched without exec.
+     */
+    sss_forksrv_preload_t preload;
+    /**
+     * Handed to preload.
+     */
+    void *preload_pvt;
+    /**
+     * The server's user id, for good.
+     */
+    uint32_t uid;
+    /**
+     * The server's group id, for good.
+     */
+    uint32_t gid;
+};
+
+/**
+ * Runs in a launched process; what it returns, 0 to 255, is the exit code.
+ */
+typedef int (*sss_forksrv_function_t)(void *arg);
 
 /**
  * Receives the library's messages; see sss_sigchld_set_log_fn().
@@ -3553,6 +3731,167 @@ errno_t sss_sigchld_ctx_dispatch(struct sss_sigchild_ctx *sigchld_ctx,
  */
 errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
                               struct sss_ctx_audit *found);
+
+/**
+ * Start a fork server: a process that makes children for this one.
+ *
+ * It is begun by exec of an installed helper, at a cost that does not grow with the
+ * daemon, or with SSS_FORKSRV_FORK by fork(2) of the daemon. This process becomes a
+ * subreaper (sss_subreaper_enable()), so that no child's end is lost with the server.
+ * The server ends when this process does, when it is stopped, and when it is freed;
+ * its children live on.
+ *
+ * @param memctx      with a host: the parent of the server's memory, or NULL for
+ *                    none. Without a host: NULL.
+ * @param sigchld_ctx the context, whose descriptor has to be polled.
+ * @param params      what the server is to be; not kept.
+ * @param srv         written on success. sss_forksrv_free() ends it.
+ *
+ * @return 0; EINVAL for a NULL pointer, an unknown flag, flags that exclude each
+ *         other, a preload hook without SSS_FORKSRV_FORK, or a negative time; E2BIG
+ *         for a struct of a later version; ENOTSUP where nobody polls the context's
+ *         descriptor; ENOENT and what else execve(2) says of the helper; EAGAIN,
+ *         ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the host's loop;
+ *         ECHILD where the context belongs to another process.
+ *
+ * Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal
+ * handlers.
+ */
+errno_t sss_forksrv_start(void *memctx,
+                          struct sss_sigchild_ctx *sigchld_ctx,
+                          const struct sss_forksrv_params *params,
+                          struct sss_forksrv **srv);
+
+/**
+ * Have a fork server launch a child, and call back when it ends.
+ *
+ * What the spec leaves open is the daemon's at this moment: working directory, umask,
+ * resource limits, nice value, environment, descriptors 0 to 2, process group, and its
+ * credentials (see SSS_FORKSRV_OWN_CREDENTIALS); what is not in sss_spawn at all is the
+ * server's. Returns when the child runs its program. The handle is an ordinary one.
+ *
+ * A launch that fails leaves no process: a child that was made is held until this
+ * process lets it go.
+ *
+ * @param memctx    as for sss_child_register(), with the server's context.
+ * @param srv       the server.
+ * @param spawn     what to start; not kept. SSS_SPAWN_PDEATHSIG is EINVAL.
+ * @param cb        the callback, or NULL.
+ * @param pvt       handed to cb as it is; borrowed until the watch ends.
+ * @param child_ctx as for sss_child_register(), as is the handle.
+ *
+ * @return as sss_child_spawn(), and: ENOTCONN where no server runs; ECONNRESET where it
+ *         died meanwhile; ETIMEDOUT where it did not answer in time; EPROTO where it did
+ *         not understand; ENOTSUP for SSS_SPAWN_GATE.
+ *
+ * Thread-safe without a host. Not for signal handlers, and no cancellation point.
+ */
+errno_t sss_forksrv_launch(void *memctx,
+                           struct sss_forksrv *srv,
+                           const struct sss_spawn *spawn,
+                           sss_child_fn_t cb,
+                           void *pvt,
+                           struct sss_child_ctx **child_ctx);
+
+/**
+ * Have a server that was started with SSS_FORKSRV_FORK launch a process that runs a
+ * function, not a program.
+ *
+ * The process is a copy of the server: it has what the daemon had when the server was
+ * started, and what the preload hook has loaded since. It is the server's own child, as
+ * what a CLONE_PARENT child has of libc is not fit for use. It ends by _exit(2).
+ *
+ * @param memctx    as for sss_forksrv_launch().
+ * @param srv       the server.
+ * @param spawn     as for sss_forksrv_launch(); of path, argv and envp nothing comes,
+ *                  though path and argv have to be there.
+ * @param function  in the program, or a library that was loaded before the server was
+ *                  started.
+ * @param arg       handed to function, in its own memory: an address that was good when
+ *                  the server was started, or that the preload hook has made good.
+ * @param cb        as for sss_forksrv_launch().
+ * @param pvt       as for sss_forksrv_launch().
+ * @param child_ctx as for sss_forksrv_launch().
+ *
+ * @return as sss_forksrv_launch(), and: EINVAL for a NULL function; ENOTSUP where the
+ *         server was not started by fork, or with SSS_FORKSRV_CLONE_PARENT.
+ *
+ * Thread-safe without a host. Not for signal handlers, and no cancellation point.
+ */
+errno_t sss_forksrv_launch_function(void *memctx,
+                                    struct sss_forksrv *srv,
+                                    const struct sss_spawn *spawn,
+                                    sss_forksrv_function_t function,
+                                    void *arg,
+                                    sss_child_fn_t cb,
+                                    void *pvt,
+                                    struct sss_child_ctx **child_ctx);
+
+/**
+ * Wait for a launched child, by its pid, as waitpid(2).
+ *
+ * It is tried directly first, and never takes an end from a handle: that is still
+ * called back. A child of the server's own that no handle watches (it was given up by
+ * sss_child_release()) is waited for, and reaped, by the server.
+ *
+ * @param srv          the server.
+ * @param pid          a child of this process or of the server.
+ * @param options      0, or WNOHANG: do not wait.
+ * @param wait_status  written on success: as waitpid(2) gives it, or
+ *                     SSS_WAIT_STATUS_LOST.
+ *
+ * @return 0; EINVAL for a NULL pointer, pid <= 0 or other options; EAGAIN where the child
+ *         lives, with WNOHANG; ECHILD where it is no child of either, or in a process that is
+ *         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in time.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_forksrv_waitpid(struct sss_forksrv *srv,
+                            pid_t pid,
+                            int options,
+                            int *wait_status);
+
+/**
+ * The server's process id. It changes with a restart; after the server's end it is a
+ * number only.
+ *
+ * @param srv  the server.
+ * @param pid  written on success.
+ *
+ * @return 0; EINVAL for a NULL pointer; ENOTCONN where no server runs; ECHILD in a process
+ *         that is not the server's client.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_forksrv_pid(struct sss_forksrv *srv,
+                        pid_t *pid);
+
+/**
+ * Tell a fork server to end. Its children live on and stay watched. It is not begun
+ * anew; SSS_FORKSRV_STOPPED tells its end.
+ *
+ * @param srv  the server.
+ *
+ * @return 0; EINVAL for NULL; ENOTCONN where no server runs; ECONNRESET where it has just
+ *         died; ETIMEDOUT where it takes no requests; ECHILD in a process that is not its
+ *         client.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_forksrv_stop(struct sss_forksrv *srv);
+
+/**
+ * End a fork server and free it. Its children live on and stay watched. No event
+ * comes once this returns: where another thread is in the server's callback, this
+ * waits for it to return. No launch may be going on.
+ *
+ * @param srv  the server; NULL is allowed.
+ *
+ * @return 0; EBUSY where a destructor of the host's refused.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_forksrv_free(struct sss_forksrv *srv);
 
 /**
  * Set the host that sss_sigchld_ctx_init() uses, once, at the daemon's start.

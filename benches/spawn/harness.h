@@ -19,6 +19,9 @@ struct spawn_subject {
     /* It passes on each descriptor that is not close-on-exec. */
     bool leaks;
 
+    /* It has a child of its own, which serves. */
+    bool has_server;
+
     /* The loop of one thread, in which one child runs at a time; NULL after
      * spawn_error(). */
     void *(*open)(void);

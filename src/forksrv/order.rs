@@ -21,6 +21,8 @@ pub(crate) struct Base {
     home: [i32; 2],
     /// None where /proc is not there.
     status: Option<Status>,
+    /// /proc shows processes by the pids that we know them by.
+    sees_pids: bool,
     /// Children keep the server's credentials.
     keep: bool,
     /// The server has the client's functions.
@@ -33,7 +35,8 @@ impl Base {
             limits: limits::all(),
             nice: limits::nice(),
             home: process::home(),
-            status: process_status::of(process::own()).ok(),
+            status: process_status::own().ok(),
+            sees_pids: process_status::shows_our_pids(),
             keep,
             forked,
         }
@@ -92,7 +95,9 @@ pub(crate) fn carry_out(
     let rlimits = rlimits(order, whom.base)?;
     // None where /proc does not show the client: then the credentials that the
     // kernel gave with its message must do.
-    let client = process_status::of(whom.sender.pid).ok();
+    let client = (whom.base.sees_pids && whom.sender.pid > 0)
+        .then(|| process_status::of(whom.sender.pid).ok())
+        .flatten();
     let becomes = Becomes::new(whom, client.as_ref());
     let spec = Spec {
         search: order.search,

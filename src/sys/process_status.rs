@@ -41,15 +41,44 @@ impl Write for Path {
     }
 }
 
-/// The state of a process; ENOENT where /proc does not show it.
+/// Our own state.
+pub(crate) fn own() -> Result<Status, Errno> {
+    read_from(b"/proc/self/status")
+}
+
+/// The state of a process; ENOENT where /proc does not show it. Where /proc is that of
+/// another pid namespace it would show another process by this number: see
+/// [`shows_our_pids`].
 pub(crate) fn of(pid: i32) -> Result<Status, Errno> {
     let mut path = Path {
         bytes: [0; 32],
         length: 0,
     };
     write!(path, "/proc/{pid}/status").map_err(|_| Errno::ENAMETOOLONG)?;
+    read_from(&path.bytes[..path.length])
+}
+
+/// Whether /proc is that of our own pid namespace.
+pub(crate) fn shows_our_pids() -> bool {
+    let mut number = [0_u8; 16];
+    // SAFETY: writes into the buffer, no more than it holds.
+    let length = unsafe {
+        libc::readlink(
+            c"/proc/self".as_ptr(),
+            number.as_mut_ptr().cast(),
+            number.len(),
+        )
+    };
+    usize::try_from(length)
+        .ok()
+        .and_then(|length| std::str::from_utf8(number.get(..length)?).ok())
+        .and_then(|number| number.parse().ok())
+        == Some(super::clone::getpid())
+}
+
+fn read_from(path: &[u8]) -> Result<Status, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = open(&path.bytes[..path.length], flags, Mode::empty())?;
+    let file = open(path, flags, Mode::empty())?;
     let mut text = Vec::new();
     loop {
         let length = text.len();
@@ -135,10 +164,15 @@ mod tests {
 
     #[test]
     fn our_own_state_is_there() {
-        let own = of(crate::sys::clone::getpid()).unwrap();
+        let own = super::own().unwrap();
+        assert!(shows_our_pids());
         let ids = crate::sys::credentials::uids();
         assert_eq!(own.uids, [ids.real, ids.effective, ids.saved]);
         assert!(own.umask.is_some());
+        assert_eq!(
+            of(crate::sys::clone::getpid()).map(|own| own.uids),
+            Ok(own.uids)
+        );
         assert_eq!(of(0), Err(Errno::ENOENT));
     }
 }

@@ -1,0 +1,238 @@
+/* Fork servers where things are different: in threads, in a pid namespace, without root,
+ * under filters, with many children. */
+#include "support/test.h"
+
+#include <grp.h>
+#include <pthread.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include "support/filter.h"
+#include "support/server.h"
+
+struct bed {
+    struct loop loop;
+    struct server_events events;
+    struct sss_forksrv *srv;
+};
+
+static void begin(struct bed *bed, uint32_t flags)
+{
+    memset(bed, 0, sizeof(*bed));
+    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    bed->srv = server_start(&bed->loop, flags, &bed->events);
+}
+
+static void finish(struct bed *bed)
+{
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    check_ok(sss_forksrv_free(bed->srv));
+    loop_end(&bed->loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+}
+
+static void some_are_told(struct bed *bed)
+{
+    struct sss_child_ctx *child;
+    struct seen seen;
+    int i;
+    pid_t pid;
+
+    for (i = 0; i < 20; i++) {
+        memset(&seen, 0, sizeof(seen));
+        child = launch_at(bed->srv, NULL, i, see, &seen);
+        pid = pid_of(child);
+        loop_until(&bed->loop, &seen.calls, 1);
+        check_seen(&seen, pid, i);
+        check_ok(sss_child_free(child));
+    }
+}
+
+#define THREADS 4
+#define EACH 100
+
+struct launcher {
+    struct bed *bed;
+    pthread_t thread;
+    struct seen seen[EACH];
+    struct sss_child_ctx *children[EACH];
+};
+
+static void *launch_many(void *arg)
+{
+    struct launcher *launcher = arg;
+    int i;
+
+    for (i = 0; i < EACH; i++) {
+        launcher->children[i] = launch_at(launcher->bed->srv, NULL, i, see, &launcher->seen[i]);
+    }
+    return NULL;
+}
+
+static void many_threads_launch(void **state)
+{
+    static const uint32_t flags[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
+    static struct launcher launchers[THREADS];
+    static struct bed bed;
+    size_t way, i, n;
+
+    (void)state;
+    for (way = 0; way < ARRAY_SIZE(flags); way++) {
+        begin(&bed, flags[way]);
+        memset(launchers, 0, sizeof(launchers));
+        for (i = 0; i < THREADS; i++) {
+            launchers[i].bed = &bed;
+            check_ok(pthread_create(&launchers[i].thread, NULL, launch_many, &launchers[i]));
+        }
+        for (i = 0; i < THREADS; i++) {
+            check_ok(pthread_join(launchers[i].thread, NULL));
+        }
+        for (i = 0; i < THREADS; i++) {
+            for (n = 0; n < EACH; n++) {
+                loop_until(&bed.loop, &launchers[i].seen[n].calls, 1);
+                check_seen(&launchers[i].seen[n], pid_of(launchers[i].children[n]), (int)n);
+                check_ok(sss_child_free(launchers[i].children[n]));
+            }
+        }
+        finish(&bed);
+    }
+}
+
+static void server_is_init(void *arg)
+{
+    struct bed bed;
+
+    (void)arg;
+    if (unshare(CLONE_NEWPID) != 0) {
+        return;
+    }
+    begin(&bed, 0);
+    some_are_told(&bed);
+    finish(&bed);
+}
+
+static void the_server_is_a_namespaces_init(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        test_skip("needs root");
+    }
+    in_child(server_is_init, NULL);
+}
+
+static void without_root(void *arg)
+{
+    uint32_t flags = *(const uint32_t *)arg;
+    struct sss_forksrv_params params;
+    struct bed bed;
+
+    check_ok(setgroups(0, NULL));
+    check_ok(setresgid(12345, 12345, 12345));
+    check_ok(setresuid(12346, 12346, 12346));
+    memset(&bed, 0, sizeof(bed));
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    params = server_zero(flags, &bed.events);
+    if ((flags & SSS_FORKSRV_FORK) == 0) {
+        params.helper = server_helper_for_all();
+    }
+    check_ok(sss_forksrv_start(NULL, bed.loop.ctx, &params, &bed.srv));
+    loop_until(&bed.loop, &bed.events.ready, 1);
+    {
+        static const char *const argv[] = { "true", NULL };
+        struct sss_spawn spawn = spawn_zero();
+        struct sss_child_ctx *child = NULL;
+        struct seen seen = { 0 };
+        pid_t pid;
+
+        spawn.path = "/bin/true";
+        spawn.argv = argv;
+        check_ok(sss_forksrv_launch(NULL, bed.srv, &spawn, see, &seen, &child));
+        pid = pid_of(child);
+        loop_until(&bed.loop, &seen.calls, 1);
+        check_seen(&seen, pid, 0);
+        check_ok(sss_child_free(child));
+    }
+    finish(&bed);
+}
+
+static void an_ordinary_user(void **state)
+{
+    uint32_t flags[] = { 0, SSS_FORKSRV_SERVERS_CHILDREN, SSS_FORKSRV_FORK };
+    size_t i;
+
+    (void)state;
+    if (geteuid() != 0) {
+        test_skip("needs root");
+    }
+    (void)server_helper_for_all();
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        in_child(without_root, &flags[i]);
+    }
+}
+
+static void filtered(void *arg)
+{
+    struct bed bed;
+
+    (void)arg;
+    filter_deny(SYS_clone3, ENOSYS);
+    filter_deny(SYS_pidfd_open, EPERM);
+    begin(&bed, 0);
+    some_are_told(&bed);
+    finish(&bed);
+}
+
+static void a_filter_forbids_clone3_and_pidfd_open(void **state)
+{
+    (void)state;
+    in_child(filtered, NULL);
+}
+
+static void many_live_children(void **state)
+{
+    static struct bed bed;
+    unsigned total = getenv("SSS_TEST_SOAK") != NULL ? 10000 : 1000, i, told = 0;
+    struct sss_child_ctx **children = calloc(total, sizeof(struct sss_child_ctx *));
+    struct seen *seen = calloc(total, sizeof(struct seen));
+    struct gate gate;
+
+    (void)state;
+    check(children != NULL && seen != NULL);
+    begin(&bed, 0);
+    gate_make(&gate);
+    for (i = 0; i < total; i++) {
+        children[i] = launch_at(bed.srv, &gate, (int)(i % 200), see, &seen[i]);
+    }
+    check_ok(kill(server_pid(bed.srv), SIGKILL));
+    loop_until(&bed.loop, &bed.events.crashed, 1);
+    gate_open(&gate);
+    for (i = 0; i < total; i++) {
+        loop_until(&bed.loop, &seen[i].calls, 1);
+        check_seen(&seen[i], pid_of(children[i]), (int)(i % 200));
+        check_ok(sss_child_free(children[i]));
+        told++;
+    }
+    check_int(told, total);
+    check_ok(sss_forksrv_free(bed.srv));
+    loop_end(&bed.loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+    free(children);
+    free(seen);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(many_threads_launch),
+        cmocka_unit_test(the_server_is_a_namespaces_init),
+        cmocka_unit_test(an_ordinary_user),
+        cmocka_unit_test(a_filter_forbids_clone3_and_pidfd_open),
+        cmocka_unit_test(many_live_children),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
