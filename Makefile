@@ -286,6 +286,10 @@ bench: stage
 		python3 benches/run.py $(O)/bench $(BENCH_ARGS)
 	python3 benches/watch/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
 	python3 benches/log/run.py $(O)/bench/log $(filter --short,$(BENCH_ARGS))
+	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -I$(STAGE)/include benches/service/adoption.c \
+		-o $(O)/bench/service-adoption -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld
+	python3 benches/service/run.py $(O)/bench/service-adoption --no-results \
+		--rounds $(if $(findstring --short,$(BENCH_ARGS)),1,15)
 
 .PHONY: check-reproducible
 check-reproducible:

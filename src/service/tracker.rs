@@ -159,6 +159,8 @@ pub(crate) struct Tracker {
     /// Whether some service has its tag in the environment.
     environment: bool,
     children: Vec<i32>,
+    /// What the look before found.
+    previous: Vec<i32>,
     scratch: procfs::Scratch,
     text: Vec<u8>,
     walked: Vec<i32>,
@@ -611,6 +613,7 @@ impl Tracker {
             connector: None,
             environment: false,
             children: Vec::new(),
+            previous: Vec::new(),
             scratch: procfs::Scratch::default(),
             text: Vec::new(),
             walked: Vec::new(),
@@ -696,7 +699,7 @@ impl Tracker {
         self.read_connector();
         self.look_began = clock::now();
         let mut children = std::mem::take(&mut self.children);
-        let read = procfs::own_children(&mut children, &mut self.scratch);
+        let read = self.read_children(&mut children);
         self.looks += 1;
         let done = read.and_then(|agreed| {
             self.agreed = agreed;
@@ -714,6 +717,28 @@ impl Tracker {
         }
         self.tell();
         done
+    }
+
+    /// Reads our children; whether none can have been missed. One reading does where
+    /// nobody else could take a child out of the list, and all that we still watch
+    /// are in it.
+    fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Errno> {
+        std::mem::swap(&mut self.previous, children);
+        let threads = procfs::own_children_once(children, &mut self.scratch)?;
+        let ledger = &self.ledger;
+        let mut rest = children.iter();
+        let all_there = self
+            .previous
+            .iter()
+            .filter(|&&pid| {
+                let process = ledger.process(pid);
+                process.is_some_and(|process| process.state == State::Ours)
+            })
+            .all(|pid| rest.any(|other| other == pid));
+        if threads == 1 && all_there {
+            return Ok(true);
+        }
+        procfs::own_children(children, &mut self.scratch)
     }
 
     fn look_at(&mut self, pid: i32) -> Result<(), Errno> {

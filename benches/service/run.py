@@ -1,0 +1,83 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT OR Apache-2.0
+"""Runs benches/service/adoption.c, its subjects interleaved: run.py PROGRAM [--rounds N].
+
+Writes results/service.json and results/service.md beside benches/. A subject that the
+system does not allow is left out, and said so."""
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+
+SUBJECTS = ["plain", "plain-again", "connector", "cgroup", "sss", "descent"]
+SERVICES = [1, 10, 100, 1000]
+
+
+def once(program, subject, services):
+    """CPU µs per orphan, ADOPTED µs, DEAD µs; None where it does not run here."""
+    name = subject.removesuffix("-again")
+    run = subprocess.run([program, name, str(services), "100"], capture_output=True, text=True)
+    if run.returncode != 0:
+        return None
+    return [float(field) for field in run.stdout.split()[3:6]]
+
+
+def cgroup_mount():
+    for line in open("/proc/self/mountinfo"):
+        fields = line.split()
+        if fields[fields.index("-") + 1] == "cgroup2":
+            return fields[4]
+    return "/nonexistent"
+
+
+def table(measured):
+    yield "| subject | services | CPU µs per orphan | to the control | ADOPTED µs | DEAD µs |"
+    yield "|---|---:|---:|---:|---:|---:|"
+    for services in SERVICES:
+        control = measured.get(f"plain {services}")
+        for subject in SUBJECTS:
+            runs = measured.get(f"{subject} {services}")
+            if not runs:
+                yield f"| {subject} | {services} | not to be had here | | | |"
+                continue
+            cpu, adopted, dead = (statistics.median(run[at] for run in runs) for at in range(3))
+            ratio = "" if not control else \
+                f"{cpu / statistics.median(run[0] for run in control):.2f}"
+            shown = [f"{value:.0f}" if value else "" for value in (adopted, dead)]
+            yield f"| {subject} | {services} | {cpu:.1f} | {ratio} | {shown[0]} | {shown[1]} |"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--no-results", action="store_true")
+    arguments = parser.parse_args()
+    os.environ.setdefault("BENCH_CGROUP", cgroup_mount())
+    measured = {}
+    for _ in range(arguments.rounds):
+        for services in SERVICES:
+            for subject in SUBJECTS:
+                found = once(arguments.program, subject, services)
+                if found:
+                    measured.setdefault(f"{subject} {services}", []).append(found)
+    text = "\n".join(table(measured)) + "\n"
+    print(text)
+    if not arguments.no_results:
+        results = pathlib.Path(__file__).parent.parent / "results"
+        kernel = os.uname().release
+        (results / "service.json").write_text(json.dumps(
+            {"kernel": kernel, "processors": os.cpu_count(), "rounds": arguments.rounds,
+             "measured": measured}, indent=1) + "\n")
+        (results / "service.md").write_text(
+            "# What it costs to learn of an adopted process\n\n"
+            f"Linux {kernel}, {os.cpu_count()} processors, medians of {arguments.rounds} "
+            "interleaved rounds of 100 orphans (one where there is one service). Each orphan's "
+            "cost is that of two ends, one adoption and one dead service. `plain` reaps by "
+            "`waitpid(-1)` and attributes nothing; `plain-again` is the same program, as a "
+            "control. See `benches/service/adoption.c`.\n\n" + text)
+
+
+main()
