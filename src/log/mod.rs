@@ -107,6 +107,7 @@ fn attach_own(
         fd,
         label,
         ends: AtomicBool::new(false),
+        over: AtomicBool::new(false),
         reading: Mutex::new(Reading::new(splitter)),
     })?;
     Ok(id)
@@ -267,6 +268,7 @@ pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno>
                     fd,
                     label,
                     ends: AtomicBool::new(source.ends.load(Ordering::Relaxed)),
+                    over: AtomicBool::new(false),
                     reading: Mutex::new(Reading::new(splitter)),
                 })?;
                 drop(reading);

@@ -30,6 +30,8 @@ pub(crate) struct Source {
     /// All its writers are dead, or nobody wants the rest: it ends with what it
     /// holds now.
     pub(crate) ends: AtomicBool,
+    /// It has ended, which its owner may know already.
+    pub(crate) over: AtomicBool,
     pub(crate) reading: Mutex<Reading>,
 }
 
@@ -216,8 +218,13 @@ impl Source {
         let finished = reading
             .splitter
             .finish(|line| backlog.put(&log.setup, line, self.origin(), &mut spare));
+        // Before it is told: who is told may ask at once.
+        self.over.store(finished, Ordering::Release);
         let told =
             finished && (backlog.is_closed() || self.tell_end(&mut backlog.queue, &mut spare));
+        if !told {
+            self.over.store(false, Ordering::Release);
+        }
         drop(backlog);
         threads.deliver(log);
         told

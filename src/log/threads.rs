@@ -371,7 +371,7 @@ impl State {
             let (generation, source) = &self.sources[index];
             let token = token(index, *generation);
             if let Some(source) = source {
-                if which(source) {
+                if !source.over.load(Ordering::Acquire) && which(source) {
                     source.ends.store(true, Ordering::Release);
                     found = true;
                     self.attend(token);
