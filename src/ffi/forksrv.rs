@@ -10,7 +10,7 @@ use super::context::wake_own_loop;
 use super::handle::{context, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use super::object::{self, Held, Memory, Place};
-use super::spawn::{sss_spawn, with_spec};
+use super::spawn::{fork_is_forced, sss_spawn, with_spec};
 use crate::forksrv::client::{Beginning, Client, Event, Kind, Restart, Settings};
 use crate::forksrv::protocol::Way;
 use crate::forksrv::server::OWN_CREDENTIALS;
@@ -247,7 +247,7 @@ unsafe fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result
             }))
         } else {
             // SAFETY: the caller vouches for the path.
-            Beginning::Exec(unsafe { helper(params.helper)? })
+            Beginning::Exec(unsafe { helper(params.helper)? }, fork_is_forced())
         },
         way: match (
             has(SSS_FORKSRV_CLONE_PARENT),

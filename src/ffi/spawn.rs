@@ -491,7 +491,7 @@ unsafe fn path_variable<'a>() -> &'a CStr {
 }
 
 /// Whether SSS_SIGCHLD_SPAWN_FORK is set, as for a run under valgrind.
-fn fork_is_forced() -> bool {
+pub(crate) fn fork_is_forced() -> bool {
     unsafe extern "C" {
         fn secure_getenv(name: *const c_char) -> *const c_char;
     }

@@ -26,8 +26,8 @@ use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
 
 /// How a server comes to be.
 pub(crate) enum Beginning {
-    /// By exec of the helper.
-    Exec(CStrBuf),
+    /// By exec of the helper; with the flag in memory of its own until then.
+    Exec(CStrBuf, bool),
     /// By fork of the daemon; the hook runs in it first.
     Fork(Option<Hook>),
 }
@@ -330,7 +330,7 @@ impl Shared {
 
     fn make(&self, control: &OwnedFd) -> Result<Spawned, SpawnError> {
         match &self.settings.beginning {
-            Beginning::Exec(helper) => {
+            Beginning::Exec(helper, fork) => {
                 let path: &CStr = helper.as_c_str();
                 let argv = CStringArray::new([path].into_iter())?;
                 let envp = CStringArray::new([].into_iter())?;
@@ -344,6 +344,7 @@ impl Shared {
                     gid: self.settings.gid,
                     no_new_privs: self.settings.no_new_privs,
                     pidfd: true,
+                    fork: *fork,
                     ..Spec::new(path, argv.as_array(), envp.as_array())
                 })
             }
