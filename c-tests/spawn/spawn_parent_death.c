@@ -469,6 +469,7 @@ static void a_child_that_is_killed_is_an_error(void **state)
     struct daemon daemon = { .mask = SSS_SPAWN_UID };
 
     (void)state;
+    needs_root("change ids");
     hold_needed();
     in_child(killed_by_its_user, &daemon);
 }
