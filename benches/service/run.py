@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs benches/service/adoption.c, its subjects interleaved: run.py PROGRAM [--rounds N].
 
-Writes results/service.json and results/service.md beside benches/. A subject that the
+Writes results/service.json and results/service.md beside this script. A subject that the
 system does not allow is left out, and said so."""
 import argparse
 import json
@@ -66,7 +66,7 @@ def main():
     text = "\n".join(table(measured)) + "\n"
     print(text)
     if not arguments.no_results:
-        results = pathlib.Path(__file__).parent.parent / "results"
+        results = pathlib.Path(__file__).parent / "results"
         kernel = os.uname().release
         (results / "service.json").write_text(json.dumps(
             {"kernel": kernel, "processors": os.cpu_count(), "rounds": arguments.rounds,
