@@ -1,5 +1,6 @@
 /* daemon COMMAND [ARGUMENT...]: starts a command and is told when it ends. */
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sss_sigchld.h>
 #include <unistd.h>
@@ -19,6 +20,8 @@ int main(int argc, char **argv)
     int running = 1;
     pid_t pid;
 
+    /* Whoever started us may ignore it: then the kernel keeps no status for us. */
+    signal(SIGCHLD, SIG_DFL);
     if (argc < 2 || sss_sigchld_ctx_create(&params, &ctx) != 0 ||
         sss_sigchld_ctx_fd(ctx, &wake.fd) != 0 || (pid = fork()) == -1) {
         return 1;

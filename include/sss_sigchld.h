@@ -580,9 +580,18 @@ typedef void sss_siginfo_t;
 #define SSS_SPAWN_FDS 8192
 
 /**
+ * sss_spawn.sigmask counts.
+ */
+#define SSS_SPAWN_SIGMASK 16384
+
+/**
+ * sss_spawn.sigignore counts.
+ */
+#define SSS_SPAWN_SIGIGNORE 32768
+
+/**
  * Look for a sss_spawn.path without a slash in the directories of the caller's
- * PATH (/bin and /usr/bin if it has none), as execvp(3) does, but for its shell:
- * ENOEXEC is an error.
+ * PATH (/bin and /usr/bin if it has none), as execvp(3) does.
  */
 #define SSS_SPAWN_SEARCH_PATH 65536
 
@@ -613,8 +622,45 @@ typedef void sss_siginfo_t;
 #define SSS_SPAWN_FORK 1048576
 
 /**
+ * Run a program in no executable format by /bin/sh, as execvp(3) does: a script
+ * without a first line that begins with "#!". Without it that is ENOEXEC.
+ */
+#define SSS_SPAWN_SHELL 2097152
+
+/**
+ * Enter sss_spawn.cwd or cwd_fd with the child's credentials, and not with the
+ * caller's.
+ */
+#define SSS_SPAWN_CWD_AS_CHILD 4194304
+
+/**
+ * A working directory that cannot be entered is no error: the child stays in the
+ * caller's.
+ */
+#define SSS_SPAWN_CWD_MAY_FAIL 8388608
+
+/**
+ * Give the child a new pseudoterminal as its controlling terminal, in a session of
+ * its own, and its master to sss_spawn.pty_master. Its descriptors 0, 1 and 2 are
+ * the terminal, unless SSS_SPAWN_FDS says otherwise. It cannot go with
+ * SSS_SPAWN_PGRP and SSS_SPAWN_TERMINAL.
+ */
+#define SSS_SPAWN_PTY 16777216
+
+/**
+ * sss_spawn.user counts. It cannot go with SSS_SPAWN_UID.
+ */
+#define SSS_SPAWN_USER 33554432
+
+/**
+ * A sss_spawn_fd.source: the child's new pseudoterminal, with SSS_SPAWN_PTY.
+ */
+#define SSS_SPAWN_FD_PTY -1
+
+/**
  * A spawn failed while it looked at its sss_spawn: EINVAL. The steps are numbered
- * in the order in which they are taken.
+ * in the order in which they are taken, but for SSS_SPAWN_STEP_USER and
+ * SSS_SPAWN_STEP_PTY, which come second and third.
  */
 #define SSS_SPAWN_STEP_SPEC 1
 
@@ -730,6 +776,16 @@ typedef void sss_siginfo_t;
  * before; EAGAIN if the new user has reached RLIMIT_NPROC.
  */
 #define SSS_SPAWN_STEP_EXEC 23
+
+/**
+ * A spawn failed to find sss_spawn.user: ENOENT if there is none with this name.
+ */
+#define SSS_SPAWN_STEP_USER 24
+
+/**
+ * A spawn failed to make a pseudoterminal: ENOSPC if there are too many.
+ */
+#define SSS_SPAWN_STEP_PTY 25
 
 /**
  * sss_unit.kind counts.
@@ -1242,8 +1298,8 @@ typedef int (*sss_child_destructor_t)(struct sss_child_ctx *child, void *pvt);
  */
 struct sss_spawn_fd {
     /**
-     * A descriptor of the caller, borrowed until the spawn returns. It may be
-     * close-on-exec, and come often.
+     * A descriptor of the caller, borrowed until the spawn returns, or
+     * SSS_SPAWN_FD_PTY. It may be close-on-exec, and come often.
      */
     int32_t source;
     /**
@@ -1281,8 +1337,8 @@ struct sss_spawn_rlimit {
  * Everything in it, descriptors included, is borrowed until the spawn returns;
  * descriptors are the caller's own numbers.
  *
- * The child begins with every signal at its default and none blocked, and with
- * no descriptors but those that fds names. What is not given stays as the
+ * The child begins with every signal at its default and none blocked (but see
+ * sigmask and sigignore), and with no descriptors but those that fds names. What is not given stays as the
  * caller has it.
  */
 struct sss_spawn {
@@ -1313,8 +1369,8 @@ struct sss_spawn {
      */
     const char *const *envp;
     /**
-     * The working directory, entered with the caller's credentials; or NULL for
-     * the caller's, or cwd_fd.
+     * The working directory, entered with the caller's credentials unless
+     * SSS_SPAWN_CWD_AS_CHILD is given; or NULL for the caller's, or cwd_fd.
      */
     const char *cwd;
     /**
@@ -1396,6 +1452,29 @@ struct sss_spawn {
      * arguments, of size, and of the context.
      */
     uint32_t *failed_step;
+    /**
+     * The user to run as, by name, in place of uid: sets the user and group id and
+     * the supplementary groups as initgroups(3) does. SSS_SPAWN_GID and
+     * SSS_SPAWN_GROUPS take the place of their parts. The name is looked up by
+     * getpwnam_r(3) and getgrouplist(3) in the caller, before there is a child.
+     */
+    const char *user;
+    /**
+     * The signals that are blocked in the child: bit n - 1 stands for signal n.
+     * Without its bit none is.
+     */
+    uint64_t sigmask;
+    /**
+     * The signals that the child ignores, not SIGKILL and SIGSTOP: bit n - 1 stands
+     * for signal n. Without its bit none is.
+     */
+    uint64_t sigignore;
+    /**
+     * Where to write the master of the child's pseudoterminal, which the caller
+     * closes, and which is close-on-exec; with SSS_SPAWN_PTY. It is left alone if the
+     * spawn fails.
+     */
+    int32_t *pty_master;
 };
 
 /**

@@ -1,6 +1,7 @@
 //! `struct sss_spawn`: what a child is to be, as C writes it down.
 
 use std::ffi::{CStr, c_char, c_void};
+use std::os::fd::IntoRawFd;
 
 use nix::errno::Errno;
 
@@ -10,7 +11,8 @@ use super::context::wake_own_loop;
 use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use crate::reap::spawned;
-use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, Rlimit, SpawnError, Spec, Step};
+use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, PTY, Rlimit, SpawnError, Spec, Step};
+use crate::sys::accounts::{self, Account};
 use crate::sys::cancel::NoCancellation;
 
 /// sss_spawn.uid counts. Where the caller's effective uid is 0 and
@@ -43,10 +45,13 @@ pub const SSS_SPAWN_CWD_FD: u32 = 0x1000;
 /// sss_spawn.fds and fds_count count. Without it the child has the caller's
 /// descriptors 0, 1 and 2, unless they are close-on-exec, and no others.
 pub const SSS_SPAWN_FDS: u32 = 0x2000;
+/// sss_spawn.sigmask counts.
+pub const SSS_SPAWN_SIGMASK: u32 = 0x4000;
+/// sss_spawn.sigignore counts.
+pub const SSS_SPAWN_SIGIGNORE: u32 = 0x8000;
 
 /// Look for a sss_spawn.path without a slash in the directories of the caller's
-/// PATH (/bin and /usr/bin if it has none), as execvp(3) does, but for its shell:
-/// ENOEXEC is an error.
+/// PATH (/bin and /usr/bin if it has none), as execvp(3) does.
 pub const SSS_SPAWN_SEARCH_PATH: u32 = 0x1_0000;
 /// Make a session of its own, and a process group, for the child: setsid(2).
 /// It cannot go with SSS_SPAWN_PGRP.
@@ -62,9 +67,29 @@ pub const SSS_SPAWN_GATE: u32 = 0x8_0000;
 /// SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn, except in a
 /// set-user-ID program.
 pub const SSS_SPAWN_FORK: u32 = 0x10_0000;
+/// Run a program in no executable format by /bin/sh, as execvp(3) does: a script
+/// without a first line that begins with "#!". Without it that is ENOEXEC.
+pub const SSS_SPAWN_SHELL: u32 = 0x20_0000;
+/// Enter sss_spawn.cwd or cwd_fd with the child's credentials, and not with the
+/// caller's.
+pub const SSS_SPAWN_CWD_AS_CHILD: u32 = 0x40_0000;
+/// A working directory that cannot be entered is no error: the child stays in the
+/// caller's.
+pub const SSS_SPAWN_CWD_MAY_FAIL: u32 = 0x80_0000;
+/// Give the child a new pseudoterminal as its controlling terminal, in a session of
+/// its own, and its master to sss_spawn.pty_master. Its descriptors 0, 1 and 2 are
+/// the terminal, unless SSS_SPAWN_FDS says otherwise. It cannot go with
+/// SSS_SPAWN_PGRP and SSS_SPAWN_TERMINAL.
+pub const SSS_SPAWN_PTY: u32 = 0x100_0000;
+/// sss_spawn.user counts. It cannot go with SSS_SPAWN_UID.
+pub const SSS_SPAWN_USER: u32 = 0x200_0000;
+
+/// A sss_spawn_fd.source: the child's new pseudoterminal, with SSS_SPAWN_PTY.
+pub const SSS_SPAWN_FD_PTY: i32 = -1;
 
 /// A spawn failed while it looked at its sss_spawn: EINVAL. The steps are numbered
-/// in the order in which they are taken.
+/// in the order in which they are taken, but for SSS_SPAWN_STEP_USER and
+/// SSS_SPAWN_STEP_PTY, which come second and third.
 pub const SSS_SPAWN_STEP_SPEC: u32 = 1;
 /// A spawn failed for want of memory.
 pub const SSS_SPAWN_STEP_MEMORY: u32 = 2;
@@ -113,6 +138,10 @@ pub const SSS_SPAWN_STEP_GATE: u32 = 22;
 /// A spawn failed at execve(2): its errno, or EINTR if a signal ended the child
 /// before; EAGAIN if the new user has reached RLIMIT_NPROC.
 pub const SSS_SPAWN_STEP_EXEC: u32 = 23;
+/// A spawn failed to find sss_spawn.user: ENOENT if there is none with this name.
+pub const SSS_SPAWN_STEP_USER: u32 = 24;
+/// A spawn failed to make a pseudoterminal: ENOSPC if there are too many.
+pub const SSS_SPAWN_STEP_PTY: u32 = 25;
 
 const _: () = {
     assert!(SSS_SPAWN_STEP_SPEC == Step::Spec as u32);
@@ -138,6 +167,9 @@ const _: () = {
     assert!(SSS_SPAWN_STEP_PDEATHSIG == Step::Pdeathsig as u32);
     assert!(SSS_SPAWN_STEP_GATE == Step::Gate as u32);
     assert!(SSS_SPAWN_STEP_EXEC == Step::Exec as u32);
+    assert!(SSS_SPAWN_STEP_USER == Step::User as u32);
+    assert!(SSS_SPAWN_STEP_PTY == Step::Pty as u32);
+    assert!(SSS_SPAWN_FD_PTY == PTY);
 };
 
 const KNOWN: u32 = SSS_SPAWN_UID
@@ -158,14 +190,21 @@ const KNOWN: u32 = SSS_SPAWN_UID
     | SSS_SPAWN_SESSION
     | SSS_SPAWN_NO_NEW_PRIVS
     | SSS_SPAWN_GATE
-    | SSS_SPAWN_FORK;
+    | SSS_SPAWN_FORK
+    | SSS_SPAWN_SIGMASK
+    | SSS_SPAWN_SIGIGNORE
+    | SSS_SPAWN_SHELL
+    | SSS_SPAWN_CWD_AS_CHILD
+    | SSS_SPAWN_CWD_MAY_FAIL
+    | SSS_SPAWN_PTY
+    | SSS_SPAWN_USER;
 
 /// One entry of a child's descriptor map.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sss_spawn_fd {
-    /// A descriptor of the caller, borrowed until the spawn returns. It may be
-    /// close-on-exec, and come often.
+    /// A descriptor of the caller, borrowed until the spawn returns, or
+    /// SSS_SPAWN_FD_PTY. It may be close-on-exec, and come often.
     pub source: i32,
     /// What it is in the child, open over the exec: 0 or more, below the caller's
     /// RLIMIT_NOFILE. No target comes twice; sources and targets may overlap in
@@ -191,8 +230,8 @@ pub struct sss_spawn_rlimit {
 /// Everything in it, descriptors included, is borrowed until the spawn returns;
 /// descriptors are the caller's own numbers.
 ///
-/// The child begins with every signal at its default and none blocked, and with
-/// no descriptors but those that fds names. What is not given stays as the
+/// The child begins with every signal at its default and none blocked (but see
+/// sigmask and sigignore), and with no descriptors but those that fds names. What is not given stays as the
 /// caller has it.
 #[repr(C)]
 #[derive(Clone, Copy)]
@@ -211,8 +250,8 @@ pub struct sss_spawn {
     pub argv: *const *const c_char,
     /// The environment, ended by NULL; or NULL for the caller's.
     pub envp: *const *const c_char,
-    /// The working directory, entered with the caller's credentials; or NULL for
-    /// the caller's, or cwd_fd.
+    /// The working directory, entered with the caller's credentials unless
+    /// SSS_SPAWN_CWD_AS_CHILD is given; or NULL for the caller's, or cwd_fd.
     pub cwd: *const c_char,
     /// The descriptor map.
     pub fds: *const sss_spawn_fd,
@@ -259,6 +298,21 @@ pub struct sss_spawn {
     /// left alone on success, and by errors that are no step's: of the other
     /// arguments, of size, and of the context.
     pub failed_step: *mut u32,
+    /// The user to run as, by name, in place of uid: sets the user and group id and
+    /// the supplementary groups as initgroups(3) does. SSS_SPAWN_GID and
+    /// SSS_SPAWN_GROUPS take the place of their parts. The name is looked up by
+    /// getpwnam_r(3) and getgrouplist(3) in the caller, before there is a child.
+    pub user: *const c_char,
+    /// The signals that are blocked in the child: bit n - 1 stands for signal n.
+    /// Without its bit none is.
+    pub sigmask: u64,
+    /// The signals that the child ignores, not SIGKILL and SIGSTOP: bit n - 1 stands
+    /// for signal n. Without its bit none is.
+    pub sigignore: u64,
+    /// Where to write the master of the child's pseudoterminal, which the caller
+    /// closes, and which is close-on-exec; with SSS_SPAWN_PTY. It is left alone if the
+    /// spawn fails.
+    pub pty_master: *mut i32,
 }
 
 /// Start a child process and call back when it ends, without a window between.
@@ -308,15 +362,22 @@ pub unsafe extern "C" fn sss_child_spawn(
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
         let (cb, pvt) = place.callback(cb, pvt);
+        let mut pty = None;
         // SAFETY: the caller vouches for the struct.
         let started = unsafe {
-            with_spec(spawn, |spec| {
+            with_any_spec(spawn, |spec| {
                 let told = spawned::Told::Callback(cb, pvt);
-                spawned::start(ctx.id, spec, told).map(|started| started.watch)
+                let started = spawned::start(ctx.id, spec, told)?;
+                pty = started.pty;
+                Ok(started.watch)
             })
         };
         // SAFETY: the caller vouches for the out-pointer.
         let settled = unsafe { place.settle(started, child_ctx) };
+        if let (Ok(()), Some(master)) = (&settled, pty) {
+            // SAFETY: the caller's, and not NULL where a pty is asked for.
+            unsafe { read_sized(spawn)?.pty_master.write(master.into_raw_fd()) };
+        }
         wake_own_loop(ctx);
         settled
     })
@@ -352,8 +413,8 @@ pub unsafe extern "C" fn sss_child_open_gate(child: *mut sss_child_ctx) -> errno
 }
 symver!("sss_child_open_gate");
 
-/// Hands the spec that C wrote down to `spawn`, and tells C the step that
-/// failed. What `spawn` keeps it copies: see [`crate::spawn::OwnedSpec`].
+/// Hands the spec that C wrote down to `spawn`, which has no place for the master of
+/// a pseudoterminal (ENOTSUP), and tells C the step that failed. What `spawn` keeps it copies: see [`crate::spawn::OwnedSpec`].
 ///
 /// # Safety
 /// `given` is NULL or a struct sss_spawn as its documentation says.
@@ -362,9 +423,31 @@ pub(crate) unsafe fn with_spec<T>(
     spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
 ) -> Result<T, Errno> {
     // SAFETY: as the caller promises.
+    unsafe {
+        with_any_spec(given, |spec| {
+            if spec.pty {
+                return Err(SpawnError::new(Step::Pty, libc::ENOTSUP));
+            }
+            spawn(spec)
+        })
+    }
+}
+
+/// # Safety
+/// As [`with_spec`]'s.
+unsafe fn with_any_spec<T>(
+    given: *const sss_spawn,
+    spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
+) -> Result<T, Errno> {
+    // SAFETY: as the caller promises.
     let given = unsafe { read_sized(given)? };
     // SAFETY: as the caller promises; the lists live until `spawn` returns.
-    let outcome = unsafe { rlimits(&given).and_then(|rlimits| spawn(&spec(&given, &rlimits)?)) };
+    let outcome = unsafe {
+        user(&given).and_then(|user| {
+            let rlimits = rlimits(&given)?;
+            spawn(&spec(&given, &rlimits, user.as_ref())?)
+        })
+    };
     outcome.map_err(|error| {
         let told = error.step.filter(|_| !given.failed_step.is_null());
         if let Some(step) = told {
@@ -375,19 +458,42 @@ pub(crate) unsafe fn with_spec<T>(
     })
 }
 
+/// Who is named, looked up.
+///
+/// # Safety
+/// As [`with_spec`]'s.
+unsafe fn user(given: &sss_spawn) -> Result<Option<Account>, SpawnError> {
+    if given.mask & SSS_SPAWN_USER == 0 {
+        return Ok(None);
+    }
+    if given.mask & (SSS_SPAWN_UID | !KNOWN) != 0 || given.user.is_null() {
+        return Err(invalid());
+    }
+    // SAFETY: a C string.
+    let found = accounts::find(unsafe { CStr::from_ptr(given.user) });
+    found
+        .map(Some)
+        .map_err(|errno| SpawnError::new(Step::User, errno as i32))
+}
+
 fn invalid() -> SpawnError {
     SpawnError::new(Step::Spec, libc::EINVAL)
 }
 
 /// # Safety
 /// As [`with_spec`]'s; what it gives borrows from `given`'s pointers.
-unsafe fn spec<'a>(given: &sss_spawn, rlimits: &'a [Rlimit]) -> Result<Spec<'a>, SpawnError> {
+unsafe fn spec<'a>(
+    given: &sss_spawn,
+    rlimits: &'a [Rlimit],
+    user: Option<&'a Account>,
+) -> Result<Spec<'a>, SpawnError> {
     let has = |bit| given.mask & bit != 0;
     let counted = |bit, value: i32| has(bit).then_some(value);
     if given.mask & !KNOWN != 0
         || given.path.is_null()
         || given.argv.is_null()
         || (has(SSS_SPAWN_CWD_FD) && !given.cwd.is_null())
+        || (has(SSS_SPAWN_PTY) && given.pty_master.is_null())
     {
         return Err(invalid());
     }
@@ -412,12 +518,31 @@ unsafe fn spec<'a>(given: &sss_spawn, rlimits: &'a [Rlimit]) -> Result<Spec<'a>,
         if has(SSS_SPAWN_FDS) {
             spec.fds = Some(list(given.fds.cast::<FdMap>(), given.fds_count)?);
         }
+        if let Some(user) = user {
+            spec.uid = Some(user.uid);
+            spec.gid = Some(user.gid);
+            spec.groups = Some(&user.groups);
+        }
+        if has(SSS_SPAWN_UID) {
+            spec.uid = Some(given.uid);
+        }
+        if has(SSS_SPAWN_GID) {
+            spec.gid = Some(given.gid);
+        }
         if has(SSS_SPAWN_GROUPS) {
             spec.groups = Some(list(given.groups, given.groups_count)?);
         }
+        if has(SSS_SPAWN_SIGMASK) {
+            spec.blocked_signals = given.sigmask;
+        }
+        if has(SSS_SPAWN_SIGIGNORE) {
+            spec.ignored_signals = given.sigignore;
+        }
         spec.rlimits = rlimits;
-        spec.uid = has(SSS_SPAWN_UID).then_some(given.uid);
-        spec.gid = has(SSS_SPAWN_GID).then_some(given.gid);
+        spec.shell = has(SSS_SPAWN_SHELL);
+        spec.cwd_as_child = has(SSS_SPAWN_CWD_AS_CHILD);
+        spec.cwd_may_fail = has(SSS_SPAWN_CWD_MAY_FAIL);
+        spec.pty = has(SSS_SPAWN_PTY);
         spec.umask = has(SSS_SPAWN_UMASK).then_some(given.umask);
         spec.nice = counted(SSS_SPAWN_NICE, given.nice);
         spec.oom_score_adj = counted(SSS_SPAWN_OOM_SCORE_ADJ, given.oom_score_adj);

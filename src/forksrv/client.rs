@@ -365,6 +365,7 @@ impl Shared {
                     pid,
                     pidfd: pidfd::open(pid).ok(),
                     gate: None,
+                    pty: None,
                 })
             }
         }

@@ -184,6 +184,9 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
     if spec.gate {
         return Err(SpawnError::new(Step::Gate, libc::ENOTSUP));
     }
+    if let Some(step) = spec.beyond_orders() {
+        return Err(SpawnError::new(step, libc::ENOTSUP));
+    }
     let mut fds = Sent(Vec::new());
     let (number, ours) = directory(spec)?;
     let directory = Directory::Descriptor(fds.index(number)?);
@@ -432,6 +435,7 @@ pub(crate) fn launch(
             pid: exchange.pid,
             pidfd: exchange.pidfd,
             gate: None,
+            pty: None,
         },
     })
 }

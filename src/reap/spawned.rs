@@ -1,5 +1,7 @@
 //! Children that the library itself starts: registered without a window.
 
+use std::os::fd::OwnedFd;
+
 use nix::errno::Errno;
 
 use super::callback::{ChildFn, Pvt, Sink};
@@ -15,11 +17,13 @@ use crate::sys::pidfd::Pidfd;
 use crate::sys::wait;
 
 /// A child of ours that runs its program, or is held at its gate, and is watched.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) watch: WatchId,
     #[allow(dead_code, reason = "for the families that start children")]
     pub(crate) pid: i32,
+    /// The master of its pseudoterminal.
+    pub(crate) pty: Option<OwnedFd>,
 }
 
 /// Who is told of the child's end.
@@ -68,10 +72,10 @@ pub(crate) fn start_with(
     make: impl FnOnce(bool) -> Result<Spawned, SpawnError>,
 ) -> Result<Started, SpawnError> {
     let pidfd = begin(ctx)?;
-    let child = make(pidfd).inspect_err(|error| give_up(ctx, error.pid))?;
-    let pid = child.pid;
+    let mut child = make(pidfd).inspect_err(|error| give_up(ctx, error.pid))?;
+    let (pid, pty) = (child.pid, child.pty.take());
     let watch = end(ctx, child, told)?;
-    Ok(Started { watch, pid })
+    Ok(Started { watch, pid, pty })
 }
 
 /// Whether the child needs a pidfd. Until the spawn is over there is room for its

@@ -4,14 +4,14 @@
 //! numbers comes before the map; what needs privilege before the credentials;
 //! and pdeathsig after them, because they clear it.
 
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::map::{FdOp, Plan, plan};
+use super::map::{FdMap, FdOp, Plan, plan};
 use super::path::{Candidates, is_searched};
 use super::post::Post;
-use super::{Cwd, SpawnError, Spec, Step};
+use super::{Cwd, PTY, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
@@ -19,6 +19,7 @@ use crate::sys::gate;
 use crate::sys::namespace::child_is_elsewhere;
 use crate::sys::pidfd;
 use crate::sys::program::Program;
+use crate::sys::pty::Pty;
 
 /// Descriptors of ours that the child uses until its exec.
 #[derive(Debug)]
@@ -27,29 +28,68 @@ pub(crate) struct Ties {
     gate: Option<(OwnedFd, OwnedFd)>,
     /// Our own pidfd, by which the child sees us die.
     parent: Option<OwnedFd>,
+    pty: Option<Pty>,
 }
 
 impl Ties {
     pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
+        let pty = spec.pty.then(|| Pty::new(spec.uid)).transpose();
+        let pty = pty.map_err(|errno| SpawnError::new(Step::Pty, errno as i32))?;
         let gate = spec.gate.then(gate::pair).transpose();
         let gate = gate.map_err(|errno| SpawnError::new(Step::Gate, errno))?;
-        let step = match gate {
-            Some(_) => Step::Gate,
-            None if spec.pdeathsig.is_some() && child_is_elsewhere() => Step::Pdeathsig,
-            None => return Ok(Ties { gate, parent: None }),
-        };
-        let parent = match pidfd::open(getpid()) {
-            Ok(parent) => Some(parent),
-            // The end of file at the gate, or the signal itself, must do.
-            Err(Errno::ENOSYS | Errno::EPERM) => None,
-            Err(errno) => return Err(SpawnError::new(step, errno as i32)),
-        };
-        Ok(Ties { gate, parent })
+        let parent = Self::parent(spec)?;
+        Ok(Ties { gate, parent, pty })
     }
 
-    /// Our end of the gate.
-    pub(crate) fn into_gate(self) -> Option<OwnedFd> {
-        self.gate.map(|(ours, _)| ours)
+    fn parent(spec: &Spec) -> Result<Option<OwnedFd>, SpawnError> {
+        let step = if spec.gate {
+            Step::Gate
+        } else if spec.pdeathsig.is_some() && child_is_elsewhere() {
+            Step::Pdeathsig
+        } else {
+            return Ok(None);
+        };
+        match pidfd::open(getpid()) {
+            Ok(parent) => Ok(Some(parent)),
+            // The end of file at the gate, or the signal itself, must do.
+            Err(Errno::ENOSYS | Errno::EPERM) => Ok(None),
+            Err(errno) => Err(SpawnError::new(step, errno as i32)),
+        }
+    }
+
+    /// Our end of the gate, and the pseudoterminal's master.
+    pub(crate) fn into_ours(self) -> (Option<OwnedFd>, Option<OwnedFd>) {
+        let gate = self.gate.map(|(ours, _)| ours);
+        (gate, self.pty.map(|pty| pty.master))
+    }
+
+    /// The map with the pseudoterminal's number put in; None where the spec's own
+    /// will do.
+    fn map(&self, spec: &Spec) -> Result<Option<Vec<FdMap>>, i32> {
+        let Some(terminal) = self.terminal() else {
+            return Ok(None);
+        };
+        let standard = [0, 1, 2].map(|target| FdMap {
+            source: PTY,
+            target,
+        });
+        let given = spec.fds.unwrap_or(&standard);
+        let mut map = Vec::new();
+        map.try_reserve_exact(given.len())
+            .map_err(|_| libc::ENOMEM)?;
+        map.extend(given.iter().map(|&entry| match entry.source {
+            PTY => FdMap {
+                source: terminal,
+                ..entry
+            },
+            _ => entry,
+        }));
+        Ok(Some(map))
+    }
+
+    /// The child's terminal, by our number.
+    fn terminal(&self) -> Option<RawFd> {
+        self.pty.as_ref().map(|pty| pty.terminal.as_raw_fd())
     }
 }
 
@@ -75,16 +115,24 @@ pub(crate) fn program<'a>(
     candidates: Option<&'a Candidates>,
 ) -> Result<Program<'a>, SpawnError> {
     let mut program = Program::new(spec.argv, spec.envp);
-    let mut fds = [
+    let fds = [
         ties.gate.as_ref().map(|(_, childs)| childs),
         ties.parent.as_ref(),
     ]
     .map(|fd| fd.map(AsRawFd::as_raw_fd));
-    lay_out(&mut program, spec, manner, &mut fds)
+    let late_cwd = spec.cwd.filter(|_| spec.cwd_as_child);
+    let [gate, parent] = fds;
+    let mut fds = [gate, parent, late_cwd.and_then(Cwd::fd)];
+    lay_out(&mut program, spec, manner, Some(ties), &mut fds)
         .and_then(|()| {
-            let [gate, parent] = fds;
-            credentials(&mut program, spec, uids().effective, parent.unwrap_or(-1))?;
-            program.unblock_signals()?;
+            let [gate, parent, cwd] = fds;
+            credentials(&mut program, spec, uids().effective)?;
+            enter(&mut program, spec, cwd.map(Cwd::Fd).or(late_cwd))?;
+            death(&mut program, spec, parent.unwrap_or(-1))?;
+            if spec.shell {
+                program.shell()?;
+            }
+            program.signal_mask(&spec.blocked_signals)?;
             if let Some(gate) = gate {
                 program.hold(gate, parent.unwrap_or(-1))?;
             }
@@ -105,14 +153,15 @@ pub(crate) fn posted<'a>(
     program.write_on_failure(post.failed);
     let mut fds = [Some(post.failed.socket), post.client, post.until_exec];
     assume(&mut program, post)
-        .and_then(|()| lay_out(&mut program, spec, manner, &mut fds))
+        .and_then(|()| lay_out(&mut program, spec, manner, None, &mut fds))
         .and_then(|()| {
             let [socket, client, _] = fds.map(|fd| fd.unwrap_or(-1));
             let effective = post
                 .identity
                 .map_or_else(|| uids().effective, |own| own.uids[1]);
-            credentials(&mut program, spec, effective, -1)?;
-            program.unblock_signals()?;
+            credentials(&mut program, spec, effective)?;
+            death(&mut program, spec, -1)?;
+            program.signal_mask(&spec.blocked_signals)?;
             program.send(socket, post.ready)?;
             program.hold(socket, client)?;
             if post.function.is_some() {
@@ -149,6 +198,7 @@ fn lay_out<'a>(
     program: &mut Program<'a>,
     spec: &'a Spec,
     manner: Manner,
+    ties: Option<&Ties>,
     fds: &mut [Option<i32>],
 ) -> Result<(), i32> {
     // What clone3 has not done the child does itself.
@@ -156,14 +206,13 @@ fn lay_out<'a>(
     let mut keep = Vec::new();
     keep.try_reserve(fds.len()).map_err(|_| libc::ENOMEM)?;
     keep.extend(fds.iter().flatten());
-    let plan = plan(spec.fds, &keep, cgroup.as_slice())?;
+    let map = ties.map_or(Ok(None), |ties| ties.map(spec))?;
+    let plan = plan(map.as_deref().or(spec.fds), &keep, cgroup.as_slice())?;
 
-    program.default_signals(manner.share_memory)?;
-    session(program, spec)?;
-    match spec.cwd {
-        Some(Cwd::Path(path)) => program.chdir(path)?,
-        Some(Cwd::Fd(fd)) => program.fchdir(fd)?,
-        None => {}
+    program.dispositions(spec.ignored_signals, manner.share_memory)?;
+    session(program, spec, ties.and_then(Ties::terminal))?;
+    if !spec.cwd_as_child {
+        enter(program, spec, spec.cwd)?;
     }
     if let Some(mask) = spec.umask {
         program.umask(mask)?;
@@ -198,14 +247,22 @@ fn execute<'a>(
     }
 }
 
-fn session(program: &mut Program, spec: &Spec) -> Result<(), i32> {
-    if spec.session {
+fn enter<'a>(program: &mut Program<'a>, spec: &Spec, cwd: Option<Cwd<'a>>) -> Result<(), i32> {
+    match cwd {
+        Some(Cwd::Path(path)) => program.chdir(path, spec.cwd_may_fail),
+        Some(Cwd::Fd(fd)) => program.fchdir(fd, spec.cwd_may_fail),
+        None => Ok(()),
+    }
+}
+
+fn session(program: &mut Program, spec: &Spec, pty: Option<RawFd>) -> Result<(), i32> {
+    if spec.session || spec.pty {
         program.setsid()?;
     }
     if let Some(pgrp) = spec.pgrp {
         program.setpgid(pgrp)?;
     }
-    if let Some(terminal) = spec.terminal {
+    if let Some(terminal) = spec.terminal.or(pty) {
         program.controlling_terminal(terminal)?;
     }
     if let Some(terminal) = spec.foreground {
@@ -236,12 +293,7 @@ fn limits<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
     Ok(())
 }
 
-fn credentials<'a>(
-    program: &mut Program<'a>,
-    spec: &'a Spec,
-    effective: u32,
-    parent: i32,
-) -> Result<(), i32> {
+fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec, effective: u32) -> Result<(), i32> {
     let dropped: Option<&[u32]> = (spec.uid.is_some() && effective == 0).then_some(&[]);
     if let Some(groups) = spec.groups.or(dropped) {
         program.setgroups(groups)?;
@@ -258,8 +310,13 @@ fn credentials<'a>(
     if spec.no_new_privs {
         program.no_new_privs()?;
     }
-    if let Some(signal) = spec.pdeathsig {
-        program.pdeathsig(signal, getpid(), parent)?;
-    }
     Ok(())
+}
+
+/// After the credentials, which clear it.
+fn death(program: &mut Program, spec: &Spec, parent: i32) -> Result<(), i32> {
+    match spec.pdeathsig {
+        Some(signal) => program.pdeathsig(signal, getpid(), parent),
+        None => Ok(()),
+    }
 }

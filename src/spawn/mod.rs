@@ -26,7 +26,7 @@ pub(crate) use self::map::FdMap;
 #[allow(unused_imports, reason = "as above")]
 pub(crate) use self::owned::OwnedSpec;
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
-pub(crate) use self::spec::{Cwd, Rlimit, Spec};
+pub(crate) use self::spec::{Cwd, PTY, Rlimit, Spec};
 pub(crate) use crate::sys::program::Step;
 pub(crate) use crate::sys::strings::CStrArray;
 #[allow(unused_imports, reason = "for the families that keep specs")]
@@ -82,6 +82,8 @@ pub(crate) struct Spawned {
     pub(crate) pid: i32,
     pub(crate) pidfd: Option<OwnedFd>,
     pub(crate) gate: Option<Gate>,
+    /// The master of its pseudoterminal.
+    pub(crate) pty: Option<OwnedFd>,
 }
 
 /// What holds a child back. Dropped unopened, it ends the child.
@@ -176,7 +178,8 @@ fn clone_step(manner: Manner, errno: i32) -> Step {
 }
 
 fn spawned(child: Child, ties: compile::Ties) -> Spawned {
-    let gate = child.meeting.zip(ties.into_gate());
+    let (gate, pty) = ties.into_ours();
+    let gate = child.meeting.zip(gate);
     let gate = gate.map(|(meeting, end)| Gate {
         pid: child.pid,
         end,
@@ -186,6 +189,7 @@ fn spawned(child: Child, ties: compile::Ties) -> Spawned {
         pid: child.pid,
         pidfd: child.pidfd,
         gate,
+        pty,
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 use super::map::FdMap;
-use super::spec::{Cwd, Rlimit, Spec};
+use super::spec::{Cwd, PTY, Rlimit, Spec};
 use super::{CStrArray, SpawnError, Step};
 use crate::sys::fd;
 use crate::sys::strings::{CStrBuf, CStringArray};
@@ -37,7 +37,9 @@ impl OwnedSpec {
         let mut held = Held::with_room_for(spec)?;
         let mut fds = spec.fds.map(copied).transpose()?;
         for entry in fds.iter_mut().flatten() {
-            entry.source = held.duplicate(Step::Descriptors, entry.source)?;
+            if !(spec.pty && entry.source == PTY) {
+                entry.source = held.duplicate(Step::Descriptors, entry.source)?;
+            }
         }
         let (cwd, cwd_fd) = match spec.cwd {
             Some(Cwd::Path(path)) => (Some(CStrBuf::new(path).map_err(memory)?), None),
@@ -61,6 +63,12 @@ impl OwnedSpec {
             uid: spec.uid,
             gid: spec.gid,
             umask: spec.umask,
+            blocked_signals: spec.blocked_signals,
+            ignored_signals: spec.ignored_signals,
+            cwd_as_child: spec.cwd_as_child,
+            cwd_may_fail: spec.cwd_may_fail,
+            shell: spec.shell,
+            pty: spec.pty,
             nice: spec.nice,
             oom_score_adj: spec.oom_score_adj,
             session: spec.session,

@@ -15,6 +15,15 @@ pub(crate) enum Cwd<'a> {
     Fd(RawFd),
 }
 
+impl Cwd<'_> {
+    pub(crate) fn fd(self) -> Option<RawFd> {
+        match self {
+            Cwd::Path(_) => None,
+            Cwd::Fd(fd) => Some(fd),
+        }
+    }
+}
+
 /// One resource limit.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Rlimit {
@@ -32,8 +41,14 @@ pub(crate) struct Spec<'a> {
     pub(crate) argv: CStrArray<'a>,
     pub(crate) envp: CStrArray<'a>,
     pub(crate) cwd: Option<Cwd<'a>>,
+    /// Enter the cwd with the child's credentials, not the caller's.
+    pub(crate) cwd_as_child: bool,
+    /// A cwd that cannot be entered is no error: the child stays in the caller's.
+    pub(crate) cwd_may_fail: bool,
+    /// Hand a program in no executable format to /bin/sh.
+    pub(crate) shell: bool,
     /// The child's descriptors; it has no others. Without a map: 0 to 2 as they
-    /// are.
+    /// are, or with a pty this. The source [`PTY`] is the pty's.
     pub(crate) fds: Option<&'a [FdMap]>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
@@ -41,6 +56,9 @@ pub(crate) struct Spec<'a> {
     /// where the uid is given.
     pub(crate) groups: Option<&'a [u32]>,
     pub(crate) umask: Option<u32>,
+    /// The blocked and the ignored signals: bit n - 1 stands for signal n.
+    pub(crate) blocked_signals: u64,
+    pub(crate) ignored_signals: u64,
     pub(crate) rlimits: &'a [Rlimit],
     pub(crate) nice: Option<i32>,
     pub(crate) oom_score_adj: Option<i32>,
@@ -50,6 +68,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) pgrp: Option<i32>,
     /// The controlling terminal, for a child with a session of its own.
     pub(crate) terminal: Option<RawFd>,
+    /// A new pseudoterminal as the controlling terminal, and a session of its own.
+    pub(crate) pty: bool,
     /// The terminal whose foreground group the child's group becomes.
     pub(crate) foreground: Option<RawFd>,
     /// The signal that the child gets when the calling thread ends.
@@ -76,17 +96,23 @@ impl<'a> Spec<'a> {
             argv,
             envp,
             cwd: None,
+            cwd_as_child: false,
+            cwd_may_fail: false,
+            shell: false,
             fds: None,
             uid: None,
             gid: None,
             groups: None,
             umask: None,
+            blocked_signals: 0,
+            ignored_signals: 0,
             rlimits: &[],
             nice: None,
             oom_score_adj: None,
             session: false,
             pgrp: None,
             terminal: None,
+            pty: false,
             foreground: None,
             pdeathsig: None,
             no_new_privs: false,
@@ -96,6 +122,20 @@ impl<'a> Spec<'a> {
             pidfd: false,
             fork: false,
         }
+    }
+
+    /// The step of something asked for that a fork server's orders have no place for.
+    pub(crate) fn beyond_orders(&self) -> Option<Step> {
+        let beyond = [
+            (self.pty, Step::Pty),
+            (
+                self.blocked_signals | self.ignored_signals != 0,
+                Step::Signals,
+            ),
+            (self.cwd_as_child || self.cwd_may_fail, Step::Cwd),
+            (self.shell, Step::Exec),
+        ];
+        beyond.into_iter().find_map(|(is, step)| is.then_some(step))
     }
 
     /// Refuses what no child could do, before there is one.
@@ -109,6 +149,9 @@ impl<'a> Spec<'a> {
                 .oom_score_adj
                 .is_some_and(|value| !(-1000..=1000).contains(&value))
             || self.pgrp.is_some_and(|pgrp| pgrp < 0)
+            || self.ignored_signals & UNIGNORABLE != 0
+            || ((self.cwd_as_child || self.cwd_may_fail) && self.cwd.is_none())
+            || (self.pty && (self.terminal.is_some() || self.pgrp.is_some()))
             || self
                 .pdeathsig
                 .is_some_and(|signal| !(1..=64).contains(&signal))
@@ -139,15 +182,14 @@ impl<'a> Spec<'a> {
     /// A closed number must not come to mean a descriptor that is opened for the
     /// spawn itself.
     fn check_open(&self) -> Result<(), SpawnError> {
-        let cwd = match self.cwd {
-            Some(Cwd::Fd(fd)) => Some(fd),
-            _ => None,
-        };
+        let cwd = self.cwd.and_then(Cwd::fd);
+        let pty = self.pty.then_some(PTY);
         let sources = self
             .fds
             .unwrap_or_default()
             .iter()
-            .map(|entry| entry.source);
+            .map(|entry| entry.source)
+            .filter(|&source| Some(source) != pty);
         let others = [
             (Step::Cwd, cwd),
             (Step::Terminal, self.terminal),
@@ -165,6 +207,11 @@ impl<'a> Spec<'a> {
             .map_or(Ok(()), |(step, _)| Err(SpawnError::new(step, libc::EBADF)))
     }
 }
+
+/// The source of a map that means the child's new pseudoterminal.
+pub(crate) const PTY: RawFd = -1;
+
+const UNIGNORABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);
 
 /// The id of all ones means "unchanged" to setresuid(2).
 fn id_is_valid(id: Option<u32>) -> bool {

@@ -11,7 +11,7 @@ use std::sync::atomic::Ordering;
 use super::bits::ToUnsigned;
 use super::close_range::close_range;
 use super::mmap::left_at_bottom;
-use super::program::{LETTER, Op, Report, STOPS, Start, Step, Text};
+use super::program::{LETTER, Op, Report, SHELL, STOPS, Start, Step, Text};
 use super::robust::Latches;
 use super::syscall::{address, call, id, int, word};
 
@@ -127,7 +127,15 @@ unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
                 super::syscall::outcome(super::syscall::raw(number, [a, b, c, d, e, 0]))?;
                 Ok(())
             }
-            Op::DefaultSignals { catch } => default_signals(catch),
+            Op::Dispositions { ignore, catch } => dispositions(ignore, catch),
+            Op::TryChdir(path) => {
+                let _ = call!(SYS_chdir, address(path));
+                Ok(())
+            }
+            Op::TryFchdir(fd) => {
+                let _ = call!(SYS_fchdir, word(fd));
+                Ok(())
+            }
             Op::Foreground { terminal } => foreground(terminal),
             Op::Write {
                 directory,
@@ -181,6 +189,7 @@ const SIGNALS: i32 = 64;
 
 /// The kernel's struct sigaction; all zero is SIG_DFL.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Action {
     handler: usize,
     flags: u64,
@@ -191,18 +200,24 @@ struct Action {
 /// Setting all is one system call each; to ask first would be one more for those
 /// that are not at their default.
 #[inline(always)]
-unsafe fn default_signals(catch: bool) -> Result<(), i32> {
+unsafe fn dispositions(ignore: u64, catch: bool) -> Result<(), i32> {
     let default = Action {
         handler: libc::SIG_DFL,
         flags: 0,
         restorer: 0,
         mask: 0,
     };
+    let ignored = Action {
+        handler: libc::SIG_IGN,
+        ..default
+    };
     let noted = noted();
     let mut signal = 1;
     while signal <= SIGNALS {
         if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            let action = if catch && is_stop(signal) {
+            let action = if ignore & 1 << signal.wrapping_sub(1) != 0 {
+                &ignored
+            } else if catch && is_stop(signal) {
                 &noted
             } else {
                 &default
@@ -380,8 +395,7 @@ unsafe fn hold(gate: i32, parent: i32) -> Result<(), i32> {
     }
 }
 
-/// Tries the candidates as execvp(3) does, but for its shell: what is in no
-/// executable format is ENOEXEC.
+/// Tries the candidates as execvp(3) does.
 #[inline(always)]
 unsafe fn execute(start: &Start) -> i32 {
     let mut denied = false;
@@ -389,7 +403,7 @@ unsafe fn execute(start: &Start) -> i32 {
     let mut index = 0;
     while index < start.candidate_count {
         // SAFETY: C strings and NULL-terminated arrays of them.
-        let result = unsafe {
+        let mut result = unsafe {
             let path = *start.candidates.add(index);
             call!(
                 SYS_execve,
@@ -398,6 +412,19 @@ unsafe fn execute(start: &Start) -> i32 {
                 address(start.envp)
             )
         };
+        if result == Err(libc::ENOEXEC) && !start.shell.is_null() {
+            // SAFETY: an array of the parent's, which nobody else reads or writes.
+            result = unsafe {
+                let script = *start.candidates.add(index);
+                start.shell.cast_mut().add(1).write(script);
+                call!(
+                    SYS_execve,
+                    address(SHELL.as_ptr()),
+                    address(start.shell),
+                    address(start.envp)
+                )
+            };
+        }
         match result {
             Err(libc::EACCES) => denied = true,
             Err(

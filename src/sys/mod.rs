@@ -1,5 +1,6 @@
 //! One file per kernel facility: the only place with a syscall.
 
+pub(crate) mod accounts;
 pub(crate) mod arc;
 #[allow(dead_code)] // until the first family uses it
 pub(crate) mod bits;
@@ -37,6 +38,7 @@ pub(crate) mod process_status;
 pub(crate) mod procfs;
 pub(crate) mod program;
 pub(crate) mod pthread;
+pub(crate) mod pty;
 pub(crate) mod random;
 pub(crate) mod rlimit_tag;
 pub(crate) mod robust;

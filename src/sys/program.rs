@@ -60,10 +60,14 @@ pub(crate) enum Step {
     Gate = 22,
     /// execve(2).
     Exec = 23,
+    /// Finding a user by name.
+    User = 24,
+    /// Making a pseudoterminal.
+    Pty = 25,
 }
 
 impl Step {
-    const ALL: [Step; 23] = [
+    const ALL: [Step; 25] = [
         Step::Spec,
         Step::Memory,
         Step::Clone,
@@ -87,6 +91,8 @@ impl Step {
         Step::Pdeathsig,
         Step::Gate,
         Step::Exec,
+        Step::User,
+        Step::Pty,
     ];
 
     /// The step with this number.
@@ -119,10 +125,16 @@ pub(super) enum Op {
         number: libc::c_long,
         args: [usize; 5],
     },
-    /// Each signal to its default. With `catch` the stop signals are caught.
-    DefaultSignals {
+    /// Each signal to its default or, with its bit in `ignore`, ignored. With `catch`
+    /// the stop signals are caught instead of their default.
+    Dispositions {
+        ignore: u64,
         catch: bool,
     },
+    /// chdir(2), which may fail.
+    TryChdir(*const c_char),
+    /// fchdir(2), which may fail.
+    TryFchdir(i32),
     Foreground {
         terminal: i32,
     },
@@ -150,6 +162,9 @@ pub(super) enum Op {
     },
 }
 
+/// What execvp(3) runs scripts without a first line by.
+pub(super) const SHELL: &CStr = c"/bin/sh";
+
 /// What the child does, in order, and then execs. It borrows all that the child
 /// will read.
 #[derive(Debug)]
@@ -159,6 +174,9 @@ pub(crate) struct Program<'a> {
     candidates: Vec<*const c_char>,
     argv: CStrArray<'a>,
     envp: CStrArray<'a>,
+    /// The shell's arguments, of which the second is the child's to fill in; empty
+    /// without a shell.
+    shell: Vec<*const c_char>,
     held: bool,
     letter: Option<Letter<'a>>,
 }
@@ -177,8 +195,6 @@ pub(crate) struct Letter<'a> {
 /// How many words a letter has.
 pub(crate) const LETTER: usize = 8;
 
-static ALL_SIGNALS_OPEN: u64 = 0;
-
 impl<'a> Program<'a> {
     pub(crate) fn new(argv: CStrArray<'a>, envp: CStrArray<'a>) -> Self {
         Program {
@@ -187,6 +203,7 @@ impl<'a> Program<'a> {
             candidates: Vec::new(),
             argv,
             envp,
+            shell: Vec::new(),
             held: false,
             letter: None,
         }
@@ -233,20 +250,39 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Every signal to its default disposition. A child that shares our memory must
-    /// not stop before its exec, since this thread waits for it in the kernel and
-    /// could not stop too: it catches the stop signals (`catch`), the exec takes
-    /// the handlers away, and [`Report::stops`] tells what it was sent.
-    pub(crate) fn default_signals(&mut self, catch: bool) -> Result<(), i32> {
-        self.push(Step::Signals, Op::DefaultSignals { catch })
+    /// What is in no executable format is a script for the shell.
+    pub(crate) fn shell(&mut self) -> Result<(), i32> {
+        let rest = || self.argv.iter().skip(1);
+        self.shell
+            .try_reserve_exact(rest().count() + 3)
+            .map_err(|_| libc::ENOMEM)?;
+        self.shell.extend([SHELL.as_ptr(), null()]);
+        self.shell.extend(rest().map(CStr::as_ptr));
+        self.shell.push(null());
+        Ok(())
     }
 
-    pub(crate) fn unblock_signals(&mut self) -> Result<(), i32> {
-        let mask = address(&raw const ALL_SIGNALS_OPEN);
+    /// Every signal to its default disposition, or with its bit in `ignore` ignored.
+    /// A child that shares our memory must not stop before its exec, since this thread
+    /// waits for it in the kernel and could not stop too: it catches the stop signals
+    /// (`catch`), the exec takes the handlers away, and [`Report::stops`] tells what it
+    /// was sent.
+    pub(crate) fn dispositions(&mut self, ignore: u64, catch: bool) -> Result<(), i32> {
+        self.push(Step::Signals, Op::Dispositions { ignore, catch })
+    }
+
+    /// The signals that are blocked from now on, a bit for each; the child began with
+    /// all of them blocked.
+    pub(crate) fn signal_mask(&mut self, mask: &'a u64) -> Result<(), i32> {
         self.call(
             Step::Signals,
             libc::SYS_rt_sigprocmask,
-            &[word(libc::SIG_SETMASK), mask, 0, size_of::<u64>()],
+            &[
+                word(libc::SIG_SETMASK),
+                address(&raw const *mask),
+                0,
+                size_of::<u64>(),
+            ],
         )
     }
 
@@ -273,11 +309,18 @@ impl<'a> Program<'a> {
         self.push(Step::Foreground, Op::Foreground { terminal })
     }
 
-    pub(crate) fn chdir(&mut self, path: &'a CStr) -> Result<(), i32> {
+    /// Enters a directory. If it `may_fail`, the child stays where it is then.
+    pub(crate) fn chdir(&mut self, path: &'a CStr, may_fail: bool) -> Result<(), i32> {
+        if may_fail {
+            return self.push(Step::Cwd, Op::TryChdir(path.as_ptr()));
+        }
         self.call(Step::Cwd, libc::SYS_chdir, &[address(path.as_ptr())])
     }
 
-    pub(crate) fn fchdir(&mut self, fd: i32) -> Result<(), i32> {
+    pub(crate) fn fchdir(&mut self, fd: i32, may_fail: bool) -> Result<(), i32> {
+        if may_fail {
+            return self.push(Step::Cwd, Op::TryFchdir(fd));
+        }
         self.call(Step::Cwd, libc::SYS_fchdir, &[word(fd)])
     }
 
@@ -456,6 +499,11 @@ impl<'a> Program<'a> {
             candidate_count: self.candidates.len(),
             argv: self.argv.as_ptr(),
             envp: self.envp.as_ptr(),
+            shell: if self.shell.is_empty() {
+                null()
+            } else {
+                self.shell.as_ptr()
+            },
             report,
             latches,
             steps: self.steps.as_ptr(),
@@ -520,6 +568,8 @@ pub(crate) struct Start {
     pub(super) candidate_count: usize,
     pub(super) argv: *const *const c_char,
     pub(super) envp: *const *const c_char,
+    /// The shell's arguments, or NULL.
+    pub(super) shell: *const *const c_char,
     pub(super) report: *const Report,
     /// NULL for a child that shares the parent's memory, and for one that nobody
     /// waits for.

@@ -1,0 +1,94 @@
+//! getpwnam_r(3) and getgrouplist(3): a user's ids by name. They ask whatever
+//! nsswitch.conf(5) names, so they may take their time, and run code of others.
+
+use std::ffi::{CStr, c_char};
+use std::ptr::null_mut;
+
+use nix::errno::Errno;
+
+/// Who a child shall be.
+#[derive(Debug)]
+pub(crate) struct Account {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    /// The supplementary groups, `gid` among them, as initgroups(3) sets them.
+    pub(crate) groups: Vec<u32>,
+}
+
+/// More than a line of any user or group database should need.
+const MOST: usize = 1 << 20;
+
+/// ENOENT where there is no such user.
+pub(crate) fn find(name: &CStr) -> Result<Account, Errno> {
+    let (uid, gid) = ids(name)?;
+    let groups = groups(name, gid)?;
+    Ok(Account { uid, gid, groups })
+}
+
+fn ids(name: &CStr) -> Result<(u32, u32), Errno> {
+    let mut buffer: Vec<c_char> = Vec::new();
+    let mut size = 1024;
+    loop {
+        buffer.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+        // SAFETY: passwd is plain data, for which zeros are valid.
+        let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+        let mut found = null_mut();
+        // SAFETY: the buffer has room for `size` bytes; all outlive the call.
+        let error = unsafe {
+            libc::getpwnam_r(
+                name.as_ptr(),
+                &raw mut entry,
+                buffer.as_mut_ptr(),
+                size,
+                &raw mut found,
+            )
+        };
+        match error {
+            0 if found.is_null() => return Err(Errno::ENOENT),
+            0 => return Ok((entry.pw_uid, entry.pw_gid)),
+            libc::ERANGE if size < MOST => size *= 4,
+            libc::EINTR => {}
+            // Some databases say "no such user" so.
+            libc::ESRCH => return Err(Errno::ENOENT),
+            error => return Err(Errno::from_raw(error)),
+        }
+    }
+}
+
+fn groups(name: &CStr, gid: u32) -> Result<Vec<u32>, Errno> {
+    let mut groups: Vec<u32> = Vec::new();
+    let mut room = 32;
+    loop {
+        let length = usize::try_from(room).map_err(|_| Errno::ENOMEM)?;
+        groups
+            .try_reserve_exact(length)
+            .map_err(|_| Errno::ENOMEM)?;
+        let mut count = room;
+        // SAFETY: room for so many groups; what it says it wrote is there.
+        unsafe {
+            if libc::getgrouplist(name.as_ptr(), gid, groups.as_mut_ptr(), &raw mut count) >= 0 {
+                groups.set_len(usize::try_from(count).unwrap_or(0));
+                return Ok(groups);
+            }
+        }
+        // Too little room: `count` is what it takes, in libcs that say so.
+        if length > MOST {
+            return Err(Errno::EINVAL);
+        }
+        room = count.max(room * 2);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_is_found_and_nobody_else_by_a_strange_name() {
+        let root = find(c"root").unwrap();
+        assert_eq!((root.uid, root.gid), (0, 0));
+        assert!(root.groups.contains(&0));
+        assert_eq!(find(c"no such user").unwrap_err(), Errno::ENOENT);
+        assert_eq!(find(c"").unwrap_err(), Errno::ENOENT);
+    }
+}
