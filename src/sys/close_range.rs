@@ -64,6 +64,9 @@ pub(crate) unsafe fn close_range(first: u32, last: u32, shared: bool) -> Result<
 const RECORD_LENGTH: usize = 16;
 const NAME: usize = 19;
 
+/// No descriptor is as high: the most that /proc/sys/fs/nr_open can be.
+const MOST: u32 = 1 << 30;
+
 /// Closes what /proc/self/fd lists from `first` on.
 #[inline(always)]
 unsafe fn close_listed(first: u32) -> Result<(), i32> {
@@ -72,12 +75,25 @@ unsafe fn close_listed(first: u32) -> Result<(), i32> {
     // SAFETY: the buffer is written by getdents64 before it is read, record by
     // record, within the length that it returned; each name ends with NUL.
     unsafe {
-        let directory = call!(
-            SYS_openat,
-            word(libc::AT_FDCWD),
-            address(c"/proc/self/fd".as_ptr()),
-            word(libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
-        )?;
+        let mut fd = first;
+        let directory = loop {
+            let opened = call!(
+                SYS_openat,
+                word(libc::AT_FDCWD),
+                address(c"/proc/self/fd".as_ptr()),
+                word(libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC)
+            );
+            match opened {
+                Ok(directory) => break directory,
+                // The table is full: one that would be closed anyway makes room.
+                Err(libc::EMFILE) if fd < MOST => {
+                    while call!(SYS_close, id(fd)).is_err() && fd < MOST {
+                        fd = fd.wrapping_add(1);
+                    }
+                }
+                Err(errno) => return Err(errno),
+            }
+        };
         loop {
             let length = call!(SYS_getdents64, directory, address(bytes), 1024)?;
             if length == 0 {

@@ -144,6 +144,29 @@ fn without_a_descriptor_for_the_pidfd() {
 }
 
 #[test]
+fn without_close_range_in_a_full_table() {
+    if !alone!(without_close_range_in_a_full_table) {
+        return;
+    }
+    refuse(&[no(libc::SYS_close_range, 0, libc::ENOSYS)]);
+    let limit = 64;
+    nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, limit, limit)
+        .expect("a limit");
+    let mut files = Vec::new();
+    while let Ok(file) = File::open("/dev/null") {
+        files.push(file);
+    }
+    both(|spec| {
+        let spawned = spawn(&Spec {
+            path: c"/bin/true",
+            ..spec
+        })
+        .expect("spawns");
+        super::end_of(spawned.pid);
+    });
+}
+
+#[test]
 fn a_cgroup_without_clone3() {
     if !alone!(a_cgroup_without_clone3) {
         return;
