@@ -80,7 +80,9 @@ static void warm_up(struct loop *loop)
     check_ok(sss_child_free(child));
 }
 
-static void one_child(const struct cost *cost)
+/* False where another try is wanted: a look that took long, as its thread was made to
+ * wait, is followed by a rest, in which the next is put off. */
+static bool one_child(const struct cost *cost, bool last_try)
 {
     const struct way *way = &cost->way;
     struct one one;
@@ -97,11 +99,21 @@ static void one_child(const struct cost *cost)
     await_zombie(one.pid);
     trace_run(collecting, &one, &trace);
     check_seen(&one.seen, one.pid, 5);
-    check_count(SYS_wait4, cost->wait4, "wait4 for an exit");
-    check_count(SYS_waitid, cost->waitid, "waitid for an exit");
-    check_total(cost->all, "system calls of an exit");
+    bool again = trace.count != cost->all && !last_try;
+    if (!again) {
+        check_count(SYS_wait4, cost->wait4, "wait4 for an exit");
+        check_count(SYS_waitid, cost->waitid, "waitid for an exit");
+        check_total(cost->all, "system calls of an exit");
+    }
     check_ok(sss_child_free(one.child));
     loop_end(&one.loop);
+    return !again;
+}
+
+static void one_child_tried(const struct cost *cost)
+{
+    for (int tries = 50; tries-- > 0 && !one_child(cost, tries == 0);) {
+    }
 }
 
 static void system_calls_of_an_exit(void **state)
@@ -118,10 +130,10 @@ static void system_calls_of_an_exit(void **state)
         test_skip("a debug build also checks the descriptors that it closes");
     }
     trace_needed();
-    one_child(&registered);
-    one_child(&all);
+    one_child_tried(&registered);
+    one_child_tried(&all);
     if (kernel_has_pidfds()) {
-        one_child(&descriptor);
+        one_child_tried(&descriptor);
     }
 }
 
