@@ -44,8 +44,6 @@ pub(crate) mod rlimit_tag;
 pub(crate) mod robust;
 pub(crate) mod seqpacket;
 pub(crate) mod signal;
-#[allow(dead_code)] // until the fork server uses all of it
-pub(crate) mod socket;
 pub(crate) mod strings;
 pub(crate) mod subreaper;
 pub(crate) mod syscall;

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::{fd, socket};
+use super::{fd, seqpacket};
 
 /// The longest message; a longer one is cut, and then says nothing.
 const LONGEST: usize = 4096 + 1;
@@ -47,7 +47,7 @@ impl NotifySocket {
             OwnedFd::from_raw_fd(raw)
         };
         let fd = fd::above_standard(fd)?;
-        socket::pass_credentials(fd.as_fd())?;
+        seqpacket::pass_credentials(fd.as_fd())?;
         let name = bind(fd.as_fd())?;
         Ok(NotifySocket {
             variable: variable(&name)?,
@@ -70,7 +70,7 @@ impl NotifySocket {
             _fds: Vec::new(),
         };
         let received =
-            socket::receive(self.fd.as_fd(), &mut message.text, &mut message._fds).ok()?;
+            seqpacket::receive(self.fd.as_fd(), &mut message.text, &mut message._fds).ok()?;
         if let Some(sender) = received.sender {
             message.pid = sender.pid;
             message.uid = sender.uid;

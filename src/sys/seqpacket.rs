@@ -1,5 +1,6 @@
 //! unix(7): a pair of SOCK_SEQPACKET sockets, and messages with descriptors and
-//! with the sender's credentials. No call here blocks, but for [`ready`].
+//! with the sender's credentials. No call here blocks, but for [`ready`]. Datagrams
+//! are received in the same way.
 
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
