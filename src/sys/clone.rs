@@ -355,6 +355,23 @@ impl Drop for AllBlocked {
 
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
 
+/// struct clone_args of linux/sched.h; libc has none on s390x.
+#[repr(C)]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
 /// Makes the process, which begins in [`child_main`]: on `stack`, or without one
 /// on a copy of this thread's. The caller has blocked all signals.
 fn clone(
@@ -377,21 +394,25 @@ fn clone(
     let flags = word(flags);
     let (bottom, length) = stack.map_or((0, 0), |stack| (stack.bottom(), stack.len()));
     let pid = if let Some(cgroup) = manner.cgroup {
-        // SAFETY: all zero is a valid struct clone_args.
-        let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
-        args.flags = flags as u64 | CLONE_INTO_CGROUP;
-        args.pidfd = address(&raw mut pidfd) as u64;
-        args.exit_signal = word(exit_signal) as u64;
-        args.stack = bottom as u64;
-        args.stack_size = length as u64;
-        args.cgroup = word(cgroup) as u64;
-        let args = [address(&raw const args), size_of::<libc::clone_args>(), 0];
+        let args = CloneArgs {
+            flags: flags as u64 | CLONE_INTO_CGROUP,
+            pidfd: address(&raw mut pidfd) as u64,
+            exit_signal: word(exit_signal) as u64,
+            stack: bottom as u64,
+            stack_size: length as u64,
+            cgroup: word(cgroup) as u64,
+            ..CloneArgs::default()
+        };
+        let args = [address(&raw const args), size_of::<CloneArgs>(), 0];
         // SAFETY: valid arguments; the child's stack is its own and its Start,
         // in this frame, is either copied or kept until the child has left.
         unsafe { enter(libc::SYS_clone3, args, start)? }
     } else {
         let top = bottom + length;
-        let args = [flags | word(exit_signal), top, address(&raw mut pidfd)];
+        let mut args = [flags | word(exit_signal), top, address(&raw mut pidfd)];
+        if cfg!(target_arch = "s390x") {
+            args.swap(0, 1); // see clone(2), C library/kernel differences
+        }
         // SAFETY: as above.
         unsafe { enter(libc::SYS_clone, args, start)? }
     };

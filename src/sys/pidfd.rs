@@ -112,8 +112,8 @@ struct PidfdInfo {
 const PIDFD_INFO_PID: u64 = 1 << 0;
 const PIDFD_INFO_CGROUPID: u64 = 1 << 2;
 const PIDFD_INFO_EXIT: u64 = 1 << 3;
-/// _IOWR(0xFF, 11, struct pidfd_info): the kernel takes the size from it.
-const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B;
+/// The kernel takes the struct's size from it.
+const PIDFD_GET_INFO: libc::Ioctl = libc::_IOWR::<PidfdInfo>(0xFF, 11);
 
 /// What the kernel has of a process that somebody else waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +127,9 @@ pub(crate) enum Exit {
     Unknown,
 }
 
-/// PID_FS_MAGIC of linux/magic.h.
-const PIDFS: libc::__fsword_t = 0x5049_4446;
+/// PID_FS_MAGIC of linux/magic.h. What holds it in struct statfs has as many bits as
+/// the architecture likes.
+const PIDFS: u64 = 0x5049_4446;
 
 /// Whether the kernel has a file system of pidfds (Linux 6.9). Before, they
 /// share one anonymous inode, and an ioctl speaks of nothing.
@@ -137,7 +138,7 @@ fn on_pidfs(pidfd: BorrowedFd) -> bool {
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
     // SAFETY: `found` outlives the call.
     let code = unsafe { libc::fstatfs(pidfd.as_raw_fd(), &raw mut found) };
-    code == 0 && found.f_type == PIDFS
+    code == 0 && u64::try_from(found.f_type) == Ok(PIDFS)
 }
 
 /// The inode of a pidfd, which no other process of this boot has (Linux 6.9).

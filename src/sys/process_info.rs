@@ -43,8 +43,9 @@ pub(crate) fn pid_of(pidfd: BorrowedFd) -> Result<i32, Errno> {
         return Ok(pid);
     }
     let mut text = [0; 1024];
-    let path = format_args!("/proc/self/fdinfo/{}\0", pidfd.as_raw_fd());
-    let length = read_proc(path, &mut text).ok_or(Errno::EBADF)?;
+    let fd = pidfd.as_raw_fd();
+    let length = read_proc(format_args!("/proc/self/fdinfo/{fd}\0"), &mut text);
+    let length = length.ok_or(Errno::EBADF)?;
     match pid_line(&text[..length]) {
         None => Err(Errno::EBADF),
         Some(_) if flags & PIDFD_THREAD != 0 => Err(Errno::EINVAL),

@@ -1,11 +1,10 @@
 //! unix(7): the sockets of /dev/log and of the journal.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, c_char};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::bits::ToSigned;
 use super::fd::above_standard;
 
 unsafe extern "C" {
@@ -51,7 +50,8 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
         return Err(Errno::ENAMETOOLONG);
     }
     for (place, &byte) in address.sun_path.iter_mut().zip(bytes) {
-        *place = byte.to_signed();
+        // It has a sign on some architectures.
+        *place = c_char::from_ne_bytes([byte]);
     }
     // SAFETY: an address of this size, which outlives the call.
     Errno::result(unsafe {
