@@ -5,10 +5,11 @@ use std::ffi::{c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
-use super::handle::{Child, current, sss_child_ctx, sss_sigchild_ctx};
+use super::handle::{Child, current, run_hook, sss_child_ctx, sss_sigchild_ctx};
 use super::host;
 use crate::reap::callback::{Hook, HookFn, Pvt};
-use crate::reap::{id::WatchId, kill, register, watch};
+use crate::reap::watch::{self, Ask, How, Released};
+use crate::reap::{kill, register};
 
 /// Given as wait_status where the status cannot be had because somebody else
 /// took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
@@ -254,7 +255,7 @@ pub unsafe extern "C" fn sss_child_free(child: *mut sss_child_ctx) -> errno_t {
         }
         // SAFETY: the caller vouches for the handle.
         let child = unsafe { Child::from_c(child) }?;
-        end(&child)
+        unwatch(&child, How::Keep).map(drop)
     })
 }
 symver!("sss_child_free");
@@ -296,16 +297,16 @@ pub unsafe extern "C" fn sss_child_release(
 ) -> errno_t {
     guard(|| {
         let released = if child.is_null() {
-            watch::Released::Back
+            Released::Back
         } else {
             // SAFETY: the caller vouches for the handle.
             let child = unsafe { Child::from_c(child) }?;
-            release(&child)?
+            unwatch(&child, How::Release)?
         };
         if !wait_status.is_null() {
             let status = match released {
-                watch::Released::Back => SSS_WAIT_STATUS_NONE,
-                watch::Released::Ended(status) => status,
+                Released::Back => SSS_WAIT_STATUS_NONE,
+                Released::Ended(status) => status,
             };
             // SAFETY: not NULL; the caller vouches for it.
             unsafe { wait_status.write(status) };
@@ -315,80 +316,16 @@ pub unsafe extern "C" fn sss_child_release(
 }
 symver!("sss_child_release");
 
-/// Asks the hook, then ends the watch and frees the handle's memory.
-fn end(child: &Child) -> Result<(), Errno> {
+fn unwatch(child: &Child, how: How) -> Result<Released, Errno> {
     match *child {
-        Child::Plain(id) => {
-            if let watch::Ended::Ask(hook) = watch::end(id, false)? {
-                ask(id, &hook)?;
-                watch::end(id, true)?;
-            }
-            Ok(())
-        }
+        Child::Plain(id) => watch::unwatch(id, how, Ask::Hook(run_hook)),
         Child::Hosted(id, memory) => {
-            if let Some(hook) = watch::begin_hook(id)? {
-                ask(id, &hook)?;
-                // The hook may have freed the memory's parent, and the memory with it.
-                if !watch::is_there(id) {
-                    return Ok(());
-                }
-            }
-            // SAFETY: a handle with a host, whose memory is there.
-            unsafe { free(id, memory) }
+            // SAFETY: a handle with a host, which is asked while its memory is there,
+            // carries the host's own free.
+            let free = || unsafe { ((*memory).free)(memory.cast()) } == 0;
+            watch::unwatch(id, how, Ask::Memory(run_hook, &free))
         }
     }
-}
-
-/// The same, and hands the child back.
-fn release(child: &Child) -> Result<watch::Released, Errno> {
-    match *child {
-        Child::Plain(id) => match watch::release(id, false)? {
-            watch::Ended::Done(released) => Ok(released),
-            watch::Ended::Ask(hook) => {
-                ask(id, &hook)?;
-                match watch::release(id, true)? {
-                    watch::Ended::Done(released) => Ok(released),
-                    watch::Ended::Ask(_) => Err(Errno::EBUSY),
-                }
-            }
-        },
-        Child::Hosted(id, memory) => {
-            watch::would_release(id)?;
-            if let Some(hook) = watch::begin_hook(id)? {
-                ask(id, &hook)?;
-            }
-            // The hook may have freed the memory's parent, and the memory with it.
-            let released = watch::would_release(id)?;
-            if released == watch::Released::Back {
-                watch::set_release(id);
-            }
-            // SAFETY: a handle with a host, whose memory is there.
-            unsafe { free(id, memory) }?;
-            Ok(released)
-        }
-    }
-}
-
-/// Frees a handle's memory, which ends the watch.
-///
-/// # Safety
-/// `memory` is a handle with a host that is not freed.
-unsafe fn free(id: WatchId, memory: *mut sss_child_ctx) -> Result<(), Errno> {
-    // SAFETY: a handle with a host carries the host's own free.
-    let freed = unsafe { ((*memory).free)(memory.cast()) };
-    if freed != 0 {
-        watch::lives_on(id);
-        return Err(Errno::EBUSY);
-    }
-    Ok(())
-}
-
-/// Runs a hook, which may refuse.
-fn ask(id: WatchId, hook: &Hook) -> Result<(), Errno> {
-    // SAFETY: the daemon's hook, with what it was set with.
-    let refused = unsafe { (hook.call)(hook.child.0, hook.pvt.0) } != 0;
-    watch::hook_returned(id, refused);
-    if refused { Err(Errno::EBUSY) } else { Ok(()) }
 }
 
 /// Change a watch's callback and its data.

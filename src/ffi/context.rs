@@ -655,20 +655,6 @@ pub unsafe extern "C" fn sss_sigchld_ctx_free(sigchld_ctx: *mut sss_sigchild_ctx
 }
 symver!("sss_sigchld_ctx_free");
 
-/// Runs the hooks of all watches of a context that ends, then ends it.
-pub(crate) fn end(id: reap::id::ContextId) -> Result<(), Errno> {
-    // In a forked child there is nothing to wait for, and no hook runs.
-    let _ = reap::context::begin_end(id);
-    let mut cursor = 0;
-    while let Some((watch, hook)) = reap::watch::next_hook(id, &mut cursor) {
-        // SAFETY: the daemon's hook, with what it was set with; its verdict
-        // does not count here.
-        unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
-        reap::watch::hook_returned(watch, false);
-    }
-    reap::context::free(id)
-}
-
 /// Take a context along into a forked child, for daemons that make it before
 /// daemon(3).
 ///

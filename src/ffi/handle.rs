@@ -6,7 +6,7 @@ use std::ffi::{c_int, c_void};
 use nix::errno::Errno;
 
 use super::host::{Binding, Memory};
-use crate::reap::callback::{ChildFn, Pvt};
+use crate::reap::callback::{ChildFn, Hook, Pvt};
 use crate::reap::id::{ContextId, WatchId};
 
 /// A context: what sss_sigchld_ctx_init() and sss_sigchld_ctx_create() make.
@@ -53,6 +53,12 @@ pub(crate) fn current() -> *mut sss_child_ctx {
 /// Sets it, and returns what it was.
 pub(crate) fn set_current(child: *mut sss_child_ctx) -> *mut sss_child_ctx {
     CURRENT.replace(child)
+}
+
+/// Asks the daemon's hook of a watch; false where it refuses.
+pub(crate) fn run_hook(hook: &Hook) -> bool {
+    // SAFETY: the daemon's hook, with what it was set with.
+    unsafe { (hook.call)(hook.child.0, hook.pvt.0) == 0 }
 }
 
 /// The callback of a handle that is an object of the host's: only the object

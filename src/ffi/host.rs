@@ -8,12 +8,12 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, read_sized, symver};
 use super::context;
-use super::handle::{CHILD_TYPE, Child, sss_child_ctx, sss_sigchild_ctx, tagged};
+use super::handle::{CHILD_TYPE, Child, run_hook, sss_child_ctx, sss_sigchild_ctx, tagged};
 use crate::reap;
 use crate::reap::callback::{ChildFn, Pvt};
 use crate::reap::deliver;
 use crate::reap::id::{ContextId, WatchId};
-use crate::reap::watch::{self, Ended};
+use crate::reap::watch::{self, Ask, How};
 
 /// A daemon's event loop, and its allocator if it wants, as the library uses
 /// them.
@@ -403,7 +403,7 @@ pub(crate) unsafe fn discard_context(memory: *mut sss_sigchild_ctx) {
                 (own.free)(memory.cast());
             }
             None => {
-                let _ = context::end((*memory).id);
+                let _ = reap::context::free((*memory).id, run_hook);
                 libc::free(memory.cast());
             }
         }
@@ -429,14 +429,14 @@ pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), E
         if let Some(mut binding) = ctx.binding.take() {
             binding.part();
         }
-        let ended = context::end(ctx.id);
+        let ended = reap::context::free(ctx.id, run_hook);
         // SAFETY: without an allocator of the host's the memory is calloc's.
         unsafe { libc::free(memory.cast()) };
         return ended;
     };
     match reap::context::check(ctx.id) {
         // The memory stays its parent's, who may still free it.
-        Err(Errno::ECHILD) => return reap::context::free(ctx.id),
+        Err(Errno::ECHILD) => return reap::context::free(ctx.id, run_hook),
         other => other?,
     }
     // SAFETY: the host's memory; context_gone() ends the context.
@@ -458,7 +458,7 @@ unsafe extern "C" fn context_gone(memory: *mut c_void) {
             if let Some(mut binding) = (*memory).binding.take() {
                 binding.part();
             }
-            let _ = context::end((*memory).id);
+            let _ = reap::context::free((*memory).id, run_hook);
         }
     });
 }
@@ -588,16 +588,5 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
-    match protect(|| watch::end(id, false)) {
-        Some(Ok(Ended::Done(()))) => return,
-        Some(Ok(Ended::Ask(hook))) => {
-            // SAFETY: the daemon's hook with what it was set with; the memory
-            // goes whatever it says.
-            unsafe { (hook.call)(hook.child.0, hook.pvt.0) };
-            protect(|| watch::hook_returned(id, false));
-        }
-        // The hook runs already: it is it that frees the memory's parent.
-        _ => {}
-    }
-    protect(|| watch::end(id, true));
+    protect(|| watch::unwatch(id, How::Keep, Ask::Gone(run_hook)));
 }

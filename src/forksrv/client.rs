@@ -16,7 +16,8 @@ use crate::reap::id::ContextId;
 use crate::reap::spawned::{self, Started, Told};
 use crate::reap::status::LOST;
 use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
-use crate::reap::{rich, wait, watch};
+use crate::reap::watch::{self, Ask, How};
+use crate::reap::{rich, wait};
 use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
@@ -234,8 +235,8 @@ impl Client {
         let id = rich::watch(self.shared.ctx, params, &mut false)?;
         let waited = wait::wait(id, until);
         // A child that nobody else watches is the daemon's again.
-        if watch::release(id, true).is_err() {
-            let _ = watch::end(id, true);
+        if watch::unwatch(id, How::Release, Ask::Nobody).is_err() {
+            let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
         }
         match waited {
             Ok(told) => Ok(told.change.map_or(LOST, raw_status)),
@@ -313,7 +314,7 @@ impl Shared {
         let link = match watched {
             Ok(link) => link,
             Err(errno) => {
-                let _ = watch::end(started.watch, true);
+                let _ = watch::unwatch(started.watch, How::Keep, Ask::Nobody);
                 return Err(errno.into());
             }
         };

@@ -13,7 +13,7 @@ use super::process::{Attending, Counts, PROCESS, Process, Reaper, TASK, lock, pr
 use super::subscriber::Context;
 pub(crate) use super::subscriber::{Params, Scope};
 use super::table::{Flags, NIL};
-use super::task;
+use super::{task, watch};
 use crate::sys::epoll::Descriptor;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
@@ -186,7 +186,7 @@ pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
 
 /// A context is being freed: no callback of it begins any more, and none runs
 /// in another thread once this returns.
-pub(crate) fn begin_end(id: ContextId) -> Result<(), Errno> {
+fn begin_end(id: ContextId) -> Result<(), Errno> {
     let own = process(id.depth)?;
     let mut reaper = own.value.lock();
     reaper.context(id)?.ending = true;
@@ -196,8 +196,11 @@ pub(crate) fn begin_end(id: ContextId) -> Result<(), Errno> {
     Ok(())
 }
 
-/// Ends a context and its watches; their hooks have run.
-pub(crate) fn free(id: ContextId) -> Result<(), Errno> {
+/// Ends a context and its watches, whose hooks run first.
+pub(crate) fn free(id: ContextId, run: watch::RunHook) -> Result<(), Errno> {
+    // In a forked child there is nothing to wait for, and no hook runs.
+    let _ = begin_end(id);
+    watch::run_hooks(id, run);
     let own = match process(id.depth) {
         Ok(own) => own,
         Err(errno) => {

@@ -59,6 +59,14 @@ impl Process {
         reaper.waiting -= 1;
         reaper
     }
+
+    /// The hook that this thread began last has returned.
+    pub(crate) fn hook_returned(&self, reaper: &mut Reaper) {
+        reaper.ran();
+        if reaper.waiting > 0 {
+            self.returned.tell_all();
+        }
+    }
 }
 
 /// The reaper, locked. The alarms are set as it is released.

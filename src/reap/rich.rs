@@ -19,6 +19,7 @@ use super::register::Found;
 use super::status::Change;
 use super::table::{Flags, NIL};
 use super::tasks::TaskId;
+use super::watch::{Ask, How, unwatch};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::usage::{self, Usage};
 use crate::sys::{clock, process_info, signal};
@@ -317,7 +318,7 @@ pub(crate) fn end_unheld(id: WatchId) -> bool {
         reaper.watch(id).map_or(true, |(_, slot)| slot.is(unheld))
     });
     if over {
-        let _ = super::watch::end(id, true);
+        let _ = unwatch(id, How::Keep, Ask::Nobody);
     }
     over
 }

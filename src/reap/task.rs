@@ -159,7 +159,7 @@ pub(crate) fn unwatch_fd(id: TaskId, fd: RawFd) {
 /// Has a task stepped with Why::Child, once, when a child ends; also one that
 /// ended before. Other watches of the child, this context's included, are not
 /// touched. `pidfd` is one of this very child that the caller has, and is taken.
-/// The id can end the watch before ([`super::watch::end`]); with the step it is
+/// The id can end the watch before ([`super::watch::unwatch`]); with the step it is
 /// over. With `keep_zombie` the child is a zombie until the step has been made,
 /// and the callback that it asked for: /proc/PID can be read, unless other code
 /// waited for it. ESRCH where the pid is no child of this process or the task is
@@ -482,7 +482,8 @@ impl Reaper {
 mod tests {
     use super::super::callback::{Call, ChildFn, Pvt, Record};
     use super::super::deliver::{self, Progress};
-    use super::super::{context, drain, register, watch};
+    use super::super::watch::{self, Ask, How};
+    use super::super::{context, drain, register};
     use super::*;
     use crate::sys::lock::Mutex;
     use std::io::{Read, Write};
@@ -585,8 +586,7 @@ mod tests {
 
     impl Drop for Loop {
         fn drop(&mut self) {
-            let _ = context::begin_end(self.ctx);
-            let _ = context::free(self.ctx);
+            let _ = context::free(self.ctx, |_| true);
         }
     }
 
@@ -681,7 +681,7 @@ mod tests {
         register::register(turns.ctx, pid, Some(told as ChildFn), nothing, &mut false).unwrap();
         watch_child(id, pid, None, 6, false).unwrap();
         let dropped = watch_child(id, pid, None, 7, false).unwrap();
-        watch::end(dropped, false).unwrap();
+        watch::unwatch(dropped, How::Keep, Ask::Nobody).unwrap();
         drop(held.stdin.take());
         let mut whys = turns.run(&task);
         while whys.len() < 2 {
@@ -861,7 +861,7 @@ mod tests {
         let ctx = context::create(&context::Params::default()).unwrap();
         let task = Arc::try_new(Noting::new(None)).unwrap();
         assert_eq!(add(ctx, &task), Err(Errno::ENOTSUP));
-        context::free(ctx).unwrap();
+        context::free(ctx, |_| true).unwrap();
         assert_eq!(add(ctx, &task), Err(Errno::EINVAL));
     }
 }

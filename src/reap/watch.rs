@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::callback::{ChildFn, Hook, Pvt, Sink};
 use super::id::{ContextId, WatchId};
-use super::process::{Reaper, Running, lock, process};
+use super::process::{Locked, Process, Reaper, Running, lock, process};
 use super::status::Jobs;
 use super::table::Flags;
 use crate::sys::thread;
@@ -95,143 +95,140 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
     Ok(())
 }
 
-/// What is to happen before a watch ends.
-pub(crate) enum Ended<T> {
-    Done(T),
-    /// Its hook is to be asked first, and told of by `hook_returned`.
-    Ask(Hook),
+/// What becomes of the child whose watch ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum How {
+    /// It is still reaped when it ends.
+    Keep,
+    /// It is handed back, or its status.
+    Release,
 }
 
-/// What a watch had when it was released.
+/// Runs a hook; false where it refuses.
+pub(crate) type RunHook = fn(&Hook) -> bool;
+
+/// Who is asked, without the lock held, before a watch ends.
+pub(crate) enum Ask<'a> {
+    /// Nobody.
+    Nobody,
+    /// The hook, if there is one.
+    Hook(RunHook),
+    /// The hook, and then the host, which frees the handle's memory or refuses to
+    /// (false). Freeing it ends the watch, by `Gone`.
+    Memory(RunHook, &'a dyn Fn() -> bool),
+    /// The hook, but the handle's memory goes whatever it says.
+    Gone(RunHook),
+}
+
+/// What a watch had when it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Released {
-    /// The child is the daemon's to wait for.
+    /// The child is the daemon's to wait for, or nobody asked.
     Back,
     /// It has ended, with this raw status.
     Ended(i32),
 }
 
-/// Ends a watch and its handle, unless its hook is to be asked first (`asked`: it
-/// has agreed). No callback and no hook of the watch runs in another thread once
-/// this returns. EBUSY where this thread's own hook does: it cannot end its own.
-pub(crate) fn end(id: WatchId, asked: bool) -> Result<Ended<()>, Errno> {
-    let ended = end_as(id, asked, |reaper, at| {
-        let companion = reaper.companion(reaper.table.slot(at).sink);
-        reaper.end_watch(at, false);
-        Ok(companion)
-    })?;
-    match ended {
-        Some(Ended::Ask(hook)) => return Ok(Ended::Ask(hook)),
-        Some(Ended::Done(Some(companion))) => super::task::remove(companion),
-        Some(Ended::Done(None)) | None => {}
+/// Ends a watch and its handle. No callback and no hook of the watch runs in
+/// another thread once this returns. EBUSY where somebody refused, or where this
+/// thread's own hook runs: it cannot end its own watch. To release, ESRCH where the
+/// handle was freed or a newer registration took the watch's place.
+pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno> {
+    let mut own = &process(id.depth())?.value;
+    let (mut reaper, mut there) = quiet(own, id)?;
+    if let Some(at) = there {
+        // As it was, where it cannot be released.
+        reaper.released(at, how)?;
+        let hook = match ask {
+            Ask::Nobody => None,
+            // Its own hook frees what the memory lies in.
+            Ask::Gone(run) => reaper
+                .begin_hook(at)
+                .unwrap_or(None)
+                .map(|hook| (hook, run)),
+            Ask::Hook(run) | Ask::Memory(run, _) => reaper.begin_hook(at)?.map(|hook| (hook, run)),
+        };
+        if let Some((hook, run)) = hook {
+            drop(reaper);
+            let agreed = run(&hook);
+            // The hook may have forked.
+            own = &process(id.depth())?.value;
+            reaper = own.lock();
+            own.hook_returned(&mut reaper);
+            if !agreed && !matches!(ask, Ask::Gone(_)) {
+                reaper.lives_on(id);
+                return Err(Errno::EBUSY);
+            }
+            drop(reaper);
+            (reaper, there) = quiet(own, id)?;
+            if there.is_none() && how == How::Keep {
+                // It freed what the memory lay in.
+                return Ok(Released::Back);
+            }
+        }
     }
-    Ok(Ended::Done(()))
+    let released = match there {
+        Some(at) => reaper.released(at, how)?,
+        None if how == How::Release => return Err(Errno::ESRCH),
+        None => Released::Back,
+    };
+    if let Ask::Memory(_, free) = ask {
+        if let Some(at) = there.filter(|_| how == How::Release && released == Released::Back) {
+            reaper.table.slot_mut(at).flags |= Flags::RELEASE;
+        }
+        drop(reaper);
+        if free() {
+            return Ok(released);
+        }
+        own.lock().lives_on(id);
+        return Err(Errno::EBUSY);
+    }
+    let Some(at) = there else {
+        return Ok(released);
+    };
+    let companion = match how {
+        How::Keep => reaper.companion(reaper.table.slot(at).sink),
+        How::Release => None,
+    };
+    reaper.end_watch(at, how == How::Release);
+    drop(reaper);
+    if let Some(companion) = companion {
+        super::task::remove(companion);
+    }
+    Ok(released)
 }
 
-/// The same, and the child is handed back, or its status. ESRCH where a newer
-/// registration took the watch's place, or the handle was freed.
-pub(crate) fn release(id: WatchId, asked: bool) -> Result<Ended<Released>, Errno> {
-    end_as(id, asked, |reaper, at| {
-        let released = reaper.releases(at)?;
-        reaper.end_watch(at, true);
-        Ok(released)
-    })?
-    .ok_or(Errno::ESRCH)
-}
-
-/// What releasing a watch would give; nothing is done.
-pub(crate) fn would_release(id: WatchId) -> Result<Released, Errno> {
-    let reaper = lock(id.depth())?;
-    let (at, _) = reaper.watch(id)?;
-    reaper.releases(at)
-}
-
-/// Ends a watch as `how` says; None where it is over.
-fn end_as<T>(
-    id: WatchId,
-    asked: bool,
-    how: impl Fn(&mut Reaper, u32) -> Result<T, Errno>,
-) -> Result<Option<Ended<T>>, Errno> {
-    let own = process(id.depth())?;
-    let mut reaper = own.value.lock();
+/// The reaper, once no callback and no hook of a watch runs in another thread, and
+/// the watch's slot, if it is not over.
+fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<u32>), Errno> {
+    let mut reaper = own.lock();
     loop {
         let there = match reaper.watch(id) {
             Ok((at, _)) => Some(at),
             Err(Errno::ESRCH) => None,
             Err(errno) => return Err(errno),
         };
-        // Also that of a watch which its own callback has ended.
-        if reaper.runs_elsewhere(|running| running.watch == id) {
-            reaper = own.value.wait_for_return(reaper);
-            continue;
+        // Also those of a watch which its own callback has ended.
+        if !reaper.runs_elsewhere(|running| running.watch == id) {
+            return Ok((reaper, there));
         }
-        let Some(at) = there else {
-            return Ok(None);
-        };
-        if !asked {
-            if let Some(hook) = reaper.begin_hook(at)? {
-                return Ok(Some(Ended::Ask(hook)));
-            }
-        }
-        return how(&mut reaper, at).map(|done| Some(Ended::Done(done)));
+        reaper = own.wait_for_return(reaper);
     }
 }
 
-/// A hook has returned. `refused`: the watch lives on, so it may run again.
-pub(crate) fn hook_returned(id: WatchId, refused: bool) {
-    let Ok(own) = process(id.depth()) else {
-        return;
-    };
-    let mut reaper = own.value.lock();
-    reaper.ran();
-    if refused {
-        let at = reaper.watch(id).map(|(at, _)| at);
-        if let Ok(at) = at {
-            reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN;
-        }
-    }
-    if reaper.waiting > 0 {
-        own.value.returned.tell_all();
-    }
-}
-
-/// Whether the handle was not freed.
-pub(crate) fn is_there(id: WatchId) -> bool {
-    lock(id.depth()).is_ok_and(|reaper| reaper.watch(id).is_ok())
-}
-
-/// The memory of a watch was not freed: the hook may run again.
-pub(crate) fn lives_on(id: WatchId) {
-    if let Ok(mut reaper) = lock(id.depth()) {
-        let at = reaper.watch(id).map(|(at, _)| at);
-        if let Ok(at) = at {
-            reaper.table.slot_mut(at).flags -= Flags::HOOK_RUN | Flags::RELEASE;
+/// Runs each hook of a context that ends, once; whatever they say, it ends.
+pub(crate) fn run_hooks(ctx: ContextId, run: RunHook) {
+    let mut cursor = 0;
+    while let Some(hook) = next_hook(ctx, &mut cursor) {
+        run(&hook);
+        if let Ok(own) = process(ctx.depth) {
+            own.value.hook_returned(&mut own.value.lock());
         }
     }
 }
 
-/// Has the watch's end, in whatever way it comes, hand the child back.
-pub(crate) fn set_release(id: WatchId) {
-    if let Ok(mut reaper) = lock(id.depth()) {
-        let at = reaper.watch(id).map(|(at, _)| at);
-        if let Ok(at) = at {
-            reaper.table.slot_mut(at).flags |= Flags::RELEASE;
-        }
-    }
-}
-
-/// Begins a hook, if there is one that has not run.
-pub(crate) fn begin_hook(id: WatchId) -> Result<Option<Hook>, Errno> {
-    let mut reaper = lock(id.depth())?;
-    match reaper.watch(id).map(|(at, _)| at) {
-        Ok(at) => reaper.begin_hook(at),
-        Err(Errno::ESRCH) => Ok(None),
-        Err(errno) => Err(errno),
-    }
-}
-
-/// The next hook, at or after `cursor`, of a context that ends; each once.
-pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<(WatchId, Hook)> {
+/// Begins the next hook, at or after `cursor`, of a context that ends.
+fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<Hook> {
     let mut reaper = lock(ctx.depth).ok()?;
     reaper.context(ctx).ok()?;
     while (*cursor as usize) < reaper.hooks.len() {
@@ -242,7 +239,7 @@ pub(crate) fn next_hook(ctx: ContextId, cursor: &mut u32) -> Option<(WatchId, Ho
             let id = WatchId::new(at, slot.generation, reaper.depth);
             let hook = reaper.take_hook(at)?;
             reaper.runs(ctx, id, true);
-            return Some((id, hook));
+            return Some(hook);
         }
     }
     None
@@ -386,15 +383,25 @@ impl Reaper {
         }
     }
 
-    /// What the release of a watch gives.
-    fn releases(&self, at: u32) -> Result<Released, Errno> {
+    /// What the end of a watch gives.
+    fn released(&self, at: u32, how: How) -> Result<Released, Errno> {
         let slot = self.table.slot(at);
-        if slot.flags.intersects(Flags::ENDED | Flags::TOLD) {
+        if how == How::Keep {
+            Ok(Released::Back)
+        } else if slot.flags.intersects(Flags::ENDED | Flags::TOLD) {
             Ok(Released::Ended(slot.end_status()))
         } else if slot.is(Flags::INERT) {
             Err(Errno::ESRCH)
         } else {
             Ok(Released::Back)
+        }
+    }
+
+    /// Somebody refused to have a watch end: its hook may run again.
+    fn lives_on(&mut self, id: WatchId) {
+        let at = self.watch(id).map(|(at, _)| at);
+        if let Ok(at) = at {
+            self.table.slot_mut(at).flags -= Flags::HOOK_RUN | Flags::RELEASE;
         }
     }
 }

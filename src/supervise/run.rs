@@ -11,6 +11,7 @@ use crate::log::{self, LogId};
 use crate::reap::callback::{Pvt, Record};
 use crate::reap::id::ContextId;
 use crate::reap::spawned::{self, Told};
+use crate::reap::watch::{self, Ask, How};
 use crate::service::kill;
 use crate::service::ledger::{Follow, What};
 use crate::service::tracker::{self, Report, ServiceId, Sink, Wish};
@@ -306,7 +307,7 @@ pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<
     let started =
         spawned::start(ctx, &spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
     // The child is still reaped.
-    crate::reap::watch::end(started.watch, false).map(drop)
+    watch::unwatch(started.watch, How::Keep, Ask::Nobody).map(drop)
 }
 
 /// Signals the main process, if it is still one of the run's.
