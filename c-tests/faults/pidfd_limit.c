@@ -1,3 +1,4 @@
+/* profiles: all but linux-4.19 valgrind: no pidfds */
 /* Descriptors are the daemon's: pidfds are at most so many, and leave the low ones. */
 #include "support/test.h"
 
@@ -172,7 +173,7 @@ static void most_stand_above_fd_setsize(void **state)
     (void)state;
     check_ok(getrlimit(RLIMIT_NOFILE, &limit));
     if (limit.rlim_max < 4096) {
-        test_skip("the hard limit of descriptors is too low");
+        test_lacks("the hard limit of descriptors is too low");
     }
     in_child(low_numbers, NULL);
 }

@@ -65,7 +65,7 @@ static void with_false_hints(void **state)
     size_t i;
 
     if (loop->sigfd == -1 && !kernel_has_pidfds()) {
-        test_skip("a signal that came once is relied on where there are no pidfds");
+        test_skip("linux-4.19 valgrind", "a signal that came once is relied on where there are no pidfds");
     }
     gate_make(&gate);
     gate_make(&foreign_gate);

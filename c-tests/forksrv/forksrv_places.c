@@ -118,7 +118,7 @@ static void the_server_is_a_namespaces_init(void **state)
 {
     (void)state;
     if (geteuid() != 0) {
-        test_skip("needs root");
+        test_skip("user", "needs root");
     }
     in_child(server_is_init, NULL);
 }
@@ -165,7 +165,7 @@ static void an_ordinary_user(void **state)
 
     (void)state;
     if (geteuid() != 0) {
-        test_skip("needs root");
+        test_skip("user", "needs root");
     }
     (void)server_helper_for_all();
     for (i = 0; i < ARRAY_SIZE(flags); i++) {

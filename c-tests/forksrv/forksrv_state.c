@@ -93,7 +93,7 @@ static void the_clients_state_now(void **state)
     size_t i;
 
     if (test_profile_is("valgrind")) {
-        test_skip("the tool changes the environment that it execs with");
+        test_skip("valgrind", "the tool changes the environment that it execs with");
     }
     check(getcwd(cwd, sizeof(cwd)) != NULL);
     check_ok(getrlimit(RLIMIT_CORE, &limit));
@@ -153,7 +153,7 @@ static void no_root_children_of_a_daemon_that_dropped_root(void **state)
 
     (void)state;
     if (geteuid() != 0) {
-        test_skip("needs root");
+        test_skip("user", "needs root");
     }
     (void)report_program();
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
@@ -170,7 +170,7 @@ static void a_server_with_fewer_rights(void **state)
     uint32_t i;
 
     if (geteuid() != 0) {
-        test_skip("needs root");
+        test_skip("user", "needs root");
     }
     for (i = 0; i < 2; i++) {
         memset(&bed->events, 0, sizeof(bed->events));

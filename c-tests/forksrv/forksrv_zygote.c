@@ -108,7 +108,7 @@ static void functions_run_in_what_was_loaded(void **state)
     pid_t pid;
 
     if (test_profile_is("valgrind")) {
-        test_skip("the tool has descriptors of its own");
+        test_skip("valgrind", "the tool has descriptors of its own");
     }
     params.preload = preload;
     params.preload_pvt = &hundred;

@@ -126,7 +126,7 @@ static void without_permission(void **state)
 {
     (void)state;
     if (geteuid() != 0) {
-        test_skip("needs root, to become somebody else");
+        test_skip("user", "needs root, to become somebody else");
     }
     in_child(no_permission, NULL);
 }

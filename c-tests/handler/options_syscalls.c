@@ -1,3 +1,4 @@
+/* profiles: all but valgrind: the tool makes system calls of its own */
 /* Each sweep waits with exactly options | WNOHANG, every other wait with WNOHANG. */
 #include "support/test.h"
 

@@ -1,3 +1,4 @@
+/* profiles: all but valgrind: stops do not reach its children as they do the kernel's */
 /* A stop and a continue call back as options ask, and the watch stays. */
 #include "support/test.h"
 

@@ -250,7 +250,7 @@ static void logrotate_needed(const struct bed *bed)
 {
     (void)bed;
     if (geteuid() != 0 || system("command -v logrotate > /dev/null") != 0) {
-        test_skip("no logrotate, or not root");
+        test_lacks("no logrotate, or not root");
     }
 }
 

@@ -47,7 +47,7 @@ static int own_run_teardown(void **state)
 static void own_run_needed(void)
 {
     if (access("/run/own", F_OK) != 0) {
-        test_skip("no mount namespace");
+        test_lacks("no mount namespace");
     }
 }
 
@@ -204,7 +204,7 @@ static void a_real_journal(void **state)
 
     own_run_needed();
     if (access(daemon, X_OK) != 0) {
-        test_skip("no journald");
+        test_lacks("no journald");
     }
     journald = fork();
     check(journald != -1);

@@ -149,7 +149,7 @@ static void the_daemon_changes_ids_and_root(void **state)
     struct bed *bed = *state;
 
     if (geteuid() != 0) {
-        test_skip("not root");
+        test_skip("user", "not root");
     }
     in_child(change_ids, bed);
     check_numbers(bed, 200000);
@@ -322,7 +322,7 @@ static void no_thread_to_be_had(void **state)
     struct bed *bed = *state;
 
     if (geteuid() != 0) {
-        test_skip("not root");
+        test_skip("user", "not root");
     }
     check_ok(chown(bed->dir, 54321, 54321));
     in_child(without_threads, bed);

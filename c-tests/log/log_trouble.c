@@ -45,7 +45,7 @@ static unsigned check_numbers(const char *text, unsigned all)
 static void own_mounts_needed(void)
 {
     if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
-        test_skip("no mount namespace");
+        test_lacks("no mount namespace");
     }
 }
 
@@ -300,7 +300,7 @@ static void a_frozen_file_system(void **state)
     int fd, beside, mount_fd;
 
     if (geteuid() != 0 || access("/dev/loop-control", F_OK) != 0) {
-        test_skip("no loop devices");
+        test_lacks("no loop devices");
     }
     own_mounts_needed();
     snprintf(frozen.dir, sizeof(frozen.dir), "%.24s/mnt", bed->dir);
@@ -311,7 +311,7 @@ static void a_frozen_file_system(void **state)
     if (system(command) != 0) {
         snprintf(command, sizeof(command), "cd %s && rm -rf mnt img", bed->dir);
         check_ok(system(command));
-        test_skip("no loop devices, or no ext4");
+        test_lacks("no loop devices, or no ext4");
     }
     params = log_params(&frozen);
     log = log_of(bed, &params);

@@ -70,7 +70,7 @@ static void not_for_a_new_process(struct loop *loop, bool dead_too)
     gate_make(&gate);
     if (child_with_pid(pid, &gate, 8) != pid) {
         gate_open(&gate);
-        test_skip("no clone3 with set_tid to be had");
+        test_skip("linux-4.19 valgrind user", "no clone3 with set_tid to be had");
     }
     if (dead_too) {
         gate_open(&gate);

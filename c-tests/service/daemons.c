@@ -1,3 +1,4 @@
+/* profiles: plain: real daemons */
 /* Daemons of Debian that put themselves into the background: found, followed, and ended
  * whole; sshd without its logins. */
 #include "support/test.h"
@@ -63,14 +64,8 @@ static void write_file(const struct bed *bed, const char *name, const char *form
 
 static void need(const char *program)
 {
-    if (!test_profile_is("plain")) {
-        test_skip("real daemons run plain only");
-    }
     if (access(program, X_OK) != 0) {
-        test_skip("the daemon is not installed");
-    }
-    if (getuid() != 0) {
-        test_skip("daemons are started as root");
+        test_lacks("the daemon is not installed");
     }
 }
 
@@ -234,7 +229,7 @@ static void cron(void **state)
     (void)state;
     need(argv[0]);
     if (access("/run/crond.pid", F_OK) == 0 && system("flock -n /run/crond.pid true") != 0) {
-        test_skip("a cron of the system's runs");
+        test_lacks("a cron of the system's runs");
     }
     bed_make(&bed);
     start(&bed, argv, NULL);
@@ -258,7 +253,7 @@ static void sshd(void **state)
     (void)state;
     need(argv[0]);
     if (access("/usr/bin/ssh", X_OK) != 0 || access("/usr/bin/ssh-keygen", X_OK) != 0) {
-        test_skip("ssh is not installed");
+        test_lacks("ssh is not installed");
     }
     bed_make(&bed);
     (void)mkdir("/run/sshd", 0755);
@@ -267,7 +262,7 @@ static void sshd(void **state)
              "-f key && cp key.pub keys && chmod 644 keys && "
              "(id sss-login || useradd -M -d / -p '*' -s /bin/sh sss-login) > /dev/null 2>&1", bed.dir);
     if (system(command) != 0) {
-        test_skip("no user can be made");
+        test_lacks("no user can be made");
     }
     snprintf(pid_file, sizeof(pid_file), "%s/sshd.pid", bed.dir);
     write_file(&bed, "conf",

@@ -59,7 +59,7 @@ static void without_privilege(void **state)
 {
     (void)state;
     if (getuid() != 0) {
-        test_skip("we are without it in every test");
+        test_skip("user", "we are without it in every test");
     }
     in_child(become_nobody, NULL);
 }
@@ -119,7 +119,7 @@ static void as_pid_1_of_a_user_namespace(void **state)
     }
     check_int(waitpid(pid, &status, 0), pid);
     if (status != 0) {
-        test_skip("no user namespace to be had");
+        test_lacks("no user namespace to be had");
     }
     in_child(enter_user_namespace, NULL);
 }
@@ -210,7 +210,7 @@ static void without_a_cgroup(void **state)
 {
     (void)state;
     if (getuid() != 0) {
-        test_skip("needs another user");
+        test_skip("user", "needs another user");
     }
     in_child(no_cgroup, NULL);
 }

@@ -165,7 +165,7 @@ static void need(uint32_t by)
     loop_end(&loop);
     family_end(&family);
     if ((status.evidence & by) == 0) {
-        test_skip("the system does not let us have this evidence");
+        test_lacks("the system does not let us have this evidence");
     }
 }
 

@@ -66,7 +66,7 @@ static void end_whole(uint32_t by, bool by_cgroup)
         family_end(&bed.family);
         gate_open(&gate);
         reap(own, 4);
-        test_skip("no cgroup can be made here");
+        test_lacks("no cgroup can be made here");
     }
     grow(&bed, pids);
     loop_settle(&bed.loop);
@@ -172,7 +172,7 @@ static void logins_are_spared(void **state)
 
     (void)state;
     if (getuid() != 0) {
-        test_skip("needs another user");
+        test_skip("user", "needs another user");
     }
     bed_make(&bed, PLAIN);
     monitor = family_fork(&bed.family, bed.first);

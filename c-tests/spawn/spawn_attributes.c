@@ -186,7 +186,7 @@ static void a_limit_below_a_target(void **state)
     struct report report;
 
     if (test_profile_is("valgrind")) {
-        test_skip("valgrind keeps RLIMIT_NOFILE to itself");
+        test_skip("valgrind", "valgrind keeps RLIMIT_NOFILE to itself");
     }
     spawn.mask |= SSS_SPAWN_RLIMITS | SSS_SPAWN_FDS;
     spawn.rlimits = limits;
@@ -492,7 +492,7 @@ static const char *cgroup_root(void)
             return roots[i];
         }
     }
-    test_skip("no cgroup2 that can be written");
+    test_lacks("no cgroup2 that can be written");
 }
 
 static void remove_cgroup(const char *directory)

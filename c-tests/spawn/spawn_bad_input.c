@@ -351,7 +351,7 @@ static void the_exec(void **state)
 static void late_errors_needed(void)
 {
     if (test_profile_is("valgrind")) {
-        test_skip("valgrind ends the child where its execve fails late");
+        test_skip("valgrind", "valgrind ends the child where its execve fails late");
     }
 }
 

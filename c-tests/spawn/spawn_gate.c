@@ -424,7 +424,7 @@ static void dies_with_its_parent_though_copied(void **state)
 {
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     in_child(die_with_copies, NULL);
 }

@@ -22,7 +22,7 @@ static const struct passwd *somebody(void)
     const struct passwd *user = getpwnam("nobody");
 
     if (user == NULL || geteuid() != 0) {
-        test_skip("needs root and a user nobody");
+        test_skip("user", "needs root and a user nobody");
     }
     return user;
 }
@@ -199,7 +199,7 @@ static void its_signals(void **state)
     uint32_t step;
 
     if (test_profile_is("valgrind")) {
-        test_skip("valgrind has signals of its own");
+        test_skip("valgrind", "valgrind has signals of its own");
     }
     spawn.mask |= SSS_SPAWN_SIGMASK | SSS_SPAWN_SIGIGNORE;
     spawn.sigmask = SIGNAL_BIT(SIGUSR1) | SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(64);

@@ -1,3 +1,4 @@
+/* profiles: all but asan tsan valgrind: each spawn is by fork, which needs no stack */
 /* Memory that is out while a child's stack is made: an error then, and no more. */
 #include "support/test.h"
 

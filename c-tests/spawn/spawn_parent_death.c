@@ -278,7 +278,7 @@ static void outside_that_died_before_it_is_set(void **state)
 {
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     namespaces_needed();
     in_each_manner(dead_before, true);

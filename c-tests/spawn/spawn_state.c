@@ -525,7 +525,7 @@ static void stays_as_it_was(void **state)
 
     needs_root("change ids and nice values");
     if (kind->step == SSS_SPAWN_STEP_SIGNALS && test_profile_is("valgrind")) {
-        test_skip("sigaction is its own");
+        test_skip("valgrind", "sigaction is its own");
     }
     in_child(be_daemon, *state);
 }

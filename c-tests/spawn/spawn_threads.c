@@ -257,7 +257,7 @@ static void spawn_beside(struct loop *loop, uint32_t mask, int count)
 static void forks_needed(void)
 {
     if (test_profile_is("tsan")) {
-        test_skip("a forked child inherits the tool's locks");
+        test_skip("tsan", "a forked child inherits the tool's locks");
     }
 }
 

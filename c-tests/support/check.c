@@ -50,19 +50,25 @@ void check_int_at(intmax_t got, intmax_t wanted, const char *what, const char *f
     give_up();
 }
 
-void test_skip(const char *why)
+void test_skip(const char *profiles, const char *why)
 {
     check(in_test_thread);
-    fprintf(stderr, "SKIP: %s\n", why);
+    /* `run` reads this line. */
+    fprintf(stderr, "SKIP under %s: %s\n", profiles, why);
     skip();
     abort();
+}
+
+void test_lacks(const char *what)
+{
+    test_skip("any", what);
 }
 
 void needs_root(const char *what)
 {
     if (geteuid() != 0) {
         fprintf(stderr, "needs root to %s\n", what);
-        test_skip("needs root");
+        test_skip("user", "needs root");
     }
 }
 
@@ -129,7 +135,7 @@ void in_pid_namespace(void (*fn)(void *arg), void *arg)
 
     check_int(waitpid(pid, &status, 0), pid);
     if (status != 0) {
-        test_skip("no pid namespace to be had");
+        test_lacks("no pid namespace to be had");
     }
     in_child(enter_pid_namespace, &inner);
 }

@@ -22,8 +22,14 @@
 void check_at(bool holds, const char *what, const char *file, int line);
 void check_int_at(intmax_t got, intmax_t wanted, const char *what, const char *file, int line);
 
-/* Ends the test as skipped, telling why. */
-void test_skip(const char *why) __attribute__((noreturn));
+/*
+ * Ends the test as skipped, telling why. Under another profile than those that it
+ * names, separated by blanks, the skip is a failure.
+ */
+void test_skip(const char *profiles, const char *why) __attribute__((noreturn));
+
+/* The same where the system lacks what the test needs; in CI it is a failure. */
+void test_lacks(const char *what) __attribute__((noreturn));
 
 /* Skips the test where an ordinary user runs it, who may not do `what`. */
 void needs_root(const char *what);

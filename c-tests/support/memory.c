@@ -40,7 +40,7 @@ void memory_needed(void)
         return;
     }
     free(block);
-    test_skip("malloc is the sanitizer's or valgrind's");
+    test_skip("asan tsan valgrind", "malloc is the sanitizer's or valgrind's");
 }
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)

@@ -125,10 +125,10 @@ static void nothing(void *unused)
 void trace_needed(void)
 {
     if (test_profile_is("valgrind")) {
-        test_skip("valgrind's own system calls are made by the same thread");
+        test_skip("valgrind", "valgrind's own system calls are made by the same thread");
     }
     if (trace_try(nothing, NULL, NULL) != 0) {
-        test_skip("no seccomp listener to be had");
+        test_lacks("no seccomp listener to be had");
     }
 }
 

@@ -276,7 +276,7 @@ static inline void bed_memory_needed(void)
     memory = talloc_named_const(NULL, 1, "test");
     talloc_free(memory);
     if (memory_end().calls == 0) {
-        test_skip("malloc is the sanitizer's or valgrind's");
+        test_skip("asan tsan valgrind", "malloc is the sanitizer's or valgrind's");
     }
 }
 

@@ -1,4 +1,5 @@
 /* pkgs: talloc tevent */
+/* profiles: all but asan tsan valgrind: malloc cannot be taken over */
 /* Between a wait and its callback nothing is allocated, so nothing can be lost. */
 #include "tevent/bed.h"
 

@@ -174,7 +174,7 @@ static void deny_and_init(void *arg)
 static void that_cannot_be_taken_is_eio(struct bed *bed)
 {
     if (test_profile_is("valgrind")) {
-        test_skip("valgrind answers rt_sigaction itself");
+        test_skip("valgrind", "valgrind answers rt_sigaction itself");
     }
     in_child(deny_and_init, bed);
 }

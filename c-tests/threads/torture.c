@@ -382,7 +382,7 @@ static void thieves_by_signal(void **state)
 
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     in_pid_namespace(torture, &run);
 }
@@ -393,7 +393,7 @@ static void thieves_by_descriptor(void **state)
 
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     in_pid_namespace(torture, &run);
 }

@@ -22,7 +22,7 @@ static int pidfd_needed(pid_t pid)
     if (pidfd == -1 && (errno == ENOSYS || errno == EPERM)) {
         check_ok(kill(pid, SIGKILL));
         check_int(waitpid(pid, NULL, 0), pid);
-        test_skip("no pidfds");
+        test_skip("linux-4.19 valgrind", "no pidfds");
     }
     check(pidfd >= 0);
     return pidfd;
