@@ -5,8 +5,9 @@ use std::ffi::{c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
-use super::handle::{Child, current, run_hook, sss_child_ctx, sss_sigchild_ctx};
-use super::host;
+use super::child_memory::{Child, ChildPlace};
+use super::context_memory::context;
+use super::handle::{current, run_hook, sss_child_ctx, sss_sigchild_ctx};
 use crate::reap::callback::{Hook, HookFn, Pvt};
 use crate::reap::watch::{self, Ask, How, Released};
 use crate::reap::{kill, register};
@@ -91,11 +92,11 @@ pub unsafe extern "C" fn sss_child_register(
 ) -> errno_t {
     guard(|| {
         // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { super::handle::context(sigchld_ctx) }?;
+        let ctx = unsafe { context(sigchld_ctx) }?;
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
-        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         let mut due = false;
         let (cb, pvt) = place.callback(cb, pvt);
         let registered = register::register(ctx.id, pid, cb, pvt, &mut due);
@@ -137,11 +138,11 @@ pub unsafe extern "C" fn sss_child_reserve(
 ) -> errno_t {
     guard(|| {
         // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { super::handle::context(sigchld_ctx) }?;
+        let ctx = unsafe { context(sigchld_ctx) }?;
         if child_ctx.is_null() {
             return Err(Errno::EINVAL);
         }
-        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         // SAFETY: the caller vouches for the out-pointer.
         unsafe { place.settle(register::reserve(ctx.id), child_ctx) }
     })

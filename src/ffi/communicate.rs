@@ -5,9 +5,9 @@ use std::ffi::c_void;
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver};
-use super::context::wake_own_loop;
-use super::handle::{context, sss_child_ctx, sss_sigchild_ctx};
-use super::host;
+use super::child_memory::ChildPlace;
+use super::context_memory::{context, wake_own_loop};
+use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use super::spawn::{sss_spawn, with_spec};
 use super::watch::{deadline, sss_child_event, sss_deadline};
 use crate::communicate::{self, Done, Forms, Input, Output, Params};
@@ -240,7 +240,7 @@ pub unsafe extern "C" fn sss_child_communicate(
         let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(comm)?) };
         // SAFETY: as above.
         let mut params = unsafe { params(&given) }?;
-        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         params.handle = place.object().map(Pvt);
         let mut params = Some(params);
         // SAFETY: the caller vouches for the struct.

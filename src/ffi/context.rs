@@ -4,14 +4,16 @@ use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
+use super::binding::Binding;
+use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
 use super::child::sss_child_fn_t;
-use super::handle::{CONTEXT_TYPE, context, of_daemon, set_current, sss_sigchild_ctx, tagged};
-use super::host::{self, Binding, sss_host};
-use super::watch::sss_child_event;
-use crate::reap::callback::{Call, Pvt, Unknown};
+use super::child_memory::of_daemon;
+use super::context_memory::{self, Context, context, wake_own_loop};
+use super::handle::sss_sigchild_ctx;
+use super::host::{self, sss_host};
+use super::turn;
+use crate::reap::callback::{Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
-use crate::reap::deliver::Progress;
 use crate::reap::{self, audit, deliver, drain};
 
 /// An event loop of tevent's; the library hands it to the host only.
@@ -62,7 +64,10 @@ pub const SSS_UNKNOWN_REAP: u32 = 2;
 /// The answer in scope REGISTERED: leave it to somebody else.
 pub const SSS_UNKNOWN_LEAVE: u32 = 3;
 
-const _: () = assert!(SSS_UNKNOWN_REAP == crate::service::tracker::REAP);
+const _: () = {
+    assert!(SSS_UNKNOWN_TAKEN == turn::TAKEN);
+    assert!(SSS_UNKNOWN_REAP == crate::service::tracker::REAP);
+};
 
 /// sss_child_info.state: no end was seen yet.
 pub const SSS_CHILD_RUNNING: u32 = 0;
@@ -333,168 +338,29 @@ unsafe fn create(
             return Err(Errno::ENOTSUP);
         }
     }
-    let memory = host::allocate_context(host.as_ref(), memctx, CONTEXT_TYPE)?;
+    let memory = context_memory::allocate_context(host.as_ref(), memctx)?;
     let made = reap::context::create(&params).and_then(|id| {
-        // SAFETY: freshly allocated and large enough; `gone` ignores id 0.
-        unsafe {
-            (*memory).id = id;
-        }
-        match host {
-            Some(host) => Binding::attach(host, memory, event_loop),
-            None => Ok(()),
-        }
+        // SAFETY: freshly allocated; the host's functions may look at its id.
+        unsafe { (*memory).id = id };
+        let Some(host) = host else {
+            return Ok(());
+        };
+        let binding = Binding::attach(host, turn::CALLS, id, memory.cast(), event_loop)?;
+        // SAFETY: as above.
+        unsafe { (*memory).binding = Some(binding) };
+        Ok(())
     });
     if let Err(errno) = made {
         // SAFETY: made above, and handed to nobody.
-        unsafe { host::discard_context(memory) };
+        unsafe { context_memory::discard_context(memory) };
         return Err(errno);
     }
     // SAFETY: not NULL; the caller vouches for it.
     unsafe {
         wake_own_loop(&*memory);
-        out.write(memory);
+        out.write(memory.cast());
     }
     Ok(())
-}
-
-/// Has the host's loop call back for what is due; without a host the reaper
-/// has woken the context already.
-pub(crate) fn wake_own_loop(ctx: &sss_sigchild_ctx) {
-    if let Some(binding) = &ctx.binding {
-        if deliver::due(ctx.id) {
-            binding.defer();
-        }
-    }
-}
-
-/// The host's deferred call: the loop's next turn.
-pub(crate) unsafe extern "C" fn deferred(ctx: *mut c_void) {
-    // SAFETY: the host calls with the context it was given, until it is freed.
-    let id = unsafe { (*ctx.cast::<sss_sigchild_ctx>()).id };
-    // A callback may have freed the context: only a live one may be touched.
-    if deliver_to(id, deliver::TURN) == Stopped::Early && deliver::due(id) {
-        // SAFETY: the id is live, so the memory is.
-        wake_own_loop(unsafe { &*ctx.cast::<sss_sigchild_ctx>() });
-    }
-}
-
-/// The host's word that the context's descriptor is readable.
-pub(crate) unsafe extern "C" fn readable(ctx: *mut c_void) {
-    let direct = protect(|| {
-        // SAFETY: the host calls with the context it was given, until it is freed.
-        let ctx = unsafe { &*ctx.cast::<sss_sigchild_ctx>() };
-        let _ = drain::readable(ctx.id, deliver::TURN);
-        if ctx.binding.as_ref().is_some_and(Binding::defers) {
-            wake_own_loop(ctx);
-            return None;
-        }
-        Some(ctx.id)
-    });
-    if let Some(id) = direct.flatten() {
-        dispatch(id, deliver::TURN);
-    }
-}
-
-/// Makes the callbacks that are due; what is left keeps the descriptor readable.
-fn dispatch(id: reap::id::ContextId, budget: u32) {
-    deliver_to(id, budget);
-    protect(|| deliver::keep_readable(id));
-}
-
-/// Whether callbacks may be left.
-#[derive(PartialEq, Eq)]
-enum Stopped {
-    AtTheEnd,
-    Early,
-}
-
-/// Makes the callbacks that are due, no Rust value that needs dropping on the
-/// stack while one runs.
-fn deliver_to(ctx: reap::id::ContextId, budget: u32) -> Stopped {
-    let mut left = budget;
-    let mut progress = Progress::First;
-    let mut call = Call::Nothing;
-    loop {
-        let Some(next) = protect(|| deliver::next(ctx, progress, &mut call)) else {
-            return Stopped::Early;
-        };
-        let Some(turn) = next else {
-            return Stopped::AtTheEnd;
-        };
-        progress = Progress::After(turn);
-        let outer = set_current(match (&call, turn.watch()) {
-            (_, None) => std::ptr::null_mut(),
-            (Call::Event { source, .. } | Call::Ask { source, .. }, Some(_)) => source.0.cast(),
-            (_, Some(id)) => tagged(id),
-        });
-        match &call {
-            Call::Nothing | Call::Child { callback: None, .. } => {}
-            &Call::Child {
-                callback: Some(callback),
-                pid,
-                status,
-                pvt,
-            } => {
-                // SAFETY: the daemon's callback with its own data.
-                unsafe { callback(pid, status, pvt.0) }
-            }
-            &Call::Unknown {
-                unknown,
-                pid,
-                status,
-            } => {
-                // SAFETY: the daemon's callback with its own data.
-                let verdict = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
-                protect(|| deliver::judged(ctx, pid, status, verdict == SSS_UNKNOWN_TAKEN));
-            }
-            Call::Told {
-                call,
-                source,
-                told,
-                pvt,
-            } => {
-                let event = sss_child_event::from(told);
-                // SAFETY: the daemon's callback with its own data; sss_child_watch()
-                // took it as one that is told of this struct.
-                unsafe { call(source.0, (&raw const event).cast(), pvt.0) }
-            }
-            &Call::Orphan {
-                unknown,
-                pid,
-                status,
-            } => {
-                // SAFETY: as above.
-                let answer = unsafe { (unknown.call)(pid, status, unknown.pvt.0) };
-                progress = Progress::Answered(turn, answer);
-            }
-            Call::Event {
-                call,
-                source,
-                record,
-                pvt,
-            } => {
-                // SAFETY: the daemon's callback with its own data; the record is
-                // of the struct that it takes.
-                unsafe { call(source.0, record.as_ptr(), pvt.0) }
-            }
-            Call::Ask {
-                call,
-                source,
-                record,
-                pvt,
-            } => {
-                // SAFETY: as above.
-                let answer = unsafe { call(source.0, record.as_ptr(), pvt.0) };
-                progress = Progress::Answered(turn, answer);
-            }
-        }
-        set_current(outer);
-        left -= 1;
-        if left == 0 {
-            protect(|| deliver::end(ctx, progress));
-            return Stopped::Early;
-        }
-    }
 }
 
 /// The SIGCHLD handler: collect the statuses of children that ended, and call
@@ -591,23 +457,9 @@ unsafe fn collect(sigchld_ctx: *mut sss_sigchild_ctx, siginfo: *const sss_siginf
         Ok(())
     });
     if let Some((own, callable)) = drained {
-        call_back(own, &callable);
+        turn::call_back(own, &callable);
     }
     code
-}
-
-fn call_back(own: reap::id::ContextId, callable: &drain::Callable) {
-    if callable.own {
-        deliver_to(own, u32::MAX);
-    }
-    let mut bare = callable.bare;
-    while let Some(id) = bare {
-        deliver_to(id, u32::MAX);
-        if !callable.others {
-            return;
-        }
-        bare = protect(|| deliver::next_bare(id.depth, Some(id.index))).flatten();
-    }
 }
 
 /// # Safety
@@ -650,7 +502,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_free(sigchld_ctx: *mut sss_sigchild_ctx
             return Ok(());
         }
         // SAFETY: the caller vouches for the context.
-        unsafe { host::free_context(sigchld_ctx) }
+        unsafe { context_memory::free_context(sigchld_ctx.cast()) }
     })
 }
 symver!("sss_sigchld_ctx_free");
@@ -681,7 +533,7 @@ symver!("sss_sigchld_ctx_free");
 pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchild_ctx) -> errno_t {
     guard(|| {
         // SAFETY: the caller vouches for the context, and for one thread.
-        let ctx = unsafe { sigchld_ctx.as_mut() }.ok_or(Errno::EINVAL)?;
+        let ctx = unsafe { sigchld_ctx.cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
         let id = reap::context::after_fork(ctx.id)?;
         if id != ctx.id {
             let former = std::mem::replace(&mut ctx.id, id);
@@ -691,7 +543,9 @@ pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchi
                 binding.part();
             }
             reap::context::close_inherited(former);
-            host::reattach(sigchld_ctx)?;
+            if let Some(binding) = ctx.binding.take() {
+                ctx.binding = Some(binding.reattach(id, sigchld_ctx)?);
+            }
             crate::log::after_fork(former, id)?;
             wake_own_loop(ctx);
         }
@@ -918,7 +772,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_dispatch(
         Ok(())
     });
     if let Some(id) = drained {
-        dispatch(id, budget);
+        turn::dispatch(id, budget);
     }
     code
 }

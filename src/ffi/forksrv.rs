@@ -6,9 +6,9 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver};
 use super::child::sss_child_fn_t;
-use super::context::wake_own_loop;
-use super::handle::{context, sss_child_ctx, sss_sigchild_ctx};
-use super::host;
+use super::child_memory::ChildPlace;
+use super::context_memory::{Context, context, wake_own_loop};
+use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use super::object::{self, Held, Memory, Place};
 use super::spawn::{fork_is_forced, sss_spawn, with_spec};
 use crate::forksrv::client::{Beginning, Client, Event, Kind, Restart, Settings};
@@ -36,7 +36,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Its context, if that was not freed.
-    fn context(&self) -> Result<&sss_sigchild_ctx, Errno> {
+    fn context(&self) -> Result<&Context, Errno> {
         reap::context::check(self.id)?;
         // SAFETY: live, as just seen.
         unsafe { context(self.ctx) }
@@ -446,7 +446,7 @@ unsafe fn launch(
     // SAFETY: the caller vouches for the server.
     let server = unsafe { object::get::<Server>(srv)? };
     let ctx = server.context()?;
-    let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+    let place = ChildPlace::new(ctx, memctx, child_ctx)?;
     // SAFETY: the caller vouches for the struct.
     let launched = unsafe {
         with_spec(spawn, |spec| {

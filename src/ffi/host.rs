@@ -1,19 +1,12 @@
 //! `struct sss_host`: how the library meets a daemon's allocator and loop.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_char, c_int, c_void};
 
-use crate::sys::fork::Setting;
-use crate::sys::thread::{self, Thread};
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, protect, read_sized, symver};
-use super::context;
-use super::handle::{CHILD_TYPE, Child, run_hook, sss_child_ctx, sss_sigchild_ctx, tagged};
-use crate::reap;
-use crate::reap::callback::{ChildFn, Pvt};
-use crate::reap::deliver;
-use crate::reap::id::{ContextId, WatchId};
-use crate::reap::watch::{self, Ask, How};
+use super::boundary::{errno_t, guard, read_sized, symver};
+use super::handle::sss_sigchild_ctx;
+use crate::sys::fork::Setting;
 
 /// A daemon's event loop, and its allocator if it wants, as the library uses
 /// them.
@@ -122,11 +115,11 @@ pub struct sss_host {
 /// A host's table, checked: what must be set is, and what comes together does.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
-    memory: Option<Memory>,
-    deferral: Option<Deferral>,
-    watch_fd: WatchFdFn,
-    pub(crate) watch_sigchld: Option<WatchSigchldFn>,
-    unwatch: PointerFn,
+    pub(super) memory: Option<Memory>,
+    pub(super) deferral: Option<Deferral>,
+    pub(super) watch_fd: WatchFdFn,
+    pub(super) watch_sigchld: Option<WatchSigchldFn>,
+    pub(super) unwatch: PointerFn,
 }
 
 /// The host's allocator.
@@ -138,13 +131,13 @@ pub(crate) struct Memory {
 
 /// How the host's loop calls back in its next turn.
 #[derive(Clone, Copy)]
-struct Deferral {
-    make: DeferNewFn,
-    run: PointerFn,
-    free: PointerFn,
+pub(super) struct Deferral {
+    pub(super) make: DeferNewFn,
+    pub(super) run: PointerFn,
+    pub(super) free: PointerFn,
 }
 
-type PointerFn = unsafe extern "C" fn(*mut c_void);
+pub(super) type PointerFn = unsafe extern "C" fn(*mut c_void);
 type FreeFn = unsafe extern "C" fn(*mut c_void) -> c_int;
 type AllocFn =
     unsafe extern "C" fn(*mut c_void, usize, *const c_char, Option<PointerFn>) -> *mut c_void;
@@ -225,368 +218,3 @@ pub unsafe extern "C" fn sss_host_set_default(host: *const sss_host) -> errno_t 
     })
 }
 symver!("sss_host_set_default");
-
-/// What ties a context to its host's loop.
-pub(crate) struct Binding {
-    host: Host,
-    ctx: ContextId,
-    /// The loop's.
-    thread: Thread,
-    event_loop: *mut c_void,
-    deferral: *mut c_void,
-    descriptor: *mut c_void,
-    signal: *mut c_void,
-}
-
-impl Binding {
-    /// Joins a fresh context to its loop; undoes what it did where it fails.
-    pub(crate) fn attach(
-        host: Host,
-        memory: *mut sss_sigchild_ctx,
-        event_loop: *mut c_void,
-    ) -> Result<(), Errno> {
-        let mut binding = Binding {
-            host,
-            // SAFETY: the memory of a live context.
-            ctx: unsafe { (*memory).id },
-            thread: thread::current(),
-            event_loop,
-            deferral: std::ptr::null_mut(),
-            descriptor: std::ptr::null_mut(),
-            signal: std::ptr::null_mut(),
-        };
-        let joined = binding.join(memory);
-        if joined.is_err() {
-            binding.part();
-            return joined;
-        }
-        // SAFETY: the memory of a live context.
-        unsafe { (*memory).binding = Some(binding) };
-        Ok(())
-    }
-
-    fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
-        let id = self.ctx;
-        let owner = memory.cast::<c_void>();
-        if let Some(deferral) = self.host.deferral {
-            // SAFETY: the host's own functions with its own loop.
-            self.deferral =
-                unsafe { (deferral.make)(owner, self.event_loop, context::deferred, owner) };
-            if self.deferral.is_null() {
-                return Err(Errno::ENOMEM);
-            }
-        }
-        let descriptor = reap::context::descriptor(id)?;
-        // SAFETY: as above.
-        errno(unsafe {
-            (self.host.watch_fd)(
-                owner,
-                self.event_loop,
-                descriptor,
-                context::readable,
-                owner,
-                &raw mut self.descriptor,
-            )
-        })?;
-        if let Some(watch_sigchld) = self.host.watch_sigchld {
-            // SAFETY: as above.
-            errno(unsafe { watch_sigchld(owner, self.event_loop, memory, &raw mut self.signal) })?;
-            reap::context::signal_taken(id)?;
-        } else {
-            reap::context::unheard(id)?;
-        }
-        Ok(())
-    }
-
-    /// Frees what join() made, the last first.
-    pub(crate) fn part(&mut self) {
-        // SAFETY: each was made by the host and is given back once.
-        unsafe {
-            for watch in [&mut self.signal, &mut self.descriptor] {
-                if !watch.is_null() {
-                    (self.host.unwatch)(std::mem::replace(watch, std::ptr::null_mut()));
-                }
-            }
-            let made = std::mem::replace(&mut self.deferral, std::ptr::null_mut());
-            match self.host.deferral {
-                Some(deferral) if !made.is_null() => (deferral.free)(made),
-                _ => {}
-            }
-        }
-    }
-
-    /// The host's allocator, which is the loop thread's own: EPERM from another one.
-    pub(crate) fn check_thread(&self, id: ContextId) -> Result<Option<Memory>, Errno> {
-        reap::context::check_attached(id, self.thread)?;
-        Ok(self.host.memory)
-    }
-
-    /// Whether callbacks wait for the loop's next turn.
-    pub(crate) fn defers(&self) -> bool {
-        self.host.deferral.is_some()
-    }
-
-    /// Has the loop come round for the callbacks that are due.
-    pub(crate) fn defer(&self) {
-        match self.host.deferral {
-            // SAFETY: made by the host, not freed before the context is.
-            Some(deferral) => unsafe { (deferral.run)(self.deferral) },
-            None => deliver::keep_readable(self.ctx),
-        }
-    }
-}
-
-/// Joins a context that went over a fork to its loop again.
-pub(crate) fn reattach(memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
-    // SAFETY: a live context of this process, one thread.
-    let Some(mut former) = (unsafe { (*memory).binding.take() }) else {
-        return Ok(());
-    };
-    former.part();
-    Binding::attach(former.host, memory, former.event_loop)
-}
-
-fn errno(code: errno_t) -> Result<(), Errno> {
-    match code {
-        0 => Ok(()),
-        code => Err(Errno::from_raw(code)),
-    }
-}
-
-/// Allocates a context's memory, its id still 0.
-pub(crate) fn allocate_context(
-    host: Option<&Host>,
-    memctx: *mut c_void,
-    type_name: &'static CStr,
-) -> Result<*mut sss_sigchild_ctx, Errno> {
-    let memory: *mut sss_sigchild_ctx = match host.and_then(|host| host.memory) {
-        // SAFETY: the host's own function with its own parent.
-        Some(own) => unsafe {
-            (own.alloc)(
-                memctx,
-                size_of::<sss_sigchild_ctx>(),
-                type_name.as_ptr(),
-                Some(context_gone),
-            )
-        },
-        // It has no memctx that could be the parent.
-        None if !memctx.is_null() => return Err(Errno::EINVAL),
-        // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
-        None => unsafe { libc::calloc(1, size_of::<sss_sigchild_ctx>()) },
-    }
-    .cast();
-    if memory.is_null() {
-        return Err(Errno::ENOMEM);
-    }
-    // SAFETY: large enough and aligned.
-    unsafe {
-        memory.write(sss_sigchild_ctx {
-            id: ContextId::NONE,
-            memory: host.and_then(|host| host.memory),
-            hosted: host.is_some(),
-            binding: None,
-            ending: false,
-        });
-    }
-    Ok(memory)
-}
-
-/// Frees a context that never came to be.
-///
-/// # Safety
-/// `memory` is from allocate_context().
-pub(crate) unsafe fn discard_context(memory: *mut sss_sigchild_ctx) {
-    // SAFETY: the caller vouches for the memory.
-    unsafe {
-        match (*memory).memory {
-            Some(own) => {
-                (own.free)(memory.cast());
-            }
-            None => {
-                let _ = reap::context::free((*memory).id, run_hook);
-                libc::free(memory.cast());
-            }
-        }
-    }
-}
-
-/// Ends a context and frees its memory.
-///
-/// # Safety
-/// `memory` is a live context.
-pub(crate) unsafe fn free_context(memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
-    // SAFETY: the caller vouches for the memory.
-    let ctx = unsafe { &mut *memory };
-    if ctx.ending {
-        // From inside a hook of its own watches.
-        return Err(Errno::EBUSY);
-    }
-    let Some(own) = ctx.memory else {
-        match reap::context::check(ctx.id) {
-            Err(Errno::EPERM) => return Err(Errno::EPERM),
-            _ => ctx.ending = true,
-        }
-        if let Some(mut binding) = ctx.binding.take() {
-            binding.part();
-        }
-        let ended = reap::context::free(ctx.id, run_hook);
-        // SAFETY: without an allocator of the host's the memory is calloc's.
-        unsafe { libc::free(memory.cast()) };
-        return ended;
-    };
-    match reap::context::check(ctx.id) {
-        // The memory stays its parent's, who may still free it.
-        Err(Errno::ECHILD) => return reap::context::free(ctx.id, run_hook),
-        other => other?,
-    }
-    // SAFETY: the host's memory; context_gone() ends the context.
-    match unsafe { (own.free)(memory.cast()) } {
-        0 => Ok(()),
-        _ => Err(Errno::EBUSY),
-    }
-}
-
-/// The host's word that a context's memory is about to be freed.
-unsafe extern "C" fn context_gone(memory: *mut c_void) {
-    let memory = memory.cast::<sss_sigchild_ctx>();
-    protect(|| {
-        // SAFETY: still readable; the loop's thread.
-        unsafe {
-            (*memory).ending = true;
-            // In a forked child the loop's watches are only freed: they are
-            // this process's own copies.
-            if let Some(mut binding) = (*memory).binding.take() {
-                binding.part();
-            }
-            let _ = reap::context::free((*memory).id, run_hook);
-        }
-    });
-}
-
-/// Where a new watch's handle will be.
-pub(crate) enum ChildPlace {
-    /// The handle is the id itself.
-    Plain,
-    /// The handle is an object of the host's.
-    Hosted(*mut sss_child_ctx),
-    /// Nobody takes it: the watch frees itself once its end was told.
-    Nowhere,
-}
-
-impl ChildPlace {
-    /// Allocates before anything else happens. `handle` is where C wants the
-    /// handle: it may do without where the memctx owns it.
-    pub(crate) fn new(
-        ctx: &sss_sigchild_ctx,
-        memctx: *mut c_void,
-        handle: *mut *mut sss_child_ctx,
-    ) -> Result<Self, Errno> {
-        let owned = !memctx.is_null();
-        if owned && ctx.memory.is_none() {
-            return Err(Errno::EINVAL);
-        }
-        if handle.is_null() && !owned {
-            return Ok(ChildPlace::Nowhere);
-        }
-        let own = match &ctx.binding {
-            Some(binding) => binding.check_thread(ctx.id)?,
-            None => None,
-        };
-        let Some(own) = own else {
-            return Ok(ChildPlace::Plain);
-        };
-        // SAFETY: the host's own function with its own parent.
-        let memory = unsafe {
-            (own.alloc)(
-                memctx,
-                size_of::<sss_child_ctx>(),
-                CHILD_TYPE.as_ptr(),
-                Some(child_gone),
-            )
-        }
-        .cast::<sss_child_ctx>();
-        if memory.is_null() {
-            return Err(Errno::ENOMEM);
-        }
-        // SAFETY: large enough and aligned.
-        unsafe {
-            memory.write(sss_child_ctx {
-                id: WatchId::NONE,
-                free: own.free,
-                cb: None,
-                pvt: std::ptr::null_mut(),
-            });
-        }
-        Ok(ChildPlace::Hosted(memory))
-    }
-
-    /// The handle, where it is an object of the host's.
-    pub(crate) fn object(&self) -> Option<*mut c_void> {
-        match *self {
-            ChildPlace::Hosted(memory) => Some(memory.cast()),
-            ChildPlace::Plain | ChildPlace::Nowhere => None,
-        }
-    }
-
-    /// What the watch is to call so that the daemon's callback is called.
-    pub(crate) fn callback(&self, cb: Option<ChildFn>, pvt: *mut c_void) -> (Option<ChildFn>, Pvt) {
-        match *self {
-            ChildPlace::Plain | ChildPlace::Nowhere => (cb, Pvt(pvt)),
-            ChildPlace::Hosted(object) => {
-                let child = Child::Hosted(WatchId::NONE, object);
-                child.keep(cb, pvt);
-                child.callback(cb, pvt)
-            }
-        }
-    }
-
-    /// Gives the handle to C, or the place back where there is no watch.
-    ///
-    /// # Safety
-    /// `out` is NULL or writable.
-    pub(crate) unsafe fn settle(
-        self,
-        made: Result<WatchId, Errno>,
-        out: *mut *mut sss_child_ctx,
-    ) -> Result<(), Errno> {
-        let handle = made.map(|id| self.fill(id));
-        if handle.is_err() {
-            self.discard();
-        }
-        let handle = handle?;
-        if !out.is_null() {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { out.write(handle) };
-        }
-        Ok(())
-    }
-
-    fn fill(&self, id: WatchId) -> *mut sss_child_ctx {
-        match *self {
-            ChildPlace::Plain => tagged(id),
-            ChildPlace::Nowhere => {
-                watch::let_free_itself(id);
-                tagged(id)
-            }
-            ChildPlace::Hosted(memory) => {
-                // SAFETY: made by new().
-                unsafe { (*memory).id = id };
-                memory
-            }
-        }
-    }
-
-    fn discard(self) {
-        if let ChildPlace::Hosted(memory) = self {
-            // SAFETY: made by new(), known to nobody else.
-            unsafe { ((*memory).free)(memory.cast()) };
-        }
-    }
-}
-
-/// The host's word that a handle's memory is about to be freed.
-unsafe extern "C" fn child_gone(memory: *mut c_void) {
-    // SAFETY: still readable.
-    let id = unsafe { (*memory.cast::<sss_child_ctx>()).id };
-    protect(|| watch::unwatch(id, How::Keep, Ask::Gone(run_hook)));
-}

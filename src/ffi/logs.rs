@@ -6,7 +6,8 @@ use std::os::fd::IntoRawFd;
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::handle::{context, sss_sigchild_ctx};
+use super::context_memory::context;
+use super::handle::sss_sigchild_ctx;
 use super::object::{self, Held, Memory, Place as Object};
 use crate::log::lines::Format;
 use crate::log::mailbox::{Event, Kind};

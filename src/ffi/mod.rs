@@ -3,10 +3,13 @@
 //! Each validates and converts its arguments, calls one function of the safe
 //! core, and maps the error.
 
+pub(crate) mod binding;
 pub mod boundary;
 pub mod child;
+pub(crate) mod child_memory;
 pub mod communicate;
 pub mod context;
+pub(crate) mod context_memory;
 pub mod forksrv;
 pub mod handle;
 pub mod host;
@@ -16,5 +19,6 @@ pub(crate) mod object;
 pub mod service;
 pub mod spawn;
 pub mod supervisor;
+pub(crate) mod turn;
 pub mod version;
 pub mod watch;

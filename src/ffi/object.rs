@@ -17,7 +17,7 @@ use std::ffi::{CStr, c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::protect;
-use super::handle::sss_sigchild_ctx;
+use super::context_memory::Context;
 
 /// A value that C holds by a pointer to an opaque struct. Its Drop ends it: also
 /// in a forked child, where it only closes what it inherited.
@@ -42,7 +42,7 @@ pub(crate) struct Place<T: Held>(*mut Memory<T>);
 impl<T: Held> Place<T> {
     /// ENOMEM; EINVAL for a memctx without a host; EPERM from a thread that is not
     /// the host's loop, whose allocator it is.
-    pub(crate) fn new(ctx: &sss_sigchild_ctx, memctx: *mut c_void) -> Result<Self, Errno> {
+    pub(crate) fn new(ctx: &Context, memctx: *mut c_void) -> Result<Self, Errno> {
         let size = size_of::<Memory<T>>();
         let own = match &ctx.binding {
             Some(binding) => binding.check_thread(ctx.id)?,
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn an_object_lives_from_settle_to_free() {
-        let ctx = sss_sigchild_ctx {
+        let ctx = Context {
             id: ContextId::NONE,
             memory: None,
             hosted: false,

@@ -5,8 +5,8 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::context::wake_own_loop;
-use super::handle::{context, sss_sigchild_ctx};
+use super::context_memory::{context, wake_own_loop};
+use super::handle::sss_sigchild_ctx;
 use super::object::{self, Held, Memory, Place};
 use super::spawn::{sss_spawn, with_spec};
 use crate::reap;

@@ -7,9 +7,9 @@ use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver};
 use super::child::sss_child_fn_t;
-use super::context::wake_own_loop;
-use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
-use super::host;
+use super::child_memory::{Child, ChildPlace};
+use super::context_memory::{context, wake_own_loop};
+use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use crate::reap::spawned;
 use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, PTY, Rlimit, SpawnError, Spec, Step};
 use crate::sys::accounts::{self, Account};
@@ -360,7 +360,7 @@ pub unsafe extern "C" fn sss_child_spawn(
         let _uncancelled = NoCancellation::begin();
         // SAFETY: the caller vouches for the context.
         let ctx = unsafe { context(sigchld_ctx) }?;
-        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         let (cb, pvt) = place.callback(cb, pvt);
         let mut pty = None;
         // SAFETY: the caller vouches for the struct.

@@ -5,7 +5,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
-use super::handle::{context, sss_sigchild_ctx};
+use super::context_memory::context;
+use super::handle::sss_sigchild_ctx;
 use super::logs::sss_log;
 use super::object::{self, Held, Memory, Place};
 use super::spawn::{sss_spawn, with_spec};

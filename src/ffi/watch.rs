@@ -7,9 +7,9 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::context::wake_own_loop;
-use super::handle::{Child, context, sss_child_ctx, sss_sigchild_ctx};
-use super::host;
+use super::child_memory::{Child, ChildPlace};
+use super::context_memory::{context, wake_own_loop};
+use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use crate::reap::callback::{EventFn, Pvt};
 use crate::reap::escalation::{Step, Whom};
 use crate::reap::event::{Events, Fields, Source, code_and_status, raw_status};
@@ -315,7 +315,7 @@ pub unsafe extern "C" fn sss_child_watch(
         let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(watch)?) };
         // SAFETY: as above.
         let mut params = unsafe { params(&given) }?;
-        let place = host::ChildPlace::new(ctx, memctx, child_ctx)?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         params.handle = place.object().map(Pvt);
         let mut due = false;
         let made = rich::watch(ctx.id, params, &mut due);
