@@ -66,14 +66,20 @@ static inline int names_in(const char *path, const char *prefix, struct name *na
     return count;
 }
 
-/* Adds a file's bytes, and a NUL, to memory that is to be freed. */
+/*
+ * Adds a file's bytes, and a NUL, to memory that is to be freed; nothing if the file is
+ * not there.
+ */
 static inline char *add_file(char *text, size_t *length, const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     struct stat info;
     ssize_t got;
 
-    check(fd != -1);
+    if (fd == -1) {
+        check_int(errno, ENOENT);
+        return text;
+    }
     check_ok(fstat(fd, &info));
     text = realloc(text, *length + (size_t)info.st_size + 1);
     check(text != NULL);
@@ -88,8 +94,10 @@ static inline char *add_file(char *text, size_t *length, const char *path)
 static inline char *file_text(const char *path)
 {
     size_t length = 0;
+    char *text = add_file(NULL, &length, path);
 
-    return add_file(NULL, &length, path);
+    check(text != NULL);
+    return text;
 }
 
 /* A log's files, the oldest first. */
@@ -104,7 +112,8 @@ static inline char *log_text(const struct bed *bed, size_t *length)
         snprintf(path, sizeof(path), "%s/%.255s", bed->dir, names[i].text);
         text = add_file(text, length, path);
     }
-    return access(bed->path, F_OK) == 0 ? add_file(text, length, bed->path) : text;
+    /* In the middle of a rotation it is not there. */
+    return add_file(text, length, bed->path);
 }
 
 static inline void check_text(const char *got, const char *wanted, const char *file, int line)
