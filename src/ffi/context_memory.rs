@@ -1,0 +1,154 @@
+//! What a pointer to a context points to: memory of the host's, or of calloc(3).
+
+use std::ffi::{CStr, c_void};
+
+use nix::errno::Errno;
+
+use super::binding::Binding;
+use super::boundary::protect;
+use super::handle::{run_hook, sss_sigchild_ctx};
+use super::host::{Host, Memory};
+use crate::reap::id::ContextId;
+use crate::reap::{context, deliver};
+
+/// A context.
+pub(crate) struct Context {
+    pub(crate) id: ContextId,
+    /// The host's allocator, for life; None where the memory is the library's.
+    pub(crate) memory: Option<Memory>,
+    /// It was made with a host.
+    pub(crate) hosted: bool,
+    /// What ties it to the host's loop.
+    pub(crate) binding: Option<Binding>,
+    /// It is being freed.
+    pub(crate) ending: bool,
+}
+
+/// Its struct tag, as the host's allocator shows it.
+const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
+
+/// # Safety
+/// `ctx` is NULL or a context that is not freed.
+pub(crate) unsafe fn context<'a>(ctx: *mut sss_sigchild_ctx) -> Result<&'a Context, Errno> {
+    // SAFETY: the caller vouches for it.
+    unsafe { ctx.cast::<Context>().as_ref() }.ok_or(Errno::EINVAL)
+}
+
+/// Has the host's loop call back for what is due; without a host the reaper
+/// has woken the context already.
+pub(crate) fn wake_own_loop(ctx: &Context) {
+    if let Some(binding) = &ctx.binding {
+        if deliver::due(ctx.id) {
+            binding.defer();
+        }
+    }
+}
+
+/// Allocates a context's memory, its id still 0.
+pub(crate) fn allocate_context(
+    host: Option<&Host>,
+    memctx: *mut c_void,
+) -> Result<*mut Context, Errno> {
+    let memory: *mut Context = match host.and_then(|host| host.memory) {
+        // SAFETY: the host's own function with its own parent.
+        Some(own) => unsafe {
+            (own.alloc)(
+                memctx,
+                size_of::<Context>(),
+                CONTEXT_TYPE.as_ptr(),
+                Some(context_gone),
+            )
+        },
+        // It has no memctx that could be the parent.
+        None if !memctx.is_null() => return Err(Errno::EINVAL),
+        // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
+        None => unsafe { libc::calloc(1, size_of::<Context>()) },
+    }
+    .cast();
+    if memory.is_null() {
+        return Err(Errno::ENOMEM);
+    }
+    // SAFETY: large enough and aligned.
+    unsafe {
+        memory.write(Context {
+            id: ContextId::NONE,
+            memory: host.and_then(|host| host.memory),
+            hosted: host.is_some(),
+            binding: None,
+            ending: false,
+        });
+    }
+    Ok(memory)
+}
+
+/// Frees a context that never came to be.
+///
+/// # Safety
+/// `memory` is from allocate_context().
+pub(crate) unsafe fn discard_context(memory: *mut Context) {
+    // SAFETY: the caller vouches for the memory.
+    unsafe {
+        match (*memory).memory {
+            Some(own) => {
+                (own.free)(memory.cast());
+            }
+            None => {
+                let _ = context::free((*memory).id, run_hook);
+                libc::free(memory.cast());
+            }
+        }
+    }
+}
+
+/// Ends a context and frees its memory.
+///
+/// # Safety
+/// `memory` is a live context.
+pub(crate) unsafe fn free_context(memory: *mut Context) -> Result<(), Errno> {
+    // SAFETY: the caller vouches for the memory.
+    let ctx = unsafe { &mut *memory };
+    if ctx.ending {
+        // From inside a hook of its own watches.
+        return Err(Errno::EBUSY);
+    }
+    let Some(own) = ctx.memory else {
+        match context::check(ctx.id) {
+            Err(Errno::EPERM) => return Err(Errno::EPERM),
+            _ => ctx.ending = true,
+        }
+        if let Some(mut binding) = ctx.binding.take() {
+            binding.part();
+        }
+        let ended = context::free(ctx.id, run_hook);
+        // SAFETY: without an allocator of the host's the memory is calloc's.
+        unsafe { libc::free(memory.cast()) };
+        return ended;
+    };
+    match context::check(ctx.id) {
+        // The memory stays its parent's, who may still free it.
+        Err(Errno::ECHILD) => return context::free(ctx.id, run_hook),
+        other => other?,
+    }
+    // SAFETY: the host's memory; context_gone() ends the context.
+    match unsafe { (own.free)(memory.cast()) } {
+        0 => Ok(()),
+        _ => Err(Errno::EBUSY),
+    }
+}
+
+/// The host's word that a context's memory is about to be freed.
+unsafe extern "C" fn context_gone(memory: *mut c_void) {
+    let memory = memory.cast::<Context>();
+    protect(|| {
+        // SAFETY: still readable; the loop's thread.
+        unsafe {
+            (*memory).ending = true;
+            // In a forked child the loop's watches are only freed: they are
+            // this process's own copies.
+            if let Some(mut binding) = (*memory).binding.take() {
+                binding.part();
+            }
+            let _ = context::free((*memory).id, run_hook);
+        }
+    });
+}
