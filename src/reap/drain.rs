@@ -186,7 +186,8 @@ impl Reaper {
         if facts.waits == 0 {
             self.agenda.paid(Debt::Each);
         }
-        if facts.walk || owner.is_none() {
+        // A walk that was put off before stays owed for then.
+        if owner.is_none() || walk == When::Now || self.agenda.is_due(Debt::Walk, now) {
             self.agenda.paid(Debt::Walk);
         }
         for (when, debt) in [(walk, Debt::Walk), (sweep, Debt::Sweep)] {

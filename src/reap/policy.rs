@@ -41,18 +41,24 @@ impl Look {
     fn share(self) -> u64 {
         match self {
             Look::Each => 15,
-            Look::Peek | Look::Walk => 48,
+            Look::Peek => 48,
+            // Unknown children are not waited for so eagerly.
+            Look::Walk => 480,
         }
     }
 
     /// Whether a look that costs so many waits, or walks over so many, is not
     /// made without need.
     pub(crate) fn is_dear(self, children: u32) -> bool {
+        self.price(children) > self.at_once()
+    }
+
+    fn price(self, children: u32) -> u64 {
         let each = match self {
             Look::Each => PID_WAIT,
             Look::Peek | Look::Walk => WALKED_CHILD,
         };
-        u64::from(children) * each > self.at_once()
+        u64::from(children) * each
     }
 
     /// A look that costs no more is made at once: the clock, the timer and the
@@ -130,27 +136,31 @@ impl Policy {
 
     /// What is looked at, how, and when.
     pub(crate) fn plan(&self, facts: &Facts) -> Plan {
-        let walk = if facts.walk {
-            self.when(Look::Walk, facts)
-        } else {
+        let walk_rested = self.when(Look::Walk, facts) == When::Now;
+        let walk = if !facts.walk {
             When::Never
+        } else if walk_rested {
+            When::Now
+        } else {
+            // The next signal after its rest makes it. An alarm for then would
+            // cost more than the look.
+            When::At(facts.now + LOOK_WITHIN)
         };
-        let each = u64::from(facts.waits) * PID_WAIT;
-        let list = u64::from(facts.children) * WALKED_CHILD;
-        // A walk that is made anyway shows the known too.
-        let walks = facts.can_walk && (walk == When::Now || each > Look::Each.at_once());
-        let by = if facts.each || each <= list {
+        let dear = Look::Each.is_dear(facts.waits);
+        let by = if facts.each || Look::Each.price(facts.waits) <= Look::Walk.price(facts.children)
+        {
             Look::Each
-        } else if walks {
+        } else if facts.can_walk && walk_rested && (facts.walk || dear) {
+            // A walk that is made anyway shows the known too.
             Look::Walk
-        } else if facts.can_peek && !facts.can_walk && each > Look::Each.at_once() {
+        } else if facts.can_peek && !facts.can_walk && dear {
             Look::Peek
         } else {
             Look::Each
         };
         let sweep = if facts.waits == 0 || !(facts.sweep || facts.each) {
             When::Never
-        } else if facts.each || by == Look::Each && each <= Look::Each.at_once() {
+        } else if facts.each {
             When::Now
         } else {
             self.when(by, facts)
@@ -160,7 +170,11 @@ impl Policy {
 
     fn when(&self, look: Look, facts: &Facts) -> When {
         let from = self.rests[look as usize];
-        if facts.unnamed || facts.now >= from {
+        let dear = match look {
+            Look::Each => look.is_dear(facts.waits),
+            Look::Peek | Look::Walk => look.is_dear(facts.children),
+        };
+        if facts.unnamed || !dear || facts.now >= from {
             When::Now
         } else {
             When::At(from)
@@ -303,6 +317,22 @@ mod tests {
     }
 
     #[test]
+    fn a_cheap_look_is_made_whatever_the_last_one_took() {
+        let mut policy = Policy::new();
+        let few = Facts {
+            walk: true,
+            can_walk: true,
+            waits: 3,
+            children: 3,
+            ..FACTS
+        };
+        policy.looked(Look::Walk, false, LOOK_WITHIN, few.now);
+        policy.looked(Look::Each, false, LOOK_WITHIN, few.now);
+        let plan = policy.plan(&few);
+        assert_eq!((plan.walk, plan.sweep), (When::Now, When::Now));
+    }
+
+    #[test]
     fn a_dear_look_rests_for_its_share_and_a_second_at_most() {
         let mut policy = Policy::new();
         let all = Facts {
@@ -314,8 +344,8 @@ mod tests {
         assert_eq!(policy.looked(Look::Walk, false, 900, all.now), all.now);
         assert_eq!(policy.plan(&all).walk, When::Now);
         let from = policy.looked(Look::Walk, false, 100_000, all.now);
-        assert_eq!(from, all.now + 4_800_000);
-        assert_eq!(policy.plan(&all).walk, When::At(from));
+        assert_eq!(from, all.now + 48_000_000);
+        assert_eq!(policy.plan(&all).walk, When::At(all.now + LOOK_WITHIN));
         assert_eq!(policy.plan(&Facts { now: from, ..all }).walk, When::Now);
         let unnamed = Facts {
             unnamed: true,

@@ -201,8 +201,9 @@ pub(crate) struct Reaper {
     pub(crate) spawning: u32,
     /// Watches that are reserved and have no child yet.
     pub(crate) reserved: u32,
-    /// What runs outside the lock.
-    pub(crate) running: Vec<Running>,
+    /// What runs outside the lock. In pages that a fork does not copy: each exit
+    /// writes here, and the first write after a fork would cost a fault.
+    pub(crate) running: allocator_api2::vec::Vec<Running, wiped::Wiped>,
     /// Threads that wait for a callback to return.
     pub(crate) waiting: u32,
     /// How many contexts were made.
@@ -265,7 +266,7 @@ impl Reaper {
             attending: Attending::Nobody,
             spawning: 0,
             reserved: 0,
-            running: Vec::new(),
+            running: allocator_api2::vec::Vec::new_in(wiped::Wiped),
             waiting: 0,
             made: 0,
         }
