@@ -55,6 +55,15 @@ impl Agenda {
         self.by[what as usize] = NEVER;
     }
 
+    /// What is owed is to be done by then; whether it is owed.
+    pub(crate) fn hasten(&mut self, what: Debt, by: u64) -> bool {
+        let owed = self.by[what as usize] != NEVER;
+        if owed {
+            self.owe(what, by);
+        }
+        owed
+    }
+
     /// Nothing is owed any more.
     pub(crate) fn clear(&mut self) {
         *self = Agenda::new();
@@ -91,6 +100,8 @@ mod tests {
         assert!(agenda.is_due(Debt::Walk, 50) && !agenda.is_due(Debt::Sweep, 59));
         agenda.paid(Debt::Walk);
         assert_eq!(agenda.next(), 60);
+        assert!(agenda.hasten(Debt::Sweep, 40) && !agenda.hasten(Debt::Walk, 40));
+        assert_eq!(agenda.next(), 40);
         agenda.clear();
         assert!(agenda.is_empty());
     }

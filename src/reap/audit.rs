@@ -7,7 +7,7 @@ use super::drain::pay_all;
 use super::id::ContextId;
 use super::log::{Note, note};
 use super::pidfds::GIVEN_BACK;
-use super::process::{Attending, Counts, lock};
+use super::process::{Attending, Counts, Reaper, lock};
 use crate::sys::fd;
 use crate::sys::signal::{self, Disposition};
 
@@ -50,13 +50,15 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
     if fd::is_short() {
         reaper.give_back(GIVEN_BACK * 4);
     }
-    reaper.policy.end_rests();
     let at = reaper.kernel.now();
     for debt in [Debt::Pidfds, Debt::Each, Debt::Walk] {
         reaper.agenda.owe(debt, at);
     }
     let attending = reaper.attending;
-    let reaper = pay_all(reaper, id, attending);
+    // A look that was broken off, as it held the lock for long, goes on at once.
+    while reaper.live(id).is_some() && reaper.hasten_looks() {
+        reaper = pay_all(reaper, id, attending);
+    }
     Ok(Audit {
         ignored: now.ignored(),
         no_zombies: now.no_zombies(),
@@ -65,4 +67,14 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
         blocked,
         reaper: reaper.counts(),
     })
+}
+
+impl Reaper {
+    /// Looks that are owed are made at once; whether there are any.
+    fn hasten_looks(&mut self) -> bool {
+        self.policy.end_rests();
+        let now = self.kernel.now();
+        let sweep = self.agenda.hasten(Debt::Sweep, now);
+        self.agenda.hasten(Debt::Walk, now) || sweep
+    }
 }

@@ -137,6 +137,8 @@ impl Reaper {
     /// Looks for unknown children beside those that are kept, one by one: a wait
     /// for any could take one of these.
     pub(crate) fn walk_beside_kept(&mut self, owner: u16, now: u64) -> Seen {
+        // Each walk finds one, however long the question takes.
+        let mut found = false;
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
@@ -157,7 +159,7 @@ impl Reaper {
                     return Seen::All;
                 }
             };
-            if self.kernel.now() >= now + HOLD {
+            if std::mem::replace(&mut found, true) && self.kernel.now() >= now + HOLD {
                 return Seen::Some;
             }
             if let Some(leader) = self.table.find(pid) {
