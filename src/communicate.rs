@@ -14,6 +14,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 use crate::reap::callback::{AskFn, Call, EventFn, Pvt, Record};
+use crate::reap::event;
 use crate::reap::id::{ContextId, WatchId};
 use crate::reap::rich;
 use crate::reap::spawned;
@@ -45,7 +46,7 @@ pub(crate) struct Output {
 /// How C sees what is told.
 #[derive(Clone, Copy)]
 pub(crate) struct Forms {
-    pub(crate) end: fn(&rich::Told) -> Record,
+    pub(crate) end: fn(&event::Told) -> Record,
     pub(crate) done: fn(&Done) -> Record,
     /// Of the stream with this number.
     pub(crate) chunk: fn(u32, Bytes) -> Record,

@@ -12,7 +12,7 @@ use super::spawn::{sss_spawn, with_spec};
 use super::watch::{deadline, sss_child_event, sss_deadline};
 use crate::communicate::{self, Done, Forms, Input, Output, Params};
 use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
-use crate::reap::rich::Told;
+use crate::reap::event::Told;
 use crate::spawn::SpawnError;
 use crate::sys::cancel::NoCancellation;
 use crate::sys::opaque::Bytes;

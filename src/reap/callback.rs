@@ -2,7 +2,7 @@
 
 use std::ffi::{c_int, c_void};
 
-use super::rich::Told;
+use super::event::Told;
 
 pub(crate) use crate::sys::opaque::{Opaque as Pvt, Record};
 

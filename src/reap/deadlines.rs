@@ -4,6 +4,9 @@
 
 use std::collections::TryReserveError;
 
+/// How many deadlines one turn looks at, so that the lock is not held for long.
+pub(crate) const DEADLINES: u32 = 256;
+
 /// In the place of a key that has no deadline.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 

@@ -1,7 +1,7 @@
 //! The one door through which a child is reaped: look, tell, reap.
 //!
-//! Every wait of the library's is made here, under the lock. A child that the
-//! table holds goes through [`Reaper::wait_child`]: `ask` finds a change, which
+//! Every wait of the library's that can reap is made here, under the lock. A child
+//! that the table holds goes through [`Reaper::wait_child`]: `ask` finds a change, which
 //! reaps one that ended, `tell` (in `record`) writes it down for each watch. One
 //! that a watch keeps is looked at with WNOWAIT and told, and reaped when the last
 //! one has let go (in `keep`). Who waits for any child ([`Reaper::wait_any`]) looks the pid up and
@@ -10,12 +10,13 @@
 use nix::errno::Errno;
 
 use super::agenda::Debt;
+use super::event::Facts;
 use super::log::{Note, note};
 use super::process::Reaper;
-use super::rich::Facts;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::{Exit, Pidfd};
+use crate::sys::signal;
 use crate::sys::usage::Usage;
 
 /// So often a status that is on its way to a pidfd is asked for, the processor
@@ -121,6 +122,54 @@ impl Reaper {
         options: i32,
     ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
         self.kernel.wait(-1, options, self.may_want_usage())
+    }
+
+    /// Waits for one that nobody registered, which `owner` is told of; whether there
+    /// was something to say.
+    pub(crate) fn wait_unknown(&mut self, owner: u16, pid: i32, options: i32) -> bool {
+        let found = self.kernel.wait(pid, options, false);
+        let Ok(Some((pid, status, _))) = found else {
+            return false;
+        };
+        self.found_unknown(owner, pid, status);
+        true
+    }
+
+    /// The same for one that nobody is told of.
+    pub(crate) fn reap_unknown(&mut self, pid: i32) {
+        if self.table.find(pid).is_none() {
+            if let Ok(Some(_)) = self.kernel.wait(pid, 0, false) {
+                self.counts.reaped += 1;
+                self.counts.unknown += 1;
+            }
+        }
+    }
+
+    /// Waits for a zombie that was kept.
+    pub(crate) fn reap_kept(&mut self, leader: u32) {
+        let slot = *self.table.slot(leader);
+        let reaped = match slot.pidfd() {
+            Some(pidfd) => self.kernel.reap(pidfd, false).map(|found| found.is_some()),
+            None => self
+                .wait_pid(slot.pid, 0, false)
+                .map(|found| found.is_some()),
+        };
+        self.counts.reaped += u64::from(reaped == Ok(true));
+    }
+
+    /// Puts down a child that is nobody's; false while it is still dying. A walk may
+    /// have taken it meanwhile.
+    pub(crate) fn put_down(&mut self, pid: i32) -> bool {
+        let now = self.kernel.now();
+        if self.parked.claim(pid, now).is_some() {
+            return true;
+        }
+        let living = self.kernel.wait(pid, libc::__WALL, false) == Ok(None);
+        if living {
+            // Its pid is its own, as nobody waits for it without the lock.
+            let _ = signal::kill(pid, libc::SIGKILL);
+        }
+        !living
     }
 
     fn reaped(&mut self, (status, usage): (i32, Option<Usage>)) -> (Change, Facts) {

@@ -275,10 +275,7 @@ impl Reaper {
         } else if let Some(owner) = owner {
             let ctx = self.at(owner);
             if self.parked.has_room(ctx.params.unknown.is_some()) {
-                let found = self.kernel.wait(pid, ctx.params.options, false);
-                if let Ok(Some((pid, status, _))) = found {
-                    self.found_unknown(owner, pid, status);
-                }
+                self.wait_unknown(owner, pid, ctx.params.options);
             }
         }
     }

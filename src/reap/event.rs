@@ -1,6 +1,7 @@
 //! What a rich watch is told: which changes, and what a record of one holds.
 //! Pure.
 
+use super::id::WatchId;
 use super::status::{Change, LOST};
 use crate::sys::usage::Usage;
 
@@ -116,6 +117,54 @@ pub(crate) struct End {
     pub(crate) own_peak: bool,
     /// It was a zombie while the callback ran.
     pub(crate) kept: bool,
+}
+
+/// What a callback is told.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Told {
+    pub(crate) id: WatchId,
+    pub(crate) pid: i32,
+    pub(crate) event: Events,
+    pub(crate) have: Fields,
+    /// None of the events of the deadline is one.
+    pub(crate) change: Option<Change>,
+    pub(crate) end: End,
+    pub(crate) start_ns: i64,
+    pub(crate) cgroup: u64,
+    pub(crate) identity: u64,
+    pub(crate) step: Taken,
+}
+
+/// How a child's change came to be known.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts {
+    pub(crate) source: Source,
+    pub(crate) usage: Option<Usage>,
+    /// The child is still a zombie.
+    pub(crate) kept: bool,
+}
+
+impl Facts {
+    pub(crate) const WAITED: Facts = Facts {
+        source: Source::Waited,
+        usage: None,
+        kept: false,
+    };
+    pub(crate) const LOST: Facts = Facts {
+        source: Source::Lost,
+        ..Facts::WAITED
+    };
+    pub(crate) const RECOVERED: Facts = Facts {
+        source: Source::Recovered,
+        ..Facts::WAITED
+    };
+
+    pub(crate) fn used(usage: Option<Usage>) -> Self {
+        Facts {
+            usage,
+            ..Facts::WAITED
+        }
+    }
 }
 
 /// A CLD_ code and what belongs to it: the exit status or the signal.

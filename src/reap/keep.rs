@@ -14,14 +14,6 @@ use super::process::Reaper;
 use super::sweep::Seen;
 use super::table::{Flags, NIL};
 
-#[derive(Clone, Copy, Default, Debug)]
-pub(crate) struct Keep {
-    /// Watches that keep their child.
-    keepers: u32,
-    /// A kept zombie may have hidden unknown ones.
-    hidden: bool,
-}
-
 impl Reaper {
     /// Whether a wait for any child could take one that is to be kept.
     pub(crate) fn may_keep(&self) -> bool {
@@ -94,14 +86,7 @@ impl Reaper {
         if self.keeps(leader) {
             return;
         }
-        let slot = *self.table.slot(leader);
-        let reaped = match slot.pidfd() {
-            Some(pidfd) => self.kernel.reap(pidfd, false).map(|found| found.is_some()),
-            None => self
-                .wait_pid(slot.pid, 0, false)
-                .map(|found| found.is_some()),
-        };
-        self.counts.reaped += u64::from(reaped == Ok(true));
+        self.reap_kept(leader);
         self.let_go(leader);
         let mut at = leader;
         while at != NIL {
@@ -172,10 +157,9 @@ impl Reaper {
                 self.keep.hidden = true;
                 return Seen::Hidden;
             }
-            match self.kernel.wait(pid, 0, false) {
-                Ok(Some((pid, status, _))) => self.found_unknown(owner, pid, status),
+            if !self.wait_unknown(owner, pid, 0) {
                 // A tracer's, or gone meanwhile.
-                _ => return Seen::Hidden,
+                return Seen::Hidden;
             }
         }
     }

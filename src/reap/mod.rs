@@ -55,6 +55,7 @@ mod process;
 mod record;
 pub(crate) mod register;
 pub(crate) mod rich;
+mod riches;
 pub(crate) mod spawned;
 pub(crate) mod status;
 mod subscriber;

@@ -10,16 +10,7 @@ use super::id::ContextId;
 use super::log::{Note, note};
 use super::process::{Reaper, lock};
 use super::tasks::TaskId;
-use crate::sys::{pidfd, wait};
-
-/// Who looks at unknown children.
-#[derive(Default)]
-pub(crate) struct Guard {
-    keeper: Option<TaskId>,
-    prompted: bool,
-    /// Somebody asked for a child that may be one that is being spawned.
-    pub(crate) put_off: bool,
-}
+use crate::sys::pidfd;
 
 /// Has this task look at unknown children from now on, or nobody but the reaper.
 pub(crate) fn guard(depth: u32, keeper: Option<TaskId>) {
@@ -68,9 +59,7 @@ pub(crate) fn give(ctx: ContextId, pid: i32) -> Given {
             reaper.at_mut(owner).walk_again = true;
             return Given::Later;
         }
-        if let Ok(Some((pid, status))) = wait::waitpid(pid, 0) {
-            reaper.found_unknown(owner, pid, status);
-        }
+        reaper.wait_unknown(owner, pid, 0);
         return Given::Done;
     }
     let Some(context) = reaper.live(ctx) else {
@@ -78,13 +67,13 @@ pub(crate) fn give(ctx: ContextId, pid: i32) -> Given {
     };
     let params = context.params;
     if let Some(unknown) = params.unknown {
-        return match wait::dead_status(pid) {
-            Some(status) => Given::Ask(Call::Orphan {
+        return match reaper.kernel.look(pid, None) {
+            Ok(Some((status, _))) => Given::Ask(Call::Orphan {
                 unknown,
                 pid,
                 status,
             }),
-            None => Given::Done,
+            _ => Given::Done,
         };
     }
     if params.reap_orphans {
@@ -126,14 +115,5 @@ impl Reaper {
     /// Whether unknown children are the keeper's.
     pub(crate) fn is_guarded(&self) -> bool {
         self.guard.keeper.is_some()
-    }
-
-    fn reap_unknown(&mut self, pid: i32) {
-        if self.table.find(pid).is_none() {
-            if let Ok(Some(_)) = wait::waitpid(pid, 0) {
-                self.counts.reaped += 1;
-                self.counts.unknown += 1;
-            }
-        }
     }
 }

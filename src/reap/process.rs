@@ -6,17 +6,16 @@ use nix::errno::Errno;
 
 use super::agenda::Agenda;
 use super::callback::Hook;
+use super::event::Facts;
 use super::id::{ContextId, WatchId};
 use super::inheritance::{Inheritance, Inherited};
-use super::keep::Keep;
 use super::kernel::{Kernel, LINUX};
-use super::orphan::Guard;
 use super::parked::ParkingLot;
 use super::policy::Policy;
-use super::rich::{Facts, Riches};
+use super::riches::Riches;
 use super::subscriber::{Context, Scope};
 use super::table::{Slot, Table};
-use super::tasks::Tasks;
+use super::tasks::{TaskId, Tasks};
 use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
 use crate::sys::fork::{Generation, PerProcess, leak};
@@ -153,6 +152,25 @@ pub(crate) struct Counts {
     pub(crate) walks: u64,
     pub(crate) promoted: u64,
     pub(crate) no_pidfd: u64,
+}
+
+/// Zombies that are kept, until whoever wants to look at them has been told.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Keep {
+    /// Watches that keep their child.
+    pub(crate) keepers: u32,
+    /// A kept zombie may have hidden unknown ones.
+    pub(crate) hidden: bool,
+}
+
+/// Who looks at unknown children.
+#[derive(Default)]
+pub(crate) struct Guard {
+    pub(crate) keeper: Option<TaskId>,
+    /// It was, since it was last asked.
+    pub(crate) prompted: bool,
+    /// Somebody asked for a child that may be one that is being spawned.
+    pub(crate) put_off: bool,
 }
 
 pub(crate) struct Reaper {

@@ -2,10 +2,10 @@
 //! queued in their contexts.
 
 use super::agenda::Debt;
+use super::event::Facts;
 use super::log::{Note, note};
 use super::policy::LOOK_WITHIN;
 use super::process::{Reaper, TASK};
-use super::rich::Facts;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 

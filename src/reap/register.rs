@@ -4,10 +4,10 @@ use nix::errno::Errno;
 
 use super::agenda::Debt;
 use super::callback::{ChildFn, Pvt, Sink};
+use super::event::Facts;
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
 use super::process::{Attending, Reaper, lock};
-use super::rich::Facts;
 use super::status::{Change, Jobs, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::Pidfd;

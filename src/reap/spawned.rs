@@ -14,7 +14,11 @@ use super::table::Flags;
 use super::tasks::TaskId;
 use crate::spawn::{Gate, SpawnError, Spawned, Spec, spawn};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::wait;
+use crate::sys::poll;
+
+/// How long to wait at first and at last for a child that was killed, in nanoseconds.
+const FIRST_NAP: u64 = 100_000;
+const LAST_NAP: u64 = 32_000_000;
 
 /// A child of ours that runs its program, or is held at its gate, and is watched.
 #[derive(Debug)]
@@ -102,8 +106,8 @@ fn begin(ctx: ContextId) -> Result<bool, Errno> {
 fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
     let mut reaper = lock(ctx.depth)?;
     if let Err(errno) = reaper.may_tell(ctx, told) {
-        reaper.end_spawned(child);
-        reaper.spawned();
+        drop(reaper);
+        put_down(ctx.depth, child);
         return Err(errno);
     }
     if reaper.live(ctx).is_some_and(|ctx| ctx.params.hosted) {
@@ -112,6 +116,21 @@ fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
     let id = reaper.register_spawned(ctx.index, child, told);
     reaper.spawned();
     Ok(id)
+}
+
+/// Ends a child that is nobody's. The lock is given up while it dies; its spawn is
+/// not over before, so that nobody is told of it.
+fn put_down(depth: u32, child: Spawned) {
+    let mut nap = FIRST_NAP;
+    while let Ok(mut reaper) = lock(depth) {
+        if reaper.put_down(child.pid) {
+            reaper.spawned();
+            return;
+        }
+        drop(reaper);
+        poll::readable(None, nap);
+        nap = (nap * 2).min(LAST_NAP);
+    }
 }
 
 /// The spawn came to nothing. Its dead child (0: none) is nobody's.
@@ -187,15 +206,6 @@ impl Reaper {
             pidfd: status.is_none().then_some(pidfd),
             ..Found::default()
         }
-    }
-
-    /// Ends a child that is nobody's. Under the lock, so that no walk makes its pid
-    /// another's.
-    fn end_spawned(&mut self, child: Spawned) {
-        if wait::is_child_pid(child.pid) {
-            wait::put_down(child.pid);
-        }
-        self.parked.forget(child.pid);
     }
 
     /// One spawn less is going on.

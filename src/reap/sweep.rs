@@ -4,9 +4,9 @@
 use nix::errno::Errno;
 
 use super::agenda::Debt;
+use super::event::Facts;
 use super::policy::{HOLD, LOOK_WITHIN, Look};
 use super::process::Reaper;
-use super::rich::Facts;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
 

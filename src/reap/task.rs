@@ -52,10 +52,11 @@ pub(crate) use crate::sys::arc::Arc;
 pub(crate) use crate::sys::epoll::Interest;
 
 use super::callback::{Own, Sink};
-use super::deadlines::NOWHERE;
+use super::deadlines::{DEADLINES, NOWHERE};
+use super::event::Facts;
 use super::id::{ContextId, WatchId};
 use super::process::{Reaper, lock, process};
-use super::rich::{DEADLINES, Facts, RICH};
+use super::riches::RICH;
 use super::table::{Flags, NIL};
 use super::tasks::{Entry, Watched};
 use crate::sys::pidfd::Pidfd;

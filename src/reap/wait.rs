@@ -3,9 +3,9 @@
 
 use nix::errno::Errno;
 
+use super::event::Told;
 use super::id::{ContextId, WatchId};
 use super::process::lock;
-use super::rich::Told;
 use super::table::{Flags, NIL};
 use super::watch::next_from;
 use crate::sys::{clock, poll};
