@@ -195,9 +195,10 @@ static void its_context_is_freed_while_it_lies(void **state)
     struct loop *loop = *state, other;
     struct told told = { 0 }, here = { 0 };
     struct sss_child_ctx *children[2];
-    pid_t pid = child_dead(4);
+    pid_t pid;
 
     loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    pid = child_dead(4);
     children[0] = keep(other.ctx, pid, &told);
     children[1] = watch_child(loop->ctx, pid, &here);
     check(is_child(pid));
@@ -262,6 +263,39 @@ static void unknown_ones_are_found_beside_it(void **state)
     check_ok(sss_child_free(child));
 }
 
+/* The kept one stands before them, and stays, as its own loop does not come round. */
+static void unknown_ones_are_found_behind_it(void **state)
+{
+    struct loop *loop = *state, other;
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid, stranger;
+    int i;
+
+    unknown = 0;
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, see_unknown, &stranger));
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(other.ctx, pid, &told);
+    gate_open(&gate);
+    await_zombie(pid);
+    for (i = 1; i <= 3; i++) {
+        stranger = child_dead(9);
+        loop_until(loop, &unknown, (unsigned)i);
+        check(!is_child(stranger));
+        check(is_child(pid));
+    }
+    check_int(told.calls, 0);
+    loop_until(&other, &told.calls, 1);
+    check(told.was_zombie);
+    check_told(&told, pid, 3);
+    check_int(unknown, 3);
+    check_ok(sss_child_free(child));
+    loop_end(&other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -275,6 +309,7 @@ int main(void)
         EACH_WAY(its_context_is_freed_while_it_lies),
         EACH_WAY(one_that_others_take_is_not_kept),
         ALL_WAYS(unknown_ones_are_found_beside_it),
+        ALL_WAYS(unknown_ones_are_found_behind_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -21,9 +21,11 @@ pub(crate) enum Debt {
     Tell,
     /// A look at children that neither a signal nor a pidfd tells of.
     Unheard,
+    /// A scan of /proc for the unknown, which is made without the lock.
+    Scan,
 }
 
-const DEBTS: usize = 6;
+const DEBTS: usize = 7;
 const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]
@@ -78,6 +80,14 @@ impl Agenda {
         self.by.iter().copied().fold(NEVER, u64::min)
     }
 
+    /// The same of what is paid with the lock held.
+    pub(crate) fn next_locked(&self) -> u64 {
+        self.by[..Debt::Scan as usize]
+            .iter()
+            .copied()
+            .fold(NEVER, u64::min)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.next() == NEVER
     }
@@ -102,6 +112,8 @@ mod tests {
         assert_eq!(agenda.next(), 60);
         assert!(agenda.hasten(Debt::Sweep, 40) && !agenda.hasten(Debt::Walk, 40));
         assert_eq!(agenda.next(), 40);
+        agenda.owe(Debt::Scan, 30);
+        assert_eq!((agenda.next(), agenda.next_locked()), (30, 40));
         agenda.clear();
         assert!(agenda.is_empty());
     }

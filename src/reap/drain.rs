@@ -83,15 +83,30 @@ pub(crate) fn pay_all(
     id: ContextId,
     attending: Attending,
 ) -> Locked<'static> {
-    while reaper.pay() {
-        reaper = reaper.give_way();
+    let mut ended = Vec::new();
+    loop {
+        if reaper.pay() {
+            reaper = reaper.give_way();
+        } else if !ended.is_empty() {
+            reaper.take_scanned(&mut ended);
+            reaper = reaper.give_way();
+        } else if reaper.begin_scan() {
+            let kernel = reaper.kernel;
+            let began = kernel.now();
+            let all;
+            (reaper, all) = reaper.unlocked(|| kernel.ended_children(&mut ended));
+            // The oldest is taken first, from the end.
+            ended.reverse();
+            reaper.end_scan(all, began);
+        } else {
+            return reaper;
+        }
         if reaper.live(id).is_none() {
-            break;
+            return reaper;
         }
         reaper.attending = attending;
         reaper.serve(id.index);
     }
-    reaper
 }
 
 impl Reaper {
@@ -133,7 +148,7 @@ impl Reaper {
             return false;
         }
         let now = self.kernel.now();
-        if self.agenda.next() > now {
+        if self.agenda.next_locked() > now {
             return false;
         }
         if self.agenda.is_due(Debt::Pidfds, now) {
@@ -160,7 +175,7 @@ impl Reaper {
             self.perform(owner, &facts);
         }
         self.promote();
-        self.agenda.next() <= now
+        self.agenda.next_locked() <= now
     }
 
     fn facts(&self, owner: Option<u16>, walk: bool, sweep: bool, unnamed: bool) -> Facts {

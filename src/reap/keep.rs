@@ -6,10 +6,14 @@
 //! the child *lies* (the flag ZOMBIE) in the table until none of its watches
 //! keeps it any more. Then it is *buried*: waited for, and let go.
 //!
-//! Meanwhile nobody may wait with waitpid(-1), which would take it.
+//! Meanwhile nobody may wait with waitpid(-1), which would take it. Unknown ends are
+//! found by WNOWAIT, and behind one that lies at the head, which that shows over
+//! again, by a scan of /proc.
+
+use nix::errno::Errno;
 
 use super::agenda::Debt;
-use super::policy::HOLD;
+use super::policy::{HOLD, Look};
 use super::process::Reaper;
 use super::sweep::Seen;
 use super::table::{Flags, NIL};
@@ -101,6 +105,7 @@ impl Reaper {
             at = next;
         }
         if std::mem::take(&mut self.keep.hidden) {
+            self.agenda.paid(Debt::Scan);
             if let Some(owner) = self.for_unknown() {
                 self.at_mut(owner).walk_again = true;
                 self.announce(owner);
@@ -153,13 +158,63 @@ impl Reaper {
                 if ended && !self.table.find(pid).is_some_and(lies) {
                     continue;
                 }
-                // It stands before the others: they are looked for when it is gone.
+                // It stands before the others: they are looked for when it is gone,
+                // or by a scan if it stays.
                 self.keep.hidden = true;
+                self.agenda.owe(Debt::Scan, self.policy.scan_at(now));
                 return Seen::Hidden;
             }
             if !self.wait_unknown(owner, pid, 0) {
                 // A tracer's, or gone meanwhile.
                 return Seen::Hidden;
+            }
+        }
+    }
+
+    /// Whether /proc is to be scanned for the unknown now.
+    pub(crate) fn begin_scan(&mut self) -> bool {
+        if !self.keep.hidden || !self.agenda.is_due(Debt::Scan, self.kernel.now()) {
+            return false;
+        }
+        self.agenda.paid(Debt::Scan);
+        !self.is_guarded() && self.for_unknown().is_some()
+    }
+
+    /// The scan was made, without the lock. One that may have missed some, as children
+    /// came and went all the while, is made again. Without /proc, or without memory,
+    /// the unknown are found when the kept one is gone.
+    pub(crate) fn end_scan(&mut self, all: Result<bool, Errno>, began: u64) {
+        let now = self.kernel.now();
+        let rests_until = self.policy.looked(Look::Scan, false, now - began, now);
+        if all == Ok(false) && self.keep.hidden {
+            self.agenda.owe(Debt::Scan, rests_until);
+        }
+    }
+
+    /// Takes what a scan has found, as many as the lock may be held for.
+    pub(crate) fn take_scanned(&mut self, ended: &mut Vec<i32>) {
+        let began = self.kernel.now();
+        let Some(owner) = self.for_unknown().filter(|_| !self.is_guarded()) else {
+            ended.clear();
+            return;
+        };
+        while let Some(pid) = ended.pop() {
+            if let Some(leader) = self.table.find(pid) {
+                if !self.table.slot(leader).is(Flags::ZOMBIE) {
+                    self.wait_child(leader);
+                }
+            } else if !self
+                .parked
+                .has_room(self.at(owner).params.unknown.is_some())
+            {
+                // The delivery asks for the rest.
+                self.at_mut(owner).walk_again = true;
+                ended.clear();
+            } else if let Ok(Some((pid, status, _))) = self.kernel.wait(pid, 0, false) {
+                self.found_unknown(owner, pid, status);
+            }
+            if self.kernel.now() >= began + HOLD {
+                return;
             }
         }
     }

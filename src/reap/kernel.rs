@@ -8,7 +8,7 @@ use crate::sys::epoll::{Descriptor, EVENTS, Event};
 use crate::sys::pidfd::{self, Exit, Pidfd};
 use crate::sys::signal::{self, Disposition};
 use crate::sys::usage::Usage;
-use crate::sys::{clock, fd, wait};
+use crate::sys::{clock, fd, procfs, wait};
 
 /// A raw status, and what the child has used if that was asked.
 pub(crate) type Waited = Option<(i32, Option<Usage>)>;
@@ -34,6 +34,10 @@ pub(crate) trait Kernel: Sync {
     fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Errno>;
     /// A child that ended and nobody has waited for, and that is left so.
     fn any_dead(&self) -> Result<Option<i32>, Errno>;
+    /// All children that ended and nobody has waited for, from /proc, also those that
+    /// `any_dead` does not show as another one stands before them. Whether these are
+    /// all; made without the lock, as it takes a microsecond for each child.
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno>;
     /// Whether this is a child of ours that nobody has reaped.
     fn is_child(&self, pid: i32) -> bool;
     /// The same; EBADF where the number is no pidfd, EINVAL where none can be waited
@@ -115,6 +119,12 @@ impl Kernel for Linux {
 
     fn any_dead(&self) -> Result<Option<i32>, Errno> {
         wait::any_dead()
+    }
+
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno> {
+        let all = procfs::own_children(ended, &mut procfs::Scratch::default())?;
+        ended.retain(|&pid| matches!(wait::look_pid(pid), Ok(Some(_))));
+        Ok(all)
     }
 
     fn is_child(&self, pid: i32) -> bool {

@@ -126,6 +126,19 @@ impl Kernel for Model {
         Ok(found.map(|(&pid, _)| pid))
     }
 
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno> {
+        let world = self.0.lock();
+        let dead = |state: &State| matches!(state, State::Dead(_));
+        ended.extend(
+            world
+                .children
+                .iter()
+                .filter(|(_, state)| dead(state))
+                .map(|(&pid, _)| pid),
+        );
+        Ok(true)
+    }
+
     fn is_child(&self, pid: i32) -> bool {
         matches!(
             self.0.lock().children.get(&pid),

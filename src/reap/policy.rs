@@ -19,6 +19,9 @@ pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
 pub(crate) const HOLD: u64 = 2_000_000;
 /// How many children get their pidfd in one go.
 pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
+/// So long a kept zombie may hide unknown ones before /proc is scanned: most are told
+/// of, and gone, long before.
+pub(crate) const SCAN_AFTER: u64 = 10_000_000;
 /// Where neither a signal nor a pidfd tells of a child: how long until the next
 /// look, after one that found something, and at most.
 pub(crate) const UNHEARD_FIRST: u64 = 10_000_000;
@@ -33,6 +36,8 @@ pub(crate) enum Look {
     Peek,
     /// waitpid(-1) until there is nobody.
     Walk,
+    /// /proc tells who our children are, and a wait of each whether it has ended.
+    Scan,
 }
 
 impl Look {
@@ -41,7 +46,7 @@ impl Look {
     fn share(self) -> u64 {
         match self {
             Look::Each => 15,
-            Look::Peek => 48,
+            Look::Peek | Look::Scan => 48,
             // Unknown children are not waited for so eagerly.
             Look::Walk => 480,
         }
@@ -56,7 +61,7 @@ impl Look {
     fn price(self, children: u32) -> u64 {
         let each = match self {
             Look::Each => PID_WAIT,
-            Look::Peek | Look::Walk => WALKED_CHILD,
+            Look::Peek | Look::Walk | Look::Scan => WALKED_CHILD,
         };
         u64::from(children) * each
     }
@@ -66,7 +71,7 @@ impl Look {
     fn at_once(self) -> u64 {
         match self {
             Look::Each => 6_000,
-            Look::Peek | Look::Walk => 1_000,
+            Look::Peek | Look::Walk | Look::Scan => 1_000,
         }
     }
 }
@@ -119,7 +124,7 @@ pub(crate) struct Policy {
     vain: u64,
     promoting: bool,
     /// Until when a kind of look rests.
-    rests: [u64; 3],
+    rests: [u64; 4],
     /// How long until the next look at the unheard.
     unheard: u64,
 }
@@ -129,7 +134,7 @@ impl Policy {
         Policy {
             vain: 0,
             promoting: false,
-            rests: [0; 3],
+            rests: [0; 4],
             unheard: UNHEARD_FIRST,
         }
     }
@@ -181,6 +186,11 @@ impl Policy {
         }
     }
 
+    /// When a scan that is asked for now is to be made.
+    pub(crate) fn scan_at(&self, now: u64) -> u64 {
+        (now + SCAN_AFTER).max(self.rests[Look::Scan as usize])
+    }
+
     /// A look was made and took so long: until when it rests. One that was broken
     /// off found something all the while.
     pub(crate) fn looked(&mut self, look: Look, broken_off: bool, took: u64, now: u64) -> u64 {
@@ -198,7 +208,7 @@ impl Policy {
 
     /// The next look of each kind is made at once: it was asked for.
     pub(crate) fn end_rests(&mut self) {
-        self.rests = [0; 3];
+        self.rests = [0; 4];
     }
 
     /// A child ended that `si_pid` or a sweep over `settled` others told of.

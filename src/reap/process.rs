@@ -98,6 +98,14 @@ impl Drop for Locked<'_> {
 }
 
 impl<'a> Locked<'a> {
+    /// Gives the lock up while something is done.
+    pub(crate) fn unlocked<R>(self, what: impl FnOnce() -> R) -> (Self, R) {
+        let mutex: &'a Mutex<Reaper> = MutexGuard::mutex(&self.0);
+        drop(self);
+        let result = what();
+        (Locked(mutex.lock()), result)
+    }
+
     /// Gives the lock up, to another thread if one waits for it, and takes it again.
     pub(crate) fn give_way(self) -> Self {
         let awaited = is_awaited(&self.0);

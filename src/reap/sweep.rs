@@ -220,6 +220,7 @@ impl Reaper {
         if seen == Seen::Some {
             let debt = match look {
                 Look::Walk => Debt::Walk,
+                Look::Scan => Debt::Scan,
                 Look::Peek | Look::Each => Debt::Sweep,
             };
             self.agenda.owe(debt, rests_until);
