@@ -132,6 +132,16 @@ static inline void check_text(const char *got, const char *wanted, const char *f
         free(got_);                                                                   \
     } while (0)
 
+/* The same of a file; the suffix is behind the log's path. */
+#define check_file(bed, suffix, wanted)                                               \
+    do {                                                                              \
+        char path_[80], *got_;                                                        \
+        snprintf(path_, sizeof(path_), "%s%s", (bed)->path, (suffix));                \
+        got_ = file_text(path_);                                                      \
+        check_text(got_, (wanted), __FILE__, __LINE__);                               \
+        free(got_);                                                                   \
+    } while (0)
+
 static inline struct sss_log_params log_params(const struct bed *bed)
 {
     return (struct sss_log_params){

@@ -138,6 +138,8 @@ static void under_load_no_line_is_lost(void **state)
     free(text);
 }
 
+enum { PER_PROCESS = 5000 }; /* some 80 files */
+
 /* A process of its own that logs numbers, from this one on, until it is killed. */
 static pid_t start_logging(const struct bed *bed, unsigned from)
 {
@@ -148,11 +150,16 @@ static pid_t start_logging(const struct bed *bed, unsigned from)
     if (pid == 0) {
         struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
         struct sss_log *log;
+        unsigned i;
         int fd;
 
         check_ok(sss_log_open(NULL, ctx, &params, &log));
-        for (fd = log_pipe(log, NULL, NULL);; from++) {
-            put_number(fd, from);
+        fd = log_pipe(log, NULL, NULL);
+        for (i = 0; i < PER_PROCESS; i++) {
+            put_number(fd, from + i);
+        }
+        for (;;) {
+            pause();
         }
     }
     return pid;
@@ -259,7 +266,6 @@ static void logrotate_creates(void **state)
     struct bed *bed = *state;
     struct sss_log_params params = log_params(bed);
     struct sss_log *log;
-    char path[64], *text;
     int fd;
 
     logrotate_needed(bed);
@@ -275,13 +281,8 @@ static void logrotate_creates(void **state)
     check_ok(close(fd));
     flush_log(log);
     check_ok(sss_log_free(log));
-    text = file_text(bed->path);
-    check_text(text, "three\n", __FILE__, __LINE__);
-    free(text);
-    snprintf(path, sizeof(path), "%s.1", bed->path);
-    text = file_text(path);
-    check_text(text, "one\nhalf\ntwo\n", __FILE__, __LINE__);
-    free(text);
+    check_file(bed, "", "three\n");
+    check_file(bed, ".1", "one\nhalf\ntwo\n");
 }
 
 static void logrotate_copies_and_truncates(void **state)
@@ -289,7 +290,6 @@ static void logrotate_copies_and_truncates(void **state)
     struct bed *bed = *state;
     struct sss_log_params params = rotated(bed, 1000, 0);
     struct sss_log *log;
-    char path[64], *text;
     int fd;
 
     logrotate_needed(bed);
@@ -302,13 +302,8 @@ static void logrotate_copies_and_truncates(void **state)
     check_ok(close(fd));
     flush_log(log);
     check_ok(sss_log_free(log));
-    text = file_text(bed->path);
-    check_text(text, "two\n", __FILE__, __LINE__);
-    free(text);
-    snprintf(path, sizeof(path), "%s.1", bed->path);
-    text = file_text(path);
-    check_text(text, "one\n", __FILE__, __LINE__);
-    free(text);
+    check_file(bed, "", "two\n");
+    check_file(bed, ".1", "one\n");
 }
 
 /* A file that somebody else made smaller is not rotated before it is full again. */

@@ -177,7 +177,7 @@ impl Policy {
         let from = self.rests[look as usize];
         let dear = match look {
             Look::Each => look.is_dear(facts.waits),
-            Look::Peek | Look::Walk => look.is_dear(facts.children),
+            Look::Peek | Look::Walk | Look::Scan => look.is_dear(facts.children),
         };
         if facts.unnamed || !dear || facts.now >= from {
             When::Now
