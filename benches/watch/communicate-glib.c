@@ -4,23 +4,23 @@
 
 #include <gio/gio.h>
 
-struct answer {
+struct told {
     GMainLoop *loop;
     GBytes *output;
 };
 
 static void done(GObject *source, GAsyncResult *result, gpointer pvt)
 {
-    struct answer *answer = pvt;
+    struct told *told = pvt;
 
-    g_subprocess_communicate_finish(G_SUBPROCESS(source), result, &answer->output, NULL, NULL);
-    g_main_loop_quit(answer->loop);
+    g_subprocess_communicate_finish(G_SUBPROCESS(source), result, &told->output, NULL, NULL);
+    g_main_loop_quit(told->loop);
 }
 
-static int communicate(const char *input, size_t length, char **output, size_t *got)
+static int communicate(const char *input, size_t length)
 {
     static GMainLoop *loop;
-    struct answer answer = { 0 };
+    struct told told = { 0 };
     GSubprocess *process;
     GBytes *bytes;
     int ok;
@@ -28,23 +28,19 @@ static int communicate(const char *input, size_t length, char **output, size_t *
     if (loop == NULL) {
         loop = g_main_loop_new(NULL, FALSE);
     }
-    answer.loop = loop;
+    told.loop = loop;
     process = g_subprocess_new(G_SUBPROCESS_FLAGS_STDIN_PIPE | G_SUBPROCESS_FLAGS_STDOUT_PIPE,
                                NULL, "/bin/cat", NULL);
     if (process == NULL) {
         return -1;
     }
     bytes = g_bytes_new_static(input, length);
-    g_subprocess_communicate_async(process, bytes, NULL, done, &answer);
+    g_subprocess_communicate_async(process, bytes, NULL, done, &told);
     g_main_loop_run(loop);
-    ok = answer.output != NULL && g_subprocess_get_successful(process);
-    if (ok) {
-        *got = g_bytes_get_size(answer.output);
-        *output = malloc(*got + 1);
-        memcpy(*output, g_bytes_get_data(answer.output, NULL), *got);
-    }
+    ok = told.output != NULL && g_subprocess_get_successful(process)
+        && answer(g_bytes_get_data(told.output, NULL), g_bytes_get_size(told.output));
     g_bytes_unref(bytes);
-    g_bytes_unref(answer.output);
+    g_bytes_unref(told.output);
     g_object_unref(process);
     return ok ? 0 : -1;
 }

@@ -13,7 +13,7 @@
 
 extern char **environ;
 
-static int communicate(const char *input, size_t length, char **output, size_t *got)
+static int communicate(const char *input, size_t length)
 {
     static char *const argv[] = { "cat", NULL };
     posix_spawn_file_actions_t actions;
@@ -81,7 +81,7 @@ static int communicate(const char *input, size_t length, char **output, size_t *
     if (waitpid(pid, &status, 0) != pid || status != 0) {
         return -1;
     }
-    *output = buffer;
-    *got = have;
-    return 0;
+    status = answer(buffer, have) ? 0 : -1;
+    free(buffer);
+    return status;
 }
