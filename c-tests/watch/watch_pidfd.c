@@ -1,3 +1,4 @@
+/* profiles: all but linux-4.19 valgrind: no pidfds */
 /* Children that are watched by a pidfd, and bad input. */
 #include "support/test.h"
 
