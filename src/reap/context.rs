@@ -17,13 +17,14 @@ use super::{task, watch};
 use crate::sys::epoll::Descriptor;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
-use crate::sys::wiped;
+use crate::sys::{unload, wiped};
 
 /// What a process needs once.
 fn prepare() {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
         wiped::prepare();
+        unload::prepare(super::process::unload);
         // Panics are caught at the border; the default hook would print them.
         if cfg!(not(test)) {
             std::panic::set_hook(Box::new(|_| {}));

@@ -14,15 +14,17 @@ use super::parked::ParkingLot;
 use super::policy::Policy;
 use super::riches::Riches;
 use super::subscriber::{Context, Scope};
-use super::table::{Slot, Table};
+use super::table::{Flags, Slot, Table};
 use super::tasks::{TaskId, Tasks};
 use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
-use crate::sys::fork::{Generation, PerProcess, leak};
+use crate::sys::fork::{Generation, PerProcess, leak, unleak, unmap_pages};
 use crate::sys::futex::EventCount;
 use crate::sys::lock::{Mutex, MutexGuard, is_awaited};
+use crate::sys::mmap;
 use crate::sys::thread::{self, Thread};
 use crate::sys::timer::SignalTimer;
+use crate::sys::unload::Unloading;
 use crate::sys::wiped;
 
 /// What a process has: the reaper, which a forked child cannot look at, what
@@ -125,6 +127,21 @@ impl<'a> Locked<'a> {
 const PATIENCE: u32 = 256;
 
 pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
+
+/// The plugin that this is in is unloaded: its memory goes with it, unless it has
+/// left children or contexts behind.
+pub(crate) fn unload(going: &Unloading) {
+    mmap::unmap_spares(going);
+    let Some(own) = PROCESS.get() else {
+        return;
+    };
+    if own.value.lock().is_idle() {
+        let inheritance = own.value.inheritance;
+        PROCESS.forget(going);
+        unleak(inheritance, going);
+        unmap_pages(going);
+    }
+}
 
 /// In a queue's link: a task's index, not a slot's.
 pub(crate) const TASK: u32 = 1 << 31;
@@ -256,6 +273,14 @@ pub(crate) enum Attending {
 }
 
 impl Reaper {
+    /// Whether there is no context, no watch and no child.
+    fn is_idle(&self) -> bool {
+        let used = |at| self.table.slot(at).is(Flags::USED);
+        self.spawning == 0
+            && self.contexts.iter().all(|ctx| !ctx.live)
+            && !(0..self.table.bound()).any(used)
+    }
+
     pub(crate) fn new(
         kernel: &'static dyn Kernel,
         depth: u32,

@@ -4,7 +4,7 @@
 //! getpid(2) cannot tell: pid 1 can clone a child that is pid 1 of a pid
 //! namespace of its own. A page under MADV_WIPEONFORK (madvise(2)) can.
 
-use std::alloc::{Layout, alloc};
+use std::alloc::{Layout, alloc, dealloc};
 use std::cell::UnsafeCell;
 use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
@@ -13,6 +13,7 @@ use lock_api::RawMutex;
 use nix::errno::Errno;
 
 use super::lock::RawFutex;
+use super::unload::Unloading;
 
 const UNSET: u32 = 0;
 const BUSY: u32 = 1;
@@ -101,6 +102,15 @@ impl<T: Sync + 'static> PerProcess<T> {
         word.store(if made.is_some() { SET } else { UNSET }, Ordering::Release);
         made.ok_or(Errno::ENOMEM)
     }
+
+    /// Drops this process's own value; what a forked child has of its parents stays,
+    /// as their memory may be wiped.
+    pub(crate) fn forget(&self, going: &Unloading) {
+        if let Some(own) = self.get() {
+            self.current.store(null_mut(), Ordering::Release);
+            unleak(own, going);
+        }
+    }
 }
 
 /// A word that is zero in a forked child: the first of a page that a fork wipes.
@@ -149,8 +159,33 @@ impl WipedWord {
             // SAFETY: known to nobody.
             unsafe { libc::munmap(page, size_of::<AtomicU32>()) };
             first?;
+        } else {
+            remember(page.cast());
         }
         self.get().ok_or(Errno::ENOMEM)
+    }
+}
+
+/// The pages that are mapped, for [`unmap_pages`]; more than there are such words.
+static PAGES: [AtomicPtr<AtomicU32>; 16] = [const { AtomicPtr::new(null_mut()) }; 16];
+
+fn remember(page: *mut AtomicU32) {
+    for place in &PAGES {
+        let free = place.compare_exchange(null_mut(), page, Ordering::AcqRel, Ordering::Relaxed);
+        if free.is_ok() {
+            return;
+        }
+    }
+}
+
+/// Unmaps the pages of all words: nobody reads one any more.
+pub(crate) fn unmap_pages(_: &Unloading) {
+    for place in &PAGES {
+        let page = place.swap(null_mut(), Ordering::AcqRel);
+        if !page.is_null() {
+            // SAFETY: mapped by map(), and in nobody's hands any more.
+            unsafe { libc::munmap(page.cast(), size_of::<AtomicU32>()) };
+        }
     }
 }
 
@@ -214,6 +249,17 @@ pub(crate) fn leak<T>(value: T) -> Option<&'static T> {
         let place = NonNull::new(alloc(Layout::new::<T>()).cast::<T>())?;
         place.write(value);
         Some(place.as_ref())
+    }
+}
+
+/// Takes back what [`leak`] gave, and drops it.
+pub(crate) fn unleak<T>(value: &'static T, _: &Unloading) {
+    let place = std::ptr::from_ref(value).cast_mut();
+    // SAFETY: allocated by leak() with this layout. Nobody else has it: no thread is
+    // in here, and the caller gives up its own reference.
+    unsafe {
+        std::ptr::drop_in_place(place);
+        dealloc(place.cast(), Layout::new::<T>());
     }
 }
 

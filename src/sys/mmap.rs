@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use nix::errno::Errno;
 
 use super::syscall::{address, call, word};
+use super::unload::Unloading;
 
 /// No more than the child's few locals need, and a multiple of every page size.
 const STACK: usize = 64 * 1024;
@@ -139,6 +140,16 @@ fn map_aligned() -> Result<NonNull<u8>, i32> {
     }
     unmap(start.wrapping_add(WHOLE), WHOLE - before);
     NonNull::new(start).ok_or(libc::ENOMEM)
+}
+
+/// Unmaps the stacks that wait for their next use.
+pub(crate) fn unmap_spares(_: &Unloading) {
+    for slot in &SPARE {
+        let start = slot.swap(null_mut(), Ordering::Acquire);
+        if !start.is_null() {
+            unmap(start, WHOLE);
+        }
+    }
 }
 
 /// A `T`, all zero at first, in memory that forked children share.

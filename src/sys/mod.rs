@@ -50,6 +50,7 @@ pub(crate) mod syscall;
 pub(crate) mod thread;
 pub(crate) mod timer;
 pub(crate) mod unix;
+pub(crate) mod unload;
 pub(crate) mod usage;
 pub(crate) mod wait;
 pub(crate) mod wiped;

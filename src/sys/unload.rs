@@ -1,0 +1,47 @@
+//! dlclose(3) of a plugin that has this library in it as a static one: what it has
+//! for the whole process goes with it. At exit(3) it stays, as other threads may
+//! still be in here.
+//!
+//! Which of the two it is shows in the order: at exit the functions of atexit(3) run
+//! before any object's destructors; at dlclose a plugin's own run after them. Where a
+//! linker orders that otherwise nothing is freed. The shared library stays loaded
+//! (-z nodelete).
+
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
+
+/// What to do when the plugin goes; null while there is nothing to do.
+static AT_UNLOAD: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+/// exit(3) has begun.
+static EXITS: AtomicBool = AtomicBool::new(false);
+
+/// Proof that the plugin goes: whoever unloads it has seen to it that no thread is
+/// in here, or will be.
+pub(crate) struct Unloading(());
+
+/// Has `unload` called when the plugin is unloaded. To be called once.
+pub(crate) fn prepare(unload: fn(&Unloading)) {
+    // SAFETY: the function is there for as long as it is registered.
+    if unsafe { libc::atexit(note_exit) } == 0 {
+        AT_UNLOAD.store(unload as *mut (), Ordering::Release);
+    }
+}
+
+extern "C" fn note_exit() {
+    EXITS.store(true, Ordering::Release);
+}
+
+extern "C" fn unload() {
+    let function = AT_UNLOAD.swap(null_mut(), Ordering::AcqRel);
+    if function.is_null() || EXITS.load(Ordering::Acquire) {
+        return;
+    }
+    // SAFETY: stored by prepare(), as this.
+    let function: fn(&Unloading) = unsafe { std::mem::transmute(function) };
+    function(&Unloading(()));
+}
+
+#[used]
+#[unsafe(link_section = ".fini_array")]
+static UNLOAD: extern "C" fn() = unload;
