@@ -9,6 +9,7 @@ use super::agenda::Debt;
 use super::callback::Unknown;
 use super::id::ContextId;
 use super::log::{Note, note};
+use super::policy::{BETWEEN_CLOCKS, HOLD};
 use super::process::{Attending, Counts, PROCESS, Process, Reaper, TASK, lock, process};
 use super::subscriber::Context;
 pub(crate) use super::subscriber::{Params, Scope};
@@ -155,8 +156,11 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
     if reaper.is_due(id.index) {
         reaper.announce(id.index);
     }
-    if first {
-        reaper.join_all(id.index);
+    let mut cursor = 0;
+    while first && reaper.join_some(id.index, &mut cursor) {
+        reaper = reaper.give_way();
+        reaper.context(id)?;
+        reaper.serve(id.index);
     }
     if first && !hosted {
         reaper.look_at_unheard(Some(id.index));
@@ -218,6 +222,11 @@ pub(crate) fn free(id: ContextId, run: watch::RunHook) -> Result<(), Errno> {
         reaper = own.value.wait_for_return(reaper);
     }
     reaper.context(id)?;
+    let mut cursor = 0;
+    while reaper.end_some(id.index, &mut cursor, HOLD) {
+        reaper = reaper.give_way();
+        reaper.context(id)?;
+    }
     reaper.end_context(id.index);
     if reaper.waiting > 0 {
         own.value.returned.tell_all();
@@ -251,36 +260,70 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
 }
 
 impl Reaper {
-    fn end_context(&mut self, index: u16) {
-        let heir = self
-            .indices(|_| true)
+    /// Who gets the children of a context that ends: the one made first.
+    fn heir_of(&self, index: u16) -> Option<u16> {
+        self.indices(|ctx| !ctx.ending)
             .filter(|&other| other != index)
-            .min_by_key(|&other| self.at(other).made);
+            .min_by_key(|&other| self.at(other).made)
+    }
+
+    /// Ends a context's watches from `cursor` on, for so long at most; whether there
+    /// are more.
+    pub(crate) fn end_some(&mut self, index: u16, cursor: &mut u32, hold: u64) -> bool {
+        let heir = self.heir_of(index);
+        let until = self.kernel.now().saturating_add(hold);
+        let mut left = BETWEEN_CLOCKS;
         // Placeholders leave the queue first, so that slots can go.
-        while self.at(index).head != NIL {
-            let at = self.at(index).head;
-            self.dequeue(index);
-            if at & TASK != 0 {
-                self.tasks.release(at & !TASK);
-                continue;
+        while self.at(index).head != NIL || *cursor < self.table.bound() {
+            if left == 0 {
+                if self.kernel.now() >= until {
+                    return true;
+                }
+                left = BETWEEN_CLOCKS;
             }
-            if self.table.slot(at).is(Flags::ABANDONED) && !self.table.slot(at).is(Flags::LEADS) {
-                self.table.release(at);
-            }
-        }
-        for at in 0..self.table.bound() {
-            let slot = self.table.slot(at);
-            if !slot.is(Flags::USED) || slot.context != index {
-                continue;
-            }
-            if !slot.is(Flags::ABANDONED) {
-                self.end_watch(at, false);
-            }
-            let slot = self.table.slot(at);
-            if slot.is(Flags::LEADS) && slot.context == index {
-                self.bequeath(at, index, heir);
+            if self.at(index).head != NIL {
+                self.end_first_due(index);
+                left -= 1;
+            } else {
+                left -= u32::from(self.end_slot(index, *cursor, heir));
+                *cursor += 1;
             }
         }
+        false
+    }
+
+    /// Takes the first out of the queue of a context that ends.
+    fn end_first_due(&mut self, index: u16) {
+        let at = self.at(index).head;
+        self.dequeue(index);
+        if at & TASK != 0 {
+            self.tasks.release(at & !TASK);
+        } else if self.table.slot(at).is(Flags::ABANDONED) && !self.table.slot(at).is(Flags::LEADS)
+        {
+            self.table.release(at);
+        }
+    }
+
+    /// Ends the watch in a slot, if it is of this context; whether it is.
+    fn end_slot(&mut self, index: u16, at: u32, heir: Option<u16>) -> bool {
+        let slot = self.table.slot(at);
+        if !slot.is(Flags::USED) || slot.context != index {
+            return false;
+        }
+        if !slot.is(Flags::ABANDONED) {
+            self.end_watch(at, false);
+        }
+        let slot = self.table.slot(at);
+        if slot.is(Flags::LEADS) && slot.context == index {
+            self.bequeath(at, index, heir);
+        }
+        true
+    }
+
+    /// What there is of a context since `end_some` has ended most.
+    fn end_context(&mut self, index: u16) {
+        self.end_some(index, &mut 0, u64::MAX);
+        let heir = self.heir_of(index);
         let walk_again = self.at(index).walk_again;
         self.close_context(index);
         let Some(heir) = heir else {

@@ -5,6 +5,7 @@ use nix::errno::Errno;
 
 use super::agenda::Debt;
 use super::id::ContextId;
+use super::pidfds::Promoted;
 use super::policy::{Facts, Look, Plan, When};
 use super::process::{Attending, Locked, Reaper, lock};
 use super::sweep::Seen;
@@ -317,6 +318,7 @@ impl Reaper {
         self.agenda.paid(Debt::Unheard);
         let now = self.kernel.now();
         let mut again = self.mute;
+        let mut more = false;
         if self.children() == 0 {
             self.mute = false;
             again = false;
@@ -325,8 +327,12 @@ impl Reaper {
             let mut index = 0;
             while usize::from(index) < self.contexts.len() {
                 let wanted = first.is_none_or(|first| first == index);
-                if wanted && self.at(index).is_deaf() && !self.promote_all(index) {
-                    again = true;
+                if wanted && self.at(index).is_deaf() {
+                    match self.promote_all(index) {
+                        Promoted::All => {}
+                        Promoted::Some => more = true,
+                        Promoted::Refused => again = true,
+                    }
                 }
                 index += 1;
             }
@@ -350,6 +356,9 @@ impl Reaper {
             let found = first.is_some() || self.counts.reaped != self.unheard_since;
             let after = self.policy.unheard(found, self.table.young());
             self.agenda.owe(Debt::Unheard, now + after);
+        }
+        if more {
+            self.agenda.owe(Debt::Unheard, now);
         }
         self.unheard_since = self.counts.reaped;
     }

@@ -11,10 +11,12 @@ use proptest::prelude::*;
 use super::callback::{Call, ChildFn, Pvt, Sink};
 use super::inheritance::Inheritance;
 use super::kernel::{Kernel, Waited};
-use super::policy::{LOOK_WITHIN, UNHEARD_LAST};
+use super::pidfds::Promoted;
+use super::policy::{HOLD, LOOK_WITHIN, UNHEARD_LAST};
 use super::process::{Attending, Reaper};
 use super::status::LOST;
 use super::subscriber::{Context, Params, Scope};
+use super::sweep::Seen;
 use crate::sys::epoll::{Descriptor, Event};
 use crate::sys::lock::Mutex;
 use crate::sys::pidfd::{Exit, Pidfd};
@@ -41,6 +43,8 @@ struct World {
     ready: BTreeSet<(RawFd, u32)>,
     /// No pidfd is to be had.
     refused: bool,
+    /// What each system call takes, in nanoseconds.
+    price: u64,
 }
 
 impl World {
@@ -64,6 +68,7 @@ impl Model {
     fn leaked() -> &'static Model {
         Box::leak(Box::new(Model(Mutex::new(World {
             next_pidfd: 1_000_000,
+            price: 300,
             ..World::default()
         }))))
     }
@@ -80,7 +85,7 @@ impl Kernel for Model {
 
     fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
         let mut world = self.0.lock();
-        world.now += 300;
+        world.now += world.price;
         let ours = |state: &State| !matches!(state, State::Taken(_));
         let found = world
             .children
@@ -162,6 +167,7 @@ impl Kernel for Model {
 
     fn open(&self, pid: i32) -> Result<Pidfd, Errno> {
         let mut world = self.0.lock();
+        world.now += world.price;
         if world.refused {
             return Err(Errno::EMFILE);
         }
@@ -189,6 +195,7 @@ impl Kernel for Model {
 
     fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Errno> {
         let mut world = self.0.lock();
+        world.now += world.price;
         let entry = (to.raw(), pidfd.to_bits());
         world.watched.insert(entry);
         if world.children.get(&pid) != Some(&State::Lives) {
@@ -199,6 +206,7 @@ impl Kernel for Model {
 
     fn remove(&self, from: &Descriptor, pidfd: Pidfd) -> bool {
         let mut world = self.0.lock();
+        world.now += world.price;
         let entry = (from.raw(), pidfd.to_bits());
         world.ready.remove(&entry);
         world.watched.remove(&entry)
@@ -436,4 +444,53 @@ proptest! {
         daemon.signal(0, Some(1));
         daemon.settle();
     }
+}
+
+/// Has a part of something made until it says that there is no more: in how many
+/// parts. None holds the lock for much longer than it may.
+fn parts(daemon: &mut Daemon, mut part: impl FnMut(&mut Reaper) -> bool) -> usize {
+    for count in 1.. {
+        let began = daemon.model.now();
+        let more = part(&mut daemon.reaper);
+        assert!(daemon.model.now() - began < 2 * HOLD);
+        if !more {
+            return count;
+        }
+    }
+    unreachable!()
+}
+
+#[test]
+fn what_goes_through_all_children_gives_the_lock_up_between() {
+    let mut daemon = Daemon::new(Scope::Registered);
+    for _ in 0..1_000 {
+        daemon.make(0);
+    }
+    daemon.model.0.lock().price = 10_000;
+    let ctx = daemon.reaper.at_mut(0);
+    ctx.params.max_pidfds = Some(2_000);
+    let promoted = parts(&mut daemon, |reaper| {
+        reaper.promote_all(0) == Promoted::Some
+    });
+    assert!(promoted > 5);
+    assert_eq!(
+        (daemon.reaper.table.young(), daemon.reaper.table.old()),
+        (0, 1_000)
+    );
+    daemon.reaper.at_mut(0).polled = true;
+    let mut cursor = 0;
+    let joined = parts(&mut daemon, |reaper| reaper.join_some(0, &mut cursor));
+    assert!(joined > 2);
+    daemon.reaper.at_mut(0).params.options = libc::WUNTRACED;
+    let swept = parts(&mut daemon, |reaper| {
+        let now = reaper.kernel.now();
+        reaper.sweep(now).0 == Seen::Some
+    });
+    assert!(swept > 2);
+    let mut cursor = 0;
+    let ended = parts(&mut daemon, |reaper| reaper.end_some(0, &mut cursor, HOLD));
+    assert!(ended > 5);
+    assert_eq!(daemon.reaper.at(0).watches, 0);
+    // They are the other context's to reap.
+    assert_eq!(daemon.reaper.table.old(), 1_000);
 }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use super::agenda::Debt;
 use super::kernel::Events;
 use super::log::{Note, note};
+use super::policy::{BETWEEN_CLOCKS, HOLD};
 use super::process::Reaper;
 use super::subscriber::Context;
 use super::table::{Flags, NIL, Slot};
@@ -23,6 +24,16 @@ pub(crate) struct Taken {
     wake: bool,
     /// The budget was not enough.
     more: bool,
+}
+
+/// Who of those that need one got a pidfd.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Promoted {
+    All,
+    /// As many as the lock may be held for.
+    Some,
+    /// There is none for the next.
+    Refused,
 }
 
 /// So many pidfds may stand at low numbers, which a select(2) daemon needs.
@@ -307,22 +318,31 @@ impl Reaper {
         }
     }
 
-    /// Gives a pidfd to every young child that a context watches; false where one
-    /// got none, as then the others would not either.
-    pub(crate) fn promote_all(&mut self, index: u16) -> bool {
+    /// Gives a pidfd to every young child that a context watches, as long as the lock
+    /// may be held. Stops where one gets none, as then the others would not either.
+    pub(crate) fn promote_all(&mut self, index: u16) -> Promoted {
+        let until = self.kernel.now() + HOLD;
+        let mut left = BETWEEN_CLOCKS;
         let mut at = self.table.first_young();
         while at != NIL {
             let next = self.table.next_young(at);
             if self.watches(index, at) {
                 if let Err(errno) = self.make_old(at) {
                     self.no_pidfd(errno);
-                    return false;
+                    return Promoted::Refused;
                 }
                 self.counts.promoted += 1;
+                left -= 1;
+            }
+            if left == 0 {
+                left = BETWEEN_CLOCKS;
+                if self.kernel.now() >= until {
+                    return Promoted::Some;
+                }
             }
             at = next;
         }
-        true
+        Promoted::All
     }
 
     fn watches(&self, index: u16, leader: u32) -> bool {
@@ -338,17 +358,30 @@ impl Reaper {
         note(Note::NoPidfd(errno as i32));
     }
 
-    /// Somebody polls for a context from now on: its children's pidfds are to
-    /// wake it.
-    pub(crate) fn join_all(&mut self, index: u16) {
-        for at in 0..self.table.bound() {
-            let slot = self.table.slot(at);
-            if slot.is(Flags::USED) && slot.context == index {
-                if let Some(leader) = self.table.find(slot.pid) {
-                    self.rejoin(leader, None);
+    /// Somebody polls for a context from now on: its children's pidfds are to wake
+    /// it. Those from `cursor` on, as long as the lock may be held; whether there are
+    /// more.
+    pub(crate) fn join_some(&mut self, index: u16, cursor: &mut u32) -> bool {
+        let until = self.kernel.now() + HOLD;
+        let mut left = BETWEEN_CLOCKS;
+        while *cursor < self.table.bound() {
+            let slot = self.table.slot(*cursor);
+            *cursor += 1;
+            if !slot.is(Flags::USED) || slot.context != index {
+                continue;
+            }
+            if let Some(leader) = self.table.find(slot.pid) {
+                self.rejoin(leader, None);
+            }
+            left -= 1;
+            if left == 0 {
+                left = BETWEEN_CLOCKS;
+                if self.kernel.now() >= until {
+                    return true;
                 }
             }
         }
+        false
     }
 
     /// Takes what a context's epoll has, at most `budget` endings; what else was

@@ -17,6 +17,8 @@ pub(crate) const PIDFD: u64 = 7_000;
 pub(crate) const LOOK_WITHIN: u64 = 1_000_000_000;
 /// No look holds the lock for longer: the rest is left for later.
 pub(crate) const HOLD: u64 = 2_000_000;
+/// The clock is read after so many steps of what may take long.
+pub(crate) const BETWEEN_CLOCKS: u32 = 64;
 /// How many children get their pidfd in one go.
 pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
 /// So long a kept zombie may hide unknown ones before /proc is scanned: most are told

@@ -5,7 +5,7 @@ use nix::errno::Errno;
 
 use super::agenda::Debt;
 use super::event::Facts;
-use super::policy::{HOLD, LOOK_WITHIN, Look};
+use super::policy::{BETWEEN_CLOCKS, HOLD, LOOK_WITHIN, Look};
 use super::process::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
@@ -21,39 +21,42 @@ pub(crate) enum Seen {
     Hidden,
 }
 
-/// The clock is read after so many waits.
-const BETWEEN_CLOCKS: u32 = 64;
-
 impl Reaper {
     /// Waits for each young child, and for each old one that may stop: O(n). Goes
     /// on where the last one was broken off.
     /// Beside whom it has seen: how many died of those that were not among the newest.
     pub(crate) fn sweep(&mut self, now: u64) -> (Seen, u32) {
-        let began = self.table.sweep_from_start();
-        if began {
+        let mut died = 0;
+        let young = self.old_cursor != 0 || self.sweep_young(now, &mut died);
+        if !(young && self.sweep_old(now)) {
+            self.agenda.owe(Debt::Each, now);
+            return (Seen::Some, died);
+        }
+        self.agenda.paid(Debt::Each);
+        self.agenda.paid(Debt::Sweep);
+        (Seen::All, died)
+    }
+
+    /// False where it is broken off.
+    fn sweep_young(&mut self, now: u64, died: &mut u32) -> bool {
+        if self.table.sweep_from_start() {
             self.counts.sweeps += 1;
         }
-        let (mut left, mut died) = (BETWEEN_CLOCKS, 0);
+        let mut left = BETWEEN_CLOCKS;
         while let Some(at) = self.table.next_to_sweep() {
             let fresh = self.table.slot(at).is(Flags::FRESH);
             if self.wait_child(at) && !fresh {
-                died += 1;
+                *died += 1;
             }
             left -= 1;
             if left == 0 {
                 left = BETWEEN_CLOCKS;
                 if self.kernel.now() >= now + HOLD {
-                    self.agenda.owe(Debt::Each, now);
-                    return (Seen::Some, died);
+                    return false;
                 }
             }
         }
-        if self.old_may_stop() > 0 {
-            self.sweep_old();
-        }
-        self.agenda.paid(Debt::Each);
-        self.agenda.paid(Debt::Sweep);
-        (Seen::All, died)
+        true
     }
 
     /// Asks who of all is dead, until nobody is.
@@ -123,13 +126,32 @@ impl Reaper {
         self.riches.stoppers == 0 && self.indices(|ctx| ctx.params.options != 0).next().is_none()
     }
 
-    fn sweep_old(&mut self) {
-        self.take_all_pidfds();
-        for at in 0..self.table.bound() {
+    /// Looks for stops of the old children, from where the last one was broken off;
+    /// false where this one is.
+    fn sweep_old(&mut self, now: u64) -> bool {
+        let mut at = std::mem::take(&mut self.old_cursor);
+        if self.old_may_stop() == 0 {
+            return true;
+        }
+        if at == 0 {
+            self.take_all_pidfds();
+        }
+        let mut left = BETWEEN_CLOCKS;
+        while at < self.table.bound() {
             if self.table.slot(at).is(Flags::LEADS | Flags::OLD) {
                 self.look_for_stops(at);
+                left -= 1;
+            }
+            at += 1;
+            if left == 0 {
+                left = BETWEEN_CLOCKS;
+                if self.kernel.now() >= now + HOLD {
+                    self.old_cursor = at;
+                    return false;
+                }
             }
         }
+        true
     }
 
     /// Waits for any child until there is none: the full look at the unknown. The
