@@ -59,7 +59,7 @@ impl Agenda {
 
     /// What is owed is to be done by then; whether it is owed.
     pub(crate) fn hasten(&mut self, what: Debt, by: u64) -> bool {
-        let owed = self.by[what as usize] != NEVER;
+        let owed = self.is_owed(what);
         if owed {
             self.owe(what, by);
         }
@@ -69,6 +69,10 @@ impl Agenda {
     /// Nothing is owed any more.
     pub(crate) fn clear(&mut self) {
         *self = Agenda::new();
+    }
+
+    pub(crate) fn is_owed(&self, what: Debt) -> bool {
+        self.by[what as usize] != NEVER
     }
 
     pub(crate) fn is_due(&self, what: Debt, now: u64) -> bool {

@@ -255,8 +255,10 @@ impl Reaper {
             return false;
         }
         self.perform(owner, &facts);
-        // A walk does not show that a child was taken by somebody else.
-        if let Some(leader) = self.table.find(pid) {
+        // A walk does not show that a child was taken by somebody else. One that was
+        // broken off goes on, and tells it in its turn.
+        let whole = !self.agenda.is_owed(Debt::Walk);
+        if let Some(leader) = self.table.find(pid).filter(|_| whole) {
             self.wait_child(leader);
         }
         true

@@ -149,15 +149,18 @@ impl Pause {
     fn interrupt(&self, signal: Signal) {
         let child = paused_child();
         kill(Pid::from_raw(child), signal).expect("a child");
-        wait_for_state(child, if signal == Signal::SIGSTOP { "T" } else { "Z" });
         if signal == Signal::SIGSTOP {
+            // It stops before it runs on. That state is not waited for: its parent may
+            // have ended it by then.
             std::fs::read(self.directory.path().join("cgroup.procs")).expect("the FIFO");
+        } else {
+            wait_for_state(child, "Z");
         }
     }
 }
 
 /// How long a state may take to come.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(300);
 
 fn until<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
