@@ -211,17 +211,29 @@ check-c: stage
 check-valgrind: stage
 	$(CTESTS) check PROFILE=valgrind
 
-# Of the syntax that is newer than rust-version, let chains: an older edition refuses
-# them. Whatever else that edition refuses is no matter here. The standard library's
-# age is clippy's to check.
+# The oldest Rust that builds the library. Where rustup does not have it: of the syntax
+# that is newer, let chains, which an older edition refuses; whatever else that edition
+# refuses is no matter here. The standard library's age is clippy's to check.
+MSRV     := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 OLD_RUST := $(O)/old-rust
 .PHONY: check-old-rust
 check-old-rust:
 	rm -rf $(OLD_RUST)/src && mkdir -p $(OLD_RUST)
 	cp -r Cargo.toml Cargo.lock build.rs cbindgen.toml src pkgconfig $(OLD_RUST)
-	sed -i 's/^edition = .*/edition = "2021"/' $(OLD_RUST)/Cargo.toml
-	cd $(OLD_RUST) && CARGO_TARGET_DIR=$(OLD_RUST)/cargo $(CARGO) check --locked --lib \
-		> $(OLD_RUST)/log 2>&1 || ! grep -A1 'let chains' $(OLD_RUST)/log
+	if rustup run $(MSRV) cargo --version; then \
+		CARGO_TARGET_DIR=$(OLD_RUST)/cargo rustup run $(MSRV) cargo check --locked --lib --bins; \
+	else \
+		sed -i 's/^edition = .*/edition = "2021"/' $(OLD_RUST)/Cargo.toml; \
+		cd $(OLD_RUST) && CARGO_TARGET_DIR=$(OLD_RUST)/cargo $(CARGO) check --locked --lib \
+			> $(OLD_RUST)/log 2>&1 || ! grep -A1 'let chains' $(OLD_RUST)/log; \
+	fi
+
+# The other architectures: rustup target add NAME-unknown-linux-gnu
+ARCHITECTURES ?= aarch64 powerpc64le riscv64gc s390x
+.PHONY: check-architectures
+check-architectures:
+	set -e; for name in $(ARCHITECTURES); do \
+		$(CARGO) check --locked --lib --bins --target $$name-unknown-linux-gnu; done
 
 # As root: what an ordinary user's make check-rust check-c say.
 RUST_TESTS = $(shell $(CARGO) test --locked --lib --no-run --message-format=json 2>/dev/null | \
