@@ -7,6 +7,7 @@
 #   make stage           the same into $(O)/stage
 #   make header          include/sss_sigchld.h anew from src/ffi
 #   make exports         the list of exports anew from the library
+#   make abi             the ABI that check-abi compares with, anew from the header
 #   make fuzz            FUZZ_RUNS inputs to each target of fuzz/
 #   make dist            a tarball with all crates, for building without network
 #
@@ -107,6 +108,10 @@ header:
 exports: all
 	c-tests/build/exports $(LIBRARY) > c-tests/build/exports.list
 
+.PHONY: abi
+abi:
+	$(TESTENV) c-tests/build/check-abi --write
+
 ## Install
 
 # What was built is not looked at again: root may have no cargo.
@@ -168,7 +173,8 @@ check-rust:
 	$(CARGO) test --locked
 
 PACKAGE_CHECKS := check-header-stale check-header check-exports check-elf \
-	check-child-calls check-pkgconfig check-install check-man check-readme check-porting check-figures
+	check-child-calls check-pkgconfig check-install check-man check-readme check-porting check-figures \
+	check-abi
 
 .PHONY: check-package $(PACKAGE_CHECKS)
 check-package: $(PACKAGE_CHECKS)
@@ -200,7 +206,7 @@ check-child-calls: all
 	$(TESTENV) c-tests/build/$@ $(LIBRARY)
 
 check-install: all
-check-install check-man:
+check-install check-man check-abi:
 	$(TESTENV) c-tests/build/$@
 
 # One program or a few: make check-c TESTS="reregister burst"
@@ -311,10 +317,10 @@ check-reproducible:
 
 DIST       := sss_sigchld-$(VERSION)
 DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE LICENSE-MIT \
-	Makefile README.md benches build.rs c-tests cbindgen.toml docs examples-c fuzz \
+	Makefile README.md benches build.rs c-tests cbindgen.toml debian docs examples-c fuzz \
 	include man pkgconfig src
 
-.PHONY: dist check-dist
+.PHONY: dist check-dist check-debian
 dist:
 	rm -rf $(O)/dist
 	mkdir -p $(O)/dist/$(DIST)/.cargo
@@ -324,7 +330,7 @@ dist:
 		--mtime=@$${SOURCE_DATE_EPOCH:-0} $(DIST) | gzip -n > $(O)/$(DIST).tar.gz
 	@echo $(O)/$(DIST).tar.gz
 
-check-dist: dist
+check-dist check-debian: dist
 	$(TESTENV) c-tests/build/$@ $(O)/$(DIST).tar.gz
 
 .PHONY: clean
