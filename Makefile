@@ -320,6 +320,9 @@ DIST_FILES := .ci .gitignore CHANGELOG.md Cargo.lock Cargo.toml LICENSE-APACHE L
 	Makefile README.md benches build.rs c-tests cbindgen.toml debian docs examples-c fuzz \
 	include man pkgconfig src
 
+# When its files were last changed, as far as the tarball says: the changelog's date.
+DIST_TIME = $(or $(SOURCE_DATE_EPOCH),$(shell date -d "$$(sed -n '/^ -- /{s/.*>  //p;q}' debian/changelog)" +%s))
+
 .PHONY: dist check-dist check-debian
 dist:
 	rm -rf $(O)/dist
@@ -327,7 +330,7 @@ dist:
 	tar -c --exclude=target --exclude=__pycache__ $(DIST_FILES) | tar -x -C $(O)/dist/$(DIST)
 	cd $(O)/dist/$(DIST) && $(CARGO) vendor --locked > .cargo/config.toml
 	tar -C $(O)/dist -c --sort=name --owner=0 --group=0 --numeric-owner \
-		--mtime=@$${SOURCE_DATE_EPOCH:-0} $(DIST) | gzip -n > $(O)/$(DIST).tar.gz
+		--mtime=@$(DIST_TIME) $(DIST) | gzip -n > $(O)/$(DIST).tar.gz
 	@echo $(O)/$(DIST).tar.gz
 
 check-dist check-debian: dist
