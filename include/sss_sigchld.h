@@ -2774,7 +2774,8 @@ struct sss_service_killed {
      */
     uint32_t refused;
     /**
-     * SIGKILL: how many lived on when it was given up, after five seconds.
+     * SIGKILL: how many had not died yet when the call returned. They have the
+     * signal, and die when the kernel lets them: DEAD tells of that.
      */
     uint32_t left;
     /**
@@ -4307,7 +4308,8 @@ errno_t sss_service_status(struct sss_service *service,
  *         not the host's loop; ECHILD.
  *
  * Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
- * milliseconds, and five seconds at most.
+ * milliseconds, and a second at most: who does not die for 50 ms while nobody is new
+ * (in uninterruptible sleep, for instance) is counted as left.
  */
 errno_t sss_service_kill(struct sss_service *service,
                          const struct sss_service_kill *how,
