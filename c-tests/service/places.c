@@ -29,7 +29,7 @@ static void daemonise(void *arg)
     last = family_fork(&family, middle);
     family_exit(&family, first, 0);
     family_exit(&family, middle, 0);
-    loop_settle(&loop);
+    family_settle(&family, &loop);
     check_ok(sss_service_main_pid(service, &pid));
     check_int(pid, last);
     check_ok(sss_service_kill(service, NULL, NULL));

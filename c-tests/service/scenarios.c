@@ -100,7 +100,7 @@ static void run(const struct scenario *scenario, unsigned looks, uint32_t by, ui
             none = 0;
         }
         if (looks & 1u << i) {
-            loop_settle(&loop);
+            family_settle(&family, &loop);
         }
     }
     loop_until_dead(&loop, &told);

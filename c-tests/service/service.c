@@ -66,7 +66,7 @@ static void its_pids(void **state)
     check_int(count, 3);
     family_exit(&bed.family, child, 0);
     family_exit(&bed.family, bed.first, 0);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check(is_listed(bed.service, grandchild, &count));
     check_int(count, 1);
     family_exit(&bed.family, grandchild, 0);
@@ -96,7 +96,7 @@ static void main_ends(void **state)
     check_int(main_of(&bed), bed.first);
     worker = family_fork(&bed.family, bed.first);
     family_exit(&bed.family, bed.first, 3);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
     check_int(main_of(&bed), 0);
     family_exit(&bed.family, worker, 0);
@@ -122,12 +122,12 @@ static void main_is_followed(void **state)
     worker = family_fork(&bed.family, pid[5]);
     for (int i = 0; i < 5; i++) {
         family_exit(&bed.family, pid[i], 0);
-        loop_settle(&bed.loop);
+        family_settle(&bed.family, &bed.loop);
         check_int(main_of(&bed), pid[i + 1]);
         check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, pid[i + 1]), 1);
     }
     family_exit(&bed.family, pid[5], 1);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check_int(main_of(&bed), 0);
     check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
     family_exit(&bed.family, worker, 0);
@@ -164,7 +164,7 @@ static void main_by_pid_file(void **state)
     two = family_fork(&bed.family, bed.first);
     write_pid(path, getpid());
     family_exit(&bed.family, bed.first, 0);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check_int(main_of(&bed), 0);
     write_pid(path, two);
     /* It is read again as the service changes, and in time. */
@@ -227,7 +227,7 @@ static void proc_of_the_dead(void **state)
         family_exit(&family, child, 0);
         loop_until(&loop, &looked.exited, 2);
         check_int(looked.zombies, 2);
-        loop_settle(&loop);
+        family_settle(&family, &loop);
         check_no_children();
         check_ok(sss_service_free(service));
         loop_end(&loop);
@@ -253,7 +253,7 @@ static void another_user_and_session(void **state)
     check_int(family_report(&bed.family), cleared);
     family_exit(&bed.family, bed.first, 0);
     family_exit(&bed.family, child, 0);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
     check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, cleared), 1);
     family_exit(&bed.family, cleared, 0);
@@ -273,11 +273,11 @@ static void freed_while_it_lives(void **state)
     check_ok(sss_service_free(bed.service));
     bed.service = NULL;
     family_exit(&bed.family, bed.first, 0);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check(!is_child(bed.first));
     check(is_child(child));
     family_exit(&bed.family, child, 0);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check_int(bed.told.count, 0);
     bed_free(&bed);
 }
@@ -397,7 +397,7 @@ static void the_applications_own(void **state)
         loop_until(&bed.loop, &asked.calls, 1);
         check_int(asked.pid, own);
         check_int(asked.status, status_of(9));
-        loop_settle(&bed.loop);
+        family_settle(&bed.family, &bed.loop);
         if (answers[i] == SSS_UNKNOWN_LEAVE) {
             family_exit(&bed.family, worker, 0);
             family_exit(&bed.family, bed.first, 0);
@@ -433,7 +433,7 @@ static void reap_orphans(void **state)
     own = child_dead(1);
     family_exit(&bed.family, bed.first, 0);
     loop_until_dead(&bed.loop, &bed.told);
-    loop_settle(&bed.loop);
+    family_settle(&bed.family, &bed.loop);
     check(!is_child(own));
     bed_free(&bed);
 }
