@@ -826,6 +826,9 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
+/* Deadlines, services, units. */
+#include "adapters/families.h"
+
 static const struct behaviour behaviours[] = {
     { "an_exit_is_told", an_exit_is_told, 0 },
     { "a_signal_is_told", a_signal_is_told, 0 },
@@ -870,6 +873,15 @@ static const struct behaviour behaviours[] = {
     { "the_loop_goes_before_the_context", the_loop_goes_before_the_context, CANNOT_LOOP_FIRST },
     { "the_former_disposition_comes_back", the_former_disposition_comes_back, CANNOT_FORMER },
     { "contexts_come_and_go", contexts_come_and_go, 0 },
+    { "a_deadline_is_kept_step_by_step", a_deadline_is_kept_step_by_step, 0 },
+    { "a_deadline_ends_with_its_child", a_deadline_ends_with_its_child, 0 },
+    { "a_deadline_set_late_is_kept", a_deadline_set_late_is_kept, 0 },
+    { "a_service_of_one_ends", a_service_of_one_ends, 0 },
+    { "a_service_is_killed_whole", a_service_is_killed_whole, 0 },
+    { "a_service_is_freed_in_its_callback", a_service_is_freed_in_its_callback, 0 },
+    { "a_unit_runs_and_is_stopped", a_unit_runs_and_is_stopped, 0 },
+    { "a_unit_that_crashes_is_started_again", a_unit_that_crashes_is_started_again, 0 },
+    { "a_unit_says_that_it_is_ready", a_unit_says_that_it_is_ready, 0 },
 };
 
 #define BEHAVIOURS_RUN(ways, own) \

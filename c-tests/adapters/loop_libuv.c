@@ -34,7 +34,7 @@ static void turn_now(void *loop)
     uv_run(loop, UV_RUN_NOWAIT);
 }
 
-struct told {
+struct heard {
     unsigned calls;
     int64_t exit_status;
     int term_signal;
@@ -42,7 +42,7 @@ struct told {
 
 static void exited(sss_uv_child_t *child, int64_t exit_status, int term_signal)
 {
-    struct told *told = child->data;
+    struct heard *told = child->data;
 
     told->calls++;
     told->exit_status = exit_status;
@@ -54,7 +54,7 @@ static void child_handles(void **state)
 {
     uv_loop_t *loop = loop_new();
     struct sss_sigchild_ctx *ctx;
-    struct told told = { 0 };
+    struct heard told = { 0 };
     sss_uv_child_t child = { .data = &told };
 
     (void)state;

@@ -27,7 +27,7 @@ static void turn_now(void *loop)
     check(sd_event_run(loop, 0) >= 0);
 }
 
-struct told {
+struct heard {
     unsigned calls;
     siginfo_t info;
     bool unref;
@@ -35,7 +35,7 @@ struct told {
 
 static int ended(sd_event_source *source, const siginfo_t *info, void *userdata)
 {
-    struct told *told = userdata;
+    struct heard *told = userdata;
 
     told->calls++;
     told->info = *info;
@@ -47,7 +47,7 @@ static int ended(sd_event_source *source, const siginfo_t *info, void *userdata)
 
 static void tell_of(sd_event *event, struct sss_sigchild_ctx *ctx, bool floating)
 {
-    struct told told = { .unref = !floating };
+    struct heard told = { .unref = !floating };
     sd_event_source *source = NULL;
     pid_t pid = child_at(NULL, 4);
 
@@ -66,7 +66,7 @@ static void child_sources(void **state)
 {
     sd_event *event = loop_new();
     struct sss_sigchild_ctx *ctx;
-    struct told told = { 0 };
+    struct heard told = { 0 };
     sd_event_source *source = NULL;
     struct gate gate;
     pid_t pid;
@@ -97,7 +97,7 @@ static void a_source_after_its_context(void **state)
 {
     sd_event *event = loop_new();
     struct sss_sigchild_ctx *ctx;
-    struct told told = { 0 };
+    struct heard told = { 0 };
     sd_event_source *source = NULL;
     struct gate gate;
     pid_t pid;
