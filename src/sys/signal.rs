@@ -53,9 +53,39 @@ pub(crate) fn ignore_terminal() {
 }
 
 /// Sends this process SIGCHLD, as a way to wake whoever takes it.
+///
+/// With the default disposition it is ignored unless the main thread blocks it, which
+/// may have ended without. Where this thread blocks it, the signal is sent to the
+/// process by way of this thread, which counts then (Linux 6.9).
 pub(crate) fn raise_sigchld() {
-    // SAFETY: as above.
-    unsafe { libc::kill(libc::getpid(), libc::SIGCHLD) };
+    // SAFETY: no memory is passed.
+    let (pid, tid) = unsafe { (libc::getpid(), libc::gettid()) };
+    if pid == tid || !sigchld_blocked() || !by_way_of(tid) {
+        // SAFETY: as above.
+        unsafe { libc::kill(pid, libc::SIGCHLD) };
+    }
+}
+
+const PIDFD_SIGNAL_THREAD_GROUP: u32 = 1 << 1;
+
+/// Sends the process of a thread of ours SIGCHLD; false where the kernel cannot.
+fn by_way_of(tid: i32) -> bool {
+    // SAFETY: no memory is passed but a NULL, which is allowed; the descriptor is ours.
+    unsafe {
+        let thread = libc::syscall(libc::SYS_pidfd_open, tid, libc::PIDFD_THREAD);
+        if thread < 0 {
+            return false;
+        }
+        let sent = libc::syscall(
+            libc::SYS_pidfd_send_signal,
+            thread,
+            libc::SIGCHLD,
+            std::ptr::null_mut::<libc::siginfo_t>(),
+            PIDFD_SIGNAL_THREAD_GROUP,
+        );
+        libc::syscall(libc::SYS_close, thread);
+        sent == 0
+    }
 }
 
 /// What the process does with SIGCHLD.
