@@ -3687,8 +3687,8 @@ errno_t sss_sigchld_ctx_free(struct sss_sigchild_ctx *sigchld_ctx);
  *
  * @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
  *         where another thread was inside the library when the process forked;
- *         ENOMEM, EMFILE, ENFILE, or an errno that the host gave: the context
- *         then tells of nothing and is to be freed.
+ *         ENOMEM, EMFILE, ENFILE, or an errno that the host gave. After any error
+ *         but EINVAL the context tells of nothing and is to be freed.
  *
  * Not thread-safe: call it while the child has one thread. Not for signal
  * handlers.
@@ -4381,6 +4381,31 @@ errno_t sss_child_spawn(void *memctx,
                         sss_child_fn_t cb,
                         void *pvt,
                         struct sss_child_ctx **child_ctx);
+
+/**
+ * Start a child process that the library does not watch: the caller waits for it.
+ *
+ * The child is started as by sss_child_spawn(), which says what struct sss_spawn
+ * means, and belongs to the caller from then on, as after fork(2): the library
+ * neither calls back nor reaps it, unless a context of scope SSS_SCOPE_ALL is
+ * there, which reaps every child of the process. It may be registered later.
+ *
+ * @param spawn  what to start; not kept. Without SSS_SPAWN_GATE and SSS_SPAWN_PTY
+ *               (ENOTSUP).
+ * @param pid    where to write the child's pid.
+ * @param pidfd  where to write a pidfd of the child, which the caller closes and
+ *               which is close-on-exec; NULL for none.
+ *
+ * @return as sss_child_spawn(), but for what concerns a context; ENOTSUP where a
+ *         pidfd is asked for and the kernel has none (Linux before 5.3): then there
+ *         is no child.
+ *
+ * Thread-safe, as sss_child_spawn(). Not for signal handlers, and no cancellation
+ * point.
+ */
+errno_t sss_child_spawn_unwatched(const struct sss_spawn *spawn,
+                                  pid_t *pid,
+                                  int *pidfd);
 
 /**
  * Let a child that is held at its gate (SSS_SPAWN_GATE) execute its program.

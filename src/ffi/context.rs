@@ -521,8 +521,8 @@ symver!("sss_sigchld_ctx_free");
 ///
 /// @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
 ///         where another thread was inside the library when the process forked;
-///         ENOMEM, EMFILE, ENFILE, or an errno that the host gave: the context
-///         then tells of nothing and is to be freed.
+///         ENOMEM, EMFILE, ENFILE, or an errno that the host gave. After any error
+///         but EINVAL the context tells of nothing and is to be freed.
 ///
 /// Not thread-safe: call it while the child has one thread. Not for signal
 /// handlers.

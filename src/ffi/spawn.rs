@@ -1,6 +1,6 @@
 //! `struct sss_spawn`: what a child is to be, as C writes it down.
 
-use std::ffi::{CStr, c_char, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::IntoRawFd;
 
 use nix::errno::Errno;
@@ -11,7 +11,9 @@ use super::child_memory::{Child, ChildPlace};
 use super::context_memory::{context, wake_own_loop};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use crate::reap::spawned;
-use crate::spawn::{CStrArray, Cwd, DEFAULT_SEARCH, FdMap, PTY, Rlimit, SpawnError, Spec, Step};
+use crate::spawn::{
+    CStrArray, Cwd, DEFAULT_SEARCH, FdMap, PTY, Rlimit, SpawnError, Spec, Step, spawn_unwatched,
+};
 use crate::sys::accounts::{self, Account};
 use crate::sys::cancel::NoCancellation;
 
@@ -383,6 +385,53 @@ pub unsafe extern "C" fn sss_child_spawn(
     })
 }
 symver!("sss_child_spawn");
+
+/// Start a child process that the library does not watch: the caller waits for it.
+///
+/// The child is started as by sss_child_spawn(), which says what struct sss_spawn
+/// means, and belongs to the caller from then on, as after fork(2): the library
+/// neither calls back nor reaps it, unless a context of scope SSS_SCOPE_ALL is
+/// there, which reaps every child of the process. It may be registered later.
+///
+/// @param spawn  what to start; not kept. Without SSS_SPAWN_GATE and SSS_SPAWN_PTY
+///               (ENOTSUP).
+/// @param pid    where to write the child's pid.
+/// @param pidfd  where to write a pidfd of the child, which the caller closes and
+///               which is close-on-exec; NULL for none.
+///
+/// @return as sss_child_spawn(), but for what concerns a context; ENOTSUP where a
+///         pidfd is asked for and the kernel has none (Linux before 5.3): then there
+///         is no child.
+///
+/// Thread-safe, as sss_child_spawn(). Not for signal handlers, and no cancellation
+/// point.
+///
+/// # Safety
+/// The pointers are NULL or valid, `spawn` as its documentation says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_child_spawn_unwatched(
+    spawn: *const sss_spawn,
+    pid: *mut libc::pid_t,
+    pidfd: *mut c_int,
+) -> errno_t {
+    guard(|| {
+        let _uncancelled = NoCancellation::begin();
+        if pid.is_null() {
+            return Err(Errno::EINVAL);
+        }
+        // SAFETY: the caller vouches for the struct.
+        let child = unsafe { with_spec(spawn, |spec| spawn_unwatched(spec, !pidfd.is_null())) }?;
+        // SAFETY: the caller's; there is a descriptor only where it is asked for.
+        unsafe {
+            if let Some(fd) = child.pidfd {
+                pidfd.write(fd.into_raw_fd());
+            }
+            pid.write(child.pid);
+        }
+        Ok(())
+    })
+}
+symver!("sss_child_spawn_unwatched");
 
 /// Let a child that is held at its gate (SSS_SPAWN_GATE) execute its program.
 ///

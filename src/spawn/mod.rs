@@ -38,6 +38,7 @@ use crate::sys::credentials::{gids, uids};
 use crate::sys::gate;
 use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
+use crate::sys::{pidfd, wait};
 
 /// Why there is no child.
 #[derive(Debug, Clone, Copy)]
@@ -126,6 +127,33 @@ pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
         };
         manner = next_manner(manner, failure).ok_or(failure.error)?;
     }
+}
+
+/// The same for a child that is the caller's, with a pidfd if it is wanted: without
+/// one no child is left.
+pub(crate) fn spawn_unwatched(spec: &Spec, wanted: bool) -> Result<Spawned, SpawnError> {
+    if spec.gate {
+        return Err(SpawnError::new(Step::Gate, libc::ENOTSUP));
+    }
+    let mut child = spawn(&Spec {
+        pidfd: wanted,
+        ..*spec
+    })?;
+    if wanted && child.pidfd.is_none() {
+        match pidfd::open(child.pid) {
+            Ok(fd) => child.pidfd = Some(fd),
+            Err(errno) => {
+                wait::put_down(child.pid);
+                let errno = if errno == Errno::ENOSYS {
+                    libc::ENOTSUP
+                } else {
+                    errno as i32
+                };
+                return Err(SpawnError::new(Step::Clone, errno));
+            }
+        }
+    }
+    Ok(child)
 }
 
 /// An error, and whether its cause was the system call or the child.
