@@ -71,6 +71,35 @@ static void is_told_where_no_pidfd_is_to_be_had(void **state)
     }
 }
 
+/* It gets a pidfd at once there, which nobody polls. */
+static void distrusted(void *pvt)
+{
+    const struct way *way = pvt;
+    struct sss_ctx_params params = params_zero();
+    struct sss_sigchild_ctx *ctx;
+    struct loop loop;
+
+    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
+    params.scope = way->scope;
+    params.flags = SSS_CTX_UNTRUSTED;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
+    loop_start(&loop, ctx, way->waking);
+    end_one(&loop, 0);
+    end_one(&loop, SIGWINCH);
+    loop_end(&loop);
+    check_no_children();
+}
+
+static void is_told_where_others_wait_for_our_children(void **state)
+{
+    size_t i;
+
+    (void)state;
+    for (i = 0; i < ARRAY_SIZE(ways); i++) {
+        in_child(distrusted, (void *)&ways[i]);
+    }
+}
+
 /* Its watch passes to another context, which can make no descriptor. */
 static void handed_over(void *unused)
 {
@@ -122,6 +151,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH_WAY(is_told),
         cmocka_unit_test(is_told_where_no_pidfd_is_to_be_had),
+        cmocka_unit_test(is_told_where_others_wait_for_our_children),
         cmocka_unit_test(is_not_lost_where_it_is_handed_over),
     };
 

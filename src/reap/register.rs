@@ -247,7 +247,13 @@ impl Reaper {
         let mut refused = None;
         if !held && !trusted {
             match self.open_pidfd(me, pid) {
-                Ok(pidfd) => return Ok(self.held(pid, pidfd)),
+                Ok(pidfd) => {
+                    // Nobody polls for it, and only __WALL sees one that sends no SIGCHLD.
+                    if !self.at(me).polled && self.kernel.look(pid, None).is_err() {
+                        self.is_mute(me);
+                    }
+                    return Ok(self.held(pid, pidfd));
+                }
                 Err(Errno::ESRCH) => return self.find_gone(pid),
                 Err(errno) => refused = Some(errno),
             }
