@@ -879,6 +879,20 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_CGROUP 1048576
 
 /**
+ * A stop leaves the unit's logins alone, as SSS_SERVICE_SPARE_LOGINS has it: processes
+ * of another user in another session than the main process, and those that they hang
+ * from. It is over when they alone are left.
+ */
+#define SSS_UNIT_SPARE_LOGINS 2097152
+
+/**
+ * Each run has a cgroup, and a guard beside it: a small process that kills the cgroup
+ * when the daemon has died, whatever it died of. A run that cannot have both is a
+ * failed start.
+ */
+#define SSS_UNIT_GUARD 4194304
+
+/**
  * A reload is over when the program says READY=1 again, as with systemd's
  * notify-reload. Without it the reload signal is all of it.
  */
@@ -3054,6 +3068,12 @@ struct sss_unit {
      * Asked after each end that nobody asked for; or NULL.
      */
     sss_unit_decide_fn_t decide;
+    /**
+     * SSS_UNIT_GUARD: the path of the guard's program; NULL for the installed one, or
+     * what the environment variable SSS_GUARD_HELPER says (but in a set-user-ID
+     * program).
+     */
+    const char *guard;
 };
 
 /**
@@ -4589,6 +4609,31 @@ errno_t sss_supervisor_shutdown(struct sss_sigchild_ctx *sigchld_ctx,
                                 int64_t timeout,
                                 sss_shutdown_fn_t cb,
                                 void *pvt);
+
+/**
+ * Stop all units of a context in reverse order, in the calling thread.
+ *
+ * For the end of a daemon whose loop turns no more: no callback is made meanwhile, of
+ * units or anything else. Each unit's steps are taken and times kept as by
+ * sss_supervisor_shutdown(). The units' events are told by the next dispatch, if there
+ * is one; ended processes are reaped by it, or by whoever is left when the daemon has
+ * exited. Nobody else may dispatch the context meanwhile.
+ *
+ * @param sigchld_ctx  the context.
+ * @param timeout      as for sss_supervisor_shutdown().
+ * @param left         size set by the caller; what was left is written, no further
+ *                     than that, with 0 and ETIMEDOUT. Or NULL.
+ *
+ * @return 0 where all are down; ETIMEDOUT where some are not; EINVAL for a NULL
+ *         context, too small a size or a timeout below 0; EALREADY during another
+ *         shutdown, as there; ENOMEM; EPERM from a thread that is not the host's loop;
+ *         ECHILD where the context belongs to another process.
+ *
+ * Thread-safe without a host. Not for signal handlers.
+ */
+errno_t sss_supervisor_shutdown_wait(struct sss_sigchild_ctx *sigchld_ctx,
+                                     int64_t timeout,
+                                     struct sss_shutdown_event *left);
 
 /**
  * The library's version, such as "0.1.0".

@@ -9,6 +9,7 @@ use super::child::sss_child_fn_t;
 use super::child_memory::ChildPlace;
 use super::context_memory::{Context, context, wake_own_loop};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
+use super::helpers;
 use super::object::{self, Held, Memory, Place};
 use super::spawn::{fork_is_forced, sss_spawn, with_spec};
 use crate::forksrv::client::{Beginning, Client, Event, Kind, Restart, Settings};
@@ -20,7 +21,6 @@ use crate::reap::id::ContextId;
 use crate::reap::spawned::Told;
 use crate::sys::cancel::NoCancellation;
 use crate::sys::opaque::Opaque;
-use crate::sys::strings::CStrBuf;
 use crate::sys::zygote::Hook;
 
 /// A fork server. Opaque.
@@ -247,7 +247,10 @@ unsafe fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result
             }))
         } else {
             // SAFETY: the caller vouches for the path.
-            Beginning::Exec(unsafe { helper(params.helper)? }, fork_is_forced())
+            Beginning::Exec(
+                unsafe { helpers::path(params.helper, c"SSS_FORKSRV_HELPER", "sss-forksrv")? },
+                fork_is_forced(),
+            )
         },
         way: match (
             has(SSS_FORKSRV_CLONE_PARENT),
@@ -297,47 +300,6 @@ fn time(nanoseconds: i64) -> Result<u64, Errno> {
         Ok(time) => Ok(time),
         Err(_) => Err(Errno::EINVAL),
     }
-}
-
-/// Where the helper is installed.
-const HELPERS: &str = match option_env!("SSS_SIGCHLD_HELPERS") {
-    Some(folder) => folder,
-    None => "/usr/local/libexec/sss_sigchld",
-};
-
-/// # Safety
-/// `path` is NULL or a C string.
-unsafe fn helper(path: *const c_char) -> Result<CStrBuf, Errno> {
-    unsafe extern "C" {
-        fn secure_getenv(name: *const c_char) -> *const c_char;
-    }
-    // SAFETY: NULL or a C string in the environment.
-    let forced = unsafe { secure_getenv(c"SSS_FORKSRV_HELPER".as_ptr()) };
-    let path = if path.is_null() { forced } else { path };
-    if !path.is_null() {
-        // SAFETY: not NULL; the caller's, or the environment's.
-        return CStrBuf::new(unsafe { CStr::from_ptr(path) });
-    }
-    const INSTALLED: [u8; PATH] = installed();
-    CStrBuf::new(CStr::from_bytes_with_nul(&INSTALLED).map_err(|_| Errno::ENOENT)?)
-}
-
-const NAME: &[u8] = b"/sss-forksrv\0";
-const PATH: usize = HELPERS.len() + NAME.len();
-
-/// The helper's path.
-const fn installed() -> [u8; PATH] {
-    let mut path = [0; PATH];
-    let mut at = 0;
-    while at < PATH {
-        path[at] = if at < HELPERS.len() {
-            HELPERS.as_bytes()[at]
-        } else {
-            NAME[at - HELPERS.len()]
-        };
-        at += 1;
-    }
-    path
 }
 
 /// Have a fork server launch a child, and call back when it ends.

@@ -12,6 +12,7 @@ pub mod context;
 pub(crate) mod context_memory;
 pub mod forksrv;
 pub mod handle;
+mod helpers;
 pub mod host;
 pub mod log;
 pub mod logs;

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
 use super::context_memory::context;
 use super::handle::sss_sigchild_ctx;
+use super::helpers;
 use super::logs::sss_log;
 use super::object::{self, Held, Memory, Place};
 use super::spawn::{sss_spawn, with_spec};
@@ -16,7 +17,7 @@ use crate::supervise::machine::{Cause, Command, Config, Kind, Machine, Over, Sta
 use crate::supervise::policy::{Policy, Restart};
 use crate::supervise::run::{self, Seen};
 use crate::supervise::settings::{self, Mode, Scope, Settings, Sink, Socket, Step};
-use crate::supervise::units::{self, Report, Standing, UnitId, What};
+use crate::supervise::units::{self, Left, Report, Standing, UnitId, What};
 use crate::sys::bits::ToSigned;
 use crate::sys::cancel::NoCancellation;
 use crate::sys::strings::CStrBuf;
@@ -63,6 +64,14 @@ pub const SSS_UNIT_NOTIFY_ALL: u32 = 0x4_0000;
 /// Give each run a cgroup (v2) of its own below the daemon's, where that can be had:
 /// its processes are then known and killed whatever they do.
 pub const SSS_UNIT_CGROUP: u32 = 0x10_0000;
+/// A stop leaves the unit's logins alone, as SSS_SERVICE_SPARE_LOGINS has it: processes
+/// of another user in another session than the main process, and those that they hang
+/// from. It is over when they alone are left.
+pub const SSS_UNIT_SPARE_LOGINS: u32 = 0x20_0000;
+/// Each run has a cgroup, and a guard beside it: a small process that kills the cgroup
+/// when the daemon has died, whatever it died of. A run that cannot have both is a
+/// failed start.
+pub const SSS_UNIT_GUARD: u32 = 0x40_0000;
 /// A reload is over when the program says READY=1 again, as with systemd's
 /// notify-reload. Without it the reload signal is all of it.
 pub const SSS_UNIT_RELOAD_NOTIFIES: u32 = 0x8_0000;
@@ -330,6 +339,10 @@ pub struct sss_unit {
     pub log: *mut sss_log,
     /// Asked after each end that nobody asked for; or NULL.
     pub decide: sss_unit_decide_fn_t,
+    /// SSS_UNIT_GUARD: the path of the guard's program; NULL for the installed one, or
+    /// what the environment variable SSS_GUARD_HELPER says (but in a set-user-ID
+    /// program).
+    pub guard: *const c_char,
 }
 
 /// How a unit stands.
@@ -393,7 +406,9 @@ const MASK: u32 = 0x1fff
     | SSS_UNIT_OVER_MAIN
     | SSS_UNIT_NOTIFY_ALL
     | SSS_UNIT_CGROUP
-    | SSS_UNIT_RELOAD_NOTIFIES;
+    | SSS_UNIT_RELOAD_NOTIFIES
+    | SSS_UNIT_SPARE_LOGINS
+    | SSS_UNIT_GUARD;
 
 const MILLISECOND: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLISECOND;
@@ -658,6 +673,10 @@ unsafe fn settings(
             essential: has(SSS_UNIT_ESSENTIAL),
             notify_all: has(SSS_UNIT_NOTIFY_ALL),
             cgroup: has(SSS_UNIT_CGROUP),
+            guard: has(SSS_UNIT_GUARD)
+                .then(|| helpers::path(given.guard, c"SSS_GUARD_HELPER", "sss-guard"))
+                .transpose()?,
+            spares_logins: has(SSS_UNIT_SPARE_LOGINS),
             reload_signal,
             log,
             pid_file,
@@ -1144,10 +1163,70 @@ pub unsafe extern "C" fn sss_supervisor_shutdown(
 }
 symver!("sss_supervisor_shutdown");
 
-fn left(units: u32, processes: u32) -> Record {
-    Record::of(sss_shutdown_event {
+fn left(left: Left) -> Record {
+    Record::of(shutdown_event(left))
+}
+
+fn shutdown_event(left: Left) -> sss_shutdown_event {
+    sss_shutdown_event {
         size: size_of::<sss_shutdown_event>(),
-        units_left: units,
-        processes_left: processes,
+        units_left: left.units,
+        processes_left: left.processes,
+    }
+}
+
+/// Stop all units of a context in reverse order, in the calling thread.
+///
+/// For the end of a daemon whose loop turns no more: no callback is made meanwhile, of
+/// units or anything else. Each unit's steps are taken and times kept as by
+/// sss_supervisor_shutdown(). The units' events are told by the next dispatch, if there
+/// is one; ended processes are reaped by it, or by whoever is left when the daemon has
+/// exited. Nobody else may dispatch the context meanwhile.
+///
+/// @param sigchld_ctx  the context.
+/// @param timeout      as for sss_supervisor_shutdown().
+/// @param left         size set by the caller; what was left is written, no further
+///                     than that, with 0 and ETIMEDOUT. Or NULL.
+///
+/// @return 0 where all are down; ETIMEDOUT where some are not; EINVAL for a NULL
+///         context, too small a size or a timeout below 0; EALREADY during another
+///         shutdown, as there; ENOMEM; EPERM from a thread that is not the host's loop;
+///         ECHILD where the context belongs to another process.
+///
+/// Thread-safe without a host. Not for signal handlers.
+///
+/// # Safety
+/// `sigchld_ctx` is NULL or a context that is not freed; `left` is NULL or as large as
+/// its size says.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn sss_supervisor_shutdown_wait(
+    sigchld_ctx: *mut sss_sigchild_ctx,
+    timeout: i64,
+    left: *mut sss_shutdown_event,
+) -> errno_t {
+    guard(|| {
+        let _uncancelled = NoCancellation::begin();
+        // SAFETY: the caller vouches for the context.
+        let ctx = unsafe { context(sigchld_ctx) }?;
+        let timeout = u64::try_from(timeout).map_err(|_| Errno::EINVAL)?;
+        if !left.is_null() {
+            // Before anything is stopped: whether it can be written.
+            let nothing = Left {
+                units: 0,
+                processes: 0,
+            };
+            // SAFETY: the caller vouches for the struct.
+            unsafe { write_sized(left, shutdown_event(nothing)) }?;
+        }
+        let over = units::shutdown_wait(ctx.id, timeout)?;
+        if !left.is_null() {
+            // SAFETY: as above.
+            unsafe { write_sized(left, shutdown_event(over)) }?;
+        }
+        if over.units > 0 {
+            return Err(Errno::ETIMEDOUT);
+        }
+        Ok(())
     })
 }
+symver!("sss_supervisor_shutdown_wait");

@@ -92,6 +92,22 @@ impl Target {
     }
 }
 
+/// How many members live, zombies not counted, that are not spared; the caller's own
+/// look, which needs no loop.
+pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Errno> {
+    let (members, _) = with(id, members)?;
+    Ok(members.iter().filter(|(member, _)| !spare(member)).count())
+}
+
+/// What another process needs to watch the service's cgroup and to kill it:
+/// cgroup.events and cgroup.kill. ENOTSUP where it has none.
+pub(crate) fn handles(id: ServiceId) -> Result<(OwnedFd, OwnedFd), Errno> {
+    with(id, |tracker, key| {
+        let cgroup = tracker.cgroup(key).ok_or(Errno::ENOTSUP)?;
+        Ok((cgroup.open_events()?, cgroup.open_kill()?))
+    })
+}
+
 /// Sends a signal to all members but those that are spared. SIGKILL goes on until
 /// none is left.
 pub(crate) fn kill(

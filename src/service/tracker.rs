@@ -407,13 +407,27 @@ pub(crate) fn spawn(
     wish: Wish,
     sink: Sink,
 ) -> Result<ServiceId, SpawnError> {
+    spawn_after(ctx, spec, wish, sink, |_| Ok(()))
+}
+
+/// The same; `prepare` comes between the making of the service, with its cgroup, and
+/// the start.
+pub(crate) fn spawn_after(
+    ctx: ContextId,
+    spec: &Spec,
+    wish: Wish,
+    sink: Sink,
+    prepare: impl FnOnce(ServiceId) -> Result<(), Errno>,
+) -> Result<ServiceId, SpawnError> {
     spec.check()?;
     if spec.gate {
         return Err(SpawnError::new(Step::Spec, libc::EINVAL));
     }
     let exact = wish.exact;
     let starting = begin(ctx, wish, sink)?;
-    let outcome = start(ctx, spec, &starting, exact);
+    let outcome = prepare(starting.id)
+        .map_err(SpawnError::from)
+        .and_then(|()| start(ctx, spec, &starting, exact));
     if outcome.is_err() {
         give_up(starting.id);
     }

@@ -256,6 +256,11 @@ impl Machine {
         self.cause
     }
 
+    /// Whether the end of the run's main process was not told yet.
+    pub(crate) fn has_main(&self) -> bool {
+        self.main
+    }
+
     /// How often it has to give a sign of life; 0 for never.
     pub(crate) fn watchdog(&self) -> u64 {
         self.config.watchdog

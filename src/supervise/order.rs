@@ -175,7 +175,9 @@ impl Order {
         }
         let place = &mut self.places[unit as usize];
         place.state = Some(state);
-        place.done = done || (place.done && state == State::Stopped);
+        // It stays done while processes that it left are stopped.
+        let over = matches!(state, State::Stopping | State::Stopped);
+        place.done = done || (place.done && over);
         let (ready, failed) = (place.is_ready(), state == State::Failed);
         for at in 0..self.places[unit as usize].after.len() {
             let other = self.places[unit as usize].after[at];
@@ -302,8 +304,17 @@ mod tests {
         assert_eq!(order.take(), start(once));
         order.entered(once, State::Running, true);
         assert_eq!(order.take(), start(next));
+        order.entered(once, State::Stopping, false);
         order.entered(once, State::Stopped, false);
         order.start(next);
+        assert_eq!(order.take(), start(next));
+        // Once it is started again the next one waits for it again.
+        order.start(once);
+        assert_eq!(order.take(), start(once));
+        order.entered(once, State::Starting, false);
+        order.start(next);
+        assert_eq!(order.take(), None);
+        order.entered(once, State::Running, true);
         assert_eq!(order.take(), start(next));
     }
 

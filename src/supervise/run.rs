@@ -11,13 +11,14 @@ use crate::log::{self, LogId};
 use crate::reap::callback::{Pvt, Record};
 use crate::reap::id::ContextId;
 use crate::reap::spawned::{self, Told};
+use crate::reap::status::LOST;
 use crate::reap::watch::{self, Ask, How};
 use crate::service::kill;
 use crate::service::ledger::{Follow, What};
 use crate::service::tracker::{self, Report, ServiceId, Sink, Wish};
 use crate::spawn::{CStringArray, FdMap, OwnedSpec, Spec};
 use crate::sys::notify_socket::NotifySocket;
-use crate::sys::{credentials, fd, file, signal, wait};
+use crate::sys::{credentials, fd, file, pidfd, procfs, signal, wait};
 
 pub(crate) const EXITED: u32 = 1;
 pub(crate) const MAIN_CHANGED: u32 = 2;
@@ -118,7 +119,7 @@ pub(crate) fn start(
         connector: false,
         make_cgroup: settings.cgroup,
         cgroup: None,
-        exact: false,
+        exact: settings.guard.is_some(),
         follow: match settings.mode {
             Mode::Forking => Follow::Forking,
             _ => Follow::First,
@@ -135,8 +136,13 @@ pub(crate) fn start(
         pvt: Pvt::number(id.tagged()),
         record,
     };
-    let service =
-        tracker::spawn(ctx, &spec, wish, sink).map_err(|error| Errno::from_raw(error.errno))?;
+    // There before the first process is: no moment is without it.
+    let prepare = |service| match &settings.guard {
+        Some(path) => guard(ctx, service, path.as_c_str()),
+        None => Ok(()),
+    };
+    let service = tracker::spawn_after(ctx, &spec, wish, sink, prepare)
+        .map_err(|error| Errno::from_raw(error.errno))?;
     let pid = tracker::standing(service).map_or(0, |standing| standing.root);
     Ok(Started {
         run: Run {
@@ -146,6 +152,38 @@ pub(crate) fn start(
         pid,
         ready,
     })
+}
+
+/// Starts the guard of a run: it kills the cgroup when this process has died, and ends
+/// when the cgroup is empty again or removed. In a session of its own: a terminal's
+/// signals are not for it.
+fn guard(ctx: ContextId, service: ServiceId, path: &CStr) -> Result<(), Errno> {
+    let supervisor = pidfd::open(nix::unistd::getpid().as_raw())?;
+    let (events, kill) = kill::handles(service)?;
+    let targets = [&supervisor, &events, &kill].into_iter().zip(0..);
+    let mut map = [FdMap {
+        source: 0,
+        target: 0,
+    }; 3];
+    for (entry, (source, target)) in map.iter_mut().zip(targets) {
+        (entry.source, entry.target) = (source.as_raw_fd(), target);
+    }
+    let argv = CStringArray::new([path].into_iter())?;
+    let environment = CStringArray::new(std::iter::empty())?;
+    let spec = Spec {
+        fds: Some(&map),
+        session: true,
+        ..Spec::new(path, argv.as_array(), environment.as_array())
+    };
+    start_unwatched(ctx, &spec)
+}
+
+/// Starts a child of which nobody is told. It is still reaped.
+fn start_unwatched(ctx: ContextId, spec: &Spec) -> Result<(), Errno> {
+    let nobody = Told::Callback(None, Pvt(std::ptr::null_mut()));
+    let started =
+        spawned::start(ctx, spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
+    watch::unwatch(started.watch, How::Keep, Ask::Nobody).map(drop)
 }
 
 fn copied(text: &CStr) -> Result<CString, Errno> {
@@ -303,11 +341,7 @@ pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<
         envp: environment.as_array(),
         ..spec
     };
-    let nobody = Told::Callback(None, Pvt(std::ptr::null_mut()));
-    let started =
-        spawned::start(ctx, &spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
-    // The child is still reaped.
-    watch::unwatch(started.watch, How::Keep, Ask::Nobody).map(drop)
+    start_unwatched(ctx, &spec)
 }
 
 /// Signals the main process, if it is still one of the run's.
@@ -326,9 +360,15 @@ pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
     }
 }
 
-/// Signals every process of a run; SIGKILL until none is left.
-pub(crate) fn kill_tree(service: ServiceId, signal: i32) {
-    let _ = kill::kill(service, signal, &mut |_| false, false);
+/// Signals every process of a run, but for its logins where these are spared; SIGKILL
+/// until none is left.
+pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) {
+    let _ = kill::kill(service, signal, &mut |one| spares && one.login, spares);
+}
+
+/// How many processes of a run a stop has still to end.
+pub(crate) fn remaining(service: ServiceId, spares: bool) -> usize {
+    kill::remaining(service, |one| spares && one.login).unwrap_or(0)
 }
 
 /// Ends what is known of a run. Its processes are still reaped, and what they write
@@ -362,9 +402,19 @@ pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
     found
 }
 
+/// Whether a process is there, and no zombie.
+pub(crate) fn runs(pid: i32) -> bool {
+    procfs::stat(pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+}
+
 /// Whether a child of ours has ended and is not reaped yet.
 pub(crate) fn is_dead(pid: i32) -> bool {
     wait::dead_status(pid).is_some()
+}
+
+/// The raw status of such a child, or SSS_WAIT_STATUS_LOST.
+pub(crate) fn dead_status(pid: i32) -> i32 {
+    wait::dead_status(pid).unwrap_or(LOST)
 }
 
 pub(crate) fn exists(pid: i32) -> bool {

@@ -75,6 +75,10 @@ pub(crate) struct Settings {
     pub(crate) notify_all: bool,
     /// Each run gets a cgroup, if one can be had.
     pub(crate) cgroup: bool,
+    /// The program that kills a run's cgroup when we have died; no run without it.
+    pub(crate) guard: Option<CStrBuf>,
+    /// A stop leaves logins alone.
+    pub(crate) spares_logins: bool,
     pub(crate) reload_signal: i32,
     /// Where stdout and stderr go.
     pub(crate) log: Option<LogId>,

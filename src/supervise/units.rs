@@ -20,12 +20,14 @@ use super::run::{self, Run, Seen};
 use super::settings::{Mode, Scope, Settings, Step};
 use crate::reap::callback::{Call, EventFn, Pvt, Record};
 use crate::reap::id::{ContextId, WatchId};
+use crate::reap::status::LOST;
 use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::service::tracker::ServiceId;
 use crate::sys::clock;
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::notify_socket::NotifySocket;
+use crate::sys::poll;
 
 static UNITS: PerProcess<Mutex<Units>> = PerProcess::new();
 
@@ -159,6 +161,8 @@ struct Unit {
     former: Vec<Run>,
     inbox: Inbox,
     main: i32,
+    /// The last one that was known: it may have said something before it ended.
+    spokesman: i32,
     status: i32,
     error: i32,
     restarts: u64,
@@ -198,14 +202,15 @@ struct Group {
 /// All units of a context are being stopped.
 #[derive(Debug)]
 struct Shutdown {
-    task: TaskId,
-    /// When all are killed.
+    /// Steps it, but where the daemon waits for the end.
+    task: Option<TaskId>,
+    /// When all are killed, and then when it is given up.
     at: u64,
     /// SIGKILL was sent.
     killed: bool,
     /// Some survived that for too long.
     given_up: bool,
-    told: Told,
+    told: Option<Told>,
 }
 
 /// Who is told that a shutdown is over.
@@ -214,8 +219,22 @@ pub(crate) struct Told {
     pub(crate) call: Option<EventFn>,
     pub(crate) source: Pvt,
     pub(crate) pvt: Pvt,
-    /// Of how many units and processes are left.
-    pub(crate) record: fn(u32, u32) -> Record,
+    /// Of what is left.
+    pub(crate) record: fn(Left) -> Record,
+}
+
+/// How many are left at the end of a shutdown.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Left {
+    pub(crate) units: u32,
+    pub(crate) processes: u32,
+}
+
+/// A shutdown that is over.
+struct Over {
+    task: Option<TaskId>,
+    told: Option<Told>,
+    left: Left,
 }
 
 #[derive(Debug)]
@@ -278,10 +297,16 @@ impl Task for ShutdownTask {
                 Why::Deadline => units.shut_down_late(self.ctx, now),
                 _ => units.settle(None, now),
             }
-            let (task, call) = units.end_shutdown(self.ctx)?;
-            *over = Some(task);
-            if call.is_some() {
-                return call;
+            let end = units.end_shutdown(self.ctx)?;
+            *over = end.task;
+            let told = end.told.and_then(|told| Some((told.call?, told)));
+            if let Some((call, told)) = told {
+                return Some(Call::Event {
+                    call,
+                    source: told.source,
+                    record: (told.record)(end.left),
+                    pvt: told.pvt,
+                });
             }
         }
         let task = over.take();
@@ -308,7 +333,7 @@ pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), E
     });
     let task = task.and_then(|task| task::add(ctx, &task))?;
     let mut units = own.value.lock();
-    if let Err(errno) = units.begin_shutdown(ctx, task, at, told) {
+    if let Err(errno) = units.begin_shutdown(ctx, Some(task), at, Some(told)) {
         drop(units);
         task::remove(task);
         return Err(errno);
@@ -318,6 +343,40 @@ pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), E
     task::post(task);
     Ok(())
 }
+
+/// The same in the calling thread, which waits for the end; no callback is made
+/// meanwhile.
+pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Errno> {
+    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let at = clock::now().saturating_add(timeout);
+    if own.value.lock().hasten_shutdown(ctx, at) {
+        return Err(Errno::EALREADY);
+    }
+    own.value.lock().begin_shutdown(ctx, None, at, None)?;
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let mut units = units()?;
+        let now = clock::now();
+        for index in units.units_of(ctx) {
+            units.look(index, now);
+        }
+        if units.shutdown_is_late(ctx, now) {
+            units.shut_down_late(ctx, now);
+        } else {
+            units.settle(None, now);
+        }
+        if let Some(over) = units.end_shutdown(ctx) {
+            return Ok(over.left);
+        }
+        drop(units);
+        poll::readable(None, pause);
+        pause = (pause * 2).min(LAST_PAUSE);
+    }
+}
+
+/// How often a shutdown that is waited for looks at its processes.
+const FIRST_PAUSE: u64 = 500_000;
+const LAST_PAUSE: u64 = 10_000_000;
 
 /// Asks something of a unit; its task does it. EAGAIN for a reload of what does
 /// not run; ESHUTDOWN for a start during a shutdown; ESRCH where the unit is gone.
@@ -405,6 +464,8 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
         }
         run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
         run::DEAD if current => unit.inbox.dead = true,
+        // Perhaps only logins are left.
+        run::EXITED if current && unit.settings.spares_logins => {}
         run::DEAD => {
             let is_it = |run: &Run| run.service.tagged() == seen.service;
             let Some(gone) = unit.former.iter().position(is_it) else {
@@ -517,6 +578,7 @@ impl Units {
             former,
             inbox: Inbox::EMPTY,
             main: 0,
+            spokesman: 0,
             status: 0,
             error: 0,
             restarts: 0,
@@ -581,7 +643,9 @@ impl Units {
         };
         if at < shutdown.at && !shutdown.killed {
             shutdown.at = at;
-            task::set_deadline(shutdown.task, Some(at));
+            if let Some(task) = shutdown.task {
+                task::set_deadline(task, Some(at));
+            }
         }
         true
     }
@@ -589,9 +653,9 @@ impl Units {
     fn begin_shutdown(
         &mut self,
         ctx: ContextId,
-        task: TaskId,
+        task: Option<TaskId>,
         at: u64,
-        told: Told,
+        told: Option<Told>,
     ) -> Result<(), Errno> {
         self.make_group(ctx)?;
         let group = self.group(ctx).ok_or(Errno::ENOMEM)?;
@@ -648,39 +712,74 @@ impl Units {
             shutdown.given_up = true;
             return;
         }
-        task::set_deadline(shutdown.task, Some(now + LAST_WAIT));
+        shutdown.at = now + LAST_WAIT;
+        if let Some(task) = shutdown.task {
+            task::set_deadline(task, Some(shutdown.at));
+        }
         for index in self.units_of(ctx) {
             self.do_command(index, Command::Kill, now);
         }
         self.settle(None, now);
     }
 
-    /// The end of a shutdown, if it is over: its task, and the callback to make.
-    fn end_shutdown(&mut self, ctx: ContextId) -> Option<(TaskId, Option<Call>)> {
-        let (mut left, mut processes) = (0, 0);
+    fn shutdown_is_late(&mut self, ctx: ContextId, now: u64) -> bool {
+        let shutdown = self.group(ctx).and_then(|group| group.shutdown.as_ref());
+        shutdown.is_some_and(|shutdown| shutdown.at <= now)
+    }
+
+    /// The end of a shutdown, if it is over.
+    fn end_shutdown(&mut self, ctx: ContextId) -> Option<Over> {
+        let mut left = Left {
+            units: 0,
+            processes: 0,
+        };
         for index in self.units_of(ctx) {
             let unit = self.unit(index)?;
             if !unit.is_down() {
-                left += 1;
-                processes += unit.processes();
+                left.units += 1;
+                left.processes += unit.processes();
             }
         }
         let group = self.group(ctx)?;
         let shutdown = group.shutdown.as_ref()?;
-        if left > 0 && !shutdown.given_up {
+        if left.units > 0 && !shutdown.given_up {
             return None;
         }
         let shutdown = group.shutdown.take()?;
         self.groups
             .retain(|group| group.units > 0 || group.shutdown.is_some());
-        let told = shutdown.told;
-        let call = told.call.map(|call| Call::Event {
-            call,
-            source: told.source,
-            record: (told.record)(left, processes),
-            pvt: told.pvt,
-        });
-        Some((shutdown.task, call))
+        Some(Over {
+            task: shutdown.task,
+            told: shutdown.told,
+            left,
+        })
+    }
+
+    /// Sees for itself who of a unit lives, where no loop tells of the ends.
+    fn look(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if unit.is_down() {
+            return;
+        }
+        let alone = unit
+            .services()
+            .map(|one| run::remaining(one, false))
+            .sum::<usize>()
+            == 0;
+        if unit.main != 0 && !run::runs(unit.main) {
+            unit.inbox.ended = Some((run::dead_status(unit.main), alone));
+        }
+        if alone {
+            unit.former.drain(..).for_each(run::end);
+            unit.inbox.dead = unit.lives;
+        }
+        self.take_inbox(index, now);
+        let due = self.unit(index).and_then(|unit| unit.machine.deadline());
+        if due.is_some_and(|due| due <= now) {
+            self.time(index, now);
+        }
     }
 
     fn make_group(&mut self, ctx: ContextId) -> Result<(), Errno> {
@@ -755,8 +854,9 @@ impl Units {
             }
             let (ctx, down) = (unit.ctx, unit.is_down());
             if down {
-                if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_ref()) {
-                    task::post(shutdown.task);
+                let shutdown = self.group(ctx).and_then(|group| group.shutdown.as_ref());
+                if let Some(task) = shutdown.and_then(|shutdown| shutdown.task) {
+                    task::post(task);
                 }
             }
         }
@@ -857,8 +957,9 @@ impl Units {
                 Action::Step(step) => self.take_step(index, step),
                 Action::Kill => {
                     if let Some(unit) = self.unit_mut(index) {
+                        let spares = unit.settings.spares_logins;
                         unit.services().for_each(|service| {
-                            run::kill_tree(service, libc::SIGKILL);
+                            run::kill_tree(service, libc::SIGKILL, spares);
                         });
                     }
                 }
@@ -899,6 +1000,7 @@ impl Units {
         unit.inbox = Inbox::EMPTY;
         unit.lives = true;
         unit.main = started.pid;
+        unit.spokesman = started.pid;
         unit.error = 0;
         if let Some(ready) = started.ready {
             // Without it the unit is not ready in time, which is told.
@@ -1044,8 +1146,51 @@ impl Units {
         }
         if !unit.lives && unit.former.is_empty() {
             // Once more does no harm.
+            self.all_dead(index, now);
+        } else {
+            self.leave_logins(index, now);
+        }
+    }
+
+    /// The last process of a run that counts is dead.
+    fn all_dead(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if unit.machine.has_main() {
+            // Which one it was is not known, nor how it ended.
+            unit.main = 0;
+            unit.status = LOST;
+            let event = Event::MainEnded {
+                failed: unit.settings.failed(LOST),
+                alone: true,
+            };
+            self.event(index, event, now);
+        } else {
             self.event(index, Event::AllDead, now);
         }
+    }
+
+    /// A stop that spares logins is over when they alone are left. They are counted
+    /// until they are dead.
+    fn leave_logins(&mut self, index: u32, now: u64) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if !unit.settings.spares_logins || unit.state != State::Stopping || unit.main != 0 {
+            return;
+        }
+        let mut services = unit.services();
+        if services.any(|service| run::remaining(service, true) > 0) {
+            return;
+        }
+        drop(services);
+        if unit.former.try_reserve(1).is_err() {
+            return;
+        }
+        unit.former.extend(unit.run.take());
+        unit.lives = false;
+        self.all_dead(index, now);
     }
 
     fn main_ended(
@@ -1083,6 +1228,9 @@ impl Units {
         if let Some(unit) = self.unit_mut(index) {
             if unit.main != main {
                 unit.main = main;
+                if main != 0 {
+                    unit.spokesman = main;
+                }
                 self.tell(index, What::Main, now);
             }
         }
@@ -1200,23 +1348,31 @@ impl Unit {
         match scope {
             Scope::Main if self.main != 0 => run::kill_main(self.service(), self.main, signal),
             Scope::Group if self.main != 0 => run::kill_group(self.service(), self.main, signal),
-            _ => self
-                .services()
-                .for_each(|service| run::kill_tree(service, signal)),
+            _ => self.services().for_each(|service| {
+                run::kill_tree(service, signal, self.settings.spares_logins);
+            }),
         }
     }
 
-    /// Whether the sender of a message may speak for the unit. One that is reaped
-    /// already is believed by its uid: the socket is this unit's own.
+    /// Whether the sender of a message may speak for the unit.
     fn believes(&self, pid: i32, uid: u32) -> bool {
-        if !run::is_trusted(uid, &self.settings) {
+        if pid <= 0 || !run::is_trusted(uid, &self.settings) {
             return false;
         }
-        if self.settings.notify_all || pid == self.main || self.main == 0 {
+        // As root systemd-notify speaks as its parent, which is the main process.
+        if pid == self.spokesman {
             return true;
         }
-        // As root systemd-notify speaks as its parent, which is the main process.
-        !run::exists(pid)
+        if !self.settings.notify_all {
+            // Of a daemon whose main process is not known each may be it.
+            return self.main == 0 && self.lives && self.is_member(pid);
+        }
+        // Who is dead and reaped can no longer be looked at.
+        !run::exists(pid) || self.is_member(pid)
+    }
+
+    fn is_member(&self, pid: i32) -> bool {
+        self.services().any(|service| run::is_member(service, pid))
     }
 
     fn report(&self, what: What, former: State, time: u64) -> Report {

@@ -162,7 +162,7 @@ impl Cgroup {
             .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest == b" (deleted)")
     }
 
-    fn open_kill(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_kill(&self) -> Result<OwnedFd, Errno> {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
         openat(&self.directory, c"cgroup.kill", flags, Mode::empty())
     }
@@ -172,11 +172,15 @@ impl Cgroup {
         write(self.open_kill()?, b"1").map(drop)
     }
 
+    pub(crate) fn open_events(&self) -> Result<OwnedFd, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        openat(&self.directory, c"cgroup.events", flags, Mode::empty())
+    }
+
     /// Whether no process is in it or below it; a zombie is none.
     pub(crate) fn is_empty(&self) -> bool {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut text = [0_u8; 256];
-        let Ok(events) = openat(&self.directory, c"cgroup.events", flags, Mode::empty()) else {
+        let Ok(events) = self.open_events() else {
             return true;
         };
         let got = read(&events, &mut text).unwrap_or(0);

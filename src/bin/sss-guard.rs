@@ -1,0 +1,52 @@
+//! Kills a cgroup when a process has died. libsss_sigchld starts it beside a unit with
+//! SSS_UNIT_GUARD; see sss_supervisor(7). Its descriptors:
+//!
+//! - 0: a pidfd of the process,
+//! - 1: cgroup.events of the cgroup,
+//! - 2: cgroup.kill of the cgroup.
+//!
+//! It is there before the cgroup has a process, and ends when it has none any more.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A cgroup that was removed cannot be read.
+fn is_populated(events: &mut File) -> io::Result<bool> {
+    let mut text = String::new();
+    events.rewind()?;
+    events.read_to_string(&mut text)?;
+    Ok(text.lines().any(|line| line == "populated 1"))
+}
+
+fn main() -> io::Result<()> {
+    let (supervisor, events, kill) = (io::stdin(), io::stdout(), io::stderr());
+    let mut events = File::from(events.as_fd().try_clone_to_owned()?);
+    let mut kill = File::from(kill.as_fd().try_clone_to_owned()?);
+    let mut begun = false;
+    loop {
+        // Read before each wait: a change in between ends the wait at once.
+        match is_populated(&mut events) {
+            Ok(true) => begun = true,
+            Ok(false) if !begun => {}
+            _ => return Ok(()),
+        }
+        // A run that was over before it was seen, or never began, is removed, which
+        // wakes nobody.
+        let timeout = if begun {
+            PollTimeout::NONE
+        } else {
+            PollTimeout::from(100u8)
+        };
+        let mut both = [
+            PollFd::new(supervisor.as_fd(), PollFlags::POLLIN),
+            PollFd::new(events.as_fd(), PollFlags::POLLPRI),
+        ];
+        let _ = poll(&mut both, timeout);
+        if both[0].any().unwrap_or(false) {
+            return kill.write_all(b"1");
+        }
+    }
+}
