@@ -9,6 +9,9 @@
  *   ignore N     ignores signal N
  *   daemon       the process ends with 0, and its child goes on
  *   leave        leaves a child in a session of its own, which pauses
+ *   login        the same as user 4242
+ *   tell TEXT    has a child say TEXT, which is waited for
+ *   bomb         forks without end, as does each child
  *   child        goes on in a child; its parent waits for it and exits as it did
  *   env NAME     prints NAME=VALUE and a newline
  *   fd N         exits with 9 unless N is open
@@ -99,7 +102,30 @@ static void go_on_in_child(int waits)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
-static void leave(void)
+static void tell(const char *text)
+{
+    pid_t pid = fork();
+    int status;
+
+    need(pid >= 0, "fork");
+    if (pid == 0) {
+        say(text, -1);
+        _exit(0);
+    }
+    need(waitpid(pid, &status, 0) == pid && status == 0, "waitpid");
+}
+
+static void bomb(void)
+{
+    signal(SIGCHLD, SIG_IGN);
+    while (1) {
+        if (fork() < 0) {
+            usleep(1000); /* as many as there may be */
+        }
+    }
+}
+
+static void leave(uid_t user)
 {
     int ready[2];
     char byte;
@@ -110,6 +136,7 @@ static void leave(void)
     need(pid >= 0, "fork");
     if (pid == 0) {
         setsid();
+        need(user == 0 || setuid(user) == 0, "setuid");
         signal(SIGTERM, SIG_IGN);
         close(ready[0]);
         close(ready[1]);
@@ -132,13 +159,19 @@ int main(int argc, char **argv)
         } else if (strcmp(action, "daemon") == 0 || strcmp(action, "child") == 0) {
             go_on_in_child(action[0] == 'c');
         } else if (strcmp(action, "leave") == 0) {
-            leave();
+            leave(0);
+        } else if (strcmp(action, "login") == 0) {
+            leave(4242);
+        } else if (strcmp(action, "bomb") == 0) {
+            bomb();
         } else if (strcmp(action, "pause") == 0) {
             break;
         } else if (++at == argc) {
             _exit(98);
         } else if (strcmp(action, "say") == 0) {
             say(value, -1);
+        } else if (strcmp(action, "tell") == 0) {
+            tell(value);
         } else if (strcmp(action, "line") == 0) {
             need(write(atoi(value), "ready\n", 6) == 6, "line");
         } else if (strcmp(action, "print") == 0) {

@@ -7,16 +7,6 @@
 #include "support/spawn.h"
 #include "support/unit.h"
 
-#define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-
-static void stop(struct bed *bed, struct sss_unit_ctx *unit)
-{
-    check_ok(sss_supervisor_stop(unit));
-    until_state(bed, unit, SSS_UNIT_STOPPED);
-    until_processes(bed, unit, 0);
-    check_ok(sss_supervisor_remove(unit));
-}
-
 static struct sss_unit notifying(const char *name)
 {
     struct sss_unit unit = unit_zero(name);
@@ -47,7 +37,7 @@ static void status_and_reload(void **state)
     until_states(&bed, "aG aR aL");
     fifo_open(&end);
     until_states(&bed, "aG aR aL aR");
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&begin);
     fifo_remove(&end);
@@ -66,7 +56,7 @@ static void a_barrier_is_closed(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aF");
     check_int(bed.last.wait_status, status_of(3));
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -97,7 +87,7 @@ static void a_child_speaks_only_if_it_may(void **state)
             until_states(&bed, "aG aF");
             assert_string_equal(unit_status(a).text, "");
         }
-        stop(&bed, a);
+        unit_stop(&bed, a);
         bed_end(&bed);
         fifo_remove(&fifo);
     }
@@ -116,7 +106,7 @@ static void the_main_process_may_name_another(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR");
     check(unit_status(a).main_pid > 1);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -133,7 +123,7 @@ static void no_sign_of_life(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aP aF");
     check_int(bed.last.cause, SSS_UNIT_CAUSE_WATCHDOG);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -151,7 +141,7 @@ static void it_says_that_it_is_broken(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aP aF");
     check_int(bed.last.cause, SSS_UNIT_CAUSE_WATCHDOG);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -168,7 +158,7 @@ static void never_ready(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aP aF");
     check_int(bed.last.cause, SSS_UNIT_CAUSE_NOT_READY);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -217,7 +207,7 @@ static void sockets_are_handed_over(void **state)
         length += got;
     }
     assert_string_equal(text, wanted);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     close(out[0]);
     bed_end(&bed);
     unsetenv("NOTIFY_SOCKET");
@@ -249,7 +239,7 @@ static void one_log_over_all_starts(void **state)
     check_ok(sss_supervisor_start(a));
     until_state(&bed, a, SSS_UNIT_FAILED);
     until_processes(&bed, a, 0);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     check_ok(sss_log_flush(log, DEADLINE_MS * MS));
     check_ok(sss_log_free(log));
     FILE *file = fopen(path, "re");

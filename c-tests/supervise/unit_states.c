@@ -3,16 +3,6 @@
 
 #include "support/unit.h"
 
-#define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })
-
-static void stop(struct bed *bed, struct sss_unit_ctx *unit)
-{
-    check_ok(sss_supervisor_stop(unit));
-    until_state(bed, unit, SSS_UNIT_STOPPED);
-    until_processes(bed, unit, 0);
-    check_ok(sss_supervisor_remove(unit));
-}
-
 static void starts_runs_and_stops(void **state)
 {
     struct bed bed;
@@ -39,7 +29,7 @@ static void starts_runs_and_stops(void **state)
     check_ok(sss_supervisor_restart(a));
     until_states(&bed, "aG aR aP aS aG aR aP aG aR");
     check_int(unit_status(a).starts, 3);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -65,7 +55,7 @@ static void a_crash_loop_fails(void **state)
     /* A command begins anew. */
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aB aG aR aB aG aR aF aG aR aB aG aR aB aG aR aF");
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -98,7 +88,7 @@ static void ends_that_are_no_failure(void **state)
         check_ok(sss_supervisor_start(a));
         until_state(&bed, a, SSS_UNIT_RUNNING);
         until_state(&bed, a, cases[at].state);
-        stop(&bed, a);
+        unit_stop(&bed, a);
         bed_end(&bed);
     }
 }
@@ -131,7 +121,7 @@ static void a_stop_takes_its_steps(void **state)
     check_ok(sss_supervisor_stop(a));
     until_states(&bed, "aG aR aP aS");
     check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -154,7 +144,7 @@ static void what_is_left_is_stopped_before_the_next_start(void **state)
     until_states(&bed, "aG aR aP aB aG aR");
     check_ok(sss_supervisor_stop(a));
     until_state(&bed, a, SSS_UNIT_STOPPED);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -181,7 +171,7 @@ static void a_restart_by_main_spares_the_others(void **state)
     check_ok(sss_supervisor_stop(a));
     until_states(&bed, "aG aR aB aG aR aP aS");
     until_processes(&bed, a, 0);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -201,7 +191,7 @@ static void a_start_that_cannot_be(void **state)
     until_states(&bed, "aG aF");
     check_int(bed.last.cause, SSS_UNIT_CAUSE_START);
     check_int(bed.last.error, ENOENT);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -234,7 +224,7 @@ static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
     check_ok(kill(second, SIGKILL));
     until_states(&bed, "aG aR aF");
     check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -258,7 +248,7 @@ static void a_newline_is_readiness(void **state)
     until_states(&bed, "aG");
     fifo_open(&fifo);
     until_states(&bed, "aG aR");
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -275,7 +265,7 @@ static void a_oneshot_ends_with_success(void **state)
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "0"));
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aS");
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -300,7 +290,7 @@ static void the_owner_decides(void **state)
     until_states(&bed, "aG aR aB aG aR aB aF aG aR aB aG aR aB");
     bed.decision = SSS_UNIT_DECIDE_GIVE_UP;
     until_state(&bed, a, SSS_UNIT_FAILED);
-    stop(&bed, a);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 
@@ -335,7 +325,7 @@ static void units_start_and_stop_in_order(void **state)
     check_ok(sss_supervisor_remove(a));
     check_ok(sss_supervisor_start(b));
     until_state(&bed, b, SSS_UNIT_RUNNING);
-    stop(&bed, b);
+    unit_stop(&bed, b);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -358,8 +348,8 @@ static void one_that_comes_before_fails(void **state)
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aF bF");
     check_int(unit_status(b).cause, SSS_UNIT_CAUSE_DEPENDENCY);
-    stop(&bed, b);
-    stop(&bed, a);
+    unit_stop(&bed, b);
+    unit_stop(&bed, a);
     bed_end(&bed);
 }
 

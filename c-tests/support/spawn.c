@@ -41,6 +41,16 @@ char *helper_path(const char *name)
     return path;
 }
 
+const char *helper_installed(const char *name)
+{
+    static char path[4096];
+    const char *installed = getenv("SSS_TEST_INSTALLED");
+
+    check(installed != NULL);
+    snprintf(path, sizeof(path), "%s/libexec/sss_sigchld/%s", installed, name);
+    return path;
+}
+
 struct sss_spawn spawn_zero(void)
 {
     struct sss_spawn spawn;

@@ -24,6 +24,8 @@ int spawn_as_fork(void **state);
 
 /* Where a program of helpers/ is; the caller's to free. */
 char *helper_path(const char *name);
+/* A program that the library executes itself, as it is installed. */
+const char *helper_installed(const char *name);
 
 /* Zeroed but for its size and manner. */
 struct sss_spawn spawn_zero(void);

@@ -103,6 +103,14 @@ struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char
     return ctx;
 }
 
+void unit_stop(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    check_ok(sss_supervisor_stop(ctx));
+    until_state(bed, ctx, SSS_UNIT_STOPPED);
+    until_processes(bed, ctx, 0);
+    check_ok(sss_supervisor_remove(ctx));
+}
+
 struct sss_unit_status unit_status(struct sss_unit_ctx *ctx)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
@@ -142,6 +150,36 @@ void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count)
         loop_turn(&bed->loop, 100);
     }
     check_int(unit_status(ctx).processes, count);
+}
+
+unsigned children_of_ours(pid_t *pids, unsigned most)
+{
+    char path[64];
+    unsigned count = 0;
+    int pid;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+    file = fopen(path, "re");
+    check(file != NULL);
+    while (fscanf(file, "%d", &pid) == 1) {
+        if (count < most) {
+            pids[count] = pid;
+        }
+        count++;
+    }
+    fclose(file);
+    return count;
+}
+
+void until_no_children(struct bed *bed)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (children_of_ours(NULL, 0) > 0) {
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 10);
+    }
 }
 
 void fifo_make(struct fifo *fifo)

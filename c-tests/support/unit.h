@@ -34,6 +34,11 @@ struct sss_unit unit_zero(const char *name);
 struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char *const *actions);
 errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *actions,
                      struct sss_unit_ctx **ctx);
+/* The actions of a helper. */
+#define ACTIONS(...) ((const char *const[]){ __VA_ARGS__, NULL })
+
+/* Stops it, waits until all of it is dead, and removes it. */
+void unit_stop(struct bed *bed, struct sss_unit_ctx *ctx);
 struct sss_unit_status unit_status(struct sss_unit_ctx *ctx);
 
 /* Turns the loop until these states were told: "aG aR" is starting and running of a. The
@@ -43,6 +48,10 @@ void until_states(struct bed *bed, const char *states);
 /* Turns the loop until the unit is in a state, or fails. */
 void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state);
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count);
+/* Turns the loop until this process has no child. */
+void until_no_children(struct bed *bed);
+/* Our children: how many, the first of them in pids. */
+unsigned children_of_ours(pid_t *pids, unsigned most);
 
 /* A FIFO for the action gate, in a directory of its own; opened by letting go of it. */
 struct fifo {
