@@ -55,15 +55,18 @@ struct unit {
     int64_t log_size;
     unsigned log_keep;
     bool prefix;
+    int parent_death; /* the signal that the main process gets when we have died, or 0 */
     int success_codes[64], success_signals[64];
     size_t codes_count, signals_count;
     struct sss_stop_step steps[16];
+    struct sss_spawn commands[16]; /* those of steps that run one */
+    char **command_words[16];
     struct sss_unit params;
 
     struct sss_unit_ctx *ctx;
     struct sss_log *log;
     struct sss_child_ctx *health_child; /* while the command runs */
-    int64_t health_next, health_by;
+    int64_t health_next;
     bool kept;    /* reload-config leaves it alone */
     bool refused; /* it could not be added */
 };
@@ -302,6 +305,8 @@ static const struct choice flags[] = {
     { "notify-all", SSS_UNIT_NOTIFY_ALL },
     { "reload-notifies", SSS_UNIT_RELOAD_NOTIFIES },
     { "cgroup", SSS_UNIT_CGROUP },
+    { "guard", SSS_UNIT_GUARD },
+    { "spare-logins", SSS_UNIT_SPARE_LOGINS },
     { NULL, 0 },
 };
 
@@ -316,6 +321,7 @@ static struct unit *new_unit(const char *name)
     unit->params.size = sizeof(unit->params);
     unit->log_keep = 10;
     unit->health_timeout = 10 * SECOND;
+    unit->parent_death = SIGTERM;
     return unit;
 }
 
@@ -328,6 +334,9 @@ static void free_unit(struct unit *unit)
     free_list(unit->env);
     free_list(unit->after);
     free_list(unit->health);
+    for (size_t at = 0; at < 16; at++) {
+        free_list(unit->command_words[at]);
+    }
     free(unit->cwd);
     free(unit->user);
     free(unit->pid_file);
@@ -367,6 +376,29 @@ static bool set_time(struct unit *unit, uint32_t bit, int64_t *field, const char
     return parse_time(value, field);
 }
 
+/* "SIGTERM main 10s", or "run 10s PROGRAM..." */
+static bool set_step(struct unit *unit, size_t at, char **step)
+{
+    struct sss_stop_step *to = &unit->steps[at];
+    struct sss_spawn *spawn = &unit->commands[at];
+    size_t count = count_words(step);
+
+    *to = (struct sss_stop_step){ .signum = 0 };
+    if (count >= 3 && strcmp(step[0], "run") == 0) {
+        *spawn = (struct sss_spawn){
+            .size = sizeof(*spawn),
+            .mask = SSS_SPAWN_SEARCH_PATH,
+            .path = step[2],
+            .argv = (const char *const *)step + 2,
+        };
+        to->command = spawn;
+        return parse_time(step[1], &to->timeout) && to->timeout > 0;
+    }
+    return count == 3 && parse_signal(step[0], &to->signum) &&
+           parse_choice(step[1], scopes, &to->scope) && parse_time(step[2], &to->timeout) &&
+           to->timeout > 0;
+}
+
 /* "SIGTERM main 10s, SIGINT tree 5s" */
 static bool set_stop(struct unit *unit, const char *value)
 {
@@ -375,13 +407,14 @@ static bool set_stop(struct unit *unit, const char *value)
     bool good = true;
 
     while (good && (part = strsep(&rest, ",")) != NULL) {
-        char **step = words(part);
-        struct sss_stop_step *to = &unit->steps[count++];
-
-        good = count <= 16 && count_words(step) == 3 && parse_signal(step[0], &to->signum) &&
-               parse_choice(step[1], scopes, &to->scope) && parse_time(step[2], &to->timeout) &&
-               to->timeout > 0;
-        free_list(step);
+        if (count == 16) {
+            good = false;
+            break;
+        }
+        free_list(unit->command_words[count]);
+        unit->command_words[count] = words(part); /* the step's strings */
+        good = set_step(unit, count, unit->command_words[count]);
+        count++;
     }
     unit->params.mask |= SSS_UNIT_STOP_STEPS;
     unit->params.stop_steps = unit->steps;
@@ -527,6 +560,10 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
     }
     if (strcmp(key, "stop") == 0) {
         return set_stop(unit, value);
+    }
+    if (strcmp(key, "parent-death") == 0) {
+        unit->parent_death = 0;
+        return strcmp(value, "none") == 0 || parse_signal(value, &unit->parent_death);
     }
     if (strcmp(key, "success") == 0) {
         return set_success(unit, value);
@@ -1015,12 +1052,14 @@ static errno_t add_unit(struct unit *unit)
     errno_t ret;
 
     spawn.envp = (const char *const *)env;
-#ifdef SSS_SPAWN_USER
+    if (unit->parent_death != 0) {
+        spawn.mask |= SSS_SPAWN_PDEATHSIG;
+        spawn.pdeathsig = unit->parent_death;
+    }
     if (unit->user != NULL) {
         spawn.mask |= SSS_SPAWN_USER;
         spawn.user = unit->user;
     }
-#endif
     unit->params.name = unit->name;
     unit->params.spawn = &spawn;
     unit->params.pid_file = unit->pid_file;
@@ -1083,75 +1122,82 @@ static void begin_shutdown(int exit_code)
 
 /* ---- Health ---- */
 
-static void health_ended(int pid, int wait_status, void *pvt)
+static void health_ended(struct sss_child_ctx *child, const struct sss_communicated *done,
+                         void *pvt)
 {
     struct unit *unit = pvt;
+    int status = done->end->wait_status;
+    const char *text = done->output;
+    int length = (int)strcspn(text, "\n");
 
-    (void)pid;
-    sss_child_free(unit->health_child);
-    unit->health_child = NULL;
+    struct sss_unit_status now_is = { .size = sizeof(now_is) };
+
     unit->health_next = now() + unit->health_interval;
-    if (!WIFEXITED(wait_status) || WEXITSTATUS(wait_status) != 0) {
-        say(unit, "is not healthy, and is restarted");
+    /* It may have been stopped meanwhile. */
+    if ((!WIFEXITED(status) || WEXITSTATUS(status) != 0) &&
+        sss_supervisor_status(unit->ctx, &now_is) == 0 && now_is.state == SSS_UNIT_RUNNING) {
+        say(unit, "is not healthy, and is restarted%s%.*s", length > 0 ? ": " : "", length, text);
         sss_supervisor_restart(unit->ctx);
     }
+    unit->health_child = NULL;
+    sss_child_free(child);
 }
 
-/* Its output is nobody's. */
+/* The first line of its output is printed if it fails. */
 static void start_health(struct unit *unit)
 {
-    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-    struct sss_spawn_fd fds[] = { { null, 0 }, { null, 1 }, { null, 2 } };
+    const struct sss_deadline_step step = {
+        .after_ns = unit->health_timeout, .signum = SIGKILL, .whom = SSS_STEP_CHILD
+    };
+    const struct sss_deadline deadline = {
+        .size = sizeof(deadline), .steps = &step, .steps_count = 1
+    };
     struct sss_spawn spawn = {
         .size = sizeof(spawn),
-        .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_FDS,
+        .mask = SSS_SPAWN_SEARCH_PATH,
         .path = unit->health[0],
         .argv = (const char *const *)unit->health,
         .cwd = unit->cwd,
-        .fds = fds,
-        .fds_count = 3,
     };
-    errno_t ret = sss_child_spawn(NULL, sup.sigchld, &spawn, health_ended, unit,
-                                  &unit->health_child);
+    struct sss_communicate comm = {
+        .size = sizeof(comm),
+        .mask = SSS_COMMUNICATE_INPUT | SSS_COMMUNICATE_OUTPUT | SSS_COMMUNICATE_ERROR_TO_OUTPUT |
+                SSS_COMMUNICATE_OUTPUT_LIMIT,
+        .output_limit = 512,
+        .deadline = &deadline,
+        .cb = health_ended,
+        .pvt = unit,
+    };
+    errno_t ret = sss_child_communicate(NULL, sup.sigchld, &spawn, &comm, &unit->health_child);
 
     if (ret != 0) {
         unit->health_child = NULL;
         say(unit, "health: %s", strerror(ret));
     }
-    unit->health_by = now() + unit->health_timeout;
-    if (null >= 0) {
-        close(null);
-    }
 }
 
 /* ---- The loop's times ---- */
 
-/* Starts the health commands that are due, and kills those that take too long; until
- * when to wait, in milliseconds. */
+/* Starts the health commands that are due; how long to wait, in milliseconds. */
 static int run_timers(void)
 {
     int64_t next = INT64_MAX, at = now();
 
     for (struct unit *unit = sup.units; unit != NULL; unit = unit->next) {
-        int64_t *due = unit->health_child != NULL ? &unit->health_by : &unit->health_next;
-
-        if (unit->health == NULL || unit->health_interval == 0 || *due == 0) {
-            continue;
+        if (unit->health == NULL || unit->health_interval == 0 || unit->health_next == 0 ||
+            unit->health_child != NULL) {
+            continue; /* its end sets the next time */
         }
-        if (*due <= at && unit->health_child != NULL) {
-            sss_child_kill(unit->health_child, SIGKILL);
-            *due = at + SECOND;
-        } else if (*due <= at) {
+        if (unit->health_next <= at) {
             struct sss_unit_status status = { .size = sizeof(status) };
 
-            *due = at + unit->health_interval;
+            unit->health_next = at + unit->health_interval;
             if (sss_supervisor_status(unit->ctx, &status) == 0 &&
                 status.state == SSS_UNIT_RUNNING) {
                 start_health(unit);
-                due = &unit->health_by;
             }
         }
-        next = *due < next ? *due : next;
+        next = unit->health_next < next ? unit->health_next : next;
     }
     return next == INT64_MAX ? -1 : (int)((next - at) / 1000000) + 1;
 }
