@@ -1,0 +1,917 @@
+/* profiles: plain user linux-5.10 linux-4.19: the installed program, without the tool */
+/* sss-supervise as a user has it: a configuration, the lines that it prints, its verbs,
+ * and what is killed. */
+#include "support/test.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "support/spawn.h"
+
+enum { TEXT = 1 << 18 };
+
+/* A running sss-supervise. */
+struct sup {
+    char dir[32], conf[64], socket[64];
+    pid_t pid;
+    int out;
+    char *text; /* what it printed */
+    size_t length;
+    size_t seen; /* how much of it was looked at */
+    int status;
+};
+
+/* How a program that ran to its end went. */
+struct ran {
+    int status;
+    char text[TEXT];
+};
+
+static const char *program(void)
+{
+    static char path[4096];
+
+    snprintf(path, sizeof(path), "%s/bin/sss-supervise", getenv("SSS_TEST_INSTALLED"));
+    return path;
+}
+
+static void sup_make(struct sup *sup)
+{
+    *sup = (struct sup){ .dir = "/tmp/sss-supervise-XXXXXX", .out = -1 };
+    check(mkdtemp(sup->dir) != NULL);
+    check_ok(chmod(sup->dir, 0755));
+    snprintf(sup->conf, sizeof(sup->conf), "%s/conf", sup->dir);
+    snprintf(sup->socket, sizeof(sup->socket), "%s/socket", sup->dir);
+    sup->text = calloc(1, TEXT);
+    check(sup->text != NULL);
+}
+
+static void configure(struct sup *sup, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void configure(struct sup *sup, const char *format, ...)
+{
+    FILE *file = fopen(sup->conf, "we");
+    va_list args;
+
+    check(file != NULL);
+    va_start(args, format);
+    vfprintf(file, format, args);
+    va_end(args);
+    check_ok(fclose(file));
+}
+
+/* Starts it with these arguments behind its name; output comes from then on. */
+static void sup_exec(struct sup *sup, const char *const *argv)
+{
+    int ends[2];
+
+    check_ok(pipe2(ends, O_CLOEXEC));
+    sup->pid = fork();
+    check(sup->pid >= 0);
+    if (sup->pid == 0) {
+        dup2(ends[1], 1);
+        dup2(ends[1], 2);
+        setpgid(0, 0);
+        prctl(PR_SET_PDEATHSIG, SIGTERM); /* where a test fails */
+        execvp(argv[0], (char *const *)argv);
+        _exit(99);
+    }
+    close(ends[1]);
+    sup->out = ends[0];
+}
+
+static void sup_start(struct sup *sup)
+{
+    sup_exec(sup, (const char *const[]){ program(), "-c", sup->conf, "-s", sup->socket, NULL });
+}
+
+/* Reads more of what it prints; false at the end. */
+static bool sup_read(struct sup *sup)
+{
+    struct pollfd ready = { .fd = sup->out, .events = POLLIN };
+    ssize_t got;
+
+    check(sup->length < TEXT - 1);
+    check_int(poll(&ready, 1, DEADLINE_MS), 1);
+    got = read(sup->out, sup->text + sup->length, TEXT - 1 - sup->length);
+    check(got >= 0);
+    sup->length += (size_t)got;
+    sup->text[sup->length] = '\0';
+    return got > 0;
+}
+
+/* Waits until it has printed this, after all that was waited for before; what stands
+ * behind it. */
+static const char *sup_await(struct sup *sup, const char *text)
+{
+    char *found;
+
+    while ((found = strstr(sup->text + sup->seen, text)) == NULL) {
+        if (!sup_read(sup)) {
+            fprintf(stderr, "never printed: %s\nall: %s\n", text, sup->text);
+            check(false);
+        }
+    }
+    found += strlen(text);
+    sup->seen = (size_t)(found - sup->text);
+    return found;
+}
+
+/* The same with a number behind it. */
+static int sup_await_number(struct sup *sup, const char *text)
+{
+    const char *found = sup_await(sup, text);
+
+    while (strchr(found, '\n') == NULL) {
+        check(sup_read(sup));
+    }
+    return atoi(found);
+}
+
+/* Reads all that it prints, and waits for its end. */
+static void sup_finish(struct sup *sup, int end)
+{
+    while (sup_read(sup)) {
+    }
+    check_int(waitpid(sup->pid, &sup->status, 0), sup->pid);
+    if (sup->status != status_of(end)) {
+        fprintf(stderr, "%s\n", sup->text);
+    }
+    check_int(sup->status, status_of(end));
+}
+
+static void sup_free(struct sup *sup)
+{
+    char command[64];
+
+    close(sup->out);
+    free(sup->text);
+    snprintf(command, sizeof(command), "rm -rf %s", sup->dir);
+    check_int(system(command), 0);
+    check_no_children();
+}
+
+/* Stops it by SIGTERM. */
+static void sup_end(struct sup *sup)
+{
+    check_ok(kill(sup->pid, SIGTERM));
+    sup_finish(sup, 0);
+    check(access(sup->socket, F_OK) != 0);
+    sup_free(sup);
+}
+
+static void run(struct ran *ran, const char *const *argv)
+{
+    size_t length = 0;
+    ssize_t got;
+    int ends[2];
+    pid_t pid;
+
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = fork();
+    check(pid >= 0);
+    if (pid == 0) {
+        dup2(ends[1], 1);
+        dup2(ends[1], 2);
+        execvp(argv[0], (char *const *)argv);
+        _exit(99);
+    }
+    close(ends[1]);
+    while ((got = read(ends[0], ran->text + length, TEXT - 1 - length)) > 0) {
+        length += (size_t)got;
+    }
+    ran->text[length] = '\0';
+    close(ends[0]);
+    check_int(waitpid(pid, &ran->status, 0), pid);
+}
+
+#define RUN(ran, ...) run(ran, (const char *const[]){ __VA_ARGS__, NULL })
+
+/* Runs a verb that is to succeed; what it printed. */
+#define CTL(sup, ran, ...) \
+    do { \
+        RUN(ran, program(), "ctl", "-s", (sup)->socket, __VA_ARGS__); \
+        if ((ran)->status != 0) { \
+            fprintf(stderr, "%s\n", (ran)->text); \
+        } \
+        check_int((ran)->status, 0); \
+    } while (0)
+
+/* Runs one that is to be refused with this text. */
+#define REFUSED(sup, ran, wanted, ...) \
+    do { \
+        RUN(ran, program(), "ctl", "-s", (sup)->socket, __VA_ARGS__); \
+        check_int((ran)->status, status_of(2)); \
+        check(strstr((ran)->text, wanted) != NULL); \
+    } while (0)
+
+static struct ran ran; /* too large for the stack */
+
+/* Turns until a verb prints this. */
+static void await_ctl(struct sup *sup, const char *verb, const char *unit, const char *wanted)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    do {
+        check(now_ms() < deadline);
+        CTL(sup, &ran, verb, unit);
+    } while (strstr(ran.text, wanted) == NULL);
+}
+
+static bool lives(pid_t pid)
+{
+    char path[64], line[512];
+    bool alive = false;
+    FILE *stat;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    stat = fopen(path, "re");
+    if (stat == NULL) {
+        return false;
+    }
+    if (fgets(line, sizeof(line), stat) != NULL && strrchr(line, ')') != NULL) {
+        alive = strchr("ZX", strrchr(line, ')')[2]) == NULL;
+    }
+    fclose(stat);
+    return alive;
+}
+
+static void await_gone(pid_t pid)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (lives(pid)) {
+        check(now_ms() < deadline);
+        usleep(1000);
+    }
+}
+
+static void each_verb(void **state)
+{
+    char *unit = helper_path("unit"), wanted[128];
+    struct stat st;
+    struct sup sup;
+    int a, b;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup,
+              "[b]\ncommand = sh -c 'trap \"echo reloaded\" HUP; echo begun; while :; do sleep 0.01; "
+              "done'\nafter = a\nlog = %s/b.log\n"
+              "[a]\ncommand = %s say 'STATUS=all well' say READY=1 pause\ntype = notify\n"
+              "[c]\ncommand = sh -c 'exec sleep 1000'\n",
+              sup.dir, unit);
+    sup_start(&sup);
+    a = sup_await_number(&sup, "a: RUNNING, pid ");
+    b = sup_await_number(&sup, "b: RUNNING, pid ");
+    check(lives(a) && lives(b));
+    check_ok(stat(sup.socket, &st));
+    check_int(st.st_mode & 0777, 0600);
+
+    await_ctl(&sup, "log", "b", "begun\n");
+    CTL(&sup, &ran, "status");
+    check(strncmp(ran.text, "UNIT ", 5) == 0);
+    snprintf(wanted, sizeof(wanted), "a                    RUNNING    %8d     1        0", a);
+    check(strstr(ran.text, wanted) != NULL);
+    check(strstr(ran.text, "all well") != NULL && strstr(ran.text, "begun") != NULL);
+    check(strstr(ran.text, "\nc ") != NULL);
+    CTL(&sup, &ran, "status", "a");
+    check(strstr(ran.text, "\nb ") == NULL);
+    CTL(&sup, &ran, "status", "--json", "a");
+    snprintf(wanted, sizeof(wanted),
+             "{\"unit\": \"a\", \"state\": \"RUNNING\", \"pid\": %d, \"processes\": 1, "
+             "\"restarts\": 0, ",
+             a);
+    check(strstr(ran.text, wanted) != NULL);
+
+    CTL(&sup, &ran, "reload", "b");
+    await_ctl(&sup, "log", "b", "reloaded\n");
+    CTL(&sup, &ran, "restart", "b");
+    check(sup_await_number(&sup, "b: RUNNING, pid ") != b);
+    /* Units that come after it are stopped first, and are not started with it. */
+    CTL(&sup, &ran, "stop", "a");
+    sup_await(&sup, "b: STOPPED");
+    sup_await(&sup, "a: STOPPED");
+    await_gone(a);
+    REFUSED(&sup, &ran, "b: is not running", "reload", "b");
+    CTL(&sup, &ran, "start", "b", "c");
+    sup_await(&sup, "a: RUNNING");
+    sup_await(&sup, "b: RUNNING");
+    REFUSED(&sup, &ran, "no unit x", "stop", "c", "x");
+    CTL(&sup, &ran, "status", "c");
+    check(strstr(ran.text, "RUNNING") != NULL); /* none of two where one is unknown */
+    REFUSED(&sup, &ran, "no log of c", "log", "c");
+    REFUSED(&sup, &ran, "bad request", "dance");
+    REFUSED(&sup, &ran, "bad request", "stop");
+    CTL(&sup, &ran, "shutdown");
+    sup_await(&sup, "b: STOPPED");
+    sup_await(&sup, "a: STOPPED");
+    sup_finish(&sup, 0);
+    RUN(&ran, program(), "ctl", "-s", sup.socket, "status");
+    check_int(ran.status, status_of(2));
+    sup_free(&sup);
+    free(unit);
+}
+
+static void reload_config(void **state)
+{
+    struct sup sup;
+    int kept, changed;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[kept]\ncommand = sleep 1000\n[changed]\ncommand = sleep 1001\n"
+                    "[gone]\ncommand = sleep 1002\n");
+    sup_start(&sup);
+    kept = sup_await_number(&sup, "kept: RUNNING, pid ");
+    changed = sup_await_number(&sup, "changed: RUNNING, pid ");
+    sup_await(&sup, "gone: RUNNING");
+    CTL(&sup, &ran, "reload-config");
+    check(strcmp(ran.text, "0 stopped, 0 started\n") == 0);
+    configure(&sup, "[kept]\ncommand = sleep 1000\n[changed]\ncomand = sleep 1003\n");
+    REFUSED(&sup, &ran, "conf:4: unknown key: comand", "reload-config");
+    /* The new unit is the kept one's friend, and the changed one has another command. */
+    configure(&sup, "# a comment\n[kept]\ncommand = sleep 1000\n\n[changed]\ncommand = sleep 1003\n"
+                    "[new]\ncommand = sleep 1004\nafter = kept\n");
+    check_ok(kill(sup.pid, SIGHUP));
+    sup_await(&sup, "2 stopped, 2 started");
+    sup_await(&sup, "new: RUNNING");
+    await_ctl(&sup, "status", "changed", "RUNNING");
+    await_gone(changed);
+    check(lives(kept));
+    REFUSED(&sup, &ran, "no unit gone", "status", "gone");
+    CTL(&sup, &ran, "status", "kept", "new");
+    sup_end(&sup);
+}
+
+static void bad_configurations(void **state)
+{
+    static const struct {
+        const char *text, *wanted;
+    } cases[] = {
+        { "", "conf: no unit" },
+        { "command = true\n", "conf:1: expected [NAME]" },
+        { "[a]\n\nnonsense\n", "conf:3: expected KEY=VALUE" },
+        { "[a\n", "conf:1: a head is [NAME]" },
+        { "[]\n", "conf:1: bad name" },
+        { "[a b]\n", "conf:1: bad name" },
+        { "[a]\ncommand = true\n[a]\n", "conf:3: unit a is there twice" },
+        { "[a]\nrestart = always\n", "conf:1: unit a has no command" },
+        { "[a]\ncolour = red\n", "conf:2: unknown key: colour" },
+        { "[a]\ncommand =\n", "conf:2: bad value of command" },
+        { "[a]\ncommand = 'x\n", "conf:2: bad value of command" },
+        { "[a]\nrestart = often\n", "conf:2: bad value of restart: often" },
+        { "[a]\ntype = quick\n", "conf:2: bad value of type" },
+        { "[a]\ndelay = 5 years\n", "conf:2: bad value of delay" },
+        { "[a]\ndelay = -1\n", "conf:2: bad value of delay" },
+        { "[a]\ncommand = x\ndelay-max = 1\ndelay = 2s\n", NULL },
+        { "[a]\ncommand = x\ndelay = 2s\ndelay-max = 1\n", "conf:1: unit a: delay-max" },
+        { "[a]\njitter = 101\n", "conf:2: bad value of jitter" },
+        { "[a]\nstart-limit = 5\n", "conf:2: bad value of start-limit" },
+        { "[a]\nstart-limit = 0/1s\n", "conf:2: bad value of start-limit" },
+        { "[a]\nstop = SIGTERM main\n", "conf:2: bad value of stop" },
+        { "[a]\nstop = SIGNOTHING main 1s\n", "conf:2: bad value of stop" },
+        { "[a]\nstop = SIGTERM all 1s\n", "conf:2: bad value of stop" },
+        { "[a]\nstop = run 1s\n", "conf:2: bad value of stop" },
+        { "[a]\nstop = run 0 true\n", "conf:2: bad value of stop" },
+        { "[a]\nsuccess = 256\n", "conf:2: bad value of success" },
+        { "[a]\nessential = maybe\n", "conf:2: bad value of essential" },
+        { "[a]\nready-fd = 2\n", "conf:2: bad value of ready-fd" },
+        { "[a]\nenv = X\n", "conf:2: bad value of env" },
+        { "[a]\nlog-size = 10T\n", "conf:2: bad value of log-size" },
+        { "[a]\nparent-death = SIGX\n", "conf:2: bad value of parent-death" },
+        { "[a]\ncommand = x\nafter = b\n", "conf:1: unit a comes after b, which is no unit" },
+        { "[a]\ncommand = x\nafter = b\n[b]\ncommand = x\nafter = a\n", "comes after itself" },
+    };
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    for (size_t at = 0; at < ARRAY_SIZE(cases); at++) {
+        if (cases[at].wanted == NULL) {
+            continue;
+        }
+        configure(&sup, "%s", cases[at].text);
+        RUN(&ran, program(), "-c", sup.conf, "-s", sup.socket);
+        if (strstr(ran.text, cases[at].wanted) == NULL) {
+            fprintf(stderr, "%s: wanted %s\n", ran.text, cases[at].wanted);
+        }
+        check_int(ran.status, status_of(2));
+        check(strstr(ran.text, cases[at].wanted) != NULL);
+        check(access(sup.socket, F_OK) != 0);
+    }
+    RUN(&ran, program(), "-c", "/nonexistent", "-s", sup.socket);
+    check_int(ran.status, status_of(2));
+    RUN(&ran, program());
+    check_int(ran.status, status_of(2));
+    RUN(&ran, program(), "-r", "often", "--", "true");
+    check_int(ran.status, status_of(2));
+    sup_free(&sup);
+}
+
+static int connect_to(const struct sup *sup)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    strcpy(address.sun_path, sup->socket);
+    check(fd >= 0);
+    check_ok(connect(fd, (struct sockaddr *)&address, sizeof(address)));
+    return fd;
+}
+
+/* Sends bytes, all at once or one by one; the first word of the reply. */
+static void check_reply(const struct sup *sup, const char *bytes, size_t length, bool in_pieces,
+                        const char *wanted)
+{
+    int fd = connect_to(sup);
+    char reply[512] = "";
+    size_t got = 0;
+    ssize_t more;
+
+    for (size_t at = 0; at < length; at += in_pieces ? 1 : length) {
+        if (send(fd, bytes + at, in_pieces ? 1 : length, MSG_NOSIGNAL) < 0) {
+            break; /* it has answered, and closed */
+        }
+    }
+    shutdown(fd, SHUT_WR);
+    while (got < sizeof(reply) - 1 && (more = read(fd, reply + got, sizeof(reply) - 1 - got)) > 0) {
+        got += (size_t)more;
+    }
+    close(fd);
+    if (strncmp(reply, wanted, strlen(wanted)) != 0) {
+        fprintf(stderr, "reply: %s\nwanted: %s\n", reply, wanted);
+    }
+    check(strncmp(reply, wanted, strlen(wanted)) == 0);
+}
+
+static void malformed_requests(void **state)
+{
+    static char longest[8192], random[3000];
+    struct sup sup;
+    int idle[64];
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    check_reply(&sup, "\n", 1, false, "error bad request");
+    check_reply(&sup, "status 'a\n", 10, false, "error bad request");
+    check_reply(&sup, "status\0a\n", 9, false, "error bad request");
+    check_reply(&sup, "st\xff\x80us\n", 7, false, "error bad request");
+    check_reply(&sup, "status a b\n", 11, false, "error no unit b");
+    check_reply(&sup, "status a\nstop a\n", 16, false, "ok\n");
+    check_reply(&sup, "status \"a\"\n", 11, true, "ok\n");
+    check_reply(&sup, "status a", 8, false, ""); /* no newline */
+    check_reply(&sup, "", 0, false, "");
+    memset(longest, 'x', sizeof(longest));
+    check_reply(&sup, longest, 4095, false, "error bad request");
+    longest[4094] = '\n';
+    check_reply(&sup, longest, 4095, false, "error bad request");
+    memset(longest, ' ', 4094);
+    memcpy(longest, "status", 6);
+    check_reply(&sup, longest, 4095, false, "ok\n");
+    for (unsigned round = 0, seed = 1; round < 200; round++) {
+        for (size_t at = 0; at < sizeof(random); at++) {
+            seed = seed * 1103515245 + 12345;
+            random[at] = (char)(seed >> 16);
+        }
+        random[sizeof(random) - 1] = '\n';
+        check_reply(&sup, random, 1 + seed % sizeof(random), false, "");
+    }
+    /* Clients that say nothing: more than there is room for. Those that came first keep
+     * their places; once they are gone all is as before. */
+    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
+        idle[at] = connect_to(&sup);
+    }
+    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
+        close(idle[at]);
+    }
+    await_ctl(&sup, "status", "a", "RUNNING");
+    check(strstr(ran.text, " 1        0 ") != NULL); /* one process, no restart */
+    sup_end(&sup);
+}
+
+static void a_hundred_units(void **state)
+{
+    struct sup sup;
+    const char *at;
+    FILE *conf;
+    int count = 0, one;
+
+    (void)state;
+    sup_make(&sup);
+    conf = fopen(sup.conf, "we");
+    check(conf != NULL);
+    for (int unit = 0; unit < 100; unit++) {
+        fprintf(conf, "[u%02d]\ncommand = sleep %d\nrestart = always\n", unit, 1000 + unit);
+        if (unit % 10 > 0) {
+            fprintf(conf, "after = u%02d\n", unit - 1);
+        }
+    }
+    check_ok(fclose(conf));
+    sup_start(&sup);
+    for (int unit = 0; unit < 100; unit += 10) {
+        char line[32];
+
+        /* The last of a row comes after all of it. */
+        sup.seen = 0;
+        snprintf(line, sizeof(line), "u%02d: RUNNING", unit + 9);
+        sup_await(&sup, line);
+    }
+    CTL(&sup, &ran, "status", "--json");
+    for (at = ran.text; (at = strstr(at, "\"state\": \"RUNNING\"")) != NULL; at++) {
+        count++;
+    }
+    check_int(count, 100);
+    sup.seen = 0;
+    one = sup_await_number(&sup, "u50: RUNNING, pid ");
+    check_ok(kill(one, SIGKILL));
+    sup_await(&sup, "u50: BACKOFF, killed by SIGKILL, start 2 in 0.1 s");
+    check(sup_await_number(&sup, "u50: RUNNING, pid ") != one);
+    sup_end(&sup);
+}
+
+/* A unit with a child, and one that has left its session. */
+static const char tree[] = "sh -c 'sleep 1001 & setsid sleep 1002 & exec sleep 1000'";
+
+/* The pids of its tree, once it is whole. */
+static void find_tree(struct sup *sup, const char *unit, pid_t pids[3])
+{
+    char path[64], line[256];
+    FILE *children;
+
+    await_ctl(sup, "status", unit, "     3 ");
+    CTL(sup, &ran, "status", "--json", unit);
+    pids[0] = atoi(strstr(ran.text, "\"pid\": ") + 7);
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pids[0], (int)pids[0]);
+    children = fopen(path, "re");
+    check(children != NULL && fgets(line, sizeof(line), children) != NULL);
+    check_int(sscanf(line, "%d %d", &pids[1], &pids[2]), 2);
+    fclose(children);
+}
+
+static void killed_units(void **state)
+{
+    struct sup sup;
+    pid_t first[3], second[3];
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = %s\nrestart = always\nstop = SIGTERM tree 10s\n", tree);
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    find_tree(&sup, "a", first);
+    /* What it leaves is stopped before it is started again. */
+    check_ok(kill(first[0], SIGKILL));
+    sup_await(&sup, "a: STOPPING, 2 processes");
+    sup_await(&sup, "a: BACKOFF, killed by SIGKILL, start 2");
+    sup_await(&sup, "a: RUNNING");
+    check(!lives(first[1]) && !lives(first[2]));
+    /* The whole tree at once. */
+    find_tree(&sup, "a", second);
+    for (int at = 2; at >= 0; at--) {
+        check_ok(kill(second[at], SIGKILL));
+    }
+    sup_await(&sup, "a: BACKOFF, killed by SIGKILL, start 3");
+    sup_await(&sup, "a: RUNNING");
+    CTL(&sup, &ran, "status", "a");
+    check(strstr(ran.text, "  2 ") != NULL);
+    sup_end(&sup);
+}
+
+/* SIGKILL of the supervisor: its units' main processes get a signal from the kernel; with
+ * a guard the whole tree is killed. */
+static void killed_supervisor(void **state)
+{
+    struct sup sup;
+    pid_t plain[3], guarded[3];
+    bool guard;
+
+    (void)state;
+    needs_root("make a cgroup");
+    guard = access("/sys/fs/cgroup/unified/cgroup.procs", W_OK) == 0 ||
+            access("/sys/fs/cgroup/cgroup.procs", W_OK) == 0;
+    sup_make(&sup);
+    setenv("SSS_GUARD_HELPER", helper_installed("sss-guard"), 1);
+    configure(&sup, "[plain]\ncommand = %s\n[guarded]\ncommand = %s\nguard = %s\n", tree, tree,
+              guard ? "yes" : "no");
+    sup_start(&sup);
+    sup_await(&sup, "plain: RUNNING");
+    find_tree(&sup, "plain", plain);
+    find_tree(&sup, "guarded", guarded);
+    check_ok(kill(sup.pid, SIGKILL));
+    check_int(waitpid(sup.pid, &sup.status, 0), sup.pid);
+    await_gone(plain[0]);
+    await_gone(guarded[0]);
+    check(lives(plain[1]) && lives(plain[2]));
+    check_ok(kill(plain[1], SIGKILL));
+    check_ok(kill(plain[2], SIGKILL));
+    if (!guard) {
+        kill(guarded[1], SIGKILL);
+        kill(guarded[2], SIGKILL);
+        test_lacks("no cgroup2 that can be written");
+    }
+    await_gone(guarded[1]);
+    await_gone(guarded[2]);
+    /* The socket that it left behind is in nobody's way. */
+    close(sup.out);
+    sup.length = sup.seen = 0;
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    RUN(&ran, program(), "-c", sup.conf, "-s", sup.socket);
+    check_int(ran.status, status_of(2));
+    check(strstr(ran.text, "another sss-supervise is there") != NULL);
+    unsetenv("SSS_GUARD_HELPER");
+    sup_end(&sup);
+}
+
+static void a_second_signal_kills(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    for (int at = 0; at < 2; at++) {
+        sup_make(&sup);
+        configure(&sup, "[a]\ncommand = sh -c 'trap \"\" TERM; echo deaf; while :; do sleep 1; done'\n"
+                        "prefix = yes\nstop = SIGTERM tree 1h\n");
+        sup_start(&sup);
+        sup_await(&sup, "a| deaf");
+        check_ok(kill(sup.pid, at == 0 ? SIGTERM : SIGINT));
+        sup_await(&sup, "a: STOPPING");
+        check_ok(kill(sup.pid, SIGINT));
+        sup_await(&sup, "a: STOPPED, killed by SIGKILL");
+        sup_finish(&sup, 0);
+        sup_free(&sup);
+    }
+}
+
+static void an_essential_unit_is_the_end(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n"
+                    "[b]\ncommand = sh -c 'exit 9'\nrestart = on-failure\nstart-limit = 2/1h\n"
+                    "delay = 1ms\nessential = yes\n");
+    sup_start(&sup);
+    sup_await(&sup, "b: FAILED, was started too often");
+    sup_await(&sup, "b: is essential: the end, with 9");
+    sup_await(&sup, "a: STOPPED");
+    sup_finish(&sup, 9);
+    sup_free(&sup);
+}
+
+static void one_program(void **state)
+{
+    char log[64], text[512] = "";
+    struct rlimit limit;
+    struct sup sup;
+    FILE *file;
+
+    (void)state;
+    sup_make(&sup);
+    RUN(&ran, program(), "--", "sh", "-c", "echo here; exit 7");
+    check_int(ran.status, status_of(7));
+    check(strstr(ran.text, "here\n") != NULL && strstr(ran.text, "sh: FAILED, exited with 7") != NULL);
+    RUN(&ran, program(), "--", "sh", "-c", "kill -9 $$");
+    check_int(ran.status, status_of(128 + 9));
+    RUN(&ran, program(), "/nonexistent");
+    check_int(ran.status, status_of(1));
+    check(strstr(ran.text, "could not be started: No such file or directory") != NULL);
+    /* Five starts in ten seconds, and its own limit of descriptors. */
+    snprintf(log, sizeof(log), "%s/log", sup.dir);
+    RUN(&ran, program(), "-l", log, "-r", "always", "--", "sh", "-c", "ulimit -Sn; exit 3");
+    check_int(ran.status, status_of(3));
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    file = fopen(log, "re");
+    check(file != NULL);
+    for (int line = 0; line < 5; line++) {
+        check(fgets(text, sizeof(text), file) != NULL);
+        check_int(strtoul(strchr(text, ' ') + 1, NULL, 10), limit.rlim_cur);
+    }
+    check(fgets(text, sizeof(text), file) == NULL);
+    fclose(file);
+    sup_free(&sup);
+}
+
+static void health(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup,
+              "[a]\ncommand = sleep 1000\nhealth = sh -c 'test ! -e %s/ill && exit 0; echo too hot; "
+              "rm %s/ill; exit 1'\nhealth-interval = 20ms\n"
+              "[b]\ncommand = sleep 1000\nhealth = sleep 1000\nhealth-interval = 20ms\n"
+              "health-timeout = 10ms\n",
+              sup.dir, sup.dir);
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    configure(&sup, "x"); /* for touch: a file in the folder */
+    char ill[64];
+    snprintf(ill, sizeof(ill), "%s/ill", sup.dir);
+    int fd = open(ill, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    check(fd >= 0);
+    close(fd);
+    sup_await(&sup, "a: is not healthy, and is restarted: too hot");
+    sup_await(&sup, "a: RUNNING");
+    sup.seen = 0;
+    sup_await(&sup, "b: is not healthy, and is restarted");
+    sup_end(&sup);
+}
+
+static void a_stop_by_command(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sh -c 'trap \"\" TERM; trap \"echo asked; exit 0\" USR1; echo ready;"
+                    " while :; do sleep 0.01; done'\nprefix = yes\n"
+                    "stop = run 1h sh -c 'kill -USR1 $MAINPID', SIGKILL tree 1h\n");
+    sup_start(&sup);
+    sup_await(&sup, "a| ready");
+    check_ok(kill(sup.pid, SIGTERM));
+    sup_await(&sup, "a: STOPPED, exited with 0");
+    sup_finish(&sup, 0);
+    check(strstr(sup.text, "a| asked") != NULL);
+    sup_free(&sup);
+}
+
+/* As pid 1 of a container it reaps what nobody claims, and SIGTERM ends it. */
+static void as_pid_1(void **state)
+{
+    struct sup sup;
+    pid_t init;
+    char path[64], line[64], command[256];
+    FILE *children;
+
+    (void)state;
+    needs_root("make a pid namespace");
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sh -c 'echo i am $$; exec sleep 1000'\nprefix = yes\n");
+    sup_exec(&sup, (const char *const[]){ "unshare", "--pid", "--fork", "--mount-proc", program(),
+                                          "-c", sup.conf, "-s", sup.socket, NULL });
+    sup_await(&sup, "a| i am ");
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)sup.pid, (int)sup.pid);
+    children = fopen(path, "re");
+    check(children != NULL && fgets(line, sizeof(line), children) != NULL);
+    fclose(children);
+    init = atoi(line);
+    /* Orphans of a stranger, as a shell in the container leaves them. */
+    snprintf(command, sizeof(command),
+             "nsenter -t %d -p -m sh -c 'for i in 1 2 3; do (sh -c \"exit 3\" &); done'", init);
+    check_int(system(command), 0);
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)init, (int)init);
+    for (int64_t deadline = now_ms() + DEADLINE_MS;;) {
+        check(now_ms() < deadline);
+        children = fopen(path, "re");
+        check(children != NULL && fgets(line, sizeof(line), children) != NULL);
+        fclose(children);
+        if (strchr(line, ' ') == strrchr(line, ' ')) {
+            break; /* the unit's process alone */
+        }
+        usleep(1000);
+    }
+    CTL(&sup, &ran, "status", "a");
+    check(strstr(ran.text, "RUNNING") != NULL);
+    check_ok(kill(init, SIGTERM));
+    sup_await(&sup, "a: STOPPED");
+    sup_finish(&sup, 0);
+    sup_free(&sup);
+}
+
+/* A terminal shows the table, and it changes. */
+static void status_in_a_terminal(void **state)
+{
+    char session[64], command[8192];
+    struct sup sup;
+
+    (void)state;
+    if (system("command -v tmux > /dev/null") != 0) {
+        test_lacks("no tmux");
+    }
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    snprintf(session, sizeof(session), "tmux -S %s/tmux -f /dev/null", sup.dir);
+    snprintf(command, sizeof(command),
+             "%s new-session -d -x 100 -y 20 '%s ctl -s %s status --watch'", session, program(),
+             sup.socket);
+    check_int(system(command), 0);
+    for (int stopped = 0; stopped < 2; stopped++) {
+        int64_t deadline = now_ms() + DEADLINE_MS;
+
+        do {
+            check(now_ms() < deadline);
+            snprintf(command, sizeof(command), "%s capture-pane -p", session);
+            RUN(&ran, "sh", "-c", command);
+        } while (strncmp(ran.text, "UNIT ", 5) != 0 ||
+                 strstr(ran.text, stopped ? "STOPPED" : "RUNNING") == NULL);
+        /* Drawn over what was there. */
+        check(strstr(ran.text + 5, "UNIT ") == NULL);
+        if (!stopped) {
+            struct ran *stop = malloc(sizeof(*stop));
+
+            CTL(&sup, stop, "stop", "a");
+            free(stop);
+        }
+    }
+    snprintf(command, sizeof(command), "%s kill-server", session);
+    check_int(system(command), 0);
+    sup_end(&sup);
+}
+
+/* Debian's own, as they are. */
+static void real_daemons(void **state)
+{
+    char path[128], command[512];
+    struct sup sup;
+    int nginx, redis, cron;
+    FILE *file;
+
+    (void)state;
+    needs_root("run cron");
+    if (system("command -v nginx redis-server cron > /dev/null") != 0) {
+        test_lacks("no nginx, redis-server and cron");
+    }
+    sup_make(&sup);
+    snprintf(path, sizeof(path), "%s/nginx.conf", sup.dir);
+    file = fopen(path, "we");
+    check(file != NULL);
+    fprintf(file,
+            "daemon off; pid %s/nginx.pid; error_log stderr; worker_processes 2;\n"
+            "events {}\nhttp { access_log off; server { listen unix:%s/nginx.socket; "
+            "location / { return 200 hello; } } }\n",
+            sup.dir, sup.dir);
+    check_ok(fclose(file));
+    configure(&sup,
+              "[redis]\ncommand = redis-server --port 0 --unixsocket %s/redis.socket --dir %s "
+              "--save '' --supervised systemd\ntype = notify\nrestart = always\n"
+              "log = %s/redis.log\n"
+              "[nginx]\ncommand = sh -c 'rm -f %s/nginx.socket; exec nginx -e stderr -c %s'\n"
+              "after = redis\nrestart = always\n"
+              "stop = SIGQUIT main 10s\nprefix = yes\n"
+              "[cron]\ncommand = cron -f\nrestart = always\n",
+              sup.dir, sup.dir, sup.dir, sup.dir, path);
+    sup_start(&sup);
+    redis = sup_await_number(&sup, "redis: RUNNING, pid ");
+    nginx = sup_await_number(&sup, "nginx: RUNNING, pid ");
+    sup.seen = 0;
+    cron = sup_await_number(&sup, "cron: RUNNING, pid ");
+    check(lives(redis) && lives(cron));
+    /* master and two workers, which serve */
+    await_ctl(&sup, "status", "nginx", "     3        0 ");
+    snprintf(command, sizeof(command), "curl -s --unix-socket %s/nginx.socket http://x/ 2>/dev/null "
+             "|| redis-cli -s %s/redis.socket ping", sup.dir, sup.dir);
+    RUN(&ran, "sh", "-c", command);
+    check_int(ran.status, 0);
+    /* Each is killed, and comes again; nginx with its workers, which would hold its socket. */
+    check_ok(kill(nginx, SIGKILL));
+    sup_await(&sup, "nginx: BACKOFF");
+    check(sup_await_number(&sup, "nginx: RUNNING, pid ") != nginx);
+    await_ctl(&sup, "status", "nginx", "     3        1 ");
+    check_ok(kill(redis, SIGKILL));
+    sup_await(&sup, "redis: BACKOFF");
+    check(sup_await_number(&sup, "redis: RUNNING, pid ") != redis);
+    check_ok(kill(cron, SIGKILL));
+    sup_await(&sup, "cron: BACKOFF");
+    check(sup_await_number(&sup, "cron: RUNNING, pid ") != cron);
+    await_ctl(&sup, "log", "redis", "ready to accept connections");
+    sup_end(&sup);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_verb),
+        cmocka_unit_test(reload_config),
+        cmocka_unit_test(bad_configurations),
+        cmocka_unit_test(malformed_requests),
+        cmocka_unit_test(a_hundred_units),
+        cmocka_unit_test(killed_units),
+        cmocka_unit_test(killed_supervisor),
+        cmocka_unit_test(a_second_signal_kills),
+        cmocka_unit_test(an_essential_unit_is_the_end),
+        cmocka_unit_test(one_program),
+        cmocka_unit_test(health),
+        cmocka_unit_test(a_stop_by_command),
+        cmocka_unit_test(as_pid_1),
+        cmocka_unit_test(status_in_a_terminal),
+        cmocka_unit_test(real_daemons),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
