@@ -11,7 +11,7 @@ use super::context_memory::{Context, context, wake_own_loop};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use super::helpers;
 use super::object::{self, Held, Memory, Place};
-use super::spawn::{fork_is_forced, sss_spawn, with_spec};
+use super::spawn::{fork_is_forced, sss_spawn, with_pty};
 use crate::forksrv::client::{Beginning, Client, Event, Kind, Restart, Settings};
 use crate::forksrv::protocol::Way;
 use crate::forksrv::server::OWN_CREDENTIALS;
@@ -409,17 +409,19 @@ unsafe fn launch(
     let server = unsafe { object::get::<Server>(srv)? };
     let ctx = server.context()?;
     let place = ChildPlace::new(ctx, memctx, child_ctx)?;
-    // SAFETY: the caller vouches for the struct.
-    let launched = unsafe {
-        with_spec(spawn, |spec| {
-            server
-                .client
-                .launch(spec, function, Told::Callback(cb, Pvt(pvt)))
-                .map(|started| started.watch)
-        })
+    let (called, with) = place.callback(cb, pvt);
+    let told = Told::Callback(called, with);
+    // SAFETY: the caller vouches for the struct and the out-pointer.
+    let settled = unsafe {
+        with_pty(
+            spawn,
+            |spec| {
+                let started = server.client.launch(spec, function, told)?;
+                Ok((started.watch, started.pty))
+            },
+            |watch| place.settle(watch, child_ctx),
+        )
     };
-    // SAFETY: the caller vouches for the out-pointer.
-    let settled = unsafe { place.settle(launched, child_ctx) };
     wake_own_loop(ctx);
     settled
 }

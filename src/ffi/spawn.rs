@@ -1,7 +1,7 @@
 //! `struct sss_spawn`: what a child is to be, as C writes it down.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -364,22 +364,18 @@ pub unsafe extern "C" fn sss_child_spawn(
         let ctx = unsafe { context(sigchld_ctx) }?;
         let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         let (cb, pvt) = place.callback(cb, pvt);
-        let mut pty = None;
-        // SAFETY: the caller vouches for the struct.
-        let started = unsafe {
-            with_any_spec(spawn, |spec| {
-                let told = spawned::Told::Callback(cb, pvt);
-                let started = spawned::start(ctx.id, spec, told)?;
-                pty = started.pty;
-                Ok(started.watch)
-            })
+        let told = spawned::Told::Callback(cb, pvt);
+        // SAFETY: the caller vouches for the struct and the out-pointer.
+        let settled = unsafe {
+            with_pty(
+                spawn,
+                |spec| {
+                    let started = spawned::start(ctx.id, spec, told)?;
+                    Ok((started.watch, started.pty))
+                },
+                |watch| place.settle(watch, child_ctx),
+            )
         };
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(started, child_ctx) };
-        if let (Ok(()), Some(master)) = (&settled, pty) {
-            // SAFETY: the caller's, and not NULL where a pty is asked for.
-            unsafe { read_sized(spawn)?.pty_master.write(master.into_raw_fd()) };
-        }
         wake_own_loop(ctx);
         settled
     })
@@ -480,6 +476,33 @@ pub(crate) unsafe fn with_spec<T>(
             spawn(spec)
         })
     }
+}
+
+/// The same for a `spawn` that gives that master too, which is C's if `settle` goes
+/// well.
+///
+/// # Safety
+/// As [`with_spec`]'s.
+pub(crate) unsafe fn with_pty<T>(
+    given: *const sss_spawn,
+    spawn: impl FnOnce(&Spec) -> Result<(T, Option<OwnedFd>), SpawnError>,
+    settle: impl FnOnce(Result<T, Errno>) -> Result<(), Errno>,
+) -> Result<(), Errno> {
+    let mut pty = None;
+    // SAFETY: as the caller promises.
+    let spawned = unsafe {
+        with_any_spec(given, |spec| {
+            let (spawned, master) = spawn(spec)?;
+            pty = master;
+            Ok(spawned)
+        })
+    };
+    settle(spawned)?;
+    if let Some(master) = pty {
+        // SAFETY: the caller's, and not NULL where a pty is asked for.
+        unsafe { read_sized(given)?.pty_master.write(master.into_raw_fd()) };
+    }
+    Ok(())
 }
 
 /// # Safety

@@ -15,7 +15,8 @@ use super::protocol::{
     DESCRIPTORS_MOST, Directory, Function, Index, Limit, Mapped, Order, PART, REPLY, Reply,
     Request, WAIT_BLOCK, Way,
 };
-use crate::spawn::{Cwd, FdMap, SpawnError, Spawned, Spec, Step};
+use crate::spawn::{Cwd, FdMap, PTY, SpawnError, Spawned, Spec, Step};
+use crate::sys::pty::Pty;
 use crate::sys::seqpacket::{self, Wait};
 use crate::sys::zygote::Hook;
 use crate::sys::{clock, fd, limits, pidfd, process, wait};
@@ -169,8 +170,10 @@ fn pause(deadline: u64) -> Result<(), Errno> {
 struct Packet {
     bytes: Vec<u8>,
     fds: Vec<RawFd>,
-    /// One of ours, open until the order is sent.
-    _directory: Option<OwnedFd>,
+    /// Those of ours among them, open until the order is sent.
+    _ours: [Option<OwnedFd>; 2],
+    /// The master of the child's pseudoterminal.
+    pty: Option<OwnedFd>,
 }
 
 /// Writes down what the spec asks for, and of the client's own state what it does
@@ -184,22 +187,40 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
     if spec.gate {
         return Err(SpawnError::new(Step::Gate, libc::ENOTSUP));
     }
-    if let Some(step) = spec.beyond_orders() {
-        return Err(SpawnError::new(step, libc::ENOTSUP));
-    }
     let mut fds = Sent(Vec::new());
-    let (number, ours) = directory(spec)?;
+    let (number, own_directory) = directory(spec)?;
     let directory = Directory::Descriptor(fds.index(number)?);
-    let standard = standard();
+    let then = match spec.cwd.filter(|_| is_entered_later(spec)) {
+        None => None,
+        Some(Cwd::Fd(fd)) => Some(Directory::Descriptor(fds.index(fd)?)),
+        Some(Cwd::Path(path)) => Some(Directory::Path(path)),
+    };
+    let pty = spec.pty.then(|| Pty::new(spec.uid)).transpose();
+    let pty = pty.map_err(|errno| SpawnError::new(Step::Pty, errno as i32))?;
+    let (pty, terminal) = pty.map(|pty| (pty.master, pty.terminal)).unzip();
+    let slave = terminal.as_ref().map(AsRawFd::as_raw_fd);
+    let standard = match slave {
+        Some(slave) => [0, 1, 2].map(|target| FdMap {
+            source: slave,
+            target,
+        }),
+        None => standard(),
+    };
     let entries = spec.fds.unwrap_or(&standard);
     let mut map = Vec::new();
     map.try_reserve_exact(entries.len())
         .map_err(|_| memory(Errno::ENOMEM))?;
-    for entry in entries.iter().filter(|entry| entry.source >= 0) {
-        map.push(Mapped {
-            source: fds.index(entry.source)?,
-            target: entry.target,
-        });
+    for entry in entries {
+        let source = match entry.source {
+            PTY => slave,
+            source => (source >= 0).then_some(source),
+        };
+        if let Some(source) = source {
+            map.push(Mapped {
+                source: fds.index(source)?,
+                target: entry.target,
+            });
+        }
     }
     let groups = spec.groups.map(copied).transpose()?;
     let order = Order {
@@ -212,6 +233,7 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
             Function { entry, pvt }
         }),
         directory,
+        then,
         map,
         uid: spec.uid,
         gid: spec.gid,
@@ -220,26 +242,36 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
         limits: all_limits(spec)?,
         nice: spec.nice.unwrap_or_else(limits::nice),
         oom_score_adj: spec.oom_score_adj,
-        session: spec.session,
+        session: spec.session || spec.pty,
         pgrp: spec.pgrp,
-        terminal: spec.terminal.map(|fd| fds.index(fd)).transpose()?,
+        terminal: spec
+            .terminal
+            .or(slave)
+            .map(|fd| fds.index(fd))
+            .transpose()?,
         foreground: spec.foreground.map(|fd| fds.index(fd)).transpose()?,
         no_new_privs: spec.no_new_privs,
         cgroup: spec.cgroup.map(|fd| fds.index(fd)).transpose()?,
+        blocked_signals: spec.blocked_signals,
+        ignored_signals: spec.ignored_signals,
+        shell: spec.shell,
+        as_child: spec.cwd_as_child,
+        may_fail: spec.cwd_may_fail,
         fork: spec.fork,
         home: process::home(),
     };
     Ok(Packet {
         bytes: order.encode().map_err(memory)?,
         fds: fds.0,
-        _directory: ours,
+        _ours: [own_directory, terminal],
+        pty,
     })
 }
 
 /// The working directory as a descriptor, so that a path is looked up by us, and
 /// what is entered is what we meant: the number, and the descriptor if it is ours.
 fn directory(spec: &Spec) -> Result<(RawFd, Option<OwnedFd>), SpawnError> {
-    let path: &CStr = match spec.cwd {
+    let path: &CStr = match spec.cwd.filter(|_| !is_entered_later(spec)) {
         Some(Cwd::Fd(fd)) => return Ok((fd, None)),
         Some(Cwd::Path(path)) => path,
         None => c".",
@@ -248,6 +280,11 @@ fn directory(spec: &Spec) -> Result<(RawFd, Option<OwnedFd>), SpawnError> {
     let opened = open(path, flags, Mode::empty())
         .map_err(|errno| SpawnError::new(Step::Cwd, errno as i32))?;
     Ok((opened.as_raw_fd(), Some(opened)))
+}
+
+/// Whether the child enters it from our own directory.
+fn is_entered_later(spec: &Spec) -> bool {
+    spec.cwd_as_child || spec.cwd_may_fail
 }
 
 /// Descriptors 0 to 2 as a child of our own would have them; -1 for one that it
@@ -411,7 +448,8 @@ pub(crate) fn launch(
 ) -> Result<Spawned, Failed> {
     let plain = |error: SpawnError| (error, Left::Nothing);
     let errno = |errno: Errno| (SpawnError::from(errno), Left::Nothing);
-    let packet = pack(spec, function).map_err(plain)?;
+    let mut packet = pack(spec, function).map_err(plain)?;
+    let pty = packet.pty.take();
     let (mine, theirs) = seqpacket::pair().map_err(errno)?;
     seqpacket::pass_credentials(mine.as_fd()).map_err(errno)?;
     let mine = fd::above_standard(mine).map_err(errno)?;
@@ -451,7 +489,7 @@ pub(crate) fn launch(
         pid: exchange.pid,
         pidfd: exchange.pidfd,
         gate: None,
-        pty: None,
+        pty,
     })
 }
 

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 use super::protocol::{Directory, Order, Packed, Reply, Way};
-use crate::spawn::post::{Post, Posted, above_targets, post, shares_memory};
+use crate::spawn::post::{Post, Posted, Then, above_targets, post, shares_memory};
 use crate::spawn::{CStringArray, Cwd, FdMap, Rlimit, SpawnError, Spec, Step};
 use crate::sys::process_status::{self, Status};
 use crate::sys::program::{Capabilities, LETTER, Letter};
@@ -86,6 +86,10 @@ pub(crate) fn carry_out(
     whom: &For,
 ) -> Result<Made, SpawnError> {
     let raw = |index: u32| fds[index as usize].as_raw_fd();
+    let entered = |directory| match directory {
+        Directory::Path(path) => Cwd::Path(path),
+        Directory::Descriptor(index) => Cwd::Fd(raw(index)),
+    };
     let map = collected(order.map.iter().map(|entry| FdMap {
         source: raw(entry.source),
         target: entry.target,
@@ -101,10 +105,7 @@ pub(crate) fn carry_out(
     let becomes = Becomes::new(whom, client.as_ref());
     let spec = Spec {
         search: order.search,
-        cwd: Some(match order.directory {
-            Directory::Path(path) => Cwd::Path(path),
-            Directory::Descriptor(index) => Cwd::Fd(raw(index)),
-        }),
+        cwd: Some(entered(order.directory)),
         fds: Some(&map),
         uid: order.uid,
         gid: order.gid,
@@ -112,6 +113,9 @@ pub(crate) fn carry_out(
         umask: order
             .umask
             .or(client.as_ref().and_then(|client| client.umask)),
+        blocked_signals: order.blocked_signals,
+        ignored_signals: order.ignored_signals,
+        shell: order.shell,
         rlimits: &rlimits,
         nice: (order.nice != whom.base.nice).then_some(order.nice),
         oom_score_adj: order.oom_score_adj,
@@ -153,6 +157,11 @@ pub(crate) fn carry_out(
         },
         client: whom.client,
         until_exec: None,
+        then: order.then.map(|directory| Then {
+            cwd: entered(directory),
+            as_child: order.as_child,
+            may_fail: order.may_fail,
+        }),
         siblings: whom.siblings,
         identity: becomes.identity.as_ref(),
         dropped: becomes.dropped,

@@ -378,6 +378,8 @@ pub(crate) struct Order<'a, Strings> {
     pub(crate) envp: Strings,
     pub(crate) function: Option<Function>,
     pub(crate) directory: Directory<'a>,
+    /// Entered from there, where it may fail or needs the child's credentials.
+    pub(crate) then: Option<Directory<'a>>,
     pub(crate) map: Vec<Mapped>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
@@ -392,6 +394,12 @@ pub(crate) struct Order<'a, Strings> {
     pub(crate) foreground: Option<Index>,
     pub(crate) no_new_privs: bool,
     pub(crate) cgroup: Option<Index>,
+    pub(crate) blocked_signals: u64,
+    pub(crate) ignored_signals: u64,
+    pub(crate) shell: bool,
+    /// Of `then`.
+    pub(crate) as_child: bool,
+    pub(crate) may_fail: bool,
     /// It shares no memory with the server, which goes on while it is held.
     pub(crate) fork: bool,
     /// The client's session and process group.
@@ -424,16 +432,8 @@ impl<'a, Strings: Iterator<Item = &'a CStr> + Clone> Order<'a, Strings> {
             out.long(function.entry)?;
             out.long(function.pvt)
         })?;
-        match self.directory {
-            Directory::Path(path) => {
-                out.word(0)?;
-                out.string(path)?;
-            }
-            Directory::Descriptor(index) => {
-                out.word(1)?;
-                out.word(index)?;
-            }
-        }
+        out.directory(self.directory)?;
+        out.option(self.then, Writer::directory)?;
         out.list(&self.map, |out, entry| {
             out.word(entry.source)?;
             out.word(entry.target.to_unsigned())
@@ -457,7 +457,17 @@ impl<'a, Strings: Iterator<Item = &'a CStr> + Clone> Order<'a, Strings> {
         out.option(self.terminal, Writer::word)?;
         out.option(self.foreground, Writer::word)?;
         out.option(self.cgroup, Writer::word)?;
-        for flag in [self.session, self.no_new_privs, self.fork] {
+        out.long(self.blocked_signals)?;
+        out.long(self.ignored_signals)?;
+        let flags = [
+            self.session,
+            self.no_new_privs,
+            self.fork,
+            self.shell,
+            self.as_child,
+            self.may_fail,
+        ];
+        for flag in flags {
             out.word(u32::from(flag))?;
         }
         for id in self.home {
@@ -482,11 +492,8 @@ impl<'a> Order<'a, Packed<'a>> {
                     pvt: from.long()?,
                 })
             })?,
-            directory: match from.word()? {
-                0 => Directory::Path(from.string()?),
-                1 => Directory::Descriptor(from.index()?),
-                _ => return Err(Bad::Value),
-            },
+            directory: from.directory()?,
+            then: from.option(Reader::directory)?,
             map: from.list(8, |from| {
                 Ok(Mapped {
                     source: from.index()?,
@@ -510,9 +517,14 @@ impl<'a> Order<'a, Packed<'a>> {
             terminal: from.option(Reader::index)?,
             foreground: from.option(Reader::index)?,
             cgroup: from.option(Reader::index)?,
+            blocked_signals: from.long()?,
+            ignored_signals: from.long()?,
             session: from.flag()?,
             no_new_privs: from.flag()?,
             fork: from.flag()?,
+            shell: from.flag()?,
+            as_child: from.flag()?,
+            may_fail: from.flag()?,
             home: [from.int()?, from.int()?],
         };
         if !from.bytes.is_empty() {
@@ -547,6 +559,19 @@ impl Writer {
 
     fn length(&mut self, length: usize) -> Result<(), Errno> {
         self.word(u32::try_from(length).map_err(|_| Errno::E2BIG)?)
+    }
+
+    fn directory(&mut self, directory: Directory) -> Result<(), Errno> {
+        match directory {
+            Directory::Path(path) => {
+                self.word(0)?;
+                self.string(path)
+            }
+            Directory::Descriptor(index) => {
+                self.word(1)?;
+                self.word(index)
+            }
+        }
     }
 
     fn string(&mut self, string: &CStr) -> Result<(), Errno> {
@@ -627,6 +652,14 @@ impl<'a> Reader<'a> {
         match self.word()? {
             0 => Ok(false),
             1 => Ok(true),
+            _ => Err(Bad::Value),
+        }
+    }
+
+    fn directory(&mut self) -> Result<Directory<'a>, Bad> {
+        match self.word()? {
+            0 => Ok(Directory::Path(self.string()?)),
+            1 => Ok(Directory::Descriptor(self.index()?)),
             _ => Err(Bad::Value),
         }
     }
@@ -759,6 +792,13 @@ mod tests {
             } else {
                 Directory::Descriptor(owned.words[0] % SENT)
             },
+            then: owned.options[0].map(|value| {
+                if owned.flags[1] {
+                    Directory::Path(&owned.strings[0])
+                } else {
+                    Directory::Descriptor(value % SENT)
+                }
+            }),
             map: owned.lists[0]
                 .iter()
                 .map(|&value| Mapped {
@@ -786,6 +826,11 @@ mod tests {
             foreground: index(owned.options[6]),
             no_new_privs: owned.flags[2],
             cgroup: index(owned.options[7]),
+            blocked_signals: owned.long,
+            ignored_signals: !owned.long,
+            shell: owned.flags[0],
+            as_child: owned.flags[1],
+            may_fail: owned.flags[2],
             fork: owned.flags[3],
             home: [int(owned.words[5]); 2],
         }
@@ -817,10 +862,12 @@ mod tests {
             let order = order(&owned);
             let named = order.map.iter().map(|entry| entry.source)
                 .chain(order.terminal).chain(order.foreground).chain(order.cgroup)
-                .chain(match order.directory {
-                    Directory::Descriptor(index) => Some(index),
-                    Directory::Path(_) => None,
-                })
+                .chain([Some(order.directory), order.then].into_iter().flatten().filter_map(
+                    |directory| match directory {
+                        Directory::Descriptor(index) => Some(index),
+                        Directory::Path(_) => None,
+                    },
+                ))
                 .max();
             let bytes = order.encode().unwrap();
             if let Some(named) = named {

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::map::{FdMap, FdOp, Plan, plan};
 use super::path::{Candidates, is_searched};
-use super::post::Post;
+use super::post::{Post, Then};
 use super::{Cwd, PTY, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
@@ -123,11 +123,15 @@ pub(crate) fn program<'a>(
     let late_cwd = spec.cwd.filter(|_| spec.cwd_as_child);
     let [gate, parent] = fds;
     let mut fds = [gate, parent, late_cwd.and_then(Cwd::fd)];
-    lay_out(&mut program, spec, manner, Some(ties), &mut fds)
+    lay_out(&mut program, spec, manner, Some(ties), None, &mut fds)
         .and_then(|()| {
             let [gate, parent, cwd] = fds;
             credentials(&mut program, spec, uids().effective)?;
-            enter(&mut program, spec, cwd.map(Cwd::Fd).or(late_cwd))?;
+            enter(
+                &mut program,
+                spec.cwd_may_fail,
+                cwd.map(Cwd::Fd).or(late_cwd),
+            )?;
             death(&mut program, spec, parent.unwrap_or(-1))?;
             if spec.shell {
                 program.shell()?;
@@ -151,16 +155,32 @@ pub(crate) fn posted<'a>(
 ) -> Result<Program<'a>, SpawnError> {
     let mut program = Program::new(spec.argv, spec.envp);
     program.write_on_failure(post.failed);
-    let mut fds = [Some(post.failed.socket), post.client, post.until_exec];
+    let (early, late) = match post.then {
+        Some(then) if then.as_child => (None, Some(then)),
+        then => (then, None),
+    };
+    let mut fds = [
+        Some(post.failed.socket),
+        post.client,
+        post.until_exec,
+        late.and_then(|then| then.cwd.fd()),
+    ];
     assume(&mut program, post)
-        .and_then(|()| lay_out(&mut program, spec, manner, None, &mut fds))
+        .and_then(|()| lay_out(&mut program, spec, manner, None, early, &mut fds))
         .and_then(|()| {
-            let [socket, client, _] = fds.map(|fd| fd.unwrap_or(-1));
+            let [socket, client, _, cwd] = fds.map(|fd| fd.unwrap_or(-1));
             let effective = post
                 .identity
                 .map_or_else(|| uids().effective, |own| own.uids[1]);
             credentials(&mut program, spec, effective)?;
+            if let Some(then) = late {
+                let kept = then.cwd.fd().map(|_| Cwd::Fd(cwd));
+                enter(&mut program, then.may_fail, kept.or(Some(then.cwd)))?;
+            }
             death(&mut program, spec, -1)?;
+            if spec.shell {
+                program.shell()?;
+            }
             program.signal_mask(&spec.blocked_signals)?;
             program.send(socket, post.ready)?;
             program.hold(socket, client)?;
@@ -199,6 +219,7 @@ fn lay_out<'a>(
     spec: &'a Spec,
     manner: Manner,
     ties: Option<&Ties>,
+    then: Option<Then<'a>>,
     fds: &mut [Option<i32>],
 ) -> Result<(), i32> {
     // What clone3 has not done the child does itself.
@@ -212,7 +233,10 @@ fn lay_out<'a>(
     program.dispositions(spec.ignored_signals, manner.share_memory)?;
     session(program, spec, ties.and_then(Ties::terminal))?;
     if !spec.cwd_as_child {
-        enter(program, spec, spec.cwd)?;
+        enter(program, spec.cwd_may_fail, spec.cwd)?;
+    }
+    if let Some(then) = then {
+        enter(program, then.may_fail, Some(then.cwd))?;
     }
     if let Some(mask) = spec.umask {
         program.umask(mask)?;
@@ -247,10 +271,10 @@ fn execute<'a>(
     }
 }
 
-fn enter<'a>(program: &mut Program<'a>, spec: &Spec, cwd: Option<Cwd<'a>>) -> Result<(), i32> {
+fn enter<'a>(program: &mut Program<'a>, may_fail: bool, cwd: Option<Cwd<'a>>) -> Result<(), i32> {
     match cwd {
-        Some(Cwd::Path(path)) => program.chdir(path, spec.cwd_may_fail),
-        Some(Cwd::Fd(fd)) => program.fchdir(fd, spec.cwd_may_fail),
+        Some(Cwd::Path(path)) => program.chdir(path, may_fail),
+        Some(Cwd::Fd(fd)) => program.fchdir(fd, may_fail),
         None => Ok(()),
     }
 }

@@ -8,7 +8,7 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::compile;
-use super::{SpawnError, Spec, Step, map};
+use super::{Cwd, SpawnError, Spec, Step, map};
 use crate::sys::clone::{self, Failure, Manner, Pidfd};
 use crate::sys::close_range::is_missing;
 use crate::sys::process_status::Status;
@@ -28,6 +28,8 @@ pub(crate) struct Post<'a> {
     pub(crate) client: Option<RawFd>,
     /// Close-on-exec, and kept until then: the other end sees when it has execed.
     pub(crate) until_exec: Option<RawFd>,
+    /// Entered after the spec's cwd.
+    pub(crate) then: Option<Then<'a>>,
     /// It is the client's child, not the server's.
     pub(crate) siblings: bool,
     /// It takes over these ids, if they are not the server's.
@@ -39,6 +41,15 @@ pub(crate) struct Post<'a> {
     pub(crate) no_new_privs: bool,
     /// What it runs in place of a program.
     pub(crate) function: Option<Hook>,
+}
+
+/// A directory that the child enters from another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Then<'a> {
+    pub(crate) cwd: Cwd<'a>,
+    /// With the child's credentials.
+    pub(crate) as_child: bool,
+    pub(crate) may_fail: bool,
 }
 
 /// The first number that no target of the map is at.

@@ -124,20 +124,6 @@ impl<'a> Spec<'a> {
         }
     }
 
-    /// The step of something asked for that a fork server's orders have no place for.
-    pub(crate) fn beyond_orders(&self) -> Option<Step> {
-        let beyond = [
-            (self.pty, Step::Pty),
-            (
-                self.blocked_signals | self.ignored_signals != 0,
-                Step::Signals,
-            ),
-            (self.cwd_as_child || self.cwd_may_fail, Step::Cwd),
-            (self.shell, Step::Exec),
-        ];
-        beyond.into_iter().find_map(|(is, step)| is.then_some(step))
-    }
-
     /// Refuses what no child could do, before there is one.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         if self.argv.is_empty()
