@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::launch::{Left, Link, Looked, Stray, launch};
+use super::launch::{self, Left, Link, Looked, Stray, launch};
 use super::protocol::{REPLY, Reply, Request, Way};
 use super::server;
 use crate::reap::callback::{Call, EventFn, Pvt};
@@ -217,7 +217,9 @@ impl Client {
                     Left::Socket(socket) => {
                         shared.leave(Stray::new(socket, link.pid), self.task);
                     }
-                    Left::Child(remote) => shared.give_up(remote, self.task),
+                    Left::Child(remote, pid) => {
+                        shared.give_up(link.pid, remote, pid, self.task);
+                    }
                 }
                 error
             })
@@ -462,11 +464,10 @@ impl Shared {
         };
         match stray.look() {
             Looked::MoreToCome => self.state.lock().strays.push(stray),
-            Looked::Over(remote) => {
+            Looked::Nothing => task::unwatch_fd(task, fd),
+            Looked::Child(remote, pid) => {
                 task::unwatch_fd(task, fd);
-                if let Some(remote) = remote {
-                    self.give_up(remote, task);
-                }
+                self.give_up(stray.server, remote, pid, task);
             }
         }
     }
@@ -533,11 +534,17 @@ impl Shared {
         }
     }
 
-    /// A launch was given up, and has left a child of the server's behind.
-    fn give_up(&self, remote: i32, task: TaskId) {
-        // Without memory it stays a zombie of the server's.
-        if self.remember(remote, 0, Whose::Nobodys).is_ok() {
-            self.launched(remote, Whose::Nobodys, task);
+    /// A launch was given up, and has left a child of that server's behind.
+    fn give_up(&self, server: i32, remote: i32, pid: i32, task: TaskId) {
+        // Most often it has one number for both.
+        let pid = if pid > 0 { pid } else { remote };
+        if self.link().is_ok_and(|link| link.pid == server) {
+            // Without memory it stays a zombie of the server's.
+            if self.remember(remote, pid, Whose::Nobodys).is_ok() {
+                self.launched(remote, Whose::Nobodys, task);
+            }
+        } else {
+            launch::put_down(pid);
         }
     }
 
@@ -608,12 +615,19 @@ impl Shared {
 
     /// The server is no more.
     fn ended(&self, end: ChildEnd, task: TaskId) {
-        let (link, stopping) = {
+        let (link, stopping, children) = {
             let mut state = self.state.lock();
-            state.children.clear();
             state.asking = false;
-            (state.link.take(), state.stopping)
+            let children = std::mem::take(&mut state.children);
+            (state.link.take(), state.stopping, children)
         };
+        // They are ours now.
+        for child in children
+            .iter()
+            .filter(|child| child.whose == Whose::Nobodys)
+        {
+            launch::put_down(child.pid);
+        }
         if let Some(link) = link {
             // A hello that came just before.
             self.listen(&link, task);

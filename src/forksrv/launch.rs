@@ -353,7 +353,7 @@ fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
 pub(crate) struct Stray {
     pub(crate) socket: OwnedFd,
     /// The server's pid.
-    server: i32,
+    pub(crate) server: i32,
     /// The process, as we see it and as the server does.
     pid: i32,
     remote: i32,
@@ -392,17 +392,18 @@ impl Stray {
         if self.pid > 0 && wait::is_child_pid(self.pid) {
             wait::put_down(self.pid);
         } else if self.remote > 0 {
-            return Looked::Over(Some(self.remote));
+            return Looked::Child(self.remote, self.pid);
         }
-        Looked::Over(None)
+        Looked::Nothing
     }
 }
 
 /// What has come of a launch that was given up.
 pub(crate) enum Looked {
     MoreToCome,
-    /// A child of the server's own, if any.
-    Over(Option<i32>),
+    /// A child of the server's own: its pid there, and here if that is known.
+    Child(i32, i32),
+    Nothing,
 }
 
 /// Where a launch stands.
@@ -430,8 +431,8 @@ pub(crate) enum Left {
     Nothing,
     /// Where a process may still report.
     Socket(OwnedFd),
-    /// A child of the server's own, which is to reap it.
-    Child(i32),
+    /// A child of the server's own, which is to reap it: its pid there, and here.
+    Child(i32, i32),
     /// One that it has reaped.
     Reaped(i32),
 }
@@ -733,13 +734,13 @@ impl Exchange<'_> {
                 put_down(self.pid);
                 Left::Nothing
             }
-            Err(_) => Left::Child(self.remote),
+            Err(_) => Left::Child(self.remote, self.pid),
         }
     }
 }
 
 /// Ends a process that nobody watches, if it is our child by now.
-fn put_down(pid: i32) {
+pub(crate) fn put_down(pid: i32) {
     if pid > 0 && wait::is_child_pid(pid) {
         wait::put_down(pid);
     }
