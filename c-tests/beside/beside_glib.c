@@ -27,6 +27,31 @@ static void told(int pid, int wait_status, void *pvt)
     check_ok(sss_child_free(watched->child));
 }
 
+static void told_richly(struct sss_child_ctx *child, const struct sss_child_event *event,
+                        void *pvt)
+{
+    (void)child;
+    told(event->pid, event->wait_status, pvt);
+}
+
+/* Plainly, or richly and kept where the code is odd. */
+static void watch_ours(struct sss_sigchild_ctx *ctx, struct watched *ours)
+{
+    const struct sss_watch watch = {
+        .size = sizeof(watch),
+        .mask = SSS_WATCH_PID | SSS_WATCH_KEEP_ZOMBIE,
+        .pid = ours->pid,
+        .cb = told_richly,
+        .pvt = ours,
+    };
+
+    if (ours->code % 2 == 1) {
+        check_ok(sss_child_watch(NULL, ctx, &watch, &ours->child));
+    } else {
+        check_ok(sss_child_register(NULL, ctx, ours->pid, told, ours, &ours->child));
+    }
+}
+
 static void told_by_glib(GPid pid, gint wait_status, gpointer pvt)
 {
     struct watched *watched = pvt;
@@ -55,7 +80,7 @@ static void watch_one_of_each(struct sss_sigchild_ctx *ctx, struct watched *ours
 {
     ours->code = code;
     ours->pid = child_at(NULL, code);
-    check_ok(sss_child_register(NULL, ctx, ours->pid, told, ours, &ours->child));
+    watch_ours(ctx, ours);
     glibs->code = 255 - code;
     glibs->pid = child_at(NULL, glibs->code);
     check(g_child_watch_add(glibs->pid, told_by_glib, glibs) != 0);

@@ -12,8 +12,8 @@ struct watched {
     unsigned calls; /* so many of them were told of */
 };
 
-/* Forks a child that exits with the code at once, and registers it; its handle is
- * freed in the callback. */
+/* Forks a child that exits with the code at once, and registers it, or watches it
+ * richly and keeps it where the code is odd; its handle is freed in the callback. */
 void watched_start(struct sss_sigchild_ctx *ctx, struct watched *watched, int code);
 
 #endif

@@ -13,6 +13,7 @@ use crate::log::lines::Format;
 use crate::log::mailbox::{Event, Kind};
 use crate::log::rotation::Limit;
 use crate::log::setup::{self, Place, Setup, Told};
+use crate::log::text;
 use crate::log::{self, LABEL, LogId};
 use crate::reap::callback::Pvt;
 use crate::sys::bits::ToSigned;
@@ -298,7 +299,7 @@ impl sss_log_params {
             place,
             lines,
             format: Format {
-                prefix: setup::bytes(&[prefix])?,
+                prefix: text::bytes(&[prefix])?,
                 time,
                 label,
             },
@@ -344,7 +345,7 @@ impl sss_log_params {
                 let number = decimal(priority, &mut digits);
                 // SAFETY: the caller vouches for the string.
                 let name = unsafe { self.name() }?;
-                let head = setup::bytes(&[b"<", number, b">", name, b": "])?;
+                let head = text::bytes(&[b"<", number, b">", name, b": "])?;
                 Ok(Place::Syslog(head))
             }
             SSS_LOG_TO_JOURNAL => {
@@ -352,7 +353,7 @@ impl sss_log_params {
                 // SAFETY: the caller vouches for the string.
                 let name = unsafe { self.name() }?;
                 // Identifier, unit, level; no level prefixes, no forwarding.
-                let head = setup::bytes(&[name, b"\n\n", number, b"\n0\n0\n0\n0\n"])?;
+                let head = text::bytes(&[name, b"\n\n", number, b"\n0\n0\n0\n0\n"])?;
                 Ok(Place::Journal(head))
             }
             SSS_LOG_TO_FD if self.has(SSS_LOG_FD) => {

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use super::lines::{End, Line, Verdict};
+use super::lines::{End, Line, Origin, Verdict};
 use super::mailbox::{self, Kind};
 use super::queue::{Lost, Queue};
 use super::setup::Setup;
@@ -40,21 +40,6 @@ impl Spares {
     pub(crate) fn clear(&mut self) {
         self.chunks = Vec::new();
     }
-}
-
-/// Where a line is from.
-#[derive(Clone, Copy)]
-pub(crate) struct Origin<'a> {
-    pub(crate) source: u64,
-    pub(crate) label: &'a [u8],
-}
-
-impl Origin<'_> {
-    /// The library itself.
-    pub(crate) const NONE: Origin<'static> = Origin {
-        source: 0,
-        label: b"",
-    };
 }
 
 #[derive(Debug)]

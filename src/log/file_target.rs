@@ -7,8 +7,9 @@ use nix::errno::Errno;
 
 use super::lines::End;
 use super::rotation::{self, Step};
-use super::setup::{Setup, bytes, string};
+use super::setup::Setup;
 use super::stamp;
+use super::text::{bytes, string};
 use crate::sys::{clock, file, memory};
 
 const SECOND: u64 = 1_000_000_000;

@@ -4,6 +4,21 @@ use nix::errno::Errno;
 
 use super::stamp::Stamper;
 
+/// Where a line is from.
+#[derive(Clone, Copy)]
+pub(crate) struct Origin<'a> {
+    pub(crate) source: u64,
+    pub(crate) label: &'a [u8],
+}
+
+impl Origin<'_> {
+    /// The library itself.
+    pub(crate) const NONE: Origin<'static> = Origin {
+        source: 0,
+        label: b"",
+    };
+}
+
 /// How a line ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum End {
@@ -75,7 +90,7 @@ impl Splitter {
 
     /// The same state, for another process.
     pub(crate) fn copy(&self) -> Result<Self, Errno> {
-        let partial = super::setup::bytes(&[&self.partial])?;
+        let partial = super::text::bytes(&[&self.partial])?;
         Ok(Splitter { partial, ..*self })
     }
 

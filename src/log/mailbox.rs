@@ -1,7 +1,6 @@
 //! Events on their way to the daemon's callback, as bytes in a queue.
 
-use super::backlog::Origin;
-use super::lines::{End, Line};
+use super::lines::{End, Line, Origin};
 use super::queue::Queue;
 
 /// What is told.
@@ -91,6 +90,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(Event<'_>, usize)> {
     };
     Some((event, HEAD + length))
 }
+
+/// How an event becomes the daemon's record.
+pub(crate) type RecordFn = fn(&Event) -> crate::sys::opaque::Record;
 
 #[cfg(test)]
 mod tests {

@@ -8,7 +8,8 @@
 //! - pure: [`lines`] splits and formats, [`stamp`] writes times, [`rotation`]
 //!   decides when a file is full and what is removed, [`queue`] and [`backlog`]
 //!   keep what is not written yet, [`mailbox`] what is to be told;
-//! - [`setup`] is what a log is made of, [`source`] what it reads;
+//! - [`setup`] is what a log is made of, [`source`] what it reads and [`drain`]
+//!   how, [`telling`] how far its events were told;
 //! - [`target`] and [`file_target`] write;
 //! - [`reader`] and [`writers`] are the threads, [`threads`] what they share,
 //!   [`one_log`] what is shared of each log; [`task`] is the part of the loop.
@@ -30,6 +31,7 @@ use crate::sys::lock::Mutex;
 use crate::sys::{clock, fd, file};
 
 pub(crate) mod backlog;
+mod drain;
 mod file_target;
 pub(crate) mod lines;
 pub(crate) mod mailbox;
@@ -42,6 +44,8 @@ mod source;
 pub(crate) mod stamp;
 mod target;
 pub(crate) mod task;
+mod telling;
+pub(crate) mod text;
 mod threads;
 mod writers;
 
@@ -63,10 +67,14 @@ pub(crate) const LABEL: usize = 64;
 pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Errno> {
     context::check(ctx)?;
     let id = LogId(next_id());
-    let threads = &LOGS.get_or_make(Threads::new)?.value;
+    let threads = &LOGS.get_or_make(make_threads)?.value;
     let mut target = Target::default();
     target.open(&setup)?;
     begin(threads, ctx, id, setup, target).map(|_| id)
+}
+
+fn make_threads(_depth: u32) -> Option<Threads> {
+    Threads::new(reader::read, writers::write)
 }
 
 fn begin(
@@ -98,7 +106,7 @@ fn attach_own(
     label: &[u8],
     id: u64,
 ) -> Result<u64, Errno> {
-    let label = setup::bytes(&[label])?;
+    let label = text::bytes(&[label])?;
     file::set_nonblocking(fd.as_fd())?;
     let splitter = Splitter::new(log.setup.max_line);
     own.attach(Source {
@@ -251,7 +259,7 @@ pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno>
                 context::descriptor(now)?;
             }
             let id = LogId(log.id);
-            let own = &LOGS.get_or_make(Threads::new)?.value;
+            let own = &LOGS.get_or_make(make_threads)?.value;
             let made = begin(own, now, id, log.setup.copy()?, Target::default())?;
             while let Some(source) = state.take_source(id.0) {
                 let fd = fd::duplicate(&source.fd)?;
@@ -261,7 +269,7 @@ pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno>
                     None => Splitter::new(log.setup.max_line),
                 };
                 close(source.fd.as_fd());
-                let label = setup::bytes(&[&source.label])?;
+                let label = text::bytes(&[&source.label])?;
                 own.attach(Source {
                     id: source.id,
                     log: made.clone(),

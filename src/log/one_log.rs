@@ -8,7 +8,7 @@ use super::backlog::Backlog;
 use super::queue::Queue;
 use super::setup::Setup;
 use super::target::Target;
-use super::task;
+use super::telling::{Slot, Telling};
 use crate::reap::id::ContextId;
 use crate::sys::lock::Mutex;
 
@@ -60,8 +60,8 @@ pub(crate) struct Log {
     /// Ends to be told, where lines go elsewhere.
     pub(crate) events: Mutex<Queue>,
     /// What the loop tells right now.
-    pub(crate) telling: Mutex<task::Telling>,
-    pub(crate) task: task::Slot,
+    pub(crate) telling: Mutex<Telling>,
+    pub(crate) task: Slot,
     pub(crate) target: Mutex<Target>,
     pub(super) reopen: AtomicBool,
     pub(crate) counts: Counts,
@@ -87,8 +87,8 @@ impl Log {
             ctx,
             backlog: Mutex::new(Backlog::new(setup.max_queue)),
             events: Mutex::new(Queue::new(usize::MAX)),
-            telling: Mutex::new(task::Telling::new()),
-            task: task::Slot::new(),
+            telling: Mutex::new(Telling::new()),
+            task: Slot::new(),
             setup,
             target: Mutex::new(target),
             reopen: AtomicBool::new(false),

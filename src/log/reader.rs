@@ -3,9 +3,9 @@
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 
+use super::drain::After;
 use super::one_log::Phase;
 use super::queue;
-use super::source::After;
 use super::threads::{LOGS, PATIENCE, State, Threads, Writer, token};
 use crate::sys::clock;
 use crate::sys::poller::{Poller, Ready};

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 
 use super::lines::Format;
 use super::rotation::Limit;
+use super::text::{bytes, string};
 use crate::reap::callback::{EventFn, Pvt};
 use crate::sys::fd;
 
@@ -52,7 +53,7 @@ pub(crate) struct Setup {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     pub(crate) call: EventFn,
-    pub(crate) record: super::task::RecordFn,
+    pub(crate) record: super::mailbox::RecordFn,
     /// The log as the daemon knows it.
     pub(crate) handle: Pvt,
     pub(crate) pvt: Pvt,
@@ -125,23 +126,6 @@ pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<
         name: string(name)?,
         mode,
     })
-}
-
-/// The parts in one piece of memory.
-pub(crate) fn bytes(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
-    let mut joined = Vec::new();
-    joined
-        .try_reserve_exact(parts.iter().map(|part| part.len()).sum())
-        .map_err(|_| Errno::ENOMEM)?;
-    for part in parts {
-        joined.extend_from_slice(part);
-    }
-    Ok(joined)
-}
-
-/// A C string of bytes without a NUL; EINVAL with one.
-pub(crate) fn string(text: &[u8]) -> Result<CString, Errno> {
-    CString::from_vec_with_nul(bytes(&[text, b"\0"])?).map_err(|_| Errno::EINVAL)
 }
 
 #[cfg(test)]

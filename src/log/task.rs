@@ -1,57 +1,13 @@
 //! What a log tells the daemon, by the context's loop.
 
-use super::mailbox::{self, Event};
+use super::mailbox;
 use super::one_log::Log;
+use super::telling::Begun;
 use super::threads::LOGS;
 use crate::reap::callback::Call;
 use crate::reap::id::ContextId;
-use crate::reap::task::{self, Arc, Task, TaskId, Why};
-use crate::sys::lock::Mutex;
+use crate::reap::task::{self, Arc, Task, Why};
 use nix::errno::Errno;
-
-/// A log's task.
-pub(crate) struct Slot(Mutex<Begun>);
-
-#[derive(Clone, Copy)]
-enum Begun {
-    No,
-    Yes(TaskId),
-    /// Nobody is told any more.
-    Over,
-}
-
-impl Slot {
-    pub(crate) fn new() -> Self {
-        Slot(Mutex::new(Begun::No))
-    }
-
-    pub(crate) fn post(&self) {
-        let begun = *self.0.lock();
-        if let Begun::Yes(id) = begun {
-            task::post(id);
-        }
-    }
-
-    /// Nobody is told any more: the context is over, or the log.
-    pub(crate) fn is_over(&self) -> bool {
-        matches!(*self.0.lock(), Begun::Over)
-    }
-}
-
-/// The chunk that is being told, and how far it is.
-pub(crate) struct Telling {
-    chunk: Vec<u8>,
-    told: usize,
-}
-
-impl Telling {
-    pub(crate) fn new() -> Self {
-        Telling {
-            chunk: Vec::new(),
-            told: 0,
-        }
-    }
-}
 
 struct Teller {
     log: Arc<Log>,
@@ -132,6 +88,3 @@ impl Drop for Teller {
         }
     }
 }
-
-/// How an event becomes the daemon's record.
-pub(crate) type RecordFn = fn(&Event) -> crate::sys::opaque::Record;

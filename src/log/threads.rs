@@ -17,7 +17,6 @@ use nix::errno::Errno;
 use super::backlog::Spares;
 use super::one_log::{Log, PAUSE, Phase};
 use super::source::Source;
-use super::{reader, writers};
 use crate::sys::arc::Arc;
 use crate::sys::fork::PerProcess;
 use crate::sys::futex::EventCount;
@@ -75,6 +74,9 @@ pub(crate) struct Threads {
     pub(super) waiting: AtomicU32,
     /// Ids below this are a former process's.
     pub(crate) first_id: u64,
+    /// What the reader and a writer run.
+    reads: fn(usize),
+    writes: fn(usize),
 }
 
 /// Logs and sources are numbered together, over forks too.
@@ -85,7 +87,7 @@ pub(crate) fn next_id() -> u64 {
 }
 
 impl Threads {
-    pub(crate) fn new(_depth: u32) -> Option<Self> {
+    pub(super) fn new(reads: fn(usize), writes: fn(usize)) -> Option<Self> {
         Some(Threads {
             state: Mutex::new(State {
                 logs: Vec::new(),
@@ -108,6 +110,8 @@ impl Threads {
             progress: EventCount::new(),
             waiting: AtomicU32::new(0),
             first_id: NEXT_ID.load(Ordering::Relaxed),
+            reads,
+            writes,
         })
     }
 
@@ -134,7 +138,7 @@ impl Threads {
 
     pub(super) fn start(&'static self, state: &mut State) -> Result<(), Errno> {
         if !state.reader {
-            pthread::start(c"sss-log-read", reader::read, 0)?;
+            pthread::start(c"sss-log-read", self.reads, 0)?;
             state.reader = true;
         }
         if !state.writers.iter().any(|writer| writer.lives) {
@@ -146,7 +150,7 @@ impl Threads {
     pub(super) fn start_writer(&'static self, state: &mut State) -> Result<(), Errno> {
         let free = state.writers.iter().position(|writer| !writer.lives);
         let slot = free.ok_or(Errno::EAGAIN)?;
-        pthread::start(c"sss-log-write", writers::write, slot)?;
+        pthread::start(c"sss-log-write", self.writes, slot)?;
         state.writers[slot] = Writer {
             lives: true,
             ..Writer::default()

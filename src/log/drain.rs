@@ -1,0 +1,218 @@
+//! Reading a source, by the reader alone.
+
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+
+use super::lines::{End, Line, Origin};
+use super::mailbox::{self, Kind};
+use super::queue::CHUNK;
+use super::source::{Reading, Source};
+use super::threads::Threads;
+use crate::sys::{clock, file};
+
+/// In one go, before other sources have their turn.
+const TURN: usize = 4 * CHUNK;
+/// Less than this is copied to what waits already.
+const SMALL: usize = CHUNK / 4;
+
+/// What is to become of a source that was read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum After {
+    /// It has no more for now.
+    Waits,
+    /// It has more.
+    HasMore,
+    /// There is no room.
+    NoRoom,
+    /// It is read no more.
+    Ended,
+}
+
+impl Source {
+    /// Reads what there is, within bounds. `scratch` is the reader's.
+    pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>) -> After {
+        let mut reading = self.reading.lock();
+        let mut got = 0;
+        while got < TURN {
+            match self.read_once(&mut reading, threads, scratch) {
+                Ok(0) => return After::NoRoom,
+                Ok(more) => got += more,
+                Err(After::Ended) if !self.finish(&mut reading, threads) => return After::NoRoom,
+                Err(after) => return after,
+            }
+        }
+        After::HasMore
+    }
+
+    /// How much was read, 0 where there is no room.
+    fn read_once(
+        &self,
+        reading: &mut Reading,
+        threads: &Threads,
+        scratch: &mut Vec<u8>,
+    ) -> Result<usize, After> {
+        if !reading.carry.is_empty() {
+            return Ok(self.carry_on(reading, threads));
+        }
+        if reading.ended {
+            return Err(After::Ended);
+        }
+        let setup = &self.log.setup;
+        let mut most = CHUNK;
+        if setup.blocks && !setup.lines {
+            let backlog = self.log.backlog.lock();
+            if !backlog.is_closed() {
+                most = most.min(backlog.queue.room());
+            }
+            if most == 0 {
+                return Ok(0);
+            }
+        }
+        scratch.clear();
+        let got = match file::read_onto(self.fd.as_fd(), scratch, most) {
+            Ok(0) => Err(After::Ended),
+            Ok(got) => Ok(got),
+            Err(Errno::EAGAIN) if self.ends.load(Ordering::Acquire) => Err(After::Ended),
+            Err(Errno::EAGAIN | Errno::EINTR) => Err(After::Waits),
+            // A terminal whose other side is closed, a reset connection.
+            Err(_) => Err(After::Ended),
+        };
+        let got = match got {
+            Ok(got) => got,
+            Err(After::Ended) => {
+                reading.ended = true;
+                return Err(After::Ended);
+            }
+            Err(after) => return Err(after),
+        };
+        self.log.counts.read(got);
+        if setup.lines {
+            let used = self.split(reading, threads, scratch);
+            let rest = &scratch[used..];
+            if !rest.is_empty() {
+                // No memory to keep it: it is dropped and counted.
+                if reading.carry.try_reserve_exact(rest.len()).is_ok() {
+                    reading.carry.extend_from_slice(rest);
+                } else {
+                    self.log.backlog.lock().drop_bytes(0, rest.len());
+                }
+                return Ok(0);
+            }
+        } else {
+            self.pass(threads, scratch);
+        }
+        Ok(got)
+    }
+
+    /// Hands on what there was no room for; 0 where there still is none.
+    fn carry_on(&self, reading: &mut Reading, threads: &Threads) -> usize {
+        let mut carry = std::mem::take(&mut reading.carry);
+        let used = self.split(reading, threads, &carry);
+        if used == carry.len() {
+            return used;
+        }
+        carry.drain(..used);
+        reading.carry = carry;
+        0
+    }
+
+    fn origin(&self) -> Origin<'_> {
+        Origin {
+            source: self.id,
+            label: &self.label,
+        }
+    }
+
+    /// Splits bytes into lines and queues them; how many were used.
+    fn split(&self, reading: &mut Reading, threads: &Threads, bytes: &[u8]) -> usize {
+        let log = &self.log;
+        let mut spare = || threads.spares.lock().take();
+        let mut backlog = log.backlog.lock();
+        let used = reading.splitter.feed(bytes, clock::realtime(), |line| {
+            backlog.put(&log.setup, line, self.origin(), &mut spare)
+        });
+        drop(backlog);
+        threads.deliver(log);
+        used
+    }
+
+    /// Queues bytes as they are.
+    fn pass(&self, threads: &Threads, scratch: &mut Vec<u8>) {
+        let mut backlog = self.log.backlog.lock();
+        let room = backlog.queue.room();
+        let has_drained = backlog.tell_lost(&self.log.setup, 0, &mut || None);
+        let taken = if has_drained && !backlog.is_closed() {
+            scratch.len().min(room)
+        } else {
+            0
+        };
+        let dropped = scratch.len() - taken;
+        scratch.truncate(taken);
+        if taken >= SMALL {
+            let spare = threads.spares.lock().take();
+            let fresh = spare.or_else(|| super::queue::memory(CHUNK).ok());
+            match fresh {
+                Some(fresh) => {
+                    if let Err(chunk) = backlog.queue.push(std::mem::replace(scratch, fresh)) {
+                        backlog.drop_bytes(0, chunk.len());
+                    }
+                }
+                None => backlog.drop_bytes(0, taken),
+            }
+        } else if taken > 0 {
+            let spare = || threads.spares.lock().take();
+            if backlog.queue.append(&[&scratch[..]], spare).is_err() {
+                backlog.drop_bytes(0, taken);
+            }
+        }
+        if dropped > 0 {
+            backlog.drop_bytes(0, dropped);
+        }
+        drop(backlog);
+        threads.deliver(&self.log);
+    }
+
+    /// It is read to its end: the last line goes, and the end is told. False where
+    /// there is no room for it.
+    fn finish(&self, reading: &mut Reading, threads: &Threads) -> bool {
+        let log = &self.log;
+        let mut spare = || threads.spares.lock().take();
+        let mut backlog = log.backlog.lock();
+        let finished = reading
+            .splitter
+            .finish(|line| backlog.put(&log.setup, line, self.origin(), &mut spare));
+        // Before it is told: who is told may ask at once.
+        self.over.store(finished, Ordering::Release);
+        let told =
+            finished && (backlog.is_closed() || self.tell_end(&mut backlog.queue, &mut spare));
+        if !told {
+            self.over.store(false, Ordering::Release);
+        }
+        drop(backlog);
+        threads.deliver(log);
+        told
+    }
+
+    fn tell_end(
+        &self,
+        lines: &mut super::queue::Queue,
+        spare: &mut dyn FnMut() -> Option<Vec<u8>>,
+    ) -> bool {
+        if self.log.setup.told.is_none() || self.log.task.is_over() {
+            return true;
+        }
+        let line = Line {
+            head: &[],
+            tail: &[],
+            time: clock::realtime(),
+            end: End::Newline,
+        };
+        if self.log.setup.tells_lines() {
+            return mailbox::append(lines, Kind::Drained, self.origin(), &line, spare);
+        }
+        let mut events = self.log.events.lock();
+        mailbox::append(&mut events, Kind::Drained, self.origin(), &line, spare)
+    }
+}

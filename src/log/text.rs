@@ -1,0 +1,22 @@
+//! Bytes in memory that may not be had.
+
+use std::ffi::CString;
+
+use nix::errno::Errno;
+
+/// The parts in one piece of memory.
+pub(crate) fn bytes(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+    let mut joined = Vec::new();
+    joined
+        .try_reserve_exact(parts.iter().map(|part| part.len()).sum())
+        .map_err(|_| Errno::ENOMEM)?;
+    for part in parts {
+        joined.extend_from_slice(part);
+    }
+    Ok(joined)
+}
+
+/// A C string of bytes without a NUL; EINVAL with one.
+pub(crate) fn string(text: &[u8]) -> Result<CString, Errno> {
+    CString::from_vec_with_nul(bytes(&[text, b"\0"])?).map_err(|_| Errno::EINVAL)
+}
