@@ -5,7 +5,7 @@ use super::agenda::Debt;
 use super::callback::Call;
 use super::id::{ContextId, WatchId};
 use super::log::{Note, note};
-use super::process::{Attending, Reaper, TASK, lock, process};
+use super::process::{Reaper, TASK, lock, process};
 use super::table::{Flags, NIL};
 use super::tasks::{Reason, Task, Why};
 use crate::sys::arc::Arc;
@@ -83,9 +83,6 @@ pub(crate) fn next(id: ContextId, progress: Progress, call: &mut Call) -> Option
             drop(task);
             reaper = own.value.lock();
             if matches!(call, Call::Nothing) {
-                // What it is stepped for next is told by this dispatch, or announced
-                // when its budget is over.
-                reaper.attending = Attending::One(id.index);
                 reaper.stepped(index);
             }
             if reaper.waiting > 0 {

@@ -738,7 +738,7 @@ impl Tracker {
     /// are in it.
     fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Errno> {
         std::mem::swap(&mut self.previous, children);
-        let alone = procfs::own_children_once(children, &mut self.scratch)?;
+        let threads = procfs::own_children_once(children, &mut self.scratch)?;
         let ledger = &self.ledger;
         let mut rest = children.iter();
         let all_there = self
@@ -749,7 +749,7 @@ impl Tracker {
                 process.is_some_and(|process| process.state == State::Ours)
             })
             .all(|pid| rest.any(|other| other == pid));
-        if alone && all_there {
+        if threads == 1 && all_there {
             return Ok(true);
         }
         procfs::own_children(children, &mut self.scratch)
@@ -865,9 +865,6 @@ impl Tracker {
     /// Walks below the members of one service, or of all, if it is not too dear
     /// now: what lives there is remembered, and known when it becomes ours.
     pub(super) fn walk(&mut self, service: Option<u32>, at_most_at: u64) {
-        if service.is_some_and(|service| !self.may_walk(service)) {
-            return;
-        }
         let begun = clock::now();
         if begun.max(at_most_at) < self.walk_from {
             return;
@@ -892,13 +889,6 @@ impl Tracker {
         }
         self.walked = stack;
         self.walk_from = begun + (clock::now() - begun) * SHARE;
-    }
-
-    /// Whether a service has members, and something to find below them by.
-    fn may_walk(&self, service: u32) -> bool {
-        let extra = self.extras.get(service as usize).and_then(Option::as_ref);
-        extra.is_some_and(|extra| extra.cgroup.is_some() || extra.descent)
-            && self.ledger.at(service).is_some_and(|at| at.processes > 0)
     }
 
     /// Who is in a service's cgroup and no child of ours lives below.
@@ -1109,7 +1099,7 @@ impl Tracker {
             self.walk(Some(service), 0);
         }
         self.changed();
-        self.tell_services();
+        self.tell();
     }
 
     /// Who is dead, and who the main process is.
@@ -1148,20 +1138,16 @@ impl Tracker {
 
     /// Has the services that got events make their callbacks, and be settled.
     fn tell(&mut self) {
-        self.tell_services();
-        if self.ledger.is_touched() {
-            for keeper in &self.keepers {
-                task::post(keeper.task);
-            }
-        }
-    }
-
-    fn tell_services(&mut self) {
         while let Some(index) = self.ledger.next_fresh() {
             if let Some(Some(extra)) = self.extras.get(index as usize) {
                 if let Some(task) = extra.task {
                     task::post(task);
                 }
+            }
+        }
+        if self.ledger.is_touched() {
+            for keeper in &self.keepers {
+                task::post(keeper.task);
             }
         }
     }
@@ -1340,11 +1326,11 @@ impl Task for ServiceTask {
         if let Why::Child(end) = why {
             tracker.child_ended(end);
         }
-        // Settled here and not by the keeper, whose step would cost a wake-up.
-        tracker.call(self.id, &self.sink).or_else(|| {
-            tracker.settle();
-            tracker.call(self.id, &self.sink)
-        })
+        let call = tracker.call(self.id, &self.sink);
+        if call.is_none() {
+            tracker.tell();
+        }
+        call
     }
 }
 
@@ -1358,10 +1344,7 @@ impl Task for KeeperTask {
     fn step(&self, why: Why) -> Option<Call> {
         let mut tracker = tracker().ok()?;
         match why {
-            Why::Child(end) => {
-                tracker.child_ended(end);
-                tracker.settle();
-            }
+            Why::Child(end) => tracker.child_ended(end),
             Why::Readable(fd) => tracker.readable(fd),
             Why::Deadline => tracker.slow_look(),
             Why::Posted => {
