@@ -313,6 +313,8 @@ mod tests {
         assert_eq!(order.take(), start(once));
         order.entered(once, State::Starting, false);
         order.start(next);
+        // To one that is starting this is nothing.
+        assert_eq!(order.take(), start(once));
         assert_eq!(order.take(), None);
         order.entered(once, State::Running, true);
         assert_eq!(order.take(), start(next));
