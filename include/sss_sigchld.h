@@ -2788,8 +2788,7 @@ struct sss_service_killed {
      */
     uint32_t refused;
     /**
-     * SIGKILL: how many had not died yet when the call returned. They have the
-     * signal, and die when the kernel lets them: DEAD tells of that.
+     * SIGKILL: how many lived on when it was given up, after five seconds.
      */
     uint32_t left;
     /**
@@ -4328,8 +4327,7 @@ errno_t sss_service_status(struct sss_service *service,
  *         not the host's loop; ECHILD.
  *
  * Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
- * milliseconds, and a second at most: who does not die for 50 ms while nobody is new
- * (in uninterruptible sleep, for instance) is counted as left.
+ * milliseconds, and five seconds at most.
  */
 errno_t sss_service_kill(struct sss_service *service,
                          const struct sss_service_kill *how,

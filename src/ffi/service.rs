@@ -707,8 +707,7 @@ pub struct sss_service_killed {
     pub spared: u32,
     /// How many may not be signalled: EPERM.
     pub refused: u32,
-    /// SIGKILL: how many had not died yet when the call returned. They have the
-    /// signal, and die when the kernel lets them: DEAD tells of that.
+    /// SIGKILL: how many lived on when it was given up, after five seconds.
     pub left: u32,
     /// How many looks it took.
     pub rounds: u32,
@@ -732,8 +731,7 @@ pub struct sss_service_killed {
 ///         not the host's loop; ECHILD.
 ///
 /// Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
-/// milliseconds, and a second at most: who does not die for 50 ms while nobody is new
-/// (in uninterruptible sleep, for instance) is counted as left.
+/// milliseconds, and five seconds at most.
 ///
 /// # Safety
 /// `service` is NULL or a service that is not freed; the others are NULL or as

@@ -17,13 +17,9 @@ use crate::sys::{clock, pidfd, procfs, signal, wait};
 
 /// What ends a kill that meets no end.
 const MOST_ROUNDS: u32 = 10_000;
-const LONGEST: u64 = 1_000_000_000;
-/// Who has SIGKILL waiting forks no more, so that what does not die within this,
-/// while nobody is new and nobody ends, is left to die when it can.
-const WITHOUT_AN_END: u64 = 50_000_000;
-/// How long a round waits for those that it killed, in milliseconds, and looks for
-/// who is new in between.
-const PATIENCE: u64 = 10;
+const LONGEST: u64 = 5_000_000_000;
+/// How long a round waits for those that it killed, in milliseconds.
+const PATIENCE: u16 = 20;
 
 /// A member, as a rule or the daemon looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -158,19 +154,14 @@ impl Round {
         spare: &mut dyn FnMut(&Member) -> bool,
     ) -> Result<(), Errno> {
         let begun = clock::now();
-        let mut progress = begun;
         let mut quiet = 0;
-        while self.outcome.rounds < MOST_ROUNDS
-            && clock::now() - begun < LONGEST
-            && clock::now() - progress < WITHOUT_AN_END
-        {
+        while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
             self.outcome.rounds += 1;
             let (before, arrivals) = (self.targets.len(), self.arrivals);
             self.collect(spare)?;
             // Who is stopped forks no more: once nobody is new, all are held.
             if self.targets.len() > before {
                 quiet = 0;
-                progress = clock::now();
                 self.send_new(before, libc::SIGSTOP);
                 continue;
             }
@@ -191,9 +182,6 @@ impl Round {
             self.outcome.signalled += self.send_all(libc::SIGKILL);
             self.wait_for_ends();
             self.targets.retain(Target::lives);
-            if self.targets.len() < before || arrivals != self.arrivals {
-                progress = clock::now();
-            }
         }
         let left = self.targets.iter().filter(|target| !target.refused);
         self.outcome.left = u32::try_from(left.count()).unwrap_or(u32::MAX);
@@ -255,23 +243,10 @@ impl Round {
 
     /// Gives those that were killed a moment: their children become ours by it.
     fn wait_for_ends(&self) {
-        let until = clock::now() + PATIENCE * 1_000_000;
         for target in self.targets.iter().filter(|target| !target.refused) {
-            let left = until.saturating_sub(clock::now()).div_ceil(1_000_000);
-            let left = PollTimeout::from(u16::try_from(left).unwrap_or(0));
-            match &target.pidfd {
-                Some(pidfd) => {
-                    let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-                    let _ = poll(&mut waiting, left);
-                }
-                // Without pidfds each look is made a moment later.
-                None if target.lives() => {
-                    let _ = poll(&mut [], PollTimeout::from(1_u16));
-                }
-                None => {}
-            }
-            if clock::now() >= until {
-                break;
+            if let Some(pidfd) = &target.pidfd {
+                let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut waiting, PollTimeout::from(PATIENCE));
             }
         }
     }
