@@ -69,9 +69,8 @@ static void end_whole(uint32_t by, bool by_cgroup)
         test_lacks("no cgroup can be made here");
     }
     grow(&bed, pids);
-    loop_settle(&bed.loop);
-    check_ok(sss_service_kill(bed.service, NULL, &killed));
-    check_int(killed.left, 0);
+    family_settle(&bed.family, &bed.loop);
+    kill_whole(bed.service, NULL, &killed);
     check_int(killed.refused, 0);
     check_int(killed.spared, 0);
     check_int(killed.by_cgroup, by_cgroup);
@@ -113,8 +112,7 @@ static void who_runs_away(void **state)
         loop_turn(&bed.loop, 0);
         sched_yield();
     }
-    check_ok(sss_service_kill(bed.service, NULL, &killed));
-    check_int(killed.left, 0);
+    kill_whole(bed.service, NULL, &killed);
     /* Its generations were more than are noted here. */
     bed.told.count = 0;
     int64_t deadline = now_ms() + DEADLINE_MS;
@@ -147,10 +145,10 @@ static void spared_by_predicate(void **state)
     two = family_fork(&bed.family, one);
     how.spare_fn = spare_one;
     how.spare_pvt = &two;
-    check_ok(sss_service_kill(bed.service, &how, &killed));
+    kill_whole(bed.service, &how, &killed);
     check_int(killed.spared, 1);
-    check_int(killed.left, 0);
-    loop_settle(&bed.loop);
+    loop_until_reaped(&bed.loop, bed.first);
+    loop_until_reaped(&bed.loop, one);
     check_int(process_state(two) != 0 && process_state(two) != 'Z', 1);
     check_int(bed.told.dead, 0);
     check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, two), 1);
@@ -184,10 +182,10 @@ static void logins_are_spared(void **state)
     worker = family_fork(&bed.family, bed.first);
     /* An order is obeyed when the next is. */
     family_fork(&bed.family, shell);
-    check_ok(sss_service_kill(bed.service, &how, &killed));
-    check_int(killed.left, 0);
+    kill_whole(bed.service, &how, &killed);
     check_int(killed.spared, 4);
-    loop_settle(&bed.loop);
+    loop_until_reaped(&bed.loop, bed.first);
+    loop_until_reaped(&bed.loop, worker);
     check_int(process_state(worker), 0);
     check_int(process_state(bed.first), 0);
     check(process_state(monitor) != 0 && process_state(login) != 0 && process_state(shell) != 0);

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/child.h"
 #include "support/spawn.h"
 
 static socklen_t address(struct sockaddr_un *sa, const char *name, pid_t pid)
@@ -38,6 +39,7 @@ void family_begin(struct family *family)
     check(family->fd != -1);
     length = address(&sa, family->name, 0);
     check_ok(bind(family->fd, (struct sockaddr *)&sa, length));
+    family->exits = 0;
 }
 
 void family_end(struct family *family)
@@ -164,6 +166,31 @@ void family_exit(struct family *family, pid_t pid, int code)
     snprintf(order, sizeof(order), "e %d", code);
     family_order(family, pid, order);
     await_gone_or_zombie(pid);
+    family->exited[family->exits++ % MOST_EXITS] = pid;
+}
+
+void family_settle(struct family *family, struct loop *loop)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    for (unsigned i = 0; i < family->exits && i < MOST_EXITS; i++) {
+        while (is_child(family->exited[i])) {
+            check(now_ms() < deadline);
+            loop_turn(loop, 100);
+        }
+    }
+    loop_settle(loop);
+}
+
+void kill_whole(struct sss_service *service, const struct sss_service_kill *how,
+                struct sss_service_killed *killed)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    do {
+        check(now_ms() < deadline);
+        check_ok(sss_service_kill(service, how, killed));
+    } while (killed->left > 0);
 }
 
 unsigned told_times(const struct told *told, uint32_t event, pid_t pid)

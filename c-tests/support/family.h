@@ -11,10 +11,14 @@
 
 #include "support/loop.h"
 
+#define MOST_EXITS 256u
+
 /* Where the processes of a test report to. */
 struct family {
     char name[48];
     int fd;
+    pid_t exited[MOST_EXITS]; /* the last of those that family_exit() was asked for */
+    unsigned exits;
 };
 
 void family_begin(struct family *family);
@@ -47,6 +51,9 @@ void family_order(struct family *family, pid_t pid, const char *order);
 pid_t family_fork(struct family *family, pid_t pid);
 /* Has it exit; returns when it is a zombie, or gone. */
 void family_exit(struct family *family, pid_t pid, int code);
+/* Turns the loop until all that exited and came to us are reaped, and then while there
+ * is something to do. Where nothing prompts a look, ends are found by time. */
+void family_settle(struct family *family, struct loop *loop);
 /* Waits for the next report. */
 pid_t family_report(struct family *family);
 
@@ -55,6 +62,10 @@ unsigned told_times(const struct told *told, uint32_t event, pid_t pid);
 int told_at(const struct told *told, uint32_t event, pid_t pid);
 /* Turns the loop until DEAD. */
 void loop_until_dead(struct loop *loop, const struct told *told);
+/* Ends a service by SIGKILL until nobody is left: on a busy machine who was killed may
+ * take longer to die than one call waits. */
+void kill_whole(struct sss_service *service, const struct sss_service_kill *how,
+                struct sss_service_killed *killed);
 /* Prints what was told. */
 void told_print(const struct told *told);
 
