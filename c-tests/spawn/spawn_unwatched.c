@@ -75,6 +75,9 @@ static void its_pidfd(void **state)
     pid_t pid;
 
     (void)state;
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "it lets clone(2) give a pidfd, and refuses pidfd_open(2)");
+    }
     ret = sss_child_spawn_unwatched(&spawn, &pid, &pidfd);
     if (!kernel_has_pidfds()) {
         check_int(ret, ENOTSUP);
