@@ -325,6 +325,16 @@ static struct unit *new_unit(const char *name)
     return unit;
 }
 
+/* What is still queued when the process exits is lost. */
+static void flush_logs(struct unit *unit)
+{
+    for (; unit != NULL; unit = unit->next) {
+        if (unit->log != NULL) {
+            (void)sss_log_flush(unit->log, 5 * SECOND);
+        }
+    }
+}
+
 static void free_unit(struct unit *unit)
 {
     sss_child_free(unit->health_child);
@@ -1911,6 +1921,8 @@ static int run(void)
             end_client(&sup.clients[at]);
         }
     }
+    flush_logs(sup.units);
+    flush_logs(sup.retired);
     free_units(sup.units);
     free_units(sup.retired);
     sss_sigchld_ctx_free(sup.sigchld);
