@@ -53,13 +53,14 @@ void until_no_children(struct bed *bed);
 /* Our children: how many, the first of them in pids. */
 unsigned children_of_ours(pid_t *pids, unsigned most);
 
-/* A FIFO for the action gate, in a directory of its own; opened by letting go of it. */
+/* A FIFO for the action gate, in a directory of its own. Who waits there goes on when it is
+ * opened. */
 struct fifo {
     char dir[32], path[64];
 };
 void fifo_make(struct fifo *fifo);
 void fifo_open(struct fifo *fifo);
-/* The same, with the loop at work until somebody waits there. */
+/* The same, but turns the loop until a process waits at the gate. */
 void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
 
