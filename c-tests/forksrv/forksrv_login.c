@@ -11,32 +11,21 @@
 
 #define SIGNAL_BIT(signum) (UINT64_C(1) << ((signum) - 1))
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
 static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
 
-static void begin(struct bed *bed, uint32_t flags)
+static void begin(struct server_bed *bed, uint32_t flags)
 {
-    memset(bed, 0, sizeof(*bed));
-    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    bed->srv = server_start(&bed->loop, flags, &bed->events);
+    server_bed_start(bed);
+    server_start(bed, flags);
 }
 
-static void finish(struct bed *bed)
+static void finish(struct server_bed *bed)
 {
-    check_ok(sss_forksrv_stop(bed->srv));
-    loop_until(&bed->loop, &bed->events.stopped, 1);
-    check_ok(sss_forksrv_free(bed->srv));
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
+    server_finish(bed);
+    server_bed_stop(bed);
 }
 
-static void report_launched(struct bed *bed, struct sss_spawn *spawn, struct report *report)
+static void report_launched(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
 {
     struct seen seen = { 0 };
     struct sss_child_ctx *child = NULL;
@@ -53,7 +42,7 @@ static void report_launched(struct bed *bed, struct sss_spawn *spawn, struct rep
     report_read(pid, report);
 }
 
-static errno_t refused(struct bed *bed, struct sss_spawn *spawn, uint32_t *step)
+static errno_t refused(struct server_bed *bed, struct sss_spawn *spawn, uint32_t *step)
 {
     static const char *const argv[] = { "true", NULL };
     struct sss_child_ctx *child;
@@ -68,7 +57,7 @@ static errno_t refused(struct bed *bed, struct sss_spawn *spawn, uint32_t *step)
 static void a_home_is_entered_as_its_owner(void **state)
 {
     const struct passwd *user = getpwnam("nobody");
-    struct bed bed;
+    struct server_bed bed;
     struct report report;
     char home[64], caller[4096];
     uint32_t step;
@@ -125,7 +114,7 @@ static void a_home_that_is_not_there(void **state)
 {
     struct sss_spawn spawn = spawn_zero();
     struct report report;
-    struct bed bed;
+    struct server_bed bed;
     char caller[4096];
     uint32_t step;
 
@@ -144,7 +133,7 @@ static void a_home_that_is_not_there(void **state)
 static void its_signals(void **state)
 {
     struct report report;
-    struct bed bed;
+    struct server_bed bed;
     size_t i;
 
     (void)state;
@@ -173,7 +162,7 @@ static void a_script_without_a_first_line(void **state)
     const char *const argv[] = { "script", "two words", "", NULL };
     char path[] = "/tmp/sss_sigchld-script-XXXXXX";
     int fd = mkostemp(path, O_CLOEXEC);
-    struct bed bed;
+    struct server_bed bed;
     uint32_t step;
     size_t i;
 
@@ -226,7 +215,7 @@ static void a_terminal_of_its_own(void **state)
 {
     const char *const argv[] = { "sh", "-c",
                                  "read line; echo got $line; tty; echo ctty > /dev/tty", NULL };
-    struct bed bed;
+    struct server_bed bed;
     size_t i;
 
     (void)state;

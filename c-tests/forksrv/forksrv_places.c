@@ -95,12 +95,27 @@ static void server_is_init(void *arg)
     struct server_bed bed;
 
     (void)arg;
-    if (unshare(CLONE_NEWPID) != 0) {
-        return;
-    }
+    check_ok(unshare(CLONE_NEWPID));
     begin(&bed, 0);
     some_are_told(&bed);
     finish(&bed);
+}
+
+/* Its session is 0, as is that of a server in a namespace further down; but its process
+ * group has a number that says nothing there. */
+static void session_of_no_number(void *arg)
+{
+    check_ok(setpgid(0, 0));
+    check_int(getsid(0), 0);
+    check_int(getpgid(0), 1);
+    server_is_init(arg);
+}
+
+static void in_a_namespace(void *arg)
+{
+    (void)arg;
+    check_ok(unshare(CLONE_NEWPID));
+    in_child(session_of_no_number, NULL);
 }
 
 static void the_server_is_a_namespaces_init(void **state)
@@ -110,6 +125,7 @@ static void the_server_is_a_namespaces_init(void **state)
         test_skip("user", "needs root");
     }
     in_child(server_is_init, NULL);
+    in_child(in_a_namespace, NULL);
 }
 
 static void without_root(void *arg)

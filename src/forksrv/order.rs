@@ -18,7 +18,9 @@ use crate::sys::{fd, limits, process};
 pub(crate) struct Base {
     limits: [libc::rlimit64; limits::RESOURCES as usize],
     nice: i32,
-    home: [i32; 2],
+    /// Session and process group; None where the client's numbers are those of
+    /// another pid namespace.
+    home: Option<[i32; 2]>,
     /// None where /proc is not there.
     status: Option<Status>,
     /// /proc shows processes by the pids that we know them by.
@@ -30,11 +32,11 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn of_this_process(keep: bool, forked: bool) -> Self {
+    pub(crate) fn of_this_process(keep: bool, forked: bool, together: bool) -> Self {
         Base {
             limits: limits::all(),
             nice: limits::nice(),
-            home: process::home(),
+            home: together.then(process::home),
             status: process_status::own().ok(),
             sees_pids: process_status::shows_our_pids(),
             keep,
@@ -256,7 +258,9 @@ fn rlimits(order: &Order<Packed>, base: &Base) -> Result<Vec<Rlimit>, SpawnError
 /// The client may have moved to another process group since the server began.
 fn pgrp(order: &Order<Packed>, base: &Base) -> Option<i32> {
     let [session, group] = order.home;
-    let moved = session == base.home[0] && group != base.home[1];
+    let moved = base
+        .home
+        .is_some_and(|own| session == own[0] && group != own[1]);
     order.pgrp.or((moved && !order.session).then_some(group))
 }
 

@@ -195,12 +195,13 @@ impl Server {
         if code != 0 {
             return Err(code);
         }
+        let together = client == sender.pid;
         let server = Server {
             control,
             client: client_fd,
             sender,
-            together: client == sender.pid,
-            base: Base::of_this_process(options & OWN_CREDENTIALS != 0, forked),
+            together,
+            base: Base::of_this_process(options & OWN_CREDENTIALS != 0, forked, together),
             poll,
             incoming: Vec::new(),
             leaving: Vec::new(),
