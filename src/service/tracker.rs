@@ -572,13 +572,27 @@ pub(crate) struct Standing {
 pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
     let tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
-    let members = tracker.ledger.members(id.key().index);
-    let living = members.filter(|process| match process.state {
-        State::Ended => false,
-        State::Ours => wait::dead_status(process.pid).is_none(),
-        State::Below(known) => identity(process.pid) == Some(known),
-    });
-    Ok(u32::try_from(living.count()).unwrap_or(u32::MAX))
+    Ok(tracker.living(id.key().index))
+}
+
+/// Whether a process of a service lives. One that is dead and not reaped yet may have
+/// left a child, which came to us by that: so it is looked for until no look finds
+/// another.
+pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
+    let mut tracker = tracker_of(id)?;
+    tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
+    while tracker.living(id.key().index) == 0 {
+        let before = tracker.known();
+        tracker.look()?;
+        if !tracker.agreed {
+            // It is told of the last one's death later.
+            return Ok(true);
+        }
+        if tracker.known() == before {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// How a service stands.
@@ -1171,18 +1185,32 @@ impl Tracker {
         }
     }
 
+    /// Changes when a look finds a process.
+    fn known(&self) -> (u64, usize) {
+        (self.ledger.orphans, self.ledger.len())
+    }
+
+    fn living(&self, index: u32) -> u32 {
+        let members = self.ledger.members(index);
+        let living = members.filter(|process| match process.state {
+            State::Ended => false,
+            State::Ours => wait::dead_status(process.pid).is_none(),
+            State::Below(known) => identity(process.pid) == Some(known),
+        });
+        u32::try_from(living.count()).unwrap_or(u32::MAX)
+    }
+
     /// A look that nothing prompted.
     fn slow_look(&mut self) {
         if self.ledger.services().all(|(_, service)| service.dead) {
             self.slow_at = 0;
             return;
         }
-        let before = (self.ledger.orphans, self.ledger.len());
+        let before = self.known();
         let _ = self.look();
         self.walk(None, u64::MAX);
         self.touch_those_with_cgroups();
-        let after = (self.ledger.orphans, self.ledger.len());
-        self.interval = if before == after {
+        self.interval = if before == self.known() {
             (self.interval * 2).min(SLOW_LAST)
         } else {
             SLOW_FIRST

@@ -390,7 +390,12 @@ pub(crate) fn living(service: ServiceId) -> u32 {
     tracker::living(service).unwrap_or(0)
 }
 
-/// The same after a look at all of them, those further down included.
+/// Whether one lives; or else that is told later, by DEAD.
+pub(crate) fn lives(service: ServiceId) -> bool {
+    tracker::lives(service).unwrap_or(false)
+}
+
+/// How many after a look at all of them, those further down included.
 pub(crate) fn processes(service: ServiceId) -> u32 {
     let _ = tracker::pids(service, |_| ());
     living(service)

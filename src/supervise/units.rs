@@ -459,7 +459,7 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
     let current = unit.run.map(|run| run.service.tagged()) == Some(seen.service);
     match seen.kind {
         run::EXITED if current && seen.pid == unit.main => {
-            let alone = unit.services().map(run::living).sum::<u32>() == 0;
+            let alone = !unit.services().any(run::lives);
             unit.inbox.ended = Some((seen.status, alone));
         }
         run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
@@ -1218,7 +1218,7 @@ impl Units {
         }
         unit.status = status;
         unit.main = 0;
-        if unit.run.map(|run| run::living(run.service)) == Some(0) {
+        if unit.run.is_some_and(|run| !run::lives(run.service)) {
             unit.lives = false;
         }
         self.event(index, Event::MainEnded { failed, alone }, now);
