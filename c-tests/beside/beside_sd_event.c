@@ -1,5 +1,5 @@
 /* pkgs: libsystemd */
-/* profiles: all but valgrind: without pidfds sd-event reads what it has freed */
+/* profiles: all but linux-4.19 valgrind: without pidfds sd-event reads what it has freed */
 /*
  * Scope REGISTERED on sd-event: sd_event_add_child() beside ours, as many of each
  * at the same time, in both ways of waking; no side loses a status.
