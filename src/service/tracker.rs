@@ -174,6 +174,8 @@ pub(crate) struct Tracker {
     looks: u64,
     look_began: u64,
     agreed: bool,
+    /// Whose end is being told; 0 for nobody's.
+    telling: i32,
     walk_from: u64,
     interval: u64,
     slow_at: u64,
@@ -575,16 +577,19 @@ pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
     Ok(tracker.living(id.key().index))
 }
 
-/// Whether a process of a service lives. One that is dead and not reaped yet may have
-/// left a child, which came to us by that: so it is looked for until no look finds
-/// another.
-pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
+/// Whether a process of a service lives, but for one whose end is being told. One that
+/// is dead and not reaped yet may have left a child, which came to us by that: so it is
+/// looked for until no look finds another.
+pub(crate) fn lives(id: ServiceId, telling: i32) -> Result<bool, Errno> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     while tracker.living(id.key().index) == 0 {
         let before = tracker.known();
-        tracker.look()?;
-        if !tracker.agreed {
+        // It has left the ledger, and is a zombie of ours still.
+        tracker.telling = telling;
+        let looked = tracker.look();
+        tracker.telling = 0;
+        if looked.is_err() || !tracker.agreed {
             // It is told of the last one's death later.
             return Ok(true);
         }
@@ -652,6 +657,7 @@ impl Tracker {
             looks: 0,
             look_began: 0,
             agreed: true,
+            telling: 0,
             walk_from: 0,
             interval: SLOW_FIRST,
             slow_at: 0,
@@ -774,7 +780,7 @@ impl Tracker {
         if matches!(known, Some(State::Ours | State::Ended)) {
             return Ok(());
         }
-        if known.is_none() && self.is_foreign_still(pid) {
+        if known.is_none() && (pid == self.telling || self.is_foreign_still(pid)) {
             return Ok(());
         }
         let mut kernel = Kernel {

@@ -390,9 +390,10 @@ pub(crate) fn living(service: ServiceId) -> u32 {
     tracker::living(service).unwrap_or(0)
 }
 
-/// Whether one lives; or else that is told later, by DEAD.
-pub(crate) fn lives(service: ServiceId) -> bool {
-    tracker::lives(service).unwrap_or(false)
+/// Whether one lives, but for one whose end is being told; or else that is told later,
+/// by DEAD.
+pub(crate) fn lives(service: ServiceId, telling: i32) -> bool {
+    tracker::lives(service, telling).unwrap_or(false)
 }
 
 /// How many after a look at all of them, those further down included.
