@@ -40,18 +40,26 @@ static void bounded(void **state)
     struct loop *loop = *state;
     struct sss_ctx_stats before = stats_of(loop->ctx), after;
     struct seen seen = { 0 };
+    static pid_t pids[COUNT];
     struct sss_child_ctx *child;
+    unsigned again = 0;
     pid_t pid = 0;
-    int i;
+    int i, k;
 
     for (i = 0; i < COUNT; i++) {
-        pid = child_dead(i % 200);
+        pid = pids[i] = child_dead(i % 200);
         loop_until_reaped(loop, pid);
+        for (k = 0; k < i && pids[k] != pid; k++) {
+        }
+        again += k < i;
     }
     after = stats_of(loop->ctx);
     check_int(after.unknown - before.unknown, COUNT);
     check(after.parked >= 1 && after.parked <= 512);
-    check_int(after.parked + after.dropped - before.dropped, COUNT);
+    /* The record of a pid that comes again takes the place of the former's, if that is
+     * there still; other tests may fork through all pids meanwhile. */
+    uint64_t kept = after.parked + after.dropped - before.dropped;
+    check(kept <= COUNT && kept + again >= COUNT);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     loop_until(loop, &seen.calls, 1);
     check_seen(&seen, pid, (COUNT - 1) % 200);
