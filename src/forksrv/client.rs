@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::launch::{Link, Stray, launch};
+use super::launch::{Left, Link, Looked, Stray, launch};
 use super::protocol::{REPLY, Reply, Request, Way};
 use super::server;
 use crate::reap::callback::{Call, EventFn, Pvt};
@@ -109,12 +109,36 @@ struct State {
     strays: Vec<Stray>,
     /// Those of them that the loop does not watch yet.
     fresh: usize,
-    /// The server's own children, as the server and as we know their pids.
-    children: Vec<(i32, i32)>,
+    /// The server's own children.
+    children: Vec<Theirs>,
+    /// The control socket is watched for room too.
+    asking: bool,
     restarts: u64,
     /// When servers were begun, the latest last.
     begun: VecDeque<u64>,
     stopping: bool,
+}
+
+/// A child of the server's own, which keeps its end until we ask for it.
+struct Theirs {
+    /// Its pid as the server knows it, and as we do.
+    remote: i32,
+    pid: i32,
+    whose: Whose,
+    /// The server is to reap it, now or when it has ended: we have not said so yet.
+    ask: bool,
+}
+
+/// Who is to hear of such a child's end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// A thread is about to register it.
+    Launching,
+    /// Whoever watches it; if nobody does any more, it is the daemon's, which waits
+    /// for it by pid.
+    Launched,
+    /// Its launch was given up.
+    Nobodys,
 }
 
 /// The token of the server's own end.
@@ -144,6 +168,7 @@ impl Client {
                 strays: Vec::new(),
                 fresh: 0,
                 children: Vec::new(),
+                asking: false,
                 restarts: 0,
                 begun,
                 stopping: false,
@@ -170,22 +195,38 @@ impl Client {
         }
         let link = shared.link()?;
         let deadline = clock::now().saturating_add(shared.settings.timeout);
-        spawned::start_with(shared.ctx, told, |pidfd| {
+        let mut theirs = None;
+        let started = spawned::start_with(shared.ctx, told, |pidfd| {
             let spec = Spec { pidfd, ..*spec };
-            launch(&link, &spec, function, shared.settings.way, deadline)
-                .map(|launched| {
-                    if let Some(remote) = launched.remote {
-                        shared.remember(remote, launched.child.pid);
+            launch(
+                &link,
+                &spec,
+                function,
+                shared.settings.way,
+                deadline,
+                |remote, pid| {
+                    theirs = Some(remote);
+                    shared.remember(remote, pid, Whose::Launching)
+                },
+            )
+            .map_err(|(error, left)| {
+                match left {
+                    Left::Nothing => {}
+                    Left::Reaped(remote) => shared.forget(remote),
+                    Left::Socket(socket) => {
+                        shared.leave(Stray::new(socket, link.pid), self.task);
                     }
-                    launched.child
-                })
-                .map_err(|(error, stray)| {
-                    if let Some(socket) = stray {
-                        shared.leave(Stray::new(socket, link.clone()), self.task);
-                    }
-                    error
-                })
-        })
+                    Left::Child(remote) => shared.give_up(remote, self.task),
+                }
+                error
+            })
+        });
+        match (theirs, &started) {
+            (Some(remote), Ok(_)) => shared.launched(remote, Whose::Launched, self.task),
+            (Some(remote), Err(_)) => shared.launched(remote, Whose::Nobodys, self.task),
+            (None, _) => {}
+        }
+        started
     }
 
     /// Waits for a child, without taking its end from whoever watches it: the raw
@@ -207,7 +248,11 @@ impl Client {
             link.wait(pid, block, deadline)
         });
         match asked {
-            Ok(status) => status.ok_or(Errno::EAGAIN),
+            Ok(Some(status)) => {
+                self.shared.forget(pid);
+                Ok(status)
+            }
+            Ok(None) => Err(Errno::EAGAIN),
             // Its children are ours by now.
             Err(Errno::ECONNRESET | Errno::ENOTCONN) => {
                 self.wait_directly(pid, until).map_err(|errno| match errno {
@@ -396,6 +441,7 @@ impl Shared {
         let link = self.state.lock().link.clone();
         if let Some(link) = link.filter(|link| link.control.as_raw_fd() == fd) {
             self.listen(&link, task);
+            self.ask(task);
             return;
         }
         let stray = {
@@ -413,10 +459,14 @@ impl Shared {
             task::unwatch_fd(task, fd);
             return;
         };
-        if stray.look() {
-            self.state.lock().strays.push(stray);
-        } else {
-            task::unwatch_fd(task, fd);
+        match stray.look() {
+            Looked::MoreToCome => self.state.lock().strays.push(stray),
+            Looked::Over(remote) => {
+                task::unwatch_fd(task, fd);
+                if let Some(remote) = remote {
+                    self.give_up(remote, task);
+                }
+            }
         }
     }
 
@@ -435,13 +485,7 @@ impl Shared {
             }
             match Reply::decode(&bytes[..got.length]) {
                 Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
-                // The pidfd tells its end to whoever watches it, once it is reaped. What
-                // nobody watches is the daemon's, to be waited for by pid.
-                Ok(Reply::SigChld { pid }) => {
-                    if watch::is_watched(self.ctx, self.forget(pid)) {
-                        link.forget(pid);
-                    }
-                }
+                Ok(Reply::SigChld { pid }) => self.ended_there(pid),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -450,22 +494,100 @@ impl Shared {
     }
 
     /// The server has a child of its own.
-    fn remember(&self, remote: i32, pid: i32) {
+    fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Errno> {
         let mut state = self.state.lock();
-        // Without memory its pid is taken for the same.
-        if state.children.try_reserve(1).is_ok() {
-            state.children.push((remote, pid));
+        // One that had this pid before was waited for.
+        state.children.retain(|child| child.remote != remote);
+        state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        state.children.push(Theirs {
+            remote,
+            pid,
+            whose,
+            ask: false,
+        });
+        Ok(())
+    }
+
+    /// Its status was taken.
+    fn forget(&self, remote: i32) {
+        let mut state = self.state.lock();
+        state.children.retain(|child| child.remote != remote);
+    }
+
+    /// A launch is over. The child may have ended before.
+    fn launched(&self, remote: i32, whose: Whose, task: TaskId) {
+        let mut state = self.state.lock();
+        let child = state
+            .children
+            .iter_mut()
+            .find(|child| child.remote == remote);
+        let Some(child) = child else {
+            return;
+        };
+        child.whose = whose;
+        child.ask |= whose == Whose::Nobodys;
+        if child.ask {
+            drop(state);
+            task::post(task);
         }
     }
 
-    /// It has ended: its pid as we know it.
-    fn forget(&self, remote: i32) -> i32 {
+    /// A launch was given up, and has left a child of the server's behind.
+    fn give_up(&self, remote: i32, task: TaskId) {
+        // Without memory it stays a zombie of the server's.
+        if self.remember(remote, 0, Whose::Nobodys).is_ok() {
+            self.launched(remote, Whose::Nobodys, task);
+        }
+    }
+
+    /// A child of the server's has ended.
+    fn ended_there(&self, remote: i32) {
         let mut state = self.state.lock();
-        let place = state
+        let child = state
             .children
-            .iter()
-            .position(|&(known, _)| known == remote);
-        place.map_or(remote, |place| state.children.swap_remove(place).1)
+            .iter_mut()
+            .find(|child| child.remote == remote);
+        if let Some(child) = child {
+            child.ask = true;
+        }
+    }
+
+    /// Has the server reap what has ended; the pidfd then tells whoever watches it.
+    /// What its queue has no room for is asked for when there is room again: else an
+    /// end would never be told.
+    fn ask(&self, task: TaskId) {
+        let Ok(link) = self.link() else {
+            return;
+        };
+        let mut full = false;
+        let mut at = 0;
+        let mut state = self.state.lock();
+        let before = state.asking;
+        while let Some(child) = state.children.get(at) {
+            if full || !child.ask || child.whose == Whose::Launching {
+                at += 1;
+                continue;
+            }
+            let (remote, pid, whose) = (child.remote, child.pid, child.whose);
+            drop(state);
+            let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
+            full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
+            state = self.state.lock();
+            if !full {
+                // Others may have come or gone meanwhile.
+                let place = state
+                    .children
+                    .iter()
+                    .position(|child| child.remote == remote);
+                place.map(|place| state.children.swap_remove(place));
+            }
+        }
+        state.asking = full;
+        drop(state);
+        if full != before {
+            let interest = if full { Interest::BOTH } else { Interest::READ };
+            let _ = task::watch_fd(task, link.control.as_raw_fd(), interest);
+        }
     }
 
     fn tell(&self, kind: Kind, pid: i32, wait_status: i32, errno: i32) {
@@ -488,6 +610,7 @@ impl Shared {
         let (link, stopping) = {
             let mut state = self.state.lock();
             state.children.clear();
+            state.asking = false;
             (state.link.take(), state.stopping)
         };
         if let Some(link) = link {
@@ -563,7 +686,10 @@ impl Task for Shared {
     fn step(&self, why: Why) -> Option<Call> {
         let task = self.state.lock().task?;
         match why {
-            Why::Posted => self.watch_strays(task),
+            Why::Posted => {
+                self.watch_strays(task);
+                self.ask(task);
+            }
             Why::Readable(fd) => self.readable(fd, task),
             Why::Child(end) if end.token == SERVER => self.ended(end, task),
             Why::Deadline => self.restart_in_time(task),

@@ -15,7 +15,6 @@ use super::protocol::{
     DESCRIPTORS_MOST, Directory, Function, Index, Limit, Mapped, Order, PART, REPLY, Reply,
     Request, WAIT_BLOCK, Way,
 };
-use crate::reap::task::Arc;
 use crate::spawn::{Cwd, FdMap, SpawnError, Spawned, Spec, Step};
 use crate::sys::seqpacket::{self, Wait};
 use crate::sys::zygote::Hook;
@@ -48,14 +47,15 @@ impl Link {
         }
     }
 
-    /// Has the server reap a dead child of its own that is nobody's.
-    pub(crate) fn forget(&self, pid: i32) {
+    /// Has the server reap a child of its own that is dead, or else when it is, and
+    /// tell nobody its status. ETIMEDOUT where its queue is full.
+    pub(crate) fn forget(&self, pid: i32) -> Result<(), Errno> {
         let request = Request::Wait {
             pid,
             options: 0,
             deadline: 0,
         };
-        let _ = self.request(&request, None, clock::now());
+        self.request(&request, None, clock::now())
     }
 
     /// The seed's WaitPid: asks the server for the end of a child of its own. None where
@@ -315,34 +315,35 @@ fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
 /// may still come of it, which ends by itself, and has to be reaped.
 pub(crate) struct Stray {
     pub(crate) socket: OwnedFd,
-    link: Arc<Link>,
+    /// The server's pid.
+    server: i32,
     /// The process, as we see it and as the server does.
     pid: i32,
     remote: i32,
 }
 
 impl Stray {
-    pub(crate) fn new(socket: OwnedFd, link: Arc<Link>) -> Self {
+    pub(crate) fn new(socket: OwnedFd, server: i32) -> Self {
         Stray {
             socket,
-            link,
+            server,
             pid: 0,
             remote: 0,
         }
     }
 
-    /// Takes what came: false where there is nothing more to come.
-    pub(crate) fn look(&mut self) -> bool {
+    /// Takes what came.
+    pub(crate) fn look(&mut self) -> Looked {
         let mut bytes = [0; REPLY];
         loop {
             let mut fds = Vec::new();
             let got = match seqpacket::receive(self.socket.as_fd(), &mut bytes, &mut fds) {
                 Ok(got) if got.length > 0 => got,
-                Err(Errno::EAGAIN | Errno::ENOMEM) => return true,
+                Err(Errno::EAGAIN | Errno::ENOMEM) => return Looked::MoreToCome,
                 Ok(_) | Err(_) => break,
             };
             let sender = got.sender.map_or(0, |sender| sender.pid);
-            if sender > 0 && sender != self.link.pid {
+            if sender > 0 && sender != self.server {
                 self.pid = sender;
             }
             match Reply::decode(&bytes[..got.length]) {
@@ -354,10 +355,17 @@ impl Stray {
         if self.pid > 0 && wait::is_child_pid(self.pid) {
             wait::put_down(self.pid);
         } else if self.remote > 0 {
-            self.link.forget(self.remote);
+            return Looked::Over(Some(self.remote));
         }
-        false
+        Looked::Over(None)
     }
+}
+
+/// What has come of a launch that was given up.
+pub(crate) enum Looked {
+    MoreToCome,
+    /// A child of the server's own, if any.
+    Over(Option<i32>),
 }
 
 /// Where a launch stands.
@@ -377,26 +385,32 @@ struct Exchange<'a> {
     is_server_dead: bool,
 }
 
-/// What a launch that failed leaves: its error, and what may still come of it.
-pub(crate) type Failed = (SpawnError, Option<OwnedFd>);
+/// A launch that failed, and what may still come of it.
+pub(crate) type Failed = (SpawnError, Left);
 
-/// A process that was launched, and its pid as the server knows it where it is the
-/// server's child.
-pub(crate) struct Launched {
-    pub(crate) child: Spawned,
-    pub(crate) remote: Option<i32>,
+/// What a launch that failed leaves behind.
+pub(crate) enum Left {
+    Nothing,
+    /// Where a process may still report.
+    Socket(OwnedFd),
+    /// A child of the server's own, which is to reap it.
+    Child(i32),
+    /// One that it has reaped.
+    Reaped(i32),
 }
 
-/// Has the server make a process, and lets that go.
+/// Has the server make a process, and lets that go. Before that, `found` hears of a
+/// child of the server's own: its pid there, and here.
 pub(crate) fn launch(
     link: &Link,
     spec: &Spec,
     function: Option<Hook>,
     way: Way,
     deadline: u64,
-) -> Result<Launched, Failed> {
-    let plain = |error: SpawnError| (error, None);
-    let errno = |errno: Errno| (SpawnError::from(errno), None);
+    found: impl FnOnce(i32, i32) -> Result<(), Errno>,
+) -> Result<Spawned, Failed> {
+    let plain = |error: SpawnError| (error, Left::Nothing);
+    let errno = |errno: Errno| (SpawnError::from(errno), Left::Nothing);
     let packet = pack(spec, function).map_err(plain)?;
     let (mine, theirs) = seqpacket::pair().map_err(errno)?;
     seqpacket::pass_credentials(mine.as_fd()).map_err(errno)?;
@@ -427,16 +441,17 @@ pub(crate) fn launch(
     drop(theirs);
     let sent = parts.send_all(&exchange);
     sent.and_then(|()| exchange.report(spec))
+        .and_then(|()| match exchange.way {
+            Way::Servers => Ok(found(exchange.remote, exchange.pid)?),
+            _ => Ok(()),
+        })
         .map_err(|error| exchange.give_up(error))?;
-    exchange.let_go(spec).map_err(plain)?;
-    Ok(Launched {
-        remote: (exchange.way == Way::Servers).then_some(exchange.remote),
-        child: Spawned {
-            pid: exchange.pid,
-            pidfd: exchange.pidfd,
-            gate: None,
-            pty: None,
-        },
+    exchange.let_go()?;
+    Ok(Spawned {
+        pid: exchange.pid,
+        pidfd: exchange.pidfd,
+        gate: None,
+        pty: None,
     })
 }
 
@@ -542,7 +557,7 @@ impl Exchange<'_> {
 
     /// Lets the process go, and waits for its exec. What has not failed when the
     /// time is over is taken for a program that runs: its end will be told.
-    fn let_go(&mut self, _spec: &Spec) -> Result<(), SpawnError> {
+    fn let_go(&mut self) -> Result<(), Failed> {
         self.went = true;
         // A process that is dead already reads nothing: its end tells.
         let _ = seqpacket::send(self.mine.as_fd(), &[1], &[]);
@@ -551,11 +566,12 @@ impl Exchange<'_> {
                 Ok(Said::Nothing | Said::Ready) => {}
                 Ok(Said::Gone | Said::End) | Err(_) => return Ok(()),
                 Ok(Said::Failed(error)) => {
-                    self.reap();
-                    return Err(SpawnError {
+                    let left = self.reap();
+                    let error = SpawnError {
                         pid: self.pid,
                         ..error
-                    });
+                    };
+                    return Err((error, left));
                 }
             }
         }
@@ -647,21 +663,21 @@ impl Exchange<'_> {
         // One that waits for our word reads the end of file, and ends.
         seqpacket::finish(self.mine.as_fd());
         if self.pid > 0 {
-            self.reap();
+            let left = self.reap();
             let error = SpawnError {
                 pid: self.pid,
                 ..error
             };
-            return (error, None);
+            return (error, left);
         }
         let over = matches!(error.errno, libc::ETIMEDOUT | libc::ECONNRESET);
         let copy = over.then(|| fd::duplicate(&self.mine).ok()).flatten();
-        (error, copy)
+        (error, copy.map_or(Left::Nothing, Left::Socket))
     }
 
     /// Waits for the end of a process that has failed, or was given up, and that
     /// nobody watches.
-    fn reap(&mut self) {
+    fn reap(&mut self) -> Left {
         // Whose it is may be on its way still.
         while self.way == Way::Any || self.way == Way::Servers && self.remote == 0 {
             match self.hear() {
@@ -671,12 +687,15 @@ impl Exchange<'_> {
         }
         if self.way != Way::Servers || self.remote == 0 {
             put_down(self.pid);
-            return;
+            return Left::Nothing;
         }
         match self.link.wait(self.remote, true, self.deadline) {
-            Ok(_) | Err(Errno::ECHILD) => {}
-            Err(Errno::ECONNRESET) => put_down(self.pid),
-            Err(_) => self.link.forget(self.remote),
+            Ok(_) | Err(Errno::ECHILD) => Left::Reaped(self.remote),
+            Err(Errno::ECONNRESET) => {
+                put_down(self.pid);
+                Left::Nothing
+            }
+            Err(_) => Left::Child(self.remote),
         }
     }
 }

@@ -83,7 +83,9 @@ struct Child {
     pid: i32,
     /// None where the kernel has none: then it is looked for by time.
     pidfd: Option<OwnedFd>,
-    /// The client was told.
+    /// It has ended: the client is to be told.
+    ended: bool,
+    /// It was.
     told: bool,
     /// Nobody wants its status: it is reaped when it has ended.
     forgotten: bool,
@@ -104,7 +106,7 @@ struct Server {
     leaving: Vec<Leaving>,
     next_number: u32,
     children: Vec<Child>,
-    /// Told by a message that did not fit into the client's queue.
+    /// There was no room in the client's queue to tell of an end.
     owed: bool,
     /// The control socket is not polled, as too many orders come in.
     full: bool,
@@ -266,7 +268,7 @@ impl Server {
             || self
                 .children
                 .iter()
-                .any(|child| child.pidfd.is_none() && !child.told);
+                .any(|child| child.pidfd.is_none() && !child.ended);
         let look = (unheard || self.owed).then(|| {
             clock::now()
                 + if self.owed {
@@ -300,16 +302,14 @@ impl Server {
             child.waiting.retain(|&(_, deadline)| deadline > now);
         }
         for at in 0..self.children.len() {
-            if self.children[at].pidfd.is_none() && !self.children[at].told {
+            if self.children[at].pidfd.is_none() && !self.children[at].ended {
                 let pid = self.children[at].pid;
                 self.child_ended(pid);
             }
         }
         if std::mem::take(&mut self.owed) {
             for at in 0..self.children.len() {
-                if self.children[at].told {
-                    self.tell(self.children[at].pid);
-                }
+                self.tell(at);
             }
         }
         if self.full && self.incoming.len() < AT_ONCE {
@@ -542,6 +542,7 @@ impl Server {
             self.children.push(Child {
                 pid,
                 pidfd,
+                ended: false,
                 told: false,
                 forgotten: false,
                 waiting: Vec::new(),
@@ -566,21 +567,26 @@ impl Server {
             return;
         }
         if self.children[at].waiting.is_empty() {
-            self.children[at].told = true;
-            self.tell(pid);
+            self.children[at].ended = true;
+            self.tell(at);
             return;
         }
         let (reply, _) = self.children[at].waiting.remove(0);
         self.reap(at, Some(&reply));
     }
 
-    /// SigChld: the client's loop is to come round.
-    fn tell(&mut self, pid: i32) {
-        let message = Reply::SigChld { pid }.encode();
+    /// SigChld: the client's loop is to come round, once for each end.
+    fn tell(&mut self, at: usize) {
+        let child = &mut self.children[at];
+        if !child.ended || child.told || self.owed {
+            return;
+        }
+        let message = Reply::SigChld { pid: child.pid }.encode();
         // A client that has no end of the socket any more is about to be gone.
         let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
         let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
-        self.owed |= sent.is_err_and(|errno| full.contains(&errno));
+        self.owed = sent.is_err_and(|errno| full.contains(&errno));
+        child.told = !self.owed;
     }
 
     fn wait(&mut self, pid: i32, options: u32, deadline: u64, reply: Option<OwnedFd>) {
