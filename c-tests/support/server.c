@@ -2,6 +2,7 @@
 #include "support/server.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -99,14 +100,20 @@ pid_t server_pid(struct sss_forksrv *srv)
     return pid;
 }
 
+static char *ends;
+
+static void find_ends(void)
+{
+    ends = helper_path("ends");
+}
+
+/* Threads launch at the same time. */
 static const char *ends_path(void)
 {
-    static char *path;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    if (path == NULL) {
-        path = helper_path("ends");
-    }
-    return path;
+    check_ok(pthread_once(&once, find_ends));
+    return ends;
 }
 
 struct sss_spawn *order_ends(struct order *order, struct gate *gate, int end)
