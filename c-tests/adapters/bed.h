@@ -22,6 +22,8 @@ struct waking_on {
     const char *name;
     unsigned cannot;
     bool blocks; /* SIGCHLD is to be blocked before */
+    bool leaves; /* a freed signal source still wakes the loop while a forked child has its
+                    descriptor: libsystemd 252 aborts */
     const struct sss_host *(*host)(void);
     void *(*loop_new)(void);
     void (*loop_free)(void *loop);

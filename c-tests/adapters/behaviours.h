@@ -748,7 +748,9 @@ static void *a_thread_with_a_loop(void *pvt)
         an_exit_is_told(&own);
     }
     bed_ctx_free(&own, own.ctx);
-    own.way->turn_now(own.loop);
+    if (!own.way->leaves) {
+        own.way->turn_now(own.loop);
+    }
     own.way->loop_free(own.loop);
     return NULL;
 }

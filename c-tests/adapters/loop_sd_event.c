@@ -142,6 +142,7 @@ int main(void)
         { .name = "sd_event_signal",
           .cannot = CANNOT_CONTEXTS | CANNOT_FORK,
           .blocks = true,
+          .leaves = true,
           .host = sss_sd_event_signal_host,
           .loop_new = loop_new,
           .loop_free = loop_free,

@@ -116,7 +116,8 @@ static inline void sss_sd_event_unwatch(void *ptr)
 
 /**
  * The host that takes SIGCHLD by sd_event_add_signal(), which is cheaper: for
- * daemons that block SIGCHLD before they start threads (EBUSY where it is not).
+ * daemons that block SIGCHLD before they start threads (EBUSY where it is not)
+ * and that free the context when the loop ends, not before: see the page.
  */
 static inline const struct sss_host *sss_sd_event_signal_host(void)
 {
