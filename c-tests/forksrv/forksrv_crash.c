@@ -7,35 +7,9 @@
 
 #include "support/server.h"
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
 static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
 
-static int begin(void **state)
-{
-    static struct bed bed;
-
-    memset(&bed, 0, sizeof(bed));
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    *state = &bed;
-    return 0;
-}
-
-static int end(void **state)
-{
-    struct bed *bed = *state;
-
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
-    return 0;
-}
-
-static struct sss_forksrv *start(struct bed *bed, uint32_t flags, int64_t timeout)
+static struct sss_forksrv *start(struct server_bed *bed, uint32_t flags, int64_t timeout)
 {
     struct sss_forksrv_params params = server_zero(flags, &bed->events);
     struct sss_forksrv *srv = NULL;
@@ -51,7 +25,7 @@ static struct sss_forksrv *start(struct bed *bed, uint32_t flags, int64_t timeou
 static void children_live_on(void **state)
 {
     static const int kills[] = { SIGKILL, SIGSEGV };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child, *zombie;
     struct gate gate, second;
     size_t way, i;
@@ -61,8 +35,7 @@ static void children_live_on(void **state)
         for (i = 0; i < ARRAY_SIZE(kills); i++) {
             struct seen seen = { 0 }, early = { 0 };
 
-            memset(&bed->events, 0, sizeof(bed->events));
-            bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+            server_start(bed, manners[way]);
             gate_make(&gate);
             gate_make(&second);
             child = launch_at(bed->srv, &gate, 5, see, &seen);
@@ -91,15 +64,14 @@ static void children_live_on(void **state)
 
 static void a_dead_server_takes_no_launch(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child = NULL;
     struct order order;
     errno_t ret;
     size_t way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        server_start(bed, manners[way]);
         check_ok(kill(server_pid(bed->srv), SIGKILL));
         ret = sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 0), see, NULL, &child);
         check_int(ret, ECONNRESET);
@@ -113,7 +85,7 @@ static void a_dead_server_takes_no_launch(void **state)
 /* Nothing comes of a launch that timed out, and its process is reaped. */
 static void a_stopped_server_times_out(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child = NULL;
     struct order order;
     struct seen seen = { 0 };
@@ -167,7 +139,7 @@ static void *kill_server(void *arg)
 static void killed_at_any_time(void **state)
 {
     static const int kills[] = { SIGKILL, SIGSEGV };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     unsigned delay, launched = 0, refused = 0;
     struct seen seen;
     struct order order;
@@ -213,7 +185,7 @@ static void killed_at_any_time(void **state)
 
 static void ten_thousand_launches(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     static struct seen seen[50];
     struct sss_child_ctx *children[50];
     unsigned total = test_profile_is("plain") ? 10000 : 500;
@@ -275,7 +247,7 @@ static void ten_thousand_launches(void **state)
 static void client_dies(void *arg)
 {
     int report = *(int *)arg;
-    struct bed bed = { 0 };
+    struct server_bed bed = { 0 };
     struct order order;
     struct sss_child_ctx *child = NULL;
     pid_t pid;
@@ -330,11 +302,11 @@ static void a_dead_client_ends_the_server(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(children_live_on, begin, end),
-        cmocka_unit_test_setup_teardown(a_dead_server_takes_no_launch, begin, end),
-        cmocka_unit_test_setup_teardown(a_stopped_server_times_out, begin, end),
-        cmocka_unit_test_setup_teardown(killed_at_any_time, begin, end),
-        cmocka_unit_test_setup_teardown(ten_thousand_launches, begin, end),
+        cmocka_unit_test_setup_teardown(children_live_on, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_dead_server_takes_no_launch, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_stopped_server_times_out, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(ten_thousand_launches, server_bed_begin, server_bed_end),
         cmocka_unit_test(a_dead_client_ends_the_server),
     };
 

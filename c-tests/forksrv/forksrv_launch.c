@@ -7,12 +7,6 @@
 
 #include "support/server.h"
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
 /* Each way of waiting, and each way to begin a server. */
 static const uint32_t manners[] = {
     0,
@@ -22,47 +16,17 @@ static const uint32_t manners[] = {
     SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN,
 };
 
-static int begin(void **state)
-{
-    static struct bed bed;
-
-    memset(&bed.events, 0, sizeof(bed.events));
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    *state = &bed;
-    return 0;
-}
-
-static int end(void **state)
-{
-    struct bed *bed = *state;
-
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
-    return 0;
-}
-
-static void finish(struct bed *bed)
-{
-    check_ok(sss_forksrv_stop(bed->srv));
-    loop_until(&bed->loop, &bed->events.stopped, 1);
-    check_int(bed->events.last.wait_status, 0);
-    check_int(sss_forksrv_stop(bed->srv), ENOTCONN);
-    check_ok(sss_forksrv_free(bed->srv));
-}
-
 static void each_end_is_told(void **state)
 {
     static const int ends[] = { 0, 1, 7, 255, BY_SIGNAL(SIGKILL), BY_SIGNAL(SIGTERM) };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child;
     struct gate gate;
     size_t i, way;
     pid_t pid;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        server_start(bed, manners[way]);
         for (i = 0; i < ARRAY_SIZE(ends); i++) {
             struct seen seen = { 0 };
 
@@ -78,7 +42,7 @@ static void each_end_is_told(void **state)
             check_seen(&seen, pid, ends[i]);
             check_ok(sss_child_free(child));
         }
-        finish(bed);
+        server_finish(bed);
     }
 }
 
@@ -87,13 +51,12 @@ static void many_at_once(void **state)
 {
     static struct sss_child_ctx *children[700];
     static struct seen seen[700];
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     size_t i, way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        memset(&bed->events, 0, sizeof(bed->events));
         memset(seen, 0, sizeof(seen));
-        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        server_start(bed, manners[way]);
         for (i = 0; i < ARRAY_SIZE(seen); i++) {
             children[i] = launch_at(bed->srv, NULL, (int)(i % 256), see, &seen[i]);
         }
@@ -102,22 +65,21 @@ static void many_at_once(void **state)
             check_seen(&seen[i], pid_of(children[i]), (int)(i % 256));
             check_ok(sss_child_free(children[i]));
         }
-        finish(bed);
+        server_finish(bed);
     }
 }
 
 static void what_fails_leaves_nothing(void **state)
 {
     static const char *const argv[] = { "none", NULL };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child = NULL;
     struct sss_spawn spawn = spawn_zero();
     uint32_t step;
     size_t i, way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        server_start(bed, manners[way]);
         for (i = 0; i < 3; i++) {
             spawn = spawn_zero();
             spawn.argv = argv;
@@ -147,13 +109,13 @@ static void what_fails_leaves_nothing(void **state)
         check(child == NULL);
         loop_settle(&bed->loop);
         check_int(stats_of(bed->loop.ctx).watches, 1); /* the server's own */
-        finish(bed);
+        server_finish(bed);
     }
 }
 
 static void freed_without_a_stop(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     struct gate gate;
@@ -161,9 +123,8 @@ static void freed_without_a_stop(void **state)
     pid_t pid;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        memset(&bed->events, 0, sizeof(bed->events));
         memset(&seen, 0, sizeof(seen));
-        bed->srv = server_start(&bed->loop, manners[way], &bed->events);
+        server_start(bed, manners[way]);
         gate_make(&gate);
         child = launch_at(bed->srv, &gate, 3, see, &seen);
         pid = server_pid(bed->srv);
@@ -180,10 +141,10 @@ static void freed_without_a_stop(void **state)
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(each_end_is_told, begin, end),
-        cmocka_unit_test_setup_teardown(many_at_once, begin, end),
-        cmocka_unit_test_setup_teardown(what_fails_leaves_nothing, begin, end),
-        cmocka_unit_test_setup_teardown(freed_without_a_stop, begin, end),
+        cmocka_unit_test_setup_teardown(each_end_is_told, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(what_fails_leaves_nothing, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(freed_without_a_stop, server_bed_begin, server_bed_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,30 +11,19 @@
 #include "support/filter.h"
 #include "support/server.h"
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
-static void begin(struct bed *bed, uint32_t flags)
+static void begin(struct server_bed *bed, uint32_t flags)
 {
-    memset(bed, 0, sizeof(*bed));
-    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    bed->srv = server_start(&bed->loop, flags, &bed->events);
+    server_bed_start(bed);
+    server_start(bed, flags);
 }
 
-static void finish(struct bed *bed)
+static void finish(struct server_bed *bed)
 {
-    check_ok(sss_forksrv_stop(bed->srv));
-    loop_until(&bed->loop, &bed->events.stopped, 1);
-    check_ok(sss_forksrv_free(bed->srv));
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
+    server_finish(bed);
+    server_bed_stop(bed);
 }
 
-static void some_are_told(struct bed *bed)
+static void some_are_told(struct server_bed *bed)
 {
     struct sss_child_ctx *child;
     struct seen seen;
@@ -55,7 +44,7 @@ static void some_are_told(struct bed *bed)
 #define EACH 100
 
 struct launcher {
-    struct bed *bed;
+    struct server_bed *bed;
     pthread_t thread;
     struct seen seen[EACH];
     struct sss_child_ctx *children[EACH];
@@ -76,7 +65,7 @@ static void many_threads_launch(void **state)
 {
     static const uint32_t flags[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
     static struct launcher launchers[THREADS];
-    static struct bed bed;
+    static struct server_bed bed;
     size_t way, i, n;
 
     (void)state;
@@ -103,7 +92,7 @@ static void many_threads_launch(void **state)
 
 static void server_is_init(void *arg)
 {
-    struct bed bed;
+    struct server_bed bed;
 
     (void)arg;
     if (unshare(CLONE_NEWPID) != 0) {
@@ -127,13 +116,12 @@ static void without_root(void *arg)
 {
     uint32_t flags = *(const uint32_t *)arg;
     struct sss_forksrv_params params;
-    struct bed bed;
+    struct server_bed bed;
 
     check_ok(setgroups(0, NULL));
     check_ok(setresgid(12345, 12345, 12345));
     check_ok(setresuid(12346, 12346, 12346));
-    memset(&bed, 0, sizeof(bed));
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    server_bed_start(&bed);
     params = server_zero(flags, &bed.events);
     if ((flags & SSS_FORKSRV_FORK) == 0) {
         params.helper = server_helper_for_all();
@@ -175,7 +163,7 @@ static void an_ordinary_user(void **state)
 
 static void filtered(void *arg)
 {
-    struct bed bed;
+    struct server_bed bed;
 
     (void)arg;
     filter_deny(SYS_clone3, ENOSYS);
@@ -193,7 +181,7 @@ static void a_filter_forbids_clone3_and_pidfd_open(void **state)
 
 static void many_live_children(void **state)
 {
-    static struct bed bed;
+    static struct server_bed bed;
     unsigned total = getenv("SSS_TEST_SOAK") != NULL ? 10000 : 1000, i, told = 0;
     struct sss_child_ctx **children = calloc(total, sizeof(struct sss_child_ctx *));
     struct seen *seen = calloc(total, sizeof(struct seen));
@@ -217,9 +205,7 @@ static void many_live_children(void **state)
     }
     check_int(told, total);
     check_ok(sss_forksrv_free(bed.srv));
-    loop_end(&bed.loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
+    server_bed_stop(&bed);
     free(children);
     free(seen);
 }

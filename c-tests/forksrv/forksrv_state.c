@@ -11,41 +11,8 @@
 
 #include "support/server.h"
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
-static int begin(void **state)
-{
-    static struct bed bed;
-
-    memset(&bed, 0, sizeof(bed));
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    *state = &bed;
-    return 0;
-}
-
-static int end(void **state)
-{
-    struct bed *bed = *state;
-
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
-    return 0;
-}
-
-static void finish(struct bed *bed)
-{
-    check_ok(sss_forksrv_stop(bed->srv));
-    loop_until(&bed->loop, &bed->events.stopped, 1);
-    check_ok(sss_forksrv_free(bed->srv));
-}
-
 /* As report_spawned(), by the server. */
-static void report_launched(struct bed *bed, struct sss_spawn *spawn, struct report *report)
+static void report_launched(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
 {
     struct seen seen = { 0 };
     struct sss_child_ctx *child = NULL;
@@ -85,7 +52,7 @@ static void the_clients_state_now(void **state)
 {
     static const uint32_t flags[] = { 0, SSS_FORKSRV_SERVERS_CHILDREN, SSS_FORKSRV_FORK };
     static struct report launched, execed;
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct rlimit limit, less;
     struct sss_spawn spawn;
     char cwd[4096];
@@ -98,8 +65,7 @@ static void the_clients_state_now(void **state)
     check(getcwd(cwd, sizeof(cwd)) != NULL);
     check_ok(getrlimit(RLIMIT_CORE, &limit));
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, flags[i], &bed->events);
+        server_start(bed, flags[i]);
         check_ok(chdir("/usr"));
         mask = umask(0137);
         check_ok(setenv("SSS_TEST_VARIABLE", "set late", 1));
@@ -115,7 +81,7 @@ static void the_clients_state_now(void **state)
         umask(mask);
         check_ok(unsetenv("SSS_TEST_VARIABLE"));
         check_ok(chdir(cwd));
-        finish(bed);
+        server_finish(bed);
     }
 }
 
@@ -123,12 +89,12 @@ static void drops_root(void *arg)
 {
     uint32_t flags = *(const uint32_t *)arg;
     static struct report report;
-    struct bed bed = { 0 };
+    struct server_bed bed = { 0 };
     struct sss_spawn spawn = spawn_zero();
     gid_t group = 4711;
 
     loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    bed.srv = server_start(&bed.loop, flags, &bed.events);
+    server_start(&bed, flags);
     report_launched(&bed, &spawn, &report);
     check_reported(&report, "Uid", "%s", "0 0 0 0");
     check_ok(setgroups(1, &group));
@@ -142,7 +108,7 @@ static void drops_root(void *arg)
     } else {
         check_reported(&report, "Uid", "%s", "0 0 0 0");
     }
-    finish(&bed);
+    server_finish(&bed);
     loop_end(&bed.loop);
 }
 
@@ -164,7 +130,7 @@ static void no_root_children_of_a_daemon_that_dropped_root(void **state)
 static void a_server_with_fewer_rights(void **state)
 {
     static struct report report;
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_forksrv_params params;
     struct sss_spawn spawn = spawn_zero();
     uint32_t i;
@@ -190,16 +156,16 @@ static void a_server_with_fewer_rights(void **state)
         check_reported(&report, "Uid", "%s", "12346 12346 12346 12346");
         check_reported(&report, "Gid", "%s", "12345 12345 12345 12345");
         check_reported(&report, "NoNewPrivs", "%s", "1");
-        finish(bed);
+        server_finish(bed);
     }
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(the_clients_state_now, begin, end),
+        cmocka_unit_test_setup_teardown(the_clients_state_now, server_bed_begin, server_bed_end),
         cmocka_unit_test(no_root_children_of_a_daemon_that_dropped_root),
-        cmocka_unit_test_setup_teardown(a_server_with_fewer_rights, begin, end),
+        cmocka_unit_test_setup_teardown(a_server_with_fewer_rights, server_bed_begin, server_bed_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,39 +5,6 @@
 
 #include "support/server.h"
 
-struct bed {
-    struct loop loop;
-    struct server_events events;
-    struct sss_forksrv *srv;
-};
-
-static int begin(void **state)
-{
-    static struct bed bed;
-
-    memset(&bed, 0, sizeof(bed));
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    *state = &bed;
-    return 0;
-}
-
-static int end(void **state)
-{
-    struct bed *bed = *state;
-
-    loop_end(&bed->loop);
-    check_ok(sss_subreaper_enable(0));
-    check_no_children();
-    return 0;
-}
-
-static void finish(struct bed *bed)
-{
-    check_ok(sss_forksrv_stop(bed->srv));
-    loop_until(&bed->loop, &bed->events.stopped, 1);
-    check_ok(sss_forksrv_free(bed->srv));
-}
-
 /* 0 in the daemon, what the hook has loaded in the server and in its children. */
 static int loaded;
 
@@ -86,7 +53,7 @@ static int crashes(void *arg)
     abort();
 }
 
-static struct sss_child_ctx *run(struct bed *bed, struct gate *gate, int (*function)(void *),
+static struct sss_child_ctx *run(struct server_bed *bed, struct gate *gate, int (*function)(void *),
                                  void *arg, struct seen *seen)
 {
     struct sss_child_ctx *child = NULL;
@@ -100,7 +67,7 @@ static struct sss_child_ctx *run(struct bed *bed, struct gate *gate, int (*funct
 static void functions_run_in_what_was_loaded(void **state)
 {
     static int seven = 7, hundred = 100;
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_forksrv_params params = server_zero(SSS_FORKSRV_FORK, &bed->events);
     struct sss_child_ctx *child;
     struct seen seen;
@@ -135,12 +102,12 @@ static void functions_run_in_what_was_loaded(void **state)
     check(WIFSIGNALED(seen.status));
     check_int(WTERMSIG(seen.status), SIGABRT);
     check_ok(sss_child_free(child));
-    finish(bed);
+    server_finish(bed);
 }
 
 static void a_hook_that_refuses_ends_the_server(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_forksrv_params params = server_zero(SSS_FORKSRV_FORK, &bed->events);
 
     params.preload = refuses;
@@ -153,18 +120,18 @@ static void a_hook_that_refuses_ends_the_server(void **state)
 
 static void functions_need_a_forked_server(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child = NULL;
     struct order order;
 
-    bed->srv = server_start(&bed->loop, 0, &bed->events);
+    server_start(bed, 0);
     check_int(sss_forksrv_launch_function(NULL, bed->srv, order_ends(&order, NULL, 0),
                                           waits_for_its_gate, NULL, see, NULL, &child),
               ENOTSUP);
     check_int(sss_forksrv_launch_function(NULL, bed->srv, order_ends(&order, NULL, 0), NULL, NULL,
                                           see, NULL, &child),
               EINVAL);
-    finish(bed);
+    server_finish(bed);
 }
 
 /* By its pid: the handle is called back all the same. */
@@ -172,7 +139,7 @@ static void waiting_steals_from_no_handle(void **state)
 {
     static const uint32_t flags[] = { SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT,
                                       SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child;
     struct gate gate;
     int wait_status;
@@ -182,8 +149,7 @@ static void waiting_steals_from_no_handle(void **state)
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
         struct seen seen = { 0 };
 
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, flags[i], &bed->events);
+        server_start(bed, flags[i]);
         gate_make(&gate);
         child = launch_at(bed->srv, &gate, 4, see, &seen);
         pid = pid_of(child);
@@ -193,7 +159,7 @@ static void waiting_steals_from_no_handle(void **state)
         check_seen(&seen, pid, 4);
         check_ok(sss_child_free(child));
         check_int(sss_forksrv_waitpid(bed->srv, pid, WNOHANG, &wait_status), ECHILD);
-        finish(bed);
+        server_finish(bed);
     }
 }
 
@@ -201,7 +167,7 @@ static void waiting_steals_from_no_handle(void **state)
 static void a_released_child_is_waited_for(void **state)
 {
     static const uint32_t flags[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_child_ctx *child;
     struct gate gate;
     int wait_status;
@@ -209,8 +175,7 @@ static void a_released_child_is_waited_for(void **state)
     pid_t pid;
 
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
-        memset(&bed->events, 0, sizeof(bed->events));
-        bed->srv = server_start(&bed->loop, flags[i], &bed->events);
+        server_start(bed, flags[i]);
         gate_make(&gate);
         child = launch_at(bed->srv, &gate, 4, see, NULL);
         pid = pid_of(child);
@@ -221,13 +186,13 @@ static void a_released_child_is_waited_for(void **state)
         check_ok(sss_forksrv_waitpid(bed->srv, pid, 0, &wait_status));
         check_int(wait_status, status_of(4));
         check_int(sss_forksrv_waitpid(bed->srv, pid, 0, &wait_status), ECHILD);
-        finish(bed);
+        server_finish(bed);
     }
 }
 
 static void bad_input(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct sss_forksrv_params params = server_zero(0, &bed->events);
     struct sss_forksrv *srv = NULL;
     struct sss_child_ctx *child = NULL;
@@ -260,14 +225,14 @@ static void bad_input(void **state)
     check_int(sss_forksrv_pid(NULL, &pid), EINVAL);
     check_int(sss_forksrv_stop(NULL), EINVAL);
     check_ok(sss_forksrv_free(NULL));
-    bed->srv = server_start(&bed->loop, 0, &bed->events);
+    server_start(bed, 0);
     check_int(sss_forksrv_launch(NULL, bed->srv, NULL, see, NULL, &child), EINVAL);
     check_int(sss_forksrv_pid(bed->srv, NULL), EINVAL);
     check_int(sss_forksrv_waitpid(bed->srv, 0, 0, &wait_status), EINVAL);
     check_int(sss_forksrv_waitpid(bed->srv, 1, WUNTRACED, &wait_status), EINVAL);
     check_int(sss_forksrv_waitpid(bed->srv, 1, 0, NULL), EINVAL);
     check_int(sss_forksrv_waitpid(bed->srv, getpid(), 0, &wait_status), ECHILD);
-    finish(bed);
+    server_finish(bed);
 }
 
 static void in_a_forked_process(void *arg)
@@ -286,31 +251,31 @@ static void in_a_forked_process(void *arg)
 
 static void a_forked_process_has_no_server(void **state)
 {
-    struct bed *bed = *state;
+    struct server_bed *bed = *state;
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     pid_t pid;
 
-    bed->srv = server_start(&bed->loop, 0, &bed->events);
+    server_start(bed, 0);
     in_child(in_a_forked_process, bed->srv);
     child = launch_at(bed->srv, NULL, 3, see, &seen);
     pid = pid_of(child);
     loop_until(&bed->loop, &seen.calls, 1);
     check_seen(&seen, pid, 3);
     check_ok(sss_child_free(child));
-    finish(bed);
+    server_finish(bed);
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(functions_run_in_what_was_loaded, begin, end),
-        cmocka_unit_test_setup_teardown(a_hook_that_refuses_ends_the_server, begin, end),
-        cmocka_unit_test_setup_teardown(functions_need_a_forked_server, begin, end),
-        cmocka_unit_test_setup_teardown(waiting_steals_from_no_handle, begin, end),
-        cmocka_unit_test_setup_teardown(a_released_child_is_waited_for, begin, end),
-        cmocka_unit_test_setup_teardown(bad_input, begin, end),
-        cmocka_unit_test_setup_teardown(a_forked_process_has_no_server, begin, end),
+        cmocka_unit_test_setup_teardown(functions_run_in_what_was_loaded, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_hook_that_refuses_ends_the_server, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(functions_need_a_forked_server, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(waiting_steals_from_no_handle, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_released_child_is_waited_for, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(bad_input, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_forked_process_has_no_server, server_bed_begin, server_bed_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "support/server.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -80,17 +81,6 @@ struct sss_forksrv_params server_zero(uint32_t flags, struct server_events *even
     return params;
 }
 
-struct sss_forksrv *server_start(struct loop *loop, uint32_t flags, struct server_events *events)
-{
-    struct sss_forksrv_params params = server_zero(flags, events);
-    struct sss_forksrv *srv = NULL;
-
-    check_ok(sss_forksrv_start(NULL, loop->ctx, &params, &srv));
-    check(srv != NULL);
-    loop_until(loop, &events->ready, 1);
-    return srv;
-}
-
 pid_t server_pid(struct sss_forksrv *srv)
 {
     pid_t pid = 0;
@@ -98,6 +88,53 @@ pid_t server_pid(struct sss_forksrv *srv)
     check_ok(sss_forksrv_pid(srv, &pid));
     check(pid > 0);
     return pid;
+}
+
+void server_bed_start(struct server_bed *bed)
+{
+    memset(bed, 0, sizeof(*bed));
+    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+}
+
+void server_bed_stop(struct server_bed *bed)
+{
+    loop_end(&bed->loop);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+}
+
+int server_bed_begin(void **state)
+{
+    static struct server_bed bed;
+
+    server_bed_start(&bed);
+    *state = &bed;
+    return 0;
+}
+
+int server_bed_end(void **state)
+{
+    server_bed_stop(*state);
+    return 0;
+}
+
+void server_start(struct server_bed *bed, uint32_t flags)
+{
+    struct sss_forksrv_params params = server_zero(flags, &bed->events);
+
+    memset(&bed->events, 0, sizeof(bed->events));
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
+    check(bed->srv != NULL);
+    loop_until(&bed->loop, &bed->events.ready, 1);
+}
+
+void server_finish(struct server_bed *bed)
+{
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    check_int(bed->events.last.wait_status, 0);
+    check_int(sss_forksrv_stop(bed->srv), ENOTCONN);
+    check_ok(sss_forksrv_free(bed->srv));
 }
 
 static char *ends;

@@ -22,9 +22,24 @@ void server_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event,
 /* Zeroed but for its size, the helper of this build, and server_told(). */
 struct sss_forksrv_params server_zero(uint32_t flags, struct server_events *events);
 
-/* Starts it and waits until it is ready. */
-struct sss_forksrv *server_start(struct loop *loop, uint32_t flags, struct server_events *events);
 pid_t server_pid(struct sss_forksrv *srv);
+
+/* A context of scope REGISTERED, woken by its descriptor, and a server on it. */
+struct server_bed {
+    struct loop loop;
+    struct server_events events;
+    struct sss_forksrv *srv;
+};
+void server_bed_start(struct server_bed *bed);
+/* Frees the context; no child may be left. */
+void server_bed_stop(struct server_bed *bed);
+/* The same as a test's setup and teardown. */
+int server_bed_begin(void **state);
+int server_bed_end(void **state);
+/* Starts the server, and waits until it is ready; events are counted from there. */
+void server_start(struct server_bed *bed, uint32_t flags);
+/* Stops the server, which has to end with 0, and frees it. */
+void server_finish(struct server_bed *bed);
 
 /* A copy of the helper that each user can execute. */
 const char *server_helper_for_all(void);
