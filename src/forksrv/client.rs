@@ -111,7 +111,7 @@ struct State {
     fresh: usize,
     /// The server's own children.
     children: Vec<Theirs>,
-    /// The control socket is watched for room too.
+    /// The server's queue was full: the control socket is watched for room too.
     asking: bool,
     restarts: u64,
     /// When servers were begun, the latest last.
@@ -125,7 +125,7 @@ struct Theirs {
     remote: i32,
     pid: i32,
     whose: Whose,
-    /// The server is to reap it, now or when it has ended: we have not said so yet.
+    /// It has ended, or its launch was given up. The server is to be asked to reap it.
     ask: bool,
 }
 
@@ -139,6 +139,30 @@ enum Whose {
     Launched,
     /// Its launch was given up.
     Nobodys,
+}
+
+impl State {
+    fn place(&self, remote: i32) -> Option<usize> {
+        self.children
+            .iter()
+            .position(|child| child.remote == remote)
+    }
+
+    /// Its status was taken, or is somebody else's to take.
+    fn forget(&mut self, remote: i32) {
+        if let Some(place) = self.place(remote) {
+            self.children.swap_remove(place);
+        }
+    }
+
+    /// One that the server is to reap now.
+    fn to_reap(&self) -> Option<(i32, i32, Whose)> {
+        let child = self
+            .children
+            .iter()
+            .find(|child| child.ask && child.whose != Whose::Launching)?;
+        Some((child.remote, child.pid, child.whose))
+    }
 }
 
 /// The token of the server's own end.
@@ -212,7 +236,7 @@ impl Client {
             .map_err(|(error, left)| {
                 match left {
                     Left::Nothing => {}
-                    Left::Reaped(remote) => shared.forget(remote),
+                    Left::Reaped(remote) => shared.state.lock().forget(remote),
                     Left::Socket(socket) => {
                         shared.leave(Stray::new(socket, link.pid), self.task);
                     }
@@ -249,7 +273,7 @@ impl Client {
         });
         match asked {
             Ok(Some(status)) => {
-                self.shared.forget(pid);
+                self.shared.state.lock().forget(pid);
                 Ok(status)
             }
             Ok(None) => Err(Errno::EAGAIN),
@@ -289,7 +313,7 @@ impl Client {
         }
     }
 
-    /// Tells the server to end; its children live on.
+    /// Tells the server to end. Its children live on.
     pub(crate) fn stop(&self) -> Result<(), Errno> {
         let link = self.shared.link()?;
         self.shared.state.lock().stopping = true;
@@ -326,7 +350,7 @@ impl Shared {
         self.state.lock().link.clone().ok_or(Errno::ENOTCONN)
     }
 
-    /// Begins a server, and has the loop watch it.
+    /// Starts a server, and has the context's loop watch it.
     fn begin(&self, task: TaskId) -> Result<(), SpawnError> {
         let (ours, theirs) = seqpacket::pair()?;
         let ours = fd::above_standard(ours)?;
@@ -497,7 +521,7 @@ impl Shared {
     fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Errno> {
         let mut state = self.state.lock();
         // One that had this pid before was waited for.
-        state.children.retain(|child| child.remote != remote);
+        state.forget(remote);
         state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
         state.children.push(Theirs {
             remote,
@@ -508,22 +532,13 @@ impl Shared {
         Ok(())
     }
 
-    /// Its status was taken.
-    fn forget(&self, remote: i32) {
-        let mut state = self.state.lock();
-        state.children.retain(|child| child.remote != remote);
-    }
-
     /// A launch is over. The child may have ended before.
     fn launched(&self, remote: i32, whose: Whose, task: TaskId) {
         let mut state = self.state.lock();
-        let child = state
-            .children
-            .iter_mut()
-            .find(|child| child.remote == remote);
-        let Some(child) = child else {
+        let Some(place) = state.place(remote) else {
             return;
         };
+        let child = &mut state.children[place];
         child.whose = whose;
         child.ask |= whose == Whose::Nobodys;
         if child.ask {
@@ -532,7 +547,8 @@ impl Shared {
         }
     }
 
-    /// A launch was given up, and has left a child of the server's behind.
+    /// A launch was given up after the server had made the child: nobody else will ask
+    /// the server to reap it.
     fn give_up(&self, remote: i32, task: TaskId) {
         // Without memory it stays a zombie of the server's.
         if self.remember(remote, 0, Whose::Nobodys).is_ok() {
@@ -543,47 +559,30 @@ impl Shared {
     /// A child of the server's has ended.
     fn ended_there(&self, remote: i32) {
         let mut state = self.state.lock();
-        let child = state
-            .children
-            .iter_mut()
-            .find(|child| child.remote == remote);
-        if let Some(child) = child {
-            child.ask = true;
+        if let Some(place) = state.place(remote) {
+            state.children[place].ask = true;
         }
     }
 
     /// Has the server reap what has ended; the pidfd then tells whoever watches it.
-    /// What its queue has no room for is asked for when there is room again: else an
-    /// end would never be told.
+    /// Where its queue is full the rest is asked for when there is room: an end that
+    /// is not asked for is never told.
     fn ask(&self, task: TaskId) {
         let Ok(link) = self.link() else {
             return;
         };
         let mut full = false;
-        let mut at = 0;
-        let mut state = self.state.lock();
-        let before = state.asking;
-        while let Some(child) = state.children.get(at) {
-            if full || !child.ask || child.whose == Whose::Launching {
-                at += 1;
-                continue;
-            }
-            let (remote, pid, whose) = (child.remote, child.pid, child.whose);
-            drop(state);
+        while !full {
+            let Some((remote, pid, whose)) = self.state.lock().to_reap() else {
+                break;
+            };
             let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
             full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
-            state = self.state.lock();
             if !full {
-                // Others may have come or gone meanwhile.
-                let place = state
-                    .children
-                    .iter()
-                    .position(|child| child.remote == remote);
-                place.map(|place| state.children.swap_remove(place));
+                self.state.lock().forget(remote);
             }
         }
-        state.asking = full;
-        drop(state);
+        let before = std::mem::replace(&mut self.state.lock().asking, full);
         if full != before {
             let interest = if full { Interest::BOTH } else { Interest::READ };
             let _ = task::watch_fd(task, link.control.as_raw_fd(), interest);

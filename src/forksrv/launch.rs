@@ -15,7 +15,7 @@ use super::protocol::{
     DESCRIPTORS_MOST, Directory, Function, Index, Limit, Mapped, Order, PART, REPLY, Reply,
     Request, WAIT_BLOCK, Way,
 };
-use crate::spawn::{Cwd, FdMap, SpawnError, Spawned, Spec, Step};
+use crate::spawn::{Cwd, FdMap, SpawnError, Spawned, Spec, Step, copied};
 use crate::sys::seqpacket::{self, Wait};
 use crate::sys::zygote::Hook;
 use crate::sys::{clock, fd, limits, pidfd, process, wait};
@@ -47,8 +47,8 @@ impl Link {
         }
     }
 
-    /// Has the server reap a child of its own that is dead, or else when it is, and
-    /// tell nobody its status. ETIMEDOUT where its queue is full.
+    /// Has the server reap a child of its own, as soon as that is dead, without telling
+    /// its status. ETIMEDOUT where the server's queue is full.
     pub(crate) fn forget(&self, pid: i32) -> Result<(), Errno> {
         let request = Request::Wait {
             pid,
@@ -58,8 +58,8 @@ impl Link {
         self.request(&request, None, clock::now())
     }
 
-    /// The seed's WaitPid: asks the server for the end of a child of its own. None where
-    /// it lives; ECHILD where it is none.
+    /// Asks the server for the status of a child of its own: None where it lives, ECHILD
+    /// where the server has no such child.
     pub(crate) fn wait(&self, pid: i32, block: bool, deadline: u64) -> Result<Option<i32>, Errno> {
         let (mine, theirs) = seqpacket::pair()?;
         let options = if block { WAIT_BLOCK } else { 0 };
@@ -303,14 +303,6 @@ fn memory(errno: Errno) -> SpawnError {
     SpawnError::new(Step::Memory, errno as i32)
 }
 
-fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
-    let mut copy = Vec::new();
-    copy.try_reserve_exact(list.len())
-        .map_err(|_| memory(Errno::ENOMEM))?;
-    copy.extend_from_slice(list);
-    Ok(copy)
-}
-
 /// What is left of a launch that was given up before anything came back: a process
 /// may still come of it, which ends by itself, and has to be reaped.
 pub(crate) struct Stray {
@@ -385,7 +377,7 @@ struct Exchange<'a> {
     is_server_dead: bool,
 }
 
-/// A launch that failed, and what may still come of it.
+/// Why a launch failed, and what it leaves behind.
 pub(crate) type Failed = (SpawnError, Left);
 
 /// What a launch that failed leaves behind.
@@ -475,7 +467,7 @@ impl<'a> Parts<'a> {
             let (fds, later) = self
                 .fds
                 .split_at(self.fds.len().min(seqpacket::DESCRIPTORS));
-            // A byte for each message of descriptors that is to come.
+            // Each further message of descriptors needs at least one byte of the order.
             let kept = later.len().div_ceil(seqpacket::DESCRIPTORS);
             let length = self.bytes.len().saturating_sub(kept).clamp(1, PART);
             let (part, rest) = self.bytes.split_at(length);

@@ -24,7 +24,7 @@ use nix::errno::Errno;
 
 pub(crate) use self::map::FdMap;
 #[allow(unused_imports, reason = "as above")]
-pub(crate) use self::owned::OwnedSpec;
+pub(crate) use self::owned::{OwnedSpec, copied};
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
 pub(crate) use self::spec::{Cwd, PTY, Rlimit, Spec};
 pub(crate) use crate::sys::program::Step;

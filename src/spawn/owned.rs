@@ -138,7 +138,8 @@ impl Held {
     }
 }
 
-fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
+/// A copy of a list; ENOMEM at the step of memory where there is no room.
+pub(crate) fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(list.len())
         .map_err(|_| memory(Errno::ENOMEM))?;
