@@ -622,8 +622,8 @@ typedef void sss_siginfo_t;
 #define SSS_SPAWN_FORK 1048576
 
 /**
- * Run a program in no executable format by /bin/sh, as execvp(3) does: a script
- * without a first line that begins with "#!". Without it that is ENOEXEC.
+ * Run a script that does not begin with "#!" by /bin/sh, as execvp(3) does. Without
+ * this flag it is ENOEXEC.
  */
 #define SSS_SPAWN_SHELL 2097152
 
@@ -1337,9 +1337,9 @@ struct sss_spawn_rlimit {
  * Everything in it, descriptors included, is borrowed until the spawn returns;
  * descriptors are the caller's own numbers.
  *
- * The child begins with every signal at its default and none blocked (but see
- * sigmask and sigignore), and with no descriptors but those that fds names. What is not given stays as the
- * caller has it.
+ * The child begins with every signal at its default action and none blocked (but see
+ * sigmask and sigignore), and with no descriptors but those that fds names. What is
+ * not given stays as the caller has it.
  */
 struct sss_spawn {
     /**

@@ -2,8 +2,8 @@
 /*
  * harness CHILDREN MEGABYTES all|each LOGGER [ARGUMENT...]
  *
- * So many children write so much between them, in lines of 100 bytes, 4,096 bytes a
- * write, each into a pipe of its own. The logger is one process that has the pipes at 10
+ * CHILDREN processes write MEGABYTES in all, in lines of 100 bytes, 4,096 bytes with each
+ * write, each process to a pipe of its own. The logger is one process that has the pipes at 10
  * and above (all), or a process for each pipe, on its standard input (each). An argument
  * with a %d is given the child's number. Prints the loggers' CPU time and the time until
  * all of them have ended, in milliseconds.
@@ -81,7 +81,7 @@ static void become_logger(int number, char **argv, int children, int all)
     own[i] = NULL;
     if (all) {
         for (i = 0; i < children; i++) {
-            /* From the last, so that none is overwritten that is still to be moved. */
+            /* The last one first: else dup2() would close a pipe that is still to be moved. */
             int to = FIRST + children - 1 - i;
 
             if (pipes[children - 1 - i][0] != to && dup2(pipes[children - 1 - i][0], to) == -1) {

@@ -19,7 +19,7 @@ struct spawn_subject {
     /* It passes on each descriptor that is not close-on-exec. */
     bool leaks;
 
-    /* It has a child of its own, which serves. */
+    /* A server process of its own makes the children. */
     bool has_server;
 
     /* The loop of one thread, in which one child runs at a time; NULL after

@@ -21,7 +21,8 @@ static struct sss_forksrv *start(struct server_bed *bed, uint32_t flags, int64_t
     return srv;
 }
 
-/* Running children outlive it, those that have ended meanwhile too. */
+/* Children outlive the server: those that run, and those that have ended and are not yet
+ * reaped. */
 static void children_live_on(void **state)
 {
     static const int kills[] = { SIGKILL, SIGSEGV };

@@ -87,7 +87,7 @@ static void a_child_speaks_only_if_it_may(void **state)
                      ACTIONS("child", "say", "READY=1\nSTATUS=child", "barrier", "gate",
                              fifo.path, "exit", "5"));
         check_ok(sss_supervisor_start(a));
-        /* Both were handled when its barrier has ended. */
+        /* The child waits for its barrier, so both messages are handled by then. */
         if (all) {
             until_states(&bed, "aG aR");
             fifo_open_turning(&bed, &fifo);

@@ -44,13 +44,14 @@ void until_states(struct bed *bed, const char *states);
 void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state);
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count);
 
-/* A FIFO for the action gate, in a directory of its own; opened by letting go of it. */
+/* A FIFO for the action gate, in a directory of its own. Who waits there goes on when it is
+ * opened. */
 struct fifo {
     char dir[32], path[64];
 };
 void fifo_make(struct fifo *fifo);
 void fifo_open(struct fifo *fifo);
-/* The same, with the loop at work until somebody waits there. */
+/* The same, but turns the loop until a process waits at the gate. */
 void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
 

@@ -67,8 +67,8 @@ pub const SSS_SPAWN_GATE: u32 = 0x8_0000;
 /// SSS_SIGCHLD_SPAWN_FORK, set to anything, does this for each spawn, except in a
 /// set-user-ID program.
 pub const SSS_SPAWN_FORK: u32 = 0x10_0000;
-/// Run a program in no executable format by /bin/sh, as execvp(3) does: a script
-/// without a first line that begins with "#!". Without it that is ENOEXEC.
+/// Run a script that does not begin with "#!" by /bin/sh, as execvp(3) does. Without
+/// this flag it is ENOEXEC.
 pub const SSS_SPAWN_SHELL: u32 = 0x20_0000;
 /// Enter sss_spawn.cwd or cwd_fd with the child's credentials, and not with the
 /// caller's.
@@ -230,9 +230,9 @@ pub struct sss_spawn_rlimit {
 /// Everything in it, descriptors included, is borrowed until the spawn returns;
 /// descriptors are the caller's own numbers.
 ///
-/// The child begins with every signal at its default and none blocked (but see
-/// sigmask and sigignore), and with no descriptors but those that fds names. What is not given stays as the
-/// caller has it.
+/// The child begins with every signal at its default action and none blocked (but see
+/// sigmask and sigignore), and with no descriptors but those that fds names. What is
+/// not given stays as the caller has it.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sss_spawn {

@@ -421,7 +421,7 @@ impl Server {
         self.launch(order, sender);
     }
 
-    /// Comes back to an order when more of it is there.
+    /// Keeps an order that is not complete, until more of it comes.
     fn keep(&mut self, order: Incoming) {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, Source::Order(order.number).datum());
         let kept = match self.poll.add(&order.reply, event) {

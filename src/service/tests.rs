@@ -208,8 +208,8 @@ impl Supervisor {
     }
 }
 
-/// One of seed's scenarios: who forks or ends, in this order. Processes are
-/// named by letters; P is the first.
+/// One step of a scenario: a process forks the given child, or ends (None). Processes
+/// are named by letters; P is the first.
 type Step = (char, Option<char>);
 
 const IDEAL: &[Step] = &[('P', Some('C')), ('P', None), ('C', None)];

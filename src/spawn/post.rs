@@ -1,4 +1,5 @@
-//! A child that a server makes for its client, and that the client lets go.
+//! A child that a fork server makes for its client, and that waits until the client lets
+//! it exec.
 //!
 //! The child reports by a socket of its own: that it is ready, or the step at which
 //! it failed. When it is ready it waits there for one byte. So whatever becomes of

@@ -181,8 +181,8 @@ pub(crate) struct Program<'a> {
     letter: Option<Letter<'a>>,
 }
 
-/// What a child sends by a socket where it fails before its exec: the words of the
-/// message, of which it fills in two.
+/// The message that a child sends to a socket when it fails before its exec. Two of its
+/// words are filled in by the child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Letter<'a> {
     pub(crate) socket: i32,
@@ -262,7 +262,7 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// Every signal to its default disposition, or with its bit in `ignore` ignored.
+    /// Sets every signal to its default action, and ignores those in `ignore`.
     /// A child that shares our memory must not stop before its exec, since this thread
     /// waits for it in the kernel and could not stop too: it catches the stop signals
     /// (`catch`), the exec takes the handlers away, and [`Report::stops`] tells what it
@@ -309,7 +309,8 @@ impl<'a> Program<'a> {
         self.push(Step::Foreground, Op::Foreground { terminal })
     }
 
-    /// Enters a directory. If it `may_fail`, the child stays where it is then.
+    /// Enters a directory. With `may_fail` a failure is no error: the child stays where it
+    /// is.
     pub(crate) fn chdir(&mut self, path: &'a CStr, may_fail: bool) -> Result<(), i32> {
         if may_fail {
             return self.push(Step::Cwd, Op::TryChdir(path.as_ptr()));
@@ -479,7 +480,7 @@ impl<'a> Program<'a> {
     }
 
     /// Writes the child's own process id to this address, which has room for eleven
-    /// bytes: the value of a variable that only the child can know.
+    /// bytes: it is the value of a variable, which the parent cannot know before the fork.
     pub(crate) fn own_pid(&mut self, address: usize) -> Result<(), i32> {
         let text = std::ptr::with_exposed_provenance_mut(address);
         self.push(Step::Exec, Op::OwnPid { text })

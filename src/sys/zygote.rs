@@ -22,11 +22,11 @@ impl Hook {
         [self.call as usize as u64, self.pvt.0.addr() as u64]
     }
 
-    /// From a message to a process that was forked from its sender.
+    /// A hook whose addresses came in a message from the process that we were forked from.
     #[allow(clippy::cast_possible_truncation, reason = "pointers have 64 bits")]
     pub(crate) fn at(entry: u64, pvt: u64) -> Self {
-        // SAFETY: the address of a function of this type, in the program that both
-        // processes are; it is called only after the fork() that made this process.
+        // SAFETY: the sender took the address from a function of this type. We are a fork
+        // of the sender, so the function is at the same address here.
         let call = unsafe {
             std::mem::transmute::<usize, unsafe extern "C" fn(*mut c_void) -> c_int>(entry as usize)
         };
