@@ -1,18 +1,25 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* This library: sss_child_spawn(), and its descriptor in a poll loop. */
+/* This library: sss_child_spawn(), and its descriptor in a poll loop. forksrv.c has the
+ * same with sss_forksrv_launch(). */
 #include "harness.h"
 
 #include <errno.h>
 #include <poll.h>
 #include <sss_sigchld.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef BY_FORKSRV
+#define BY_FORKSRV false
+#endif
+
 struct sss_loop {
     struct sss_sigchild_ctx *ctx;
     int fd;
+    struct sss_forksrv *server;
     struct sss_child_ctx *child;
     unsigned slot;
 };
@@ -24,6 +31,7 @@ static void *sss_open(void)
         .mask = SSS_CTX_PARAM_SCOPE,
         .scope = SSS_SCOPE_REGISTERED,
     };
+    struct sss_forksrv_params server = { .size = sizeof(server) };
     struct sss_loop *loop = calloc(1, sizeof(*loop));
     errno_t ret;
 
@@ -34,9 +42,11 @@ static void *sss_open(void)
     ret = sss_sigchld_ctx_create(&params, &loop->ctx);
     if (ret == 0)
         ret = sss_sigchld_ctx_fd(loop->ctx, &loop->fd);
+    if (ret == 0 && BY_FORKSRV)
+        ret = sss_forksrv_start(NULL, loop->ctx, &server, &loop->server);
     if (ret == 0)
         return loop;
-    spawn_error("sss_sigchld_ctx_create: %s", strerror(ret));
+    spawn_error("no context or no server: %s", strerror(ret));
     sss_sigchld_ctx_free(loop->ctx);
     free(loop);
     return NULL;
@@ -75,9 +85,11 @@ static int sss_start(void *pvt, unsigned slot, char *argv[], const int sources[3
         spawn.fds_count = 3;
     }
     loop->slot = slot;
-    ret = sss_child_spawn(NULL, loop->ctx, &spawn, on_end, loop, &loop->child);
+    ret = BY_FORKSRV
+              ? sss_forksrv_launch(NULL, loop->server, &spawn, on_end, loop, &loop->child)
+              : sss_child_spawn(NULL, loop->ctx, &spawn, on_end, loop, &loop->child);
     if (ret != 0)
-        spawn_error("sss_child_spawn: step %u: %s", step, strerror(ret));
+        spawn_error("no child: step %u: %s", step, strerror(ret));
     return ret != 0 ? -1 : 0;
 }
 
@@ -98,10 +110,12 @@ static int sss_turn(void *pvt)
 static void sss_close(void *pvt)
 {
     struct sss_loop *loop = pvt;
-    errno_t ret = sss_sigchld_ctx_free(loop->ctx);
+    errno_t ret = BY_FORKSRV ? sss_forksrv_free(loop->server) : 0;
 
+    if (ret == 0)
+        ret = sss_sigchld_ctx_free(loop->ctx);
     if (ret != 0)
-        spawn_error("sss_sigchld_ctx_free: %s", strerror(ret));
+        spawn_error("not freed: %s", strerror(ret));
     free(loop);
 }
 
@@ -114,7 +128,8 @@ static const char *sss_version_text(void)
 }
 
 const struct spawn_subject spawn_subject = {
-    .name = "sss",
+    .name = BY_FORKSRV ? "forksrv" : "sss",
+    .has_server = BY_FORKSRV,
     .version = sss_version_text,
     .open = sss_open,
     .start = sss_start,
