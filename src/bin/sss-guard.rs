@@ -10,8 +10,12 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// For so long it looks by itself.
+const AT_FIRST: Duration = Duration::from_millis(50);
 
 /// A cgroup that was removed cannot be read.
 fn is_populated(events: &mut File) -> io::Result<bool> {
@@ -25,17 +29,20 @@ fn main() -> io::Result<()> {
     let (supervisor, events, kill) = (io::stdin(), io::stdout(), io::stderr());
     let mut events = File::from(events.as_fd().try_clone_to_owned()?);
     let mut kill = File::from(kill.as_fd().try_clone_to_owned()?);
-    let mut begun = false;
+    let mut begun: Option<Instant> = None;
     loop {
         // Read before each wait: a change in between ends the wait at once.
         match is_populated(&mut events) {
-            Ok(true) => begun = true,
-            Ok(false) if !begun => {}
+            Ok(true) => {
+                begun.get_or_insert_with(Instant::now);
+            }
+            Ok(false) if begun.is_none() => {}
             _ => return Ok(()),
         }
         // A run that was over before it was seen, or never began, is removed, which
-        // wakes nobody.
-        let timeout = if begun {
+        // wakes nobody. The kernel puts a second change within 10 ms off, and forgets it
+        // where the cgroup is removed meanwhile (cgroup_file_notify()).
+        let timeout = if begun.is_some_and(|since| since.elapsed() > AT_FIRST) {
             PollTimeout::NONE
         } else {
             PollTimeout::from(100u8)
