@@ -13,18 +13,6 @@
 
 static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
 
-static void begin(struct server_bed *bed, uint32_t flags)
-{
-    server_bed_start(bed);
-    server_start(bed, flags);
-}
-
-static void finish(struct server_bed *bed)
-{
-    server_finish(bed);
-    server_bed_stop(bed);
-}
-
 static void report_launched(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
 {
     struct seen seen = { 0 };
@@ -75,7 +63,7 @@ static void a_home_is_entered_as_its_owner(void **state)
         struct sss_spawn spawn = spawn_zero();
         bool by_descriptor = i >= ARRAY_SIZE(manners);
 
-        begin(&bed, manners[i % ARRAY_SIZE(manners)]);
+        server_bed_open(&bed, manners[i % ARRAY_SIZE(manners)]);
         check_ok(chown(home, 0, (gid_t)-1));
         spawn.mask |= SSS_SPAWN_USER;
         spawn.user = user->pw_name;
@@ -105,7 +93,7 @@ static void a_home_is_entered_as_its_owner(void **state)
         if (by_descriptor) {
             check_ok(close(spawn.cwd_fd));
         }
-        finish(&bed);
+        server_bed_close(&bed);
     }
     check_ok(rmdir(home));
 }
@@ -120,14 +108,14 @@ static void a_home_that_is_not_there(void **state)
 
     (void)state;
     check(getcwd(caller, sizeof(caller)) != NULL);
-    begin(&bed, 0);
+    server_bed_open(&bed, 0);
     spawn.cwd = "/nonexistent";
     check_int(refused(&bed, &spawn, &step), ENOENT);
     check_int(step, SSS_SPAWN_STEP_CWD);
     spawn.mask |= SSS_SPAWN_CWD_MAY_FAIL;
     report_launched(&bed, &spawn, &report);
     check_reported(&report, "cwd", "%s", caller);
-    finish(&bed);
+    server_bed_close(&bed);
 }
 
 static void its_signals(void **state)
@@ -140,7 +128,7 @@ static void its_signals(void **state)
     for (i = 0; i < ARRAY_SIZE(manners); i++) {
         struct sss_spawn spawn = spawn_zero();
 
-        begin(&bed, manners[i]);
+        server_bed_open(&bed, manners[i]);
         spawn.mask |= SSS_SPAWN_SIGMASK | SSS_SPAWN_SIGIGNORE;
         spawn.sigmask = SIGNAL_BIT(SIGUSR1) | SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(64);
         spawn.sigignore = SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(64);
@@ -152,7 +140,7 @@ static void its_signals(void **state)
         report_launched(&bed, &spawn, &report);
         check_reported(&report, "SigBlk", "%016x", 0);
         check_reported(&report, "SigIgn", "%016x", 0);
-        finish(&bed);
+        server_bed_close(&bed);
     }
 }
 
@@ -176,7 +164,7 @@ static void a_script_without_a_first_line(void **state)
         struct sss_child_ctx *child;
         struct seen seen = { 0 };
 
-        begin(&bed, manners[i]);
+        server_bed_open(&bed, manners[i]);
         spawn.path = path;
         spawn.argv = argv;
         spawn.failed_step = &step;
@@ -187,7 +175,7 @@ static void a_script_without_a_first_line(void **state)
         loop_until(&bed.loop, &seen.calls, 1);
         check_int(seen.status, status_of(9));
         check_ok(sss_child_free(child));
-        finish(&bed);
+        server_bed_close(&bed);
     }
     check_ok(unlink(path));
 }
@@ -227,7 +215,7 @@ static void a_terminal_of_its_own(void **state)
         int32_t master = -7;
         uint32_t step;
 
-        begin(&bed, manners[i]);
+        server_bed_open(&bed, manners[i]);
         spawn.mask |= SSS_SPAWN_PTY;
         spawn.pty_master = &master;
         check_int((spawn.cwd = "/nonexistent", refused(&bed, &spawn, &step)), ENOENT);
@@ -248,7 +236,7 @@ static void a_terminal_of_its_own(void **state)
         check_int(seen.status, 0);
         check_ok(close(master));
         check_ok(sss_child_free(child));
-        finish(&bed);
+        server_bed_close(&bed);
     }
 }
 

@@ -11,18 +11,6 @@
 #include "support/filter.h"
 #include "support/server.h"
 
-static void begin(struct server_bed *bed, uint32_t flags)
-{
-    server_bed_start(bed);
-    server_start(bed, flags);
-}
-
-static void finish(struct server_bed *bed)
-{
-    server_finish(bed);
-    server_bed_stop(bed);
-}
-
 static void some_are_told(struct server_bed *bed)
 {
     struct sss_child_ctx *child;
@@ -70,7 +58,7 @@ static void many_threads_launch(void **state)
 
     (void)state;
     for (way = 0; way < ARRAY_SIZE(flags); way++) {
-        begin(&bed, flags[way]);
+        server_bed_open(&bed, flags[way]);
         memset(launchers, 0, sizeof(launchers));
         for (i = 0; i < THREADS; i++) {
             launchers[i].bed = &bed;
@@ -86,7 +74,7 @@ static void many_threads_launch(void **state)
                 check_ok(sss_child_free(launchers[i].children[n]));
             }
         }
-        finish(&bed);
+        server_bed_close(&bed);
     }
 }
 
@@ -96,9 +84,9 @@ static void server_is_init(void *arg)
 
     (void)arg;
     check_ok(unshare(CLONE_NEWPID));
-    begin(&bed, 0);
+    server_bed_open(&bed, 0);
     some_are_told(&bed);
-    finish(&bed);
+    server_bed_close(&bed);
 }
 
 /* Its session is 0, as is that of a server in a namespace further down; but its process
@@ -159,7 +147,7 @@ static void without_root(void *arg)
         check_seen(&seen, pid, 0);
         check_ok(sss_child_free(child));
     }
-    finish(&bed);
+    server_bed_close(&bed);
 }
 
 static void an_ordinary_user(void **state)
@@ -184,9 +172,9 @@ static void filtered(void *arg)
     (void)arg;
     filter_deny(SYS_clone3, ENOSYS);
     filter_deny(SYS_pidfd_open, EPERM);
-    begin(&bed, 0);
+    server_bed_open(&bed, 0);
     some_are_told(&bed);
-    finish(&bed);
+    server_bed_close(&bed);
 }
 
 static void a_filter_forbids_clone3_and_pidfd_open(void **state)
@@ -205,7 +193,7 @@ static void many_live_children(void **state)
 
     (void)state;
     check(children != NULL && seen != NULL);
-    begin(&bed, 0);
+    server_bed_open(&bed, 0);
     gate_make(&gate);
     for (i = 0; i < total; i++) {
         children[i] = launch_at(bed.srv, &gate, (int)(i % 200), see, &seen[i]);

@@ -137,6 +137,18 @@ void server_finish(struct server_bed *bed)
     check_ok(sss_forksrv_free(bed->srv));
 }
 
+void server_bed_open(struct server_bed *bed, uint32_t flags)
+{
+    server_bed_start(bed);
+    server_start(bed, flags);
+}
+
+void server_bed_close(struct server_bed *bed)
+{
+    server_finish(bed);
+    server_bed_stop(bed);
+}
+
 static char *ends;
 
 static void find_ends(void)

@@ -40,6 +40,9 @@ int server_bed_end(void **state);
 void server_start(struct server_bed *bed, uint32_t flags);
 /* Stops the server, which has to end with 0, and frees it. */
 void server_finish(struct server_bed *bed);
+/* The bed and its server, together. */
+void server_bed_open(struct server_bed *bed, uint32_t flags);
+void server_bed_close(struct server_bed *bed);
 
 /* A copy of the helper that each user can execute. */
 const char *server_helper_for_all(void);
