@@ -388,7 +388,7 @@ int main(int argc, char **argv)
     set_up(argv[1]);
     for (unsigned i = 0; i < services; i++) {
         start_service(argv[1], path, i);
-        /* Or the socket overruns before the first round. */
+        /* Read while services start: else records are lost before the first round. */
         read_records();
     }
     for (unsigned i = 0; i < services; i++) {

@@ -169,7 +169,7 @@ static void signals_are_forwarded(void **state)
     finish(pid, out, &ran);
     check_int(ran.status, status_of(9));
     /* To the group: the sleep ends too, although the shell ignores the signal. It says
-     * itself when it has no more of the shell's trap. */
+     * itself that it is there: until it has called exec it would run the shell's trap. */
     pid = start_reading((const char *const[]){ "-s", "-g", "--", "sh", "-c",
                                                "trap : TERM; sh -c 'echo r; exec sleep 1000' & wait; exit 4",
                                                NULL },

@@ -221,7 +221,8 @@ static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
     }
     pid_t second = unit_status(a).main_pid;
     check(second > 0 && second != first && is_child(second));
-    /* It may still be about to fork once more: then its child is the next. */
+    /* The action "daemon" is given twice, so this process may end after another fork; its
+     * child is the main process then. */
     while (strcmp(bed.states, "aG aR aF") != 0 && now_ms() < deadline) {
         pid_t main_pid = unit_status(a).main_pid;
 

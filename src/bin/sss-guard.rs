@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// For so long it looks by itself.
+/// How long it does not trust the kernel alone to wake it, from when it saw the first
+/// process.
 const AT_FIRST: Duration = Duration::from_millis(50);
 
 /// A cgroup that was removed cannot be read.
@@ -39,9 +40,10 @@ fn main() -> io::Result<()> {
             Ok(false) if begun.is_none() => {}
             _ => return Ok(()),
         }
-        // A run that was over before it was seen, or never began, is removed, which
-        // wakes nobody. The kernel puts a second change within 10 ms off, and forgets it
-        // where the cgroup is removed meanwhile (cgroup_file_notify()).
+        // Two things wake nobody. One is the removal of a cgroup, which is all that can
+        // be seen of a run that never began, or was over before we looked. The other is a
+        // change less than 10 ms after the one before: the kernel delays its notice, and
+        // drops it if the cgroup is removed meanwhile (cgroup_file_notify()).
         let timeout = if begun.is_some_and(|since| since.elapsed() > AT_FIRST) {
             PollTimeout::NONE
         } else {

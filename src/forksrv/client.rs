@@ -156,7 +156,8 @@ impl State {
         }
     }
 
-    /// One that the server is to reap now.
+    /// A child that the server can be asked to reap now: its remote and local pid, and
+    /// whose it is.
     fn to_reap(&self) -> Option<(i32, i32, Whose)> {
         let child = self
             .children

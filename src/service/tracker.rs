@@ -174,7 +174,7 @@ pub(crate) struct Tracker {
     looks: u64,
     look_began: u64,
     agreed: bool,
-    /// Whose end is being told; 0 for nobody's.
+    /// The process whose end is being told, while [`lives`] looks; 0 at other times.
     telling: i32,
     walk_from: u64,
     interval: u64,
@@ -577,20 +577,21 @@ pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
     Ok(tracker.living(id.key().index))
 }
 
-/// Whether a process of a service lives, but for one whose end is being told. One that
-/// is dead and not reaped yet may have left a child, which came to us by that: so it is
-/// looked for until no look finds another.
+/// Whether a process of a service lives, other than the one whose end is being told. A
+/// process that is dead but not reaped yet may have left a child, which the kernel then
+/// gave to us. So this looks again until a look finds no further process.
 pub(crate) fn lives(id: ServiceId, telling: i32) -> Result<bool, Errno> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     while tracker.living(id.key().index) == 0 {
         let before = tracker.known();
-        // It has left the ledger, and is a zombie of ours still.
+        // That process is no longer in the ledger, but still among our children: without
+        // this the look would adopt it again, and its end would be told twice.
         tracker.telling = telling;
         let looked = tracker.look();
         tracker.telling = 0;
         if looked.is_err() || !tracker.agreed {
-            // It is told of the last one's death later.
+            // Children may have been missed. DEAD is told when a complete look finds none.
             return Ok(true);
         }
         if tracker.known() == before {
@@ -1191,7 +1192,7 @@ impl Tracker {
         }
     }
 
-    /// Changes when a look finds a process.
+    /// Two counts, of which one at least changes when a look finds a process.
     fn known(&self) -> (u64, usize) {
         (self.ledger.orphans, self.ledger.len())
     }

@@ -390,13 +390,13 @@ pub(crate) fn living(service: ServiceId) -> u32 {
     tracker::living(service).unwrap_or(0)
 }
 
-/// Whether one lives, but for one whose end is being told; or else that is told later,
-/// by DEAD.
+/// Whether a process of a run lives, other than the one whose end is being told. Where
+/// that is not certain it is true, and DEAD comes later.
 pub(crate) fn lives(service: ServiceId, telling: i32) -> bool {
     tracker::lives(service, telling).unwrap_or(false)
 }
 
-/// How many after a look at all of them, those further down included.
+/// How many live, after a look for further ones, also for descendants of the known.
 pub(crate) fn processes(service: ServiceId) -> u32 {
     let _ = tracker::pids(service, |_| ());
     living(service)
