@@ -13,23 +13,6 @@
 
 static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
 
-static void report_launched(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
-{
-    struct seen seen = { 0 };
-    struct sss_child_ctx *child = NULL;
-    pid_t pid;
-
-    report_clear();
-    spawn->path = report_program();
-    spawn->argv = report_argv();
-    check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &seen, &child));
-    pid = pid_of(child);
-    loop_until(&bed->loop, &seen.calls, 1);
-    check_seen(&seen, pid, 0);
-    check_ok(sss_child_free(child));
-    report_read(pid, report);
-}
-
 static errno_t refused(struct server_bed *bed, struct sss_spawn *spawn, uint32_t *step)
 {
     static const char *const argv[] = { "true", NULL };
@@ -74,7 +57,7 @@ static void a_home_is_entered_as_its_owner(void **state)
         } else {
             spawn.cwd = home;
         }
-        report_launched(&bed, &spawn, &report); /* root's right to enter it */
+        server_report(&bed, &spawn, &report); /* root's right to enter it */
         check_reported(&report, "cwd", "%s", home);
         check_reported(&report, "Uid", "%u %u %u %u", user->pw_uid, user->pw_uid, user->pw_uid,
                        user->pw_uid);
@@ -83,12 +66,12 @@ static void a_home_is_entered_as_its_owner(void **state)
         check_int(refused(&bed, &spawn, &step), EACCES);
         check_int(step, SSS_SPAWN_STEP_CWD);
         spawn.mask |= SSS_SPAWN_CWD_MAY_FAIL;
-        report_launched(&bed, &spawn, &report);
+        server_report(&bed, &spawn, &report);
         check_reported(&report, "cwd", "%s", caller);
 
         check_ok(chown(home, user->pw_uid, (gid_t)-1));
         spawn.mask &= ~SSS_SPAWN_CWD_MAY_FAIL;
-        report_launched(&bed, &spawn, &report);
+        server_report(&bed, &spawn, &report);
         check_reported(&report, "cwd", "%s", home);
         if (by_descriptor) {
             check_ok(close(spawn.cwd_fd));
@@ -113,7 +96,7 @@ static void a_home_that_is_not_there(void **state)
     check_int(refused(&bed, &spawn, &step), ENOENT);
     check_int(step, SSS_SPAWN_STEP_CWD);
     spawn.mask |= SSS_SPAWN_CWD_MAY_FAIL;
-    report_launched(&bed, &spawn, &report);
+    server_report(&bed, &spawn, &report);
     check_reported(&report, "cwd", "%s", caller);
     server_bed_close(&bed);
 }
@@ -132,12 +115,12 @@ static void its_signals(void **state)
         spawn.mask |= SSS_SPAWN_SIGMASK | SSS_SPAWN_SIGIGNORE;
         spawn.sigmask = SIGNAL_BIT(SIGUSR1) | SIGNAL_BIT(SIGCHLD) | SIGNAL_BIT(64);
         spawn.sigignore = SIGNAL_BIT(SIGHUP) | SIGNAL_BIT(SIGTSTP) | SIGNAL_BIT(64);
-        report_launched(&bed, &spawn, &report);
+        server_report(&bed, &spawn, &report);
         check_reported(&report, "SigBlk", "%016jx", (uintmax_t)spawn.sigmask);
         check_reported(&report, "SigIgn", "%016jx", (uintmax_t)spawn.sigignore);
 
         spawn.mask &= ~(SSS_SPAWN_SIGMASK | SSS_SPAWN_SIGIGNORE);
-        report_launched(&bed, &spawn, &report);
+        server_report(&bed, &spawn, &report);
         check_reported(&report, "SigBlk", "%016x", 0);
         check_reported(&report, "SigIgn", "%016x", 0);
         server_bed_close(&bed);

@@ -11,24 +11,6 @@
 
 #include "support/server.h"
 
-/* As report_spawned(), by the server. */
-static void report_launched(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
-{
-    struct seen seen = { 0 };
-    struct sss_child_ctx *child = NULL;
-    pid_t pid;
-
-    report_clear();
-    spawn->path = report_program();
-    spawn->argv = report_argv();
-    check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &seen, &child));
-    pid = pid_of(child);
-    loop_until(&bed->loop, &seen.calls, 1);
-    check_seen(&seen, pid, 0);
-    check_ok(sss_child_free(child));
-    report_read(pid, report);
-}
-
 static const char *const keys[] = {
     "cwd", "fd", "env", "limit", "nice", "session", "group", "Umask", "Uid", "Gid", "Groups",
     "CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb", "NoNewPrivs", "SigBlk",
@@ -73,7 +55,7 @@ static void the_clients_state_now(void **state)
         less.rlim_cur = 4096 < limit.rlim_max ? 4096 : limit.rlim_max;
         check_ok(setrlimit(RLIMIT_CORE, &less));
         spawn = spawn_zero();
-        report_launched(bed, &spawn, &launched);
+        server_report(bed, &spawn, &launched);
         report_execed(&execed);
         check_same(&launched, &execed);
         check_reported(&launched, "cwd", "%s", "/usr");
@@ -95,12 +77,12 @@ static void drops_root(void *arg)
 
     loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
     server_start(&bed, flags);
-    report_launched(&bed, &spawn, &report);
+    server_report(&bed, &spawn, &report);
     check_reported(&report, "Uid", "%s", "0 0 0 0");
     check_ok(setgroups(1, &group));
     check_ok(setresgid(12345, 12345, 12345));
     check_ok(setresuid(12346, 12346, 12346));
-    report_launched(&bed, &spawn, &report);
+    server_report(&bed, &spawn, &report);
     if ((flags & SSS_FORKSRV_OWN_CREDENTIALS) == 0) {
         check_reported(&report, "Uid", "%s", "12346 12346 12346 12346");
         check_reported(&report, "Gid", "%s", "12345 12345 12345 12345");
@@ -152,7 +134,7 @@ static void a_server_with_fewer_rights(void **state)
         }
         check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
         loop_until(&bed->loop, &bed->events.ready, 1);
-        report_launched(bed, &spawn, &report);
+        server_report(bed, &spawn, &report);
         check_reported(&report, "Uid", "%s", "12346 12346 12346 12346");
         check_reported(&report, "Gid", "%s", "12345 12345 12345 12345");
         check_reported(&report, "NoNewPrivs", "%s", "1");

@@ -194,3 +194,20 @@ struct sss_child_ctx *launch_at(struct sss_forksrv *srv, struct gate *gate, int 
     check(child != NULL);
     return child;
 }
+
+void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report)
+{
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child = NULL;
+    pid_t pid;
+
+    report_clear();
+    spawn->path = report_program();
+    spawn->argv = report_argv();
+    check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &seen, &child));
+    pid = pid_of(child);
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, 0);
+    check_ok(sss_child_free(child));
+    report_read(pid, report);
+}

@@ -58,4 +58,7 @@ struct sss_spawn *order_ends(struct order *order, struct gate *gate, int end);
 struct sss_child_ctx *launch_at(struct sss_forksrv *srv, struct gate *gate, int end,
                                 sss_child_fn_t cb, void *pvt);
 
+/* As report_spawned(), by the server. */
+void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report);
+
 #endif
