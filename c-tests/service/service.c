@@ -297,6 +297,51 @@ static void free_it(struct sss_service *service, const struct sss_service_event 
     *freeing->service = NULL;
 }
 
+struct looking {
+    struct told told;
+    size_t listed;
+};
+
+/* The process is a zombie of ours still, whose end is being told. */
+static void look_from_it(struct sss_service *service, const struct sss_service_event *event,
+                         void *pvt)
+{
+    struct looking *looking = pvt;
+    size_t count = 0;
+
+    tell_service(service, event, &looking->told);
+    if (event->event == SSS_SERVICE_EXITED) {
+        check_ok(sss_service_pids(service, NULL, &count));
+        looking->listed += count;
+    }
+}
+
+static void looked_at_from_its_callback(void **state)
+{
+    static struct looking looking;
+    struct sss_spawn spawn = spawn_zero();
+    const char *argv[] = { "true", NULL };
+    struct sss_service *service;
+    struct loop loop;
+
+    (void)state;
+    memset(&looking, 0, sizeof(looking));
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    spawn.path = "/bin/true";
+    spawn.argv = argv;
+    check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, look_from_it, &looking, &service));
+    loop_until_dead(&loop, &looking.told);
+    loop_settle(&loop);
+    check_int(looking.listed, 0);
+    /* It was never taken for an orphan. */
+    check_int(told_times(&looking.told, SSS_SERVICE_ADOPTED, looking.told.events[0].pid), 0);
+    check_int(told_times(&looking.told, SSS_SERVICE_EXITED, looking.told.events[0].pid), 1);
+    check_int(looking.told.dead, 1);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    check_no_children();
+}
+
 static void freed_in_its_callback(void **state)
 {
     struct sss_spawn spawn = spawn_zero();
@@ -597,6 +642,7 @@ int main(void)
         cmocka_unit_test(proc_of_the_dead),
         cmocka_unit_test(another_user_and_session),
         cmocka_unit_test(freed_while_it_lives),
+        cmocka_unit_test(looked_at_from_its_callback),
         cmocka_unit_test(freed_in_its_callback),
         cmocka_unit_test(attached),
         cmocka_unit_test(the_applications_own),
