@@ -150,6 +150,15 @@ struct Foreign {
     spoken_of: bool,
 }
 
+/// A zombie whose EXITED was told.
+struct ToldEnd {
+    pid: i32,
+    /// A later process may have its pid.
+    identity: Identity,
+    /// The number of the look that last saw it, or that was the last before it was told.
+    look: u64,
+}
+
 pub(crate) struct Tracker {
     depth: u32,
     pub(super) ledger: Ledger,
@@ -174,8 +183,9 @@ pub(crate) struct Tracker {
     looks: u64,
     look_began: u64,
     agreed: bool,
-    /// The process whose end is being told, while [`lives`] looks; 0 at other times.
-    telling: i32,
+    /// Those whose EXITED was told. They have left the ledger, but are among our
+    /// children until the callback has returned and they are reaped.
+    told: HashTable<ToldEnd>,
     walk_from: u64,
     interval: u64,
     slow_at: u64,
@@ -580,17 +590,12 @@ pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
 /// Whether a process of a service lives, other than the one whose end is being told. A
 /// process that is dead but not reaped yet may have left a child, which the kernel then
 /// gave to us. So this looks again until a look finds no further process.
-pub(crate) fn lives(id: ServiceId, telling: i32) -> Result<bool, Errno> {
+pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     while tracker.living(id.key().index) == 0 {
         let before = tracker.known();
-        // That process is no longer in the ledger, but still among our children: without
-        // this the look would adopt it again, and its end would be told twice.
-        tracker.telling = telling;
-        let looked = tracker.look();
-        tracker.telling = 0;
-        if looked.is_err() || !tracker.agreed {
+        if tracker.look().is_err() || !tracker.agreed {
             // Children may have been missed. DEAD is told when a complete look finds none.
             return Ok(true);
         }
@@ -658,7 +663,7 @@ impl Tracker {
             looks: 0,
             look_began: 0,
             agreed: true,
-            telling: 0,
+            told: HashTable::new(),
             walk_from: 0,
             interval: SLOW_FIRST,
             slow_at: 0,
@@ -746,6 +751,7 @@ impl Tracker {
         self.children = children;
         let look = self.looks;
         self.foreign.retain(|known| known.look == look);
+        self.told.retain(|told| told.look == look);
         if done.is_err() || !self.agreed {
             self.agreed = false;
             self.look_again(AGAIN);
@@ -781,7 +787,7 @@ impl Tracker {
         if matches!(known, Some(State::Ours | State::Ended)) {
             return Ok(());
         }
-        if known.is_none() && (pid == self.telling || self.is_foreign_still(pid)) {
+        if known.is_none() && (self.was_told(pid) || self.is_foreign_still(pid)) {
             return Ok(());
         }
         let mut kernel = Kernel {
@@ -813,6 +819,42 @@ impl Tracker {
                 .ended(pid, crate::reap::status::LOST, Usage::default());
         }
         self.changed();
+    }
+
+    /// Whether a child is a zombie whose EXITED was told. Without this it would be adopted
+    /// again, and its end told twice, by a look from within the callback.
+    fn was_told(&mut self, pid: i32) -> bool {
+        let look = self.looks;
+        match self.told.find_mut(hash(pid), |told| told.pid == pid) {
+            Some(told) if identity(pid) == Some(told.identity) => {
+                told.look = look;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The EXITED of a process leaves the ledger, and the process with it.
+    fn note_told(&mut self, pid: i32) {
+        if wait::dead_status(pid).is_none() {
+            return; // other code reaped it
+        }
+        let Some(identity) = identity(pid) else {
+            return;
+        };
+        let look = self.looks;
+        if let Ok(entry) = self.told.find_entry(hash(pid), |told| told.pid == pid) {
+            entry.remove();
+        }
+        if self.told.try_reserve(1, |told| hash(told.pid)).is_ok() {
+            let told = ToldEnd {
+                pid,
+                identity,
+                look,
+            };
+            self.told
+                .insert_unique(hash(pid), told, |told| hash(told.pid));
+        }
     }
 
     /// Whether a child that nobody claimed is still nobody's; one that ended is
@@ -1308,6 +1350,9 @@ impl Tracker {
         let key = id.key();
         loop {
             let what = self.ledger.next(key)?;
+            if let What::Exited { pid, .. } = what {
+                self.note_told(pid);
+            }
             let service = self.ledger.get(key)?;
             let report = Report {
                 id,

@@ -392,8 +392,8 @@ pub(crate) fn living(service: ServiceId) -> u32 {
 
 /// Whether a process of a run lives, other than the one whose end is being told. Where
 /// that is not certain it is true, and DEAD comes later.
-pub(crate) fn lives(service: ServiceId, telling: i32) -> bool {
-    tracker::lives(service, telling).unwrap_or(false)
+pub(crate) fn lives(service: ServiceId) -> bool {
+    tracker::lives(service).unwrap_or(false)
 }
 
 /// How many live, after a look for further ones, also for descendants of the known.

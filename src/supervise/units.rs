@@ -459,7 +459,7 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
     let current = unit.run.map(|run| run.service.tagged()) == Some(seen.service);
     match seen.kind {
         run::EXITED if current && seen.pid == unit.main => {
-            let alone = !unit.services().any(|one| run::lives(one, seen.pid));
+            let alone = !unit.services().any(|one| run::lives(one));
             unit.inbox.ended = Some((seen.status, alone));
         }
         run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
@@ -1217,8 +1217,8 @@ impl Units {
             return;
         }
         unit.status = status;
-        let ended = std::mem::take(&mut unit.main);
-        if unit.run.is_some_and(|run| !run::lives(run.service, ended)) {
+        unit.main = 0;
+        if unit.run.is_some_and(|run| !run::lives(run.service)) {
             unit.lives = false;
         }
         self.event(index, Event::MainEnded { failed, alone }, now);
