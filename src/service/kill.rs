@@ -121,6 +121,8 @@ pub(crate) fn kill(
         targets: Vec::new(),
         spared: Vec::new(),
         arrivals: 0,
+        // A rule is asked before anything is done to a process.
+        stop_at_once: signum == libc::SIGKILL && !may_spare,
     };
     if signum != libc::SIGKILL {
         round.collect(spare)?;
@@ -146,6 +148,8 @@ struct Round {
     spared: Vec<i32>,
     /// How many processes the service has had.
     arrivals: u64,
+    /// A look stops each new process as it finds it.
+    stop_at_once: bool,
 }
 
 impl Round {
@@ -193,7 +197,13 @@ impl Round {
 
     /// Looks for members, and holds those that are neither held nor spared.
     fn collect(&mut self, spare: &mut dyn FnMut(&Member) -> bool) -> Result<(), Errno> {
-        let (members, arrivals) = with(self.id, members)?;
+        let stop = self.stop_at_once;
+        let (members, arrivals) = with(self.id, |tracker, key| {
+            tracker.stopping = stop.then_some(key.index);
+            let found = members(tracker, key);
+            tracker.stopping = None;
+            found
+        })?;
         self.arrivals = arrivals;
         self.spared.clear();
         for (member, known) in members {
@@ -274,11 +284,19 @@ fn members(
     found
         .try_reserve(service.processes as usize)
         .map_err(|_| Errno::ENOMEM)?;
+    let mut dead = Vec::new();
     for process in tracker.ledger.members(key.index) {
+        if process.dead {
+            continue;
+        }
         let Ok(stat) = procfs::stat(process.pid) else {
             continue;
         };
         if matches!(stat.state, b'Z' | b'X') || process.pid == me {
+            let ours = process.state == State::Ours;
+            if ours && wait::dead_status(process.pid).is_some() && dead.try_reserve(1).is_ok() {
+                dead.push(process.pid);
+            }
             continue;
         }
         let uid = procfs::real_uid(process.pid).unwrap_or(owner);
@@ -296,8 +314,13 @@ fn members(
         // Room for all of them was made.
         found.push((member, known));
     }
+    let arrivals = service.arrivals;
+    // Thousands of zombies need not be looked at in each round.
+    for pid in dead {
+        tracker.ledger.note_dead(pid);
+    }
     spare_parents(&mut found, session);
-    Ok((found, service.arrivals))
+    Ok((found, arrivals))
 }
 
 /// A login hangs from a process of the service's own user, which has left the

@@ -41,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) state: State,
     /// The last walk below the service's members came past it.
     seen: bool,
+    /// A child of ours that was seen dead: it has no children, and forks no more.
+    pub(crate) dead: bool,
 }
 
 /// Processor time in nanoseconds.
@@ -211,6 +213,7 @@ impl Ledger {
             evidence: Evidence::Started,
             state: State::Ours,
             seen: true,
+            dead: false,
         });
     }
 
@@ -320,6 +323,7 @@ impl Ledger {
             evidence,
             state: State::Below(identity),
             seen: true,
+            dead: false,
         });
         Ok(true)
     }
@@ -343,6 +347,7 @@ impl Ledger {
             evidence,
             state: State::Ours,
             seen: true,
+            dead: false,
         });
         self.touch(service);
         self.queue(
@@ -408,7 +413,7 @@ impl Ledger {
         members.try_reserve(self.processes.len()).map_err(nomem)?;
         for process in self.processes.iter_mut() {
             process.seen = true;
-            if process.state != State::Ended && wanted(process.service) {
+            if process.state != State::Ended && !process.dead && wanted(process.service) {
                 process.seen = false;
                 members.push(process.pid);
             }
@@ -439,6 +444,13 @@ impl Ledger {
                 .retain(|process| process.service != key.index);
             self.services[key.index as usize].processes = 0;
             self.release(key.index);
+        }
+    }
+
+    /// A child of ours is dead, and not reaped yet.
+    pub(crate) fn note_dead(&mut self, pid: i32) {
+        if let Some(process) = self.process_mut(pid) {
+            process.dead |= process.state == State::Ours;
         }
     }
 

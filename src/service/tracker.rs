@@ -12,7 +12,7 @@
 //! that begins now sees all of them, and only then the end is written down.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use hashbrown::HashTable;
@@ -180,6 +180,9 @@ pub(crate) struct Tracker {
     below: HashTable<(i32, OwnedFd)>,
     /// The daemon is being asked about this child.
     asking: Option<i32>,
+    /// The service that is being killed: whoever turns out to be its process is stopped at
+    /// once. A process that forks and exits for ever is not there any more a moment later.
+    pub(super) stopping: Option<u32>,
     looks: u64,
     look_began: u64,
     agreed: bool,
@@ -660,6 +663,7 @@ impl Tracker {
             unclaimed: Vec::new(),
             below: HashTable::new(),
             asking: None,
+            stopping: None,
             looks: 0,
             look_began: 0,
             agreed: true,
@@ -743,7 +747,9 @@ impl Tracker {
         self.looks += 1;
         let done = read.and_then(|agreed| {
             self.agreed = agreed;
-            for &pid in &children {
+            // The youngest is last in the list.
+            let first = children.last().filter(|_| self.stopping.is_some());
+            for &pid in first.into_iter().chain(&children) {
                 self.look_at(pid)?;
             }
             Ok(())
@@ -795,9 +801,17 @@ impl Tracker {
             text: &mut self.text,
             environment: self.environment,
         };
+        // Opened before the pid is asked about: if the process still lives when the signal is
+        // sent, it is the one that the answers were about.
+        let pidfd = self.stopping.and_then(|_| pidfd::open(pid).ok());
         match look_at(&mut self.ledger, pid, &mut kernel)? {
             Verdict::Known | Verdict::Starting => {}
-            Verdict::Adopted(service) => self.take(service, pid),
+            Verdict::Adopted(service) => {
+                if let Some(pidfd) = pidfd.filter(|_| self.stopping == Some(service)) {
+                    let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGSTOP);
+                }
+                self.take(service, pid);
+            }
             Verdict::Unclaimed => self.add_foreign(pid)?,
         }
         Ok(())
