@@ -119,6 +119,7 @@ pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
+    ctx.watches_signal = true;
     ctx.disposition = Disposition::read();
     let walk = ctx.params.scope == Scope::All;
     reaper.attending = Attending::One(id.index);

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 use super::agenda::Debt;
 use super::id::ContextId;
 use super::pidfds::Promoted;
-use super::policy::{Facts, Look, Plan, When};
+use super::policy::{Facts, Look, Plan, UNHEARD_FIRST, When};
 use super::process::{Attending, Locked, Reaper, lock};
 use super::sweep::Seen;
 
@@ -33,6 +33,7 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
     } else {
         Attending::Bare(id.index)
     };
+    reaper.doubted = false;
     reaper.attending = attending;
     // It may be what woke them.
     reaper.bare_come_round();
@@ -317,7 +318,14 @@ impl Reaper {
     /// The next look comes later than the one before, unless it is a first one, for
     /// a context that has just come to need it.
     pub(crate) fn look_at_unheard(&mut self, first: Option<u16>) {
-        self.agenda.paid(Debt::Unheard);
+        match first {
+            None => {
+                self.agenda.paid(Debt::Unheard);
+                self.look_whether_heard();
+            }
+            Some(index) if self.at(index).is_doubtful() => self.owe_doubt(),
+            Some(_) => {}
+        }
         let now = self.kernel.now();
         let mut again = self.mute;
         let mut more = false;
@@ -363,5 +371,45 @@ impl Reaper {
             self.agenda.owe(Debt::Unheard, now);
         }
         self.unheard_since = self.counts.reaped;
+    }
+
+    /// A daemon may have passed SIGCHLD on once, and use its descriptor alone from
+    /// then on. Looks by time too, ever less, whether SIGCHLD tells of its children:
+    /// if somebody is found, and none is passed on until the next look, it does not,
+    /// and the context is one that hears of nothing.
+    fn look_whether_heard(&mut self) {
+        let doubted = std::mem::take(&mut self.doubted);
+        let mut doubtful = false;
+        for ctx in &mut self.contexts {
+            if ctx.is_doubtful() {
+                ctx.signalled = !doubted;
+                doubtful = true;
+            }
+        }
+        let owner = self
+            .for_unknown()
+            .filter(|&owner| self.at(owner).is_doubtful());
+        if !doubtful || doubted || (owner.is_none() && self.table.young() == 0) {
+            return;
+        }
+        let now = self.kernel.now();
+        // What these told of is no sign.
+        let all = self.take_all_pidfds();
+        let before = self.counts.reaped;
+        self.sweep(now);
+        match owner {
+            Some(owner) if all => {
+                self.walk(owner, now);
+            }
+            Some(_) => self.agenda.owe(Debt::Walk, now),
+            None => {}
+        }
+        self.doubted = self.counts.reaped != before;
+        let after = if self.doubted {
+            UNHEARD_FIRST
+        } else {
+            self.policy.doubt_less()
+        };
+        self.agenda.owe(Debt::Unheard, now + after);
     }
 }

@@ -129,6 +129,8 @@ pub(crate) struct Policy {
     rests: [u64; 4],
     /// How long until the next look at the unheard.
     unheard: u64,
+    /// The same for those of whom SIGCHLD should tell.
+    doubt: u64,
 }
 
 impl Policy {
@@ -138,6 +140,7 @@ impl Policy {
             promoting: false,
             rests: [0; 4],
             unheard: UNHEARD_FIRST,
+            doubt: LOOK_WITHIN,
         }
     }
 
@@ -252,6 +255,19 @@ impl Policy {
             (self.unheard * 2).clamp(first, UNHEARD_LAST)
         };
         self.unheard
+    }
+
+    /// There is a new child of whom SIGCHLD should tell: how long until the look
+    /// whether it does.
+    pub(crate) fn doubt_anew(&mut self) -> u64 {
+        self.doubt = LOOK_WITHIN;
+        self.doubt
+    }
+
+    /// That look found nothing amiss: how long until the next time.
+    pub(crate) fn doubt_less(&mut self) -> u64 {
+        self.doubt = (self.doubt * 2).min(UNHEARD_LAST);
+        self.doubt
     }
 }
 

@@ -230,6 +230,9 @@ pub(crate) struct Reaper {
     pub(crate) pidfds_useless: bool,
     /// There may be children that send no SIGCHLD, and no polled pidfd of theirs.
     pub(crate) mute: bool,
+    /// A look by time found whom SIGCHLD should have told of, and none was passed on
+    /// since.
+    pub(crate) doubted: bool,
     /// RLIMIT_NOFILE's soft limit, when it was last read.
     pub(crate) descriptor_limit: u32,
     /// As many pidfds as there were after some were given back.
@@ -312,6 +315,7 @@ impl Reaper {
             signal_at: None,
             pidfds_useless: false,
             mute: false,
+            doubted: false,
             descriptor_limit: 0,
             pidfds_at_most: u32::MAX,
             old_cursor: 0,

@@ -189,13 +189,27 @@ impl Reaper {
         if self.table.slot(leader).is(Flags::OLD) {
             return;
         }
+        let mut doubtful = false;
         let mut at = leader;
-        while at != NIL && !self.at(self.table.slot(at).context).is_deaf() {
+        while at != NIL {
+            let ctx = self.at(self.table.slot(at).context);
+            if ctx.is_deaf() {
+                self.owe_unheard();
+                return;
+            }
+            doubtful |= ctx.is_doubtful();
             at = self.table.next_watch(at);
         }
-        if at != NIL {
-            self.owe_unheard();
+        if doubtful {
+            self.owe_doubt();
         }
+    }
+
+    /// A look whether SIGCHLD is still passed on to those that have a descriptor too.
+    pub(crate) fn owe_doubt(&mut self) {
+        let after = self.policy.doubt_anew();
+        let now = self.kernel.now();
+        self.agenda.owe(Debt::Unheard, now + after);
     }
 
     pub(crate) fn owe_unheard(&mut self) {

@@ -55,6 +55,8 @@ pub(crate) struct Context {
     pub(crate) polled: bool,
     /// SIGCHLD reaches this context.
     pub(crate) signalled: bool,
+    /// The host watches SIGCHLD, and passes on each one.
+    pub(crate) watches_signal: bool,
     /// SIGCHLD's disposition when this context last looked.
     pub(crate) disposition: Disposition,
     /// The queue of watches and tasks that are due.
@@ -89,6 +91,7 @@ impl Context {
             descriptor: None,
             polled: false,
             signalled: false,
+            watches_signal: false,
             disposition: Disposition::default(),
             head: NIL,
             tail: NIL,
@@ -125,6 +128,11 @@ impl Context {
     /// Its loop comes round by its descriptor alone: SIGCHLD does not reach it.
     pub(crate) fn is_deaf(&self) -> bool {
         self.live && self.polled && !self.signalled
+    }
+
+    /// It has a descriptor, and SIGCHLD was passed on to it: once, or each time.
+    pub(crate) fn is_doubtful(&self) -> bool {
+        self.live && self.polled && self.signalled && !self.watches_signal
     }
 
     /// Another thread makes its callbacks.

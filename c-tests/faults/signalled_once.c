@@ -1,0 +1,142 @@
+/* A daemon that polls the descriptor and passes SIGCHLD on once, as it does when it
+ * starts to see who has ended by then: whoever ends later is told of all the same. */
+#include "support/kernel.h"
+#include "support/test.h"
+
+static uint32_t take(int pid, int wait_status, void *pvt)
+{
+    see(pid, wait_status, pvt);
+    return SSS_UNKNOWN_TAKEN;
+}
+
+static void end_one(struct loop *loop)
+{
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    loop_settle(loop);
+    gate_open(&gate);
+    await_zombie(pid);
+    loop_until(loop, &seen.calls, 1);
+    check_seen(&seen, pid, 3);
+    check_ok(sss_child_free(child));
+}
+
+static void later_children_are_told(void **state)
+{
+    struct loop *loop = *state;
+
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, loop->ctx);
+    end_one(loop);
+    end_one(loop);
+    check_ok(sss_sigchld_ctx_signalled(loop->ctx, NULL));
+    end_one(loop);
+}
+
+/* It was found out at the first one: from then on each has a pidfd. */
+static void a_living_one_gets_a_pidfd(void **state)
+{
+    struct loop *loop = *state;
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    int64_t deadline;
+    pid_t pid;
+
+    if (!kernel_has_pidfds()) {
+        test_skip("linux-4.19 valgrind", "no pidfds");
+    }
+    gate_make(&gate);
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, loop->ctx);
+    pid = child_at(&gate, 4);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    end_one(loop);
+    deadline = now_ms() + DEADLINE_MS;
+    while (stats_of(loop->ctx).young > 0) {
+        check(now_ms() < deadline);
+        loop_turn(loop, 100);
+    }
+    check_int(stats_of(loop->ctx).old, 1);
+    gate_open(&gate);
+    loop_until(loop, &seen.calls, 1);
+    check_seen(&seen, pid, 4);
+    check_ok(sss_child_free(child));
+}
+
+static void unknown_ones_are_told(void **state)
+{
+    struct loop *loop = *state;
+    struct seen seen = { 0 };
+    struct gate gate;
+    pid_t pid;
+
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, take, &seen));
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, loop->ctx);
+    loop_settle(loop);
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    gate_open(&gate);
+    await_zombie(pid);
+    loop_until(loop, &seen.calls, 1);
+    check_seen(&seen, pid, 5);
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop->ctx, NULL, NULL));
+}
+
+/* Before the descriptor is asked for. */
+static void it_was_passed_on_before(void **state)
+{
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    struct loop loop;
+    pid_t pid;
+
+    (void)state;
+    gate_make(&gate);
+    pid = child_at(&gate, 6);
+    check_ok(sss_child_register(NULL, ctx, pid, see, &seen, &child));
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, ctx);
+    loop_start(&loop, ctx, WAKE_DESCRIPTOR);
+    loop_settle(&loop);
+    gate_open(&gate);
+    loop_until(&loop, &seen.calls, 1);
+    check_seen(&seen, pid, 6);
+    check_ok(sss_child_free(child));
+    loop_end(&loop);
+    check_no_children();
+}
+
+/* Where each is passed on nobody comes to need a pidfd. */
+static void who_passes_on_each_is_trusted(void **state)
+{
+    struct loop *loop = *state;
+    uint64_t before = stats_of(loop->ctx).promoted; /* the process's */
+    unsigned i;
+
+    for (i = 0; i < 5; i++) {
+        end_one(loop);
+    }
+    check_int(stats_of(loop->ctx).promoted, before);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        ONE_WAY(later_children_are_told, "_all", 1),
+        ONE_WAY(later_children_are_told, "_registered", 4),
+        ONE_WAY(a_living_one_gets_a_pidfd, "_all", 1),
+        ONE_WAY(a_living_one_gets_a_pidfd, "_registered", 4),
+        ONE_WAY(unknown_ones_are_told, "", 1),
+        cmocka_unit_test(it_was_passed_on_before),
+        ONE_WAY(who_passes_on_each_is_trusted, "_all", 2),
+        ONE_WAY(who_passes_on_each_is_trusted, "_registered", 5),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
