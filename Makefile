@@ -210,11 +210,14 @@ check-install check-man check-abi:
 	$(TESTENV) c-tests/build/$@
 
 # One program or a few: make check-c TESTS="reregister burst"
-.PHONY: check-c check-valgrind check-old-kernels
+.PHONY: check-c check-leaks check-valgrind check-old-kernels
 check-c: stage
 	$(CTESTS) check
 
-check-valgrind: stage
+check-leaks: stage
+	$(TESTENV) c-tests/build/$@
+
+check-valgrind: stage check-leaks
 	$(CTESTS) check PROFILE=valgrind
 
 # The oldest Rust that builds the library. Where rustup does not have it: of the syntax

@@ -12,7 +12,7 @@ use super::callback::Sink;
 use super::id::{MAX_GENERATION, MAX_SLOTS};
 use super::status::{Change, Jobs, LOST};
 use crate::sys::pidfd::Pidfd;
-use crate::sys::wiped::{self, Wiped};
+use crate::sys::wiped::{self, Anchored};
 
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
@@ -160,7 +160,7 @@ pub(crate) struct Table {
     free: u32,
     freed: u32,
     made: u32,
-    by_pid: HashTable<u32, Wiped>,
+    by_pid: HashTable<u32, Anchored>,
     young: Young,
     old: u32,
     /// How many ends were latched.
@@ -184,7 +184,7 @@ impl Table {
             free: NIL,
             freed: 0,
             made: 0,
-            by_pid: HashTable::new_in(Wiped),
+            by_pid: HashTable::new_in(Anchored::new()),
             young: Young {
                 head: NIL,
                 tail: NIL,

@@ -4,8 +4,8 @@
 //! forking process a fault.
 
 use std::alloc::{Layout, alloc, dealloc};
-use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::ptr::{NonNull, null_mut};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use allocator_api2::alloc::{AllocError, Allocator};
 use nix::errno::Errno;
@@ -58,6 +58,43 @@ unsafe impl Allocator for Wiped {
             // SAFETY: allocated above with the same layout.
             unsafe { dealloc(block.as_ptr(), pages) };
         }
+    }
+}
+
+/// The same for one hash table, which itself points only into the middle of its
+/// block: without its start valgrind takes it for possibly lost.
+#[derive(Debug)]
+pub(crate) struct Anchored {
+    /// Where the table's block begins, for who looks for leaks.
+    start: AtomicPtr<u8>,
+}
+
+impl Anchored {
+    pub(crate) const fn new() -> Self {
+        Anchored {
+            start: AtomicPtr::new(null_mut()),
+        }
+    }
+}
+
+// SAFETY: every block is one of Wiped's.
+unsafe impl Allocator for Anchored {
+    fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
+        let block = Wiped.allocate(layout)?;
+        self.start.store(block.as_ptr().cast(), Ordering::Relaxed);
+        Ok(block)
+    }
+
+    unsafe fn deallocate(&self, block: NonNull<u8>, layout: Layout) {
+        // A table that grows has its new block already.
+        let _ = self.start.compare_exchange(
+            block.as_ptr(),
+            null_mut(),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
+        // SAFETY: as the caller vouches; allocated above by Wiped.
+        unsafe { Wiped.deallocate(block, layout) };
     }
 }
 
