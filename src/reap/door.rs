@@ -85,8 +85,19 @@ impl Reaper {
             }
             (Err(Errno::ECHILD), Some(pidfd)) => self.recover(slot.pid, pidfd),
             // Only __WALL sees one that sends no SIGCHLD.
-            (Err(Errno::ECHILD), None) if self.kernel.is_child(slot.pid) => None,
-            (Err(Errno::ECHILD), None) => Some(self.lost(slot.pid)),
+            (Err(Errno::ECHILD), None) => match self.kernel.look_at_mute(slot.pid) {
+                Ok(found) => {
+                    self.hear_nothing_of_one();
+                    found.map(|(status, usage)| {
+                        let facts = Facts {
+                            kept: true,
+                            ..Facts::used(usage)
+                        };
+                        (classify(status), facts)
+                    })
+                }
+                Err(_) => Some(self.lost(slot.pid)),
+            },
             (Err(_), Some(_)) => {
                 self.lose_pidfd(leader);
                 None
@@ -101,17 +112,38 @@ impl Reaper {
         (Change::Lost, Facts::LOST)
     }
 
-    /// Waits for a child of this pid; also one that sends no SIGCHLD, where there may
-    /// be any: only __WALL finds it.
+    /// Waits for a child of this pid; also one that sends no SIGCHLD, which only __WALL
+    /// finds.
     pub(crate) fn wait_pid(
-        &self,
+        &mut self,
         pid: i32,
         options: i32,
         usage: bool,
     ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
-        match self.kernel.wait(pid, options, usage) {
-            Err(Errno::ECHILD) if self.mute => self.kernel.wait(pid, options | libc::__WALL, usage),
-            found => found,
+        let found = self.kernel.wait(pid, options, usage);
+        if found.as_ref().err() != Some(&Errno::ECHILD) {
+            return found;
+        }
+        let found = self.kernel.wait(pid, options | libc::__WALL, usage);
+        if found.is_ok() {
+            self.hear_nothing_of_one();
+        }
+        found
+    }
+
+    /// A child sends no SIGCHLD, and no pidfd tells of it: it is looked at by time.
+    fn hear_nothing_of_one(&mut self) {
+        if !std::mem::replace(&mut self.mute, true) {
+            self.owe_unheard();
+        }
+    }
+
+    /// A child has a pidfd no more, or got none: who tells of it from now on.
+    pub(crate) fn hear_without_pidfd(&mut self, leader: u32) {
+        self.unheard(leader);
+        let pid = self.table.slot(leader).pid;
+        if self.kernel.look(pid, None).is_err() && self.kernel.is_child(pid) {
+            self.hear_nothing_of_one();
         }
     }
 

@@ -30,6 +30,8 @@ pub(crate) trait Kernel: Sync {
     fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Errno>;
     /// A child's end, which leaves it a zombie.
     fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Errno>;
+    /// The same for one that sends no SIGCHLD.
+    fn look_at_mute(&self, pid: i32) -> Result<Waited, Errno>;
     /// A child's stop or continue, and no end.
     fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Errno>;
     /// A child that ended and nobody has waited for, and that is left so.
@@ -110,6 +112,11 @@ impl Kernel for Linux {
             Some(pidfd) => wait::look(pidfd.borrow())?,
             None => wait::look_pid(pid)?,
         };
+        Ok(found.map(|(status, usage)| (status, Some(usage))))
+    }
+
+    fn look_at_mute(&self, pid: i32) -> Result<Waited, Errno> {
+        let found = wait::look_mute(pid)?;
         Ok(found.map(|(status, usage)| (status, Some(usage))))
     }
 

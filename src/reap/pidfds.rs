@@ -197,7 +197,7 @@ impl Reaper {
             ours |= self.part(leader, pidfd);
             self.table.make_young(leader);
             self.close_pidfd(pidfd, ours);
-            self.unheard(leader);
+            self.hear_without_pidfd(leader);
         }
     }
 
@@ -218,7 +218,7 @@ impl Reaper {
         if let Some(pidfd) = self.table.make_young(leader) {
             let ours = self.part(leader, pidfd);
             self.close_pidfd(pidfd, ours);
-            self.unheard(leader);
+            self.hear_without_pidfd(leader);
         }
     }
 

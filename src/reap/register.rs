@@ -114,6 +114,7 @@ impl Reaper {
         if let Some(pidfd) = found.pidfd {
             if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
                 self.no_pidfd(errno);
+                self.hear_without_pidfd(leader);
             }
             // Nobody polls for one that is dead already.
             if !self.at(me).polled {

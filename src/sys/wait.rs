@@ -172,6 +172,11 @@ pub(crate) fn look_pid(pid: i32) -> Result<Option<(i32, Usage)>, Errno> {
     peek(libc::P_PID, pid.unsigned_abs(), 0)
 }
 
+/// The same for a child that may send no SIGCHLD.
+pub(crate) fn look_mute(pid: i32) -> Result<Option<(i32, Usage)>, Errno> {
+    peek(libc::P_PID, pid.unsigned_abs(), libc::__WALL)
+}
+
 fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32, Usage)>, Errno> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more;
     // SAFETY: integers, for which zeros are valid.
