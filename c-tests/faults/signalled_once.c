@@ -125,6 +125,48 @@ static void who_passes_on_each_is_trusted(void **state)
     check_int(stats_of(loop->ctx).promoted, before);
 }
 
+/* Its look by time finds a child before the loop has passed on that one's signal. */
+static void who_passes_on_late_is_trusted(void **state)
+{
+    struct loop *loop = *state;
+    struct seen seen = { 0 }, other = { 0 };
+    struct sss_child_ctx *child, *living;
+    uint64_t before;
+    struct gate gate, later;
+    int64_t until;
+    pid_t pid, lives;
+
+    end_one(loop);
+    gate_make(&gate);
+    gate_make(&later);
+    pid = child_at(&gate, 7);
+    lives = child_at(&later, 8);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
+    check_ok(sss_child_register(NULL, loop->ctx, lives, see, &other, &living));
+    loop_settle(loop);
+    before = stats_of(loop->ctx).promoted;
+    gate_open(&gate);
+    await_zombie(pid);
+    until = now_ms() + 1100;
+    while (now_ms() < until) {
+        usleep(10000);
+    }
+    check_ok(sss_sigchld_ctx_dispatch(loop->ctx, 0));
+    until = now_ms() + 100;
+    while (now_ms() < until) {
+        loop_turn(loop, 10);
+    }
+    loop_until(loop, &seen.calls, 1);
+    check_seen(&seen, pid, 7);
+    check_int(stats_of(loop->ctx).young, 1);
+    check_int(stats_of(loop->ctx).promoted, before);
+    gate_open(&later);
+    loop_until(loop, &other.calls, 1);
+    check_seen(&other, lives, 8);
+    check_ok(sss_child_free(child));
+    check_ok(sss_child_free(living));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -136,6 +178,8 @@ int main(void)
         cmocka_unit_test(it_was_passed_on_before),
         ONE_WAY(who_passes_on_each_is_trusted, "_all", 2),
         ONE_WAY(who_passes_on_each_is_trusted, "_registered", 5),
+        ONE_WAY(who_passes_on_late_is_trusted, "_all", 2),
+        ONE_WAY(who_passes_on_late_is_trusted, "_registered", 5),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,8 @@ pub(crate) enum Debt {
     Pidfds,
     /// Unknown children that a spawn in progress puts off.
     Tell,
-    /// A look at children that neither a signal nor a pidfd tells of.
+    /// A look at children that neither a signal nor a pidfd tells of, or of which no
+    /// signal may tell any more.
     Unheard,
     /// A scan of /proc for the unknown, which is made without the lock.
     Scan,

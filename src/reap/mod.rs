@@ -24,7 +24,9 @@
 //! 5. [`deliver`] hands the callbacks out, each with no lock held; what runs is in
 //!    `Reaper::running`, for which a free in another thread waits.
 //! 6. Where neither a signal nor a pidfd tells of a child it is looked for by time:
-//!    often while something is found, ever less while nothing is.
+//!    often while something is found, ever less while nothing is. A context with a
+//!    descriptor to which SIGCHLD was passed on is looked after too: it may have been
+//!    for once.
 //!
 //! What the kernel is asked of children stands behind a trait ([`kernel`]).
 

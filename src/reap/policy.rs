@@ -396,4 +396,16 @@ mod tests {
         assert_eq!(last, UNHEARD_LAST);
         assert_eq!(policy.unheard(true, 3), UNHEARD_FIRST);
     }
+
+    #[test]
+    fn a_signal_is_doubted_ever_less_until_there_is_a_new_child() {
+        let mut policy = Policy::new();
+        assert_eq!(policy.doubt_anew(), LOOK_WITHIN);
+        assert_eq!(policy.doubt_less(), 2 * LOOK_WITHIN);
+        for _ in 0..20 {
+            policy.doubt_less();
+        }
+        assert_eq!(policy.doubt_less(), UNHEARD_LAST);
+        assert_eq!(policy.doubt_anew(), LOOK_WITHIN);
+    }
 }

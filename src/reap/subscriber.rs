@@ -53,7 +53,7 @@ pub(crate) struct Context {
     pub(crate) descriptor: Option<Descriptor>,
     /// Somebody polls the descriptor.
     pub(crate) polled: bool,
-    /// SIGCHLD reaches this context.
+    /// SIGCHLD reaches this context, as far as is known.
     pub(crate) signalled: bool,
     /// The host watches SIGCHLD, and passes on each one.
     pub(crate) watches_signal: bool,
