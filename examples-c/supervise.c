@@ -982,6 +982,13 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
             say(unit, "main process is %d", event->main_pid);
         }
         break;
+    case SSS_UNIT_EVENT_ADOPTED:
+        if (event->former_parent > 0) {
+            say(unit, "adopted process %d, a child of %d", event->pid, event->former_parent);
+        } else {
+            say(unit, "adopted process %d", event->pid);
+        }
+        break;
     case SSS_UNIT_EVENT_UNKILLABLE:
         say(unit, "%u process%s survived SIGKILL", event->processes,
             event->processes == 1 ? "" : "es");

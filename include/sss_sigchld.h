@@ -1026,6 +1026,12 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_EVENT_ESSENTIAL 5
 
 /**
+ * sss_unit_event.type: a process of the unit became a child of this one, as its parent
+ * ended. Not told of each where they come faster than the callback returns.
+ */
+#define SSS_UNIT_EVENT_ADOPTED 6
+
+/**
  * sss_unit_event.cause: the last run did not fail.
  */
 #define SSS_UNIT_CAUSE_NONE 0
@@ -2903,6 +2909,14 @@ struct sss_unit_event {
      * main process's own, 128 + signal, or 1.
      */
     int32_t exit_code;
+    /**
+     * SSS_UNIT_EVENT_ADOPTED: the process.
+     */
+    int32_t pid;
+    /**
+     * SSS_UNIT_EVENT_ADOPTED: whose child it was, or 0 where that is unknown.
+     */
+    int32_t former_parent;
     /**
      * 0.
      */

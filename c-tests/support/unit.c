@@ -19,6 +19,10 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
     struct bed *bed = pvt;
     struct sss_unit_status status = { .size = sizeof(status) };
 
+    if (event->type == SSS_UNIT_EVENT_ADOPTED) {
+        bed->adopted = *event;
+        return;
+    }
     bed->last = *event;
     bed->events++;
     if (event->type == SSS_UNIT_EVENT_STATE) {

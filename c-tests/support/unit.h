@@ -14,7 +14,8 @@ struct bed {
     struct loop loop;
     /* The letters of the states that units came to, each behind its unit's name. */
     char states[2048];
-    struct sss_unit_event last; /* of any type */
+    struct sss_unit_event last; /* of any type but this */
+    struct sss_unit_event adopted;
     unsigned events;
     struct sss_shutdown_event shutdown;
     unsigned shutdowns;

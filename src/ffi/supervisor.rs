@@ -136,6 +136,9 @@ pub const SSS_UNIT_EVENT_MAIN: u32 = 4;
 /// sss_unit_event.type: an essential unit has failed for good. The supervisor is to
 /// end, with exit_code.
 pub const SSS_UNIT_EVENT_ESSENTIAL: u32 = 5;
+/// sss_unit_event.type: a process of the unit became a child of this one, as its parent
+/// ended. Not told of each where they come faster than the callback returns.
+pub const SSS_UNIT_EVENT_ADOPTED: u32 = 6;
 
 /// sss_unit_event.cause: the last run did not fail.
 pub const SSS_UNIT_CAUSE_NONE: u32 = 0;
@@ -225,6 +228,10 @@ pub struct sss_unit_event {
     /// SSS_UNIT_EVENT_ESSENTIAL: the code that the supervisor is to exit with: the
     /// main process's own, 128 + signal, or 1.
     pub exit_code: i32,
+    /// SSS_UNIT_EVENT_ADOPTED: the process.
+    pub pid: i32,
+    /// SSS_UNIT_EVENT_ADOPTED: whose child it was, or 0 where that is unknown.
+    pub former_parent: i32,
     /// 0.
     pub reserved: i32,
 }
@@ -745,6 +752,10 @@ fn cause_number(cause: Option<Cause>) -> u32 {
 }
 
 fn record(report: &Report) -> Record {
+    let (pid, former_parent) = match report.what {
+        What::Adopted { pid, parent } => (pid, parent),
+        _ => (0, 0),
+    };
     Record::of(sss_unit_event {
         size: size_of::<sss_unit_event>(),
         r#type: match report.what {
@@ -753,6 +764,7 @@ fn record(report: &Report) -> Record {
             What::Unkillable => SSS_UNIT_EVENT_UNKILLABLE,
             What::Main => SSS_UNIT_EVENT_MAIN,
             What::Essential => SSS_UNIT_EVENT_ESSENTIAL,
+            What::Adopted { .. } => SSS_UNIT_EVENT_ADOPTED,
         },
         state: state_number(report.state),
         former_state: state_number(report.former),
@@ -765,6 +777,8 @@ fn record(report: &Report) -> Record {
         processes: report.processes,
         error: report.error,
         exit_code: report.code,
+        pid,
+        former_parent,
         reserved: 0,
     })
 }

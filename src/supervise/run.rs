@@ -23,7 +23,7 @@ use crate::sys::{credentials, fd, file, pidfd, procfs, signal, wait};
 pub(crate) const EXITED: u32 = 1;
 pub(crate) const MAIN_CHANGED: u32 = 2;
 pub(crate) const DEAD: u32 = 3;
-const OTHER: u32 = 0;
+pub(crate) const ADOPTED: u32 = 4;
 
 /// What a run's service tells the unit.
 #[repr(C)]
@@ -33,24 +33,24 @@ pub(crate) struct Seen {
     pub(crate) kind: u32,
     pub(crate) pid: i32,
     pub(crate) status: i32,
+    /// ADOPTED: whose child it was, or 0.
+    pub(crate) parent: i32,
 }
 
 fn record(report: &Report) -> Record {
-    let mut seen = Seen {
-        service: report.id.tagged(),
-        kind: OTHER,
-        pid: 0,
-        status: 0,
+    let (kind, pid, status, parent) = match report.what {
+        What::Exited { pid, status, .. } => (EXITED, pid, status, 0),
+        What::MainChanged { pid } => (MAIN_CHANGED, pid, 0, 0),
+        What::Dead { .. } => (DEAD, 0, 0, 0),
+        What::Adopted { pid, parent, .. } => (ADOPTED, pid, 0, parent),
     };
-    match report.what {
-        What::Exited { pid, status, .. } => {
-            (seen.kind, seen.pid, seen.status) = (EXITED, pid, status);
-        }
-        What::MainChanged { pid } => (seen.kind, seen.pid) = (MAIN_CHANGED, pid),
-        What::Dead { .. } => seen.kind = DEAD,
-        What::Adopted { .. } => {}
-    }
-    Record::of(seen)
+    Record::of(Seen {
+        service: report.id.tagged(),
+        kind,
+        pid,
+        status,
+        parent,
+    })
 }
 
 /// A run that was started.

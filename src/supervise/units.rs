@@ -53,6 +53,11 @@ pub(crate) enum What {
     Unkillable,
     Main,
     Essential,
+    /// A process of the unit is our child now; whose it was, or 0.
+    Adopted {
+        pid: i32,
+        parent: i32,
+    },
 }
 
 /// One event of a unit, with how it stood then.
@@ -458,6 +463,16 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
     };
     let current = unit.run.map(|run| run.service.tagged()) == Some(seen.service);
     match seen.kind {
+        run::ADOPTED if current => {
+            let task = unit.task;
+            // States are told first of all.
+            if unit.due.len() < MOST_EVENTS / 2 {
+                let (pid, parent) = (seen.pid, seen.parent);
+                units.tell(index, What::Adopted { pid, parent }, clock::now());
+            }
+            task::post(task);
+            return;
+        }
         run::EXITED if current && seen.pid == unit.main => {
             let alone = !unit.services().any(|one| run::lives(one));
             unit.inbox.ended = Some((seen.status, alone));
