@@ -474,7 +474,7 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
             return;
         }
         run::EXITED if current && seen.pid == unit.main => {
-            let alone = !unit.services().any(|one| run::lives(one));
+            let alone = !unit.services().any(run::lives);
             unit.inbox.ended = Some((seen.status, alone));
         }
         run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
