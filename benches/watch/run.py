@@ -47,8 +47,8 @@ def run(build, *argv):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def rounds_of(build, subjects, arguments, key, rounds):
-    """For each subject its figure in each round."""
+def rounds_of(build, subjects, arguments, rounds):
+    """For each subject its figures in each round."""
     found = {name: [] for name in subjects}
     for _ in range(rounds):
         order = list(subjects.items())
@@ -56,8 +56,12 @@ def rounds_of(build, subjects, arguments, key, rounds):
         for name, program in order:
             got = run(build, program, *arguments)
             if got is not None:
-                found[name].append(got[key])
+                found[name].append(got)
     return {name: values for name, values in found.items() if values}
+
+
+def only(found, key):
+    return {name: [got[key] for got in values] for name, values in found.items()}
 
 
 def ratio(values, base):
@@ -96,7 +100,8 @@ def main():
     for idle in ("0", "1000"):
         if args.short and idle != "0":
             continue
-        found = rounds_of(args.build, STEADY, ["steady", idle, children], "cpu_ns", rounds)
+        found = rounds_of(args.build, STEADY, ["steady", idle, children], rounds)
+        found = only(found, "cpu_ns")
         title = f"CPU per short-lived child among {idle} idle ones, registration and loop"
         base = "by signalfd, plain"
         lines += table(title, "µs", 1000, found, base)
@@ -114,9 +119,9 @@ def main():
         "",
     ]
     times = "2" if args.short else "40"
+    found = rounds_of(args.build, COMMUNICATE, [str(BYTES), times], rounds)
     for key, title in (("wall_ns", "time"), ("cpu_ns", "CPU of the caller")):
-        found = rounds_of(args.build, COMMUNICATE, [str(BYTES), times], key, rounds)
-        lines += table(f"1 MiB to `cat` and back: {title}", "ms", 1e6, found,
+        lines += table(f"1 MiB to `cat` and back: {title}", "ms", 1e6, only(found, key),
                        "sss_child_communicate")
         lines.append("")
     text = "\n".join(lines)

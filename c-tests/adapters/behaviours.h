@@ -876,6 +876,7 @@ static const struct behaviour behaviours[] = {
     { "a_deadline_is_kept_step_by_step", a_deadline_is_kept_step_by_step, 0 },
     { "a_deadline_ends_with_its_child", a_deadline_ends_with_its_child, 0 },
     { "a_deadline_set_late_is_kept", a_deadline_set_late_is_kept, 0 },
+    { "a_command_reads_and_writes", a_command_reads_and_writes, 0 },
     { "a_service_of_one_ends", a_service_of_one_ends, 0 },
     { "a_service_is_killed_whole", a_service_is_killed_whole, 0 },
     { "a_service_is_freed_in_its_callback", a_service_is_freed_in_its_callback, 0 },

@@ -1,5 +1,5 @@
 /*
- * The part of the list that needs time and whole trees: deadlines, services and
+ * The part of the list that needs time and whole trees: deadlines, commands, services and
  * units. Their processes are helpers/unit; the daemon becomes a subreaper with them.
  */
 #ifndef ADAPTERS_FAMILIES_H
@@ -136,6 +136,58 @@ static void a_deadline_set_late_is_kept(struct bed *bed)
     for (i = 0; i < 2; i++) {
         check_ok(sss_child_free(children[i]));
     }
+}
+
+/* Commands. */
+
+struct output {
+    unsigned calls;
+    int status;
+    size_t length;
+    int32_t errors[2];
+};
+
+static void tell_output(struct sss_child_ctx *child, const struct sss_communicated *done,
+                        void *pvt)
+{
+    struct output *output = pvt;
+
+    output->calls++;
+    output->status = done->end->wait_status;
+    output->length = done->output_length;
+    output->errors[0] = done->input_errno;
+    output->errors[1] = done->output_errno;
+    check_ok(sss_child_free(child));
+}
+
+/* More than its pipes hold, both ways. */
+static void a_command_reads_and_writes(struct bed *bed)
+{
+    enum { BYTES = 1 << 20 };
+    static const char *argv[] = { "sh", "-c", "cat; exit 3", NULL };
+    struct sss_spawn spawn = { .size = sizeof(spawn), .path = "/bin/sh", .argv = argv };
+    char *input = calloc(1, BYTES);
+    struct output output = { 0 };
+    struct sss_communicate comm = {
+        .size = sizeof(comm),
+        .mask = SSS_COMMUNICATE_INPUT | SSS_COMMUNICATE_OUTPUT,
+        .input = input,
+        .input_length = BYTES,
+        .cb = tell_output,
+        .pvt = &output,
+    };
+    struct sss_child_ctx *child;
+
+    check(input != NULL);
+    check_ok(sss_child_communicate(NULL, bed->ctx, &spawn, &comm, &child));
+    bed_until(bed, &output.calls, 1);
+    bed_settle(bed);
+    check_int(output.calls, 1);
+    check_int(output.status, status_of(3));
+    check_int(output.length, BYTES);
+    check_int(output.errors[0], 0);
+    check_int(output.errors[1], 0);
+    free(input);
 }
 
 /* Services. */

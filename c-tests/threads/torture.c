@@ -22,6 +22,7 @@ struct entry {
     struct sss_child_ctx *child;
     int pid;
     int code;
+    bool rich, keeps; /* a rich watch, which keeps the zombie */
     bool killed, stolen, told;
     int status;
 };
@@ -36,7 +37,7 @@ struct model {
     unsigned reused; /* children whose pid another one had before */
     bool had[1 << 22];
     unsigned long seed;
-    bool thieves, keeps;
+    bool thieves, keeps, deadlines;
 };
 
 struct run {
@@ -69,6 +70,20 @@ static void told(int pid, int wait_status, void *pvt)
     e->status = wait_status;
 }
 
+static void told_richly(struct sss_child_ctx *child, const struct sss_child_event *event,
+                        void *pvt)
+{
+    struct entry *e = pvt;
+
+    check(child == e->child);
+    if (!e->stolen) {
+        check_int(event->source, SSS_SOURCE_WAITED);
+        check_int(event->zombie_kept, e->keeps);
+        check(!e->keeps || is_child(event->pid));
+    }
+    told(event->pid, event->wait_status, pvt);
+}
+
 static struct entry *any(struct model *m)
 {
     return &m->entries[pick(m, WATCHES)];
@@ -78,6 +93,30 @@ static void make_stale(struct model *m, struct entry *e)
 {
     m->stale[m->next_stale++ % STALE] = e->child;
     e->child = NULL;
+}
+
+/* A deadline kills the child, and nobody who has its pid after it. */
+static void watch_richly(struct model *m, struct entry *e)
+{
+    const struct sss_deadline_step step = {
+        .after_ns = pick(m, 3) * 500000, .signum = SIGKILL,
+    };
+    const struct sss_deadline deadline = {
+        .size = sizeof(deadline), .steps = &step, .steps_count = 1,
+    };
+    struct sss_watch watch = {
+        .size = sizeof(watch), .mask = SSS_WATCH_PID | SSS_WATCH_EVENTS, .pid = e->pid,
+        .events = SSS_CHILD_EVENT_EXITED | SSS_CHILD_EVENT_KILLED,
+        .cb = told_richly, .pvt = e,
+    };
+
+    e->keeps = pick(m, 2) == 0;
+    watch.mask |= e->keeps ? SSS_WATCH_KEEP_ZOMBIE : 0;
+    if (m->deadlines && pick(m, 2) == 0) {
+        watch.deadline = &deadline;
+        e->killed = true; /* or it ends before */
+    }
+    check_ok(sss_child_watch(NULL, m->loop.ctx, &watch, &e->child));
 }
 
 /* A new child at a free entry: it ends by itself, or lives until it is killed. */
@@ -95,6 +134,11 @@ static void start(struct model *m)
     e->owner = WATCHED;
     m->reused += m->had[e->pid];
     m->had[e->pid] = true;
+    e->rich = pick(m, 2) == 0;
+    if (e->rich) {
+        watch_richly(m, e);
+        return;
+    }
     check_ok(sss_child_register(NULL, m->loop.ctx, e->pid, told, e, &e->child));
 }
 
@@ -186,8 +230,8 @@ static void register_again(struct model *m)
     struct sss_child_ctx *child;
     int code;
 
-    if (e->owner != WATCHED || e->told || e->stolen) {
-        return;
+    if (e->owner != WATCHED || e->rich || e->told || e->stolen) {
+        return; /* beside a rich watch it would be a second one */
     }
     code = sss_child_register(NULL, m->loop.ctx, e->pid, told, e, &child);
     if (code == ESRCH) {
@@ -222,6 +266,7 @@ static void use_stale(struct model *m)
     check_int(sss_child_kill(child, SIGKILL), ESRCH);
     check_int(sss_child_release(child, NULL), ESRCH);
     check_int(sss_child_set_cb(child, told, NULL), ESRCH);
+    check_int(sss_child_set_deadline(child, NULL), ESRCH);
     check_ok(sss_child_free(child));
 }
 
@@ -342,6 +387,7 @@ static void torture(void *pvt)
     memset(&m, 0, sizeof(m));
     m.keeps = kernel_keeps_status();
     m.thieves = run->thieves;
+    m.deadlines = run->way.waking != WAKE_SIGNAL;
     m.seed = seed != NULL ? strtoul(seed, NULL, 0) : (unsigned long)time(NULL);
     printf("SSS_TEST_SEED=%lu\n", m.seed);
     fds = count_fds();

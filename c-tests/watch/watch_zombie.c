@@ -13,17 +13,36 @@ static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struc
     return child;
 }
 
+static void look_into_proc(struct sss_child_ctx *child, const struct sss_child_event *event,
+                           void *pvt)
+{
+    char path[64], line[512] = "";
+    FILE *file;
+
+    tell(child, event, pvt);
+    snprintf(path, sizeof(path), "/proc/%d/stat", event->pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    check(fgets(line, sizeof(line), file) != NULL);
+    check(strstr(line, ") Z ") != NULL);
+    check_ok(fclose(file));
+}
+
 static void the_callback_comes_before_the_reap(void **state)
 {
     struct loop *loop = *state;
     struct told told = { 0 };
     struct sss_child_ctx *child;
+    struct sss_watch watch;
     struct gate gate;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 3);
-    child = keep(loop->ctx, pid, &told);
+    watch = watch_of(pid, &told);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    watch.cb = look_into_proc;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
     gate_open(&gate);
     loop_until(loop, &told.calls, 1);
     check(told.was_zombie);
