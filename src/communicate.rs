@@ -162,6 +162,9 @@ struct Stream {
     kept: u64,
     total: u64,
     errno: i32,
+    /// Once the bound has passed: how much of what was there by then is still to be
+    /// passed on.
+    overdue: Option<usize>,
 }
 
 struct State {
@@ -212,6 +215,7 @@ impl State {
                 kept: 0,
                 total: 0,
                 errno: 0,
+                overdue: None,
             });
         }
         Ok(State {
@@ -286,7 +290,10 @@ impl State {
             Why::Answered(count) => self.answered(count),
             Why::Child(_) | Why::Returned => None,
         };
-        let call = call.or_else(|| self.tell());
+        let call = call.or_else(|| {
+            self.end_overdue();
+            self.tell()
+        });
         if call.is_none() && self.told {
             // The last callback has returned, or there is none.
             let over = self.watch.is_some_and(rich::end_unheld);
@@ -302,9 +309,8 @@ impl State {
         let (task, watch) = (self.task?, self.watch?);
         let end = rich::take_end(watch)?;
         self.end = Some((self.forms.end)(&end));
-        if self.input.fd.is_some() {
-            self.close_input(libc::EPIPE);
-        }
+        let all_written = self.input.ask.is_none() && self.input.rest.is_empty();
+        self.close_input(if all_written { 0 } else { libc::EPIPE });
         for index in 0..self.streams.len() {
             let collects = |stream: &Stream| stream.output.stream.is_none();
             if self.streams[index].as_ref().is_some_and(collects) {
@@ -324,10 +330,30 @@ impl State {
             .any(|stream| stream.fd.is_some())
     }
 
-    /// The bound has passed.
+    /// The bound has passed. What is there by now is still the child's, as is the end
+    /// of the file, if the loop came round too late to see it.
     fn give_up(&mut self) {
         for index in 0..self.streams.len() {
-            self.close_stream(index, libc::ETIMEDOUT);
+            let Some(stream) = &mut self.streams[index] else {
+                continue;
+            };
+            if stream.output.stream.is_some() {
+                let there = stream.fd.as_ref().map(|fd| pipe::unread(fd.as_fd()));
+                stream.overdue = there;
+            } else {
+                self.read(index);
+                self.close_stream(index, libc::ETIMEDOUT);
+            }
+        }
+    }
+
+    /// Gives up the streams of which all that was there is passed on.
+    fn end_overdue(&mut self) {
+        for index in 0..self.streams.len() {
+            let over = |stream: &Stream| stream.overdue == Some(0);
+            if self.streams[index].as_ref().is_some_and(over) {
+                self.read(index);
+            }
         }
     }
 
@@ -391,6 +417,10 @@ impl State {
                 Ok(Some(count)) => {
                     self.input.rest.advance(count);
                     self.input.written += count as u64;
+                    if !self.input.rest.is_empty() {
+                        // The pipe is full.
+                        return None;
+                    }
                 }
                 Ok(None) => return None,
                 Err(errno) => {
@@ -422,38 +452,47 @@ impl State {
 
     fn read(&mut self, index: usize) -> Option<Call> {
         let stream = self.streams[index].as_mut()?;
-        let fd = stream.fd.as_ref()?;
         if let Some(call) = stream.output.stream {
-            stream.buffer.clear();
-            return match pipe::read(fd.as_fd(), &mut stream.buffer, CHUNK) {
-                Ok(None) => None,
-                Ok(Some(0)) => {
-                    self.close_stream(index, 0);
-                    None
-                }
-                Ok(Some(count)) => {
-                    let passed = stream.take(count);
-                    stream.buffer.truncate(passed);
-                    let chunk = Bytes::of(&stream.buffer);
-                    #[allow(clippy::cast_possible_truncation)] // 1 or 2
-                    let number = index as u32 + 1;
-                    (passed > 0).then(|| Call::Event {
-                        call,
-                        source: self.handle,
-                        record: (self.forms.chunk)(number, chunk),
-                        pvt: self.pvt,
-                    })
-                }
-                Err(errno) => {
-                    self.close_stream(index, errno as i32);
-                    None
-                }
-            };
+            return self.pass_on(index, call);
         }
         match stream.collect() {
             Ok(false) => {}
             Ok(true) => self.close_stream(index, 0),
             Err(errno) => self.close_stream(index, errno as i32),
+        }
+        None
+    }
+
+    fn pass_on(&mut self, index: usize, call: EventFn) -> Option<Call> {
+        let stream = self.streams[index].as_mut()?;
+        let fd = stream.fd.as_ref()?;
+        stream.buffer.clear();
+        // Where nothing is left, one byte tells whether this is the end of the file.
+        let most = stream.overdue.map_or(CHUNK, |left| left.clamp(1, CHUNK));
+        let got = pipe::read(fd.as_fd(), &mut stream.buffer, most);
+        match (got, &mut stream.overdue) {
+            (Ok(Some(0)), _) => self.close_stream(index, 0),
+            (Ok(None), None) => {}
+            (Ok(None), Some(_)) | (Ok(Some(_)), Some(0)) => {
+                self.close_stream(index, libc::ETIMEDOUT);
+            }
+            (Ok(Some(count)), overdue) => {
+                if let Some(left) = overdue {
+                    *left -= count;
+                }
+                let passed = stream.take(count);
+                stream.buffer.truncate(passed);
+                let chunk = Bytes::of(&stream.buffer);
+                #[allow(clippy::cast_possible_truncation)] // 1 or 2
+                let number = index as u32 + 1;
+                return (passed > 0).then(|| Call::Event {
+                    call,
+                    source: self.handle,
+                    record: (self.forms.chunk)(number, chunk),
+                    pvt: self.pvt,
+                });
+            }
+            (Err(errno), _) => self.close_stream(index, errno as i32),
         }
         None
     }

@@ -18,9 +18,7 @@ length, count = int(sys.argv[1]), int(sys.argv[2])
 data = (b"abcdefghijklmnopqrstuvw" * (length // 23 + 1))[:length]
 wall, cpu = time.monotonic_ns(), cpu_ns()
 for _ in range(count):
-    process = subprocess.Popen(
-        ["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+    process = subprocess.Popen(["/bin/cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     output, _ = process.communicate(data)
     if output != data or process.returncode != 0:
         sys.exit("wrong answer")

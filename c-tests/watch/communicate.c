@@ -364,6 +364,49 @@ static void a_grandchild_that_holds_the_pipe_is_not_waited_for(void **state)
     }
 }
 
+/* The loop comes round when the child is dead and the bound has passed: what it wrote
+ * was there before, and so was the end of the file. */
+static void a_late_loop_loses_nothing(void **state)
+{
+    enum { BYTES = 50000 };
+    struct loop *loop = *state;
+    int streamed, held;
+
+    for (streamed = 0; streamed < 2; streamed++) {
+        for (held = 0; held < 2; held++) {
+            struct result result;
+            struct sss_communicate comm = comm_of(&result, INPUT | OUTPUT | ERROR
+                                                               | SSS_COMMUNICATE_DRAIN);
+            const char *fifo = fifo_make();
+            struct sss_child_ctx *child;
+            char script[256];
+
+            comm.drain_ns = 0;
+            comm.output_fn = streamed ? see_chunk : NULL;
+            comm.error_fn = streamed ? see_chunk : NULL;
+            snprintf(script, sizeof(script),
+                     "head -c %d /dev/zero; head -c %d /dev/zero >&2; %s exit 8", BYTES, BYTES,
+                     held ? "(exec 2>&-; read x < /tmp/communicate.$PPID) &" : "");
+            check_ok(start(loop, script, &comm, &child));
+            await_zombie(pid_of(child));
+            loop_until(loop, &result.calls, 1);
+            loop_settle(loop);
+            check_int(result.end.status, 8);
+            check_int(result.length[0], BYTES);
+            check_int(result.length[1], BYTES);
+            check_int(result.done.output_errno, held ? ETIMEDOUT : 0);
+            check_int(result.done.error_errno, 0);
+            check_int(result.done.input_errno, 0);
+            check_ok(sss_child_free(child));
+            if (held) {
+                fifo_open(fifo);
+            }
+            check_ok(unlink(fifo));
+            forget(&result);
+        }
+    }
+}
+
 static void freed_early(void **state)
 {
     struct loop *loop = *state;
@@ -558,6 +601,7 @@ int main(void)
         POLLED(the_end_of_the_output_is_not_the_childs),
         POLLED(the_childs_end_is_not_that_of_the_output),
         POLLED(a_grandchild_that_holds_the_pipe_is_not_waited_for),
+        POLLED(a_late_loop_loses_nothing),
         POLLED(freed_early),
         POLLED(the_handle_is_a_childs),
         POLLED(without_a_handle),

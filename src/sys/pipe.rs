@@ -77,6 +77,17 @@ pub(crate) fn read(
     }
 }
 
+/// How many bytes there are to read.
+pub(crate) fn unread(from: BorrowedFd) -> usize {
+    let mut count = 0;
+    // SAFETY: writes an int of this frame.
+    let asked = unsafe { libc::ioctl(from.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    match asked {
+        0 => usize::try_from(count).unwrap_or(0),
+        _ => 0,
+    }
+}
+
 /// Reads what nobody wants.
 pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Errno> {
     let mut nowhere = [0u8; 16 * 1024];
@@ -196,6 +207,7 @@ mod tests {
         let mut quiet = NoSigpipe::begin();
         let put = write(pipe.childs.as_fd(), b"abcdef", &mut quiet);
         assert_eq!(put, Ok(Some(6)));
+        assert_eq!(unread(pipe.ours.as_fd()), 6);
         assert_eq!(read(pipe.ours.as_fd(), &mut buffer, 3), Ok(Some(3)));
         assert_eq!(buffer, b"abc");
         assert_eq!(skip(pipe.ours.as_fd()), Ok(Some(3)));
