@@ -184,26 +184,25 @@ static void memory_is_out_for_a_command(void **state)
     check_ok(sss_child_free(output.child));
 }
 
-/* All but `left` descriptors are open. */
-static void leave_descriptors(unsigned left)
+static void allow_descriptors(unsigned count)
 {
     struct rlimit limit;
-    int next = dup(STDERR_FILENO);
 
-    check(next != -1);
-    check_ok(close(next));
     check_ok(getrlimit(RLIMIT_NOFILE, &limit));
-    limit.rlim_cur = (rlim_t)next + left;
+    limit.rlim_cur = (rlim_t)count;
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-static void allow_descriptors(void)
+/* So many more may be opened. */
+static void leave_descriptors(unsigned left)
 {
-    struct rlimit limit;
+    int next;
 
-    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
-    limit.rlim_cur = 1024;
-    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+    allow_descriptors(1024);
+    next = dup(STDERR_FILENO);
+    check(next != -1);
+    check_ok(close(next));
+    allow_descriptors((unsigned)next + left);
 }
 
 static void without_descriptors(void *unused)
@@ -215,7 +214,7 @@ static void without_descriptors(void *unused)
     struct gate gate;
     struct loop loop;
     uint32_t step;
-    unsigned left;
+    unsigned left, fds;
     int code, pidfd;
     pid_t pid;
 
@@ -236,13 +235,13 @@ static void without_descriptors(void *unused)
     /* What was wanted of a pidfd is not there. */
     watch = all_of(pid, &told);
     check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
+    allow_descriptors(1024);
+    fds = count_fds();
     for (left = 0;; left++) {
-        unsigned fds;
-
         leave_descriptors(left);
-        fds = count_fds();
         step = 0;
         code = do_communicate_so(&loop, &output, &step);
+        allow_descriptors(1024);
         if (code == 0) {
             break;
         }
@@ -252,7 +251,6 @@ static void without_descriptors(void *unused)
         check_int(count_fds(), fds);
     }
     check(left >= 6);
-    allow_descriptors();
     loop_until(&loop, &output.calls, 1);
     check_int(output.status, status_of(5));
     check_int(output.length, 5);
@@ -373,12 +371,13 @@ static void sigchld_is_ignored(void **state)
     in_child(while_sigchld_is_ignored, NULL);
 }
 
-/* One that has lived long has a pidfd, however its context is woken. */
+/* One with a pidfd, however its context is woken. */
 static void an_old_one_that_others_took(void **state)
 {
     struct loop *loop = *state;
     struct told told = { 0 };
     struct sss_child_ctx *child;
+    struct sss_watch watch;
     struct gate gate;
     pid_t pid;
 
@@ -387,20 +386,18 @@ static void an_old_one_that_others_took(void **state)
     }
     gate_make(&gate);
     pid = child_at(&gate, 4);
-    child = watch_child(loop->ctx, pid, &told);
-    while (stats_of(loop->ctx).old == 0) {
-        struct told other = { 0 };
-        struct sss_child_ctx *short_lived = watch_child(loop->ctx, child_dead(0), &other);
-
-        loop_until(loop, &other.calls, 1);
-        check_ok(sss_child_free(short_lived));
-    }
+    watch = watch_of(pid, &told);
+    watch.mask |= SSS_WATCH_WANT;
+    watch.want = 0xff;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    check_int(stats_of(loop->ctx).old, 1);
     gate_open(&gate);
     reap(pid, 4);
     loop_until(loop, &told.calls, 1);
     check_told(&told, pid, 4);
     check_int(told.event.source, SSS_SOURCE_RECOVERED);
-    check_int(told.event.have & SSS_RECORD_RUSAGE, 0);
+    check_int(told.event.have & (SSS_RECORD_RUSAGE | SSS_RECORD_MAXRSS), 0);
+    check(told.event.have & SSS_RECORD_IDENTITY);
     check_ok(sss_child_free(child));
 }
 
