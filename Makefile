@@ -311,6 +311,12 @@ bench: stage
 		-o $(O)/bench/service-adoption -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld
 	python3 benches/service/run.py $(O)/bench/service-adoption --no-results \
 		--rounds $(if $(findstring --short,$(BENCH_ARGS)),1,15)
+	mkdir -p $(O)/bench/supervise
+	cp $(STAGE)/bin/sss-supervise $(O)/bench/supervise
+	$(CC) -O2 -std=gnu11 -Wall -Wextra -static benches/supervise/restarted.c \
+		-o $(O)/bench/supervise/restarted
+	LD_LIBRARY_PATH=$(STAGE)/lib python3 benches/supervise/run.py $(O)/bench/supervise \
+		$(filter --short,$(BENCH_ARGS))
 
 .PHONY: check-reproducible
 check-reproducible:

@@ -1792,12 +1792,18 @@ static uint32_t unknown_child(int pid, int wait_status, void *pvt)
     return SSS_UNKNOWN_TAKEN;
 }
 
+/* The one program gets these, as from sss-init. */
+static const int forwarded[] = { SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+
 static int open_signals(void)
 {
     sigset_t mask;
     int fd;
 
     sigemptyset(&mask);
+    for (size_t at = 0; sup.single && at < sizeof(forwarded) / sizeof(forwarded[0]); at++) {
+        sigaddset(&mask, forwarded[at]);
+    }
     sigaddset(&mask, SIGCHLD);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);
@@ -1809,6 +1815,18 @@ static int open_signals(void)
         die("signalfd: %s", strerror(errno));
     }
     return fd;
+}
+
+static void forward(const struct signalfd_siginfo *info)
+{
+    struct sss_unit_status status = { .size = sizeof(status) };
+
+    /* What a terminal's key sends, the kernel sends to the program too. */
+    if (info->ssi_code <= 0 && sss_supervisor_status(sup.units->ctx, &status) == 0 &&
+        status.main_pid > 0) {
+        /* It is reaped by this thread alone, and not now. */
+        kill(status.main_pid, (int)info->ssi_signo);
+    }
 }
 
 static void take_signals(int fd)
@@ -1826,6 +1844,13 @@ static void take_signals(int fd)
             break;
         }
         case SIGHUP:
+        case SIGQUIT:
+        case SIGUSR1:
+        case SIGUSR2:
+            if (sup.single) {
+                forward(&info);
+                break;
+            }
             reload_config(&nobody);
             fprintf(stderr, "sss-supervise: %s", nobody.reply);
             free(nobody.reply);

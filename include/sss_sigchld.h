@@ -893,8 +893,8 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_GUARD 4194304
 
 /**
- * A reload is over when the program says READY=1 again, as with systemd's
- * notify-reload. Without it the reload signal is all of it.
+ * A reload is over when the program has said RELOADING=1 and then READY=1, as with
+ * systemd's notify-reload. Without it the reload signal is all of it.
  */
 #define SSS_UNIT_RELOAD_NOTIFIES 524288
 

@@ -2,27 +2,31 @@
 """From the death of a unit to the exec of the next one, and what idle units cost,
 beside s6-supervise, runsv and supervisord.
 
-    run.py FOLDER [--short] [--write]
+    run.py FOLDER [--short] [--sizes 1,100,1000] [--rounds 21] [--write]
 
 FOLDER has restarted and sss-supervise. All supervisors stand side by side, each with
 as many idle units; in a round the one unit that is watched is killed under each of them
 in turn. runsv and s6-supervise do not start a program again that ran for less than a
-second until that second is over: so each has run longer when it is killed. --write
-keeps the results beside this file's folder, in results/supervise.md.
+second until that second is over: so each has run longer when it is killed. The last
+size is also looked at while it is idle. --write keeps the results in
+../results/supervise.json, those of other sizes beside them, and writes supervise.md.
 """
 
+import argparse
+import json
 import os
+import pathlib
 import shutil
 import signal
 import statistics
 import struct
 import subprocess
-import sys
 import tempfile
 import time
 
-SIZES = (1, 100, 1000)
 IDLE_SECONDS = 60
+# The library looks at all processes 1, 4, 16 seconds after a change, then once a minute.
+SETTLE_SECONDS = 30
 
 
 class Peer:
@@ -138,84 +142,98 @@ def end_units(program):
             os.kill(int(pid), signal.SIGKILL)
 
 
-def measure(folder, size, rounds, idle):
+def measure(folder, size, rounds, settle, idle):
     names = ["sss-supervise", "runsv", "s6-supervise", "supervisord"]
+    for name in names[1:]:
+        if not shutil.which(name):
+            print(f"SKIP {name}: not installed", flush=True)
     names = [name for name in names if name == "sss-supervise" or shutil.which(name)]
+    peers = []
     with tempfile.TemporaryDirectory() as root:
         # Links need the program in the same file system.
         program = shutil.copy(os.path.join(folder, "restarted"), root)
         shutil.copy(os.path.join(folder, "sss-supervise"), root)
-        peers = []
         try:
             for name in names:
                 peers.append(Peer(name, root, root, size))
-            time.sleep(3 + size / 200)
+            time.sleep(1.5 + size / 150)
             times = {peer.name: [] for peer in peers}
             for number in range(rounds):
-                time.sleep(1.3)
+                time.sleep(1.3 if number else 0)
                 for at in range(len(peers)):
                     peer = peers[(number + at) % len(peers)]
                     times[peer.name].append(peer.round())
-            usage = {}
+            idles = {}
             if idle:
-                time.sleep(3)
+                time.sleep(settle)
                 before = {peer.name: peer.usage() for peer in peers}
                 time.sleep(idle)
                 for peer in peers:
-                    after = peer.usage()
-                    cpu, switches, _ = before[peer.name]
-                    usage[peer.name] = (after[0] - cpu, after[1] - switches, after[2])
+                    cpu, wakeups, memory = peer.usage()
+                    spent, woken, _ = before[peer.name]
+                    idles[peer.name] = [
+                        (cpu - spent) / idle * 60, (wakeups - woken) / idle * 60, memory / 1024]
         finally:
             for peer in peers:
                 peer.end()
             end_units(program)
-    return times, usage
+    return {"restart": times, "idle": idles}
 
 
-def main():
-    folder = os.path.abspath(sys.argv[1])
-    short = "--short" in sys.argv
-    sizes = (1, 20) if short else SIZES
-    lines = [
-        "# Restarts, and idle units",
-        "",
-        "µs from `SIGKILL` of a unit to the first instruction of the next one, median "
-        "(quartiles), with so many units alive under each supervisor:",
-        "",
-        "| units | supervisor | µs | ratio to runsv |",
-        "|---:|---|---:|---:|",
-    ]
-    idle_lines = []
-    for size in sizes:
-        last = size == sizes[-1]
-        times, usage = measure(folder, size, 2 if short else 21, (2 if short else IDLE_SECONDS) * last)
+def text_of(measured):
+    yield "# Restarts, and idle units"
+    yield ""
+    yield ("µs from `SIGKILL` of a unit to the first instruction of the next one, median "
+           "(quartiles), with so many units alive under each supervisor:")
+    yield ""
+    yield "| units | supervisor | µs | ratio to runsv |"
+    yield "|---:|---|---:|---:|"
+    for size in sorted(measured, key=int):
+        times = measured[size]["restart"]
         for name, values in times.items():
             low, middle, high = statistics.quantiles(values, n=4)
-            ratio = "-"
+            ratio = ""
             if "runsv" in times and name != "runsv":
                 pairs = [ours / theirs for ours, theirs in zip(values, times["runsv"])]
                 a, b, c = statistics.quantiles(pairs, n=4)
                 ratio = f"{b:.2f} ({a:.2f} to {c:.2f})"
-            lines.append(f"| {size} | {name} | {middle:.0f} ({low:.0f} to {high:.0f}) | {ratio} |")
-        for name, (cpu, switches, memory) in usage.items():
-            seconds = 2 if short else IDLE_SECONDS
-            idle_lines.append(
-                f"| {name} | {cpu:.2f} | {switches / seconds * 60:.1f} | {memory / 1024:.1f} |"
-            )
-    lines += [
-        "",
-        f"{sizes[-1]} idle units: CPU seconds of the supervisor's processes in "
-        f"{2 if short else IDLE_SECONDS} s, their wake-ups a minute, their memory (PSS):",
-        "",
-        "| supervisor | CPU s | wake-ups | MB |",
-        "|---|---:|---:|---:|",
-    ] + idle_lines
-    text = "\n".join(lines) + "\n"
+            yield f"| {size} | {name} | {middle:.0f} ({low:.0f} to {high:.0f}) | {ratio} |"
+    yield ""
+    yield ("What a minute costs while nothing happens, some time after the last restart: CPU "
+           "time and wake-ups of the supervisor's processes, and their memory (PSS):")
+    yield ""
+    yield "| units | supervisor | CPU ms | wake-ups | MB |"
+    yield "|---:|---|---:|---:|---:|"
+    for size in sorted(measured, key=int):
+        for name, (cpu, wakeups, memory) in measured[size]["idle"].items():
+            yield f"| {size} | {name} | {cpu * 1000:.0f} | {wakeups:.1f} | {memory:.1f} |"
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder")
+    parser.add_argument("--short", action="store_true")
+    parser.add_argument("--sizes", default="1,100,1000")
+    parser.add_argument("--rounds", type=int, default=21)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    sizes = [20] if arguments.short else [int(size) for size in arguments.sizes.split(",")]
+    results = pathlib.Path(__file__).resolve().parent.parent / "results"
+    measured = {}
+    if arguments.write and (results / "supervise.json").exists():
+        measured = json.loads((results / "supervise.json").read_text())["measured"]
+    for size in sizes:
+        rounds = 2 if arguments.short else arguments.rounds
+        settle, idle = (0, 1) if arguments.short else (SETTLE_SECONDS, IDLE_SECONDS)
+        measured[str(size)] = measure(
+            os.path.abspath(arguments.folder), size, rounds, settle, idle if size == sizes[-1] else 0)
+    text = "\n".join(text_of(measured)) + "\n"
     print(text)
-    if "--write" in sys.argv:
-        place = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../results/supervise.md")
-        with open(place, "w") as file:
-            file.write(text)
+    if arguments.write:
+        (results / "supervise.json").write_text(
+            json.dumps({"kernel": os.uname().release, "processors": os.cpu_count(),
+                        "measured": measured}, indent=1) + "\n")
+        (results / "supervise.md").write_text(text)
 
 
 main()

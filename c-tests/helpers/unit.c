@@ -2,24 +2,30 @@
  * unit ACTION...: a program for units, which does one action after the other:
  *
  *   say TEXT     sends TEXT to NOTIFY_SOCKET
- *   barrier      sends BARRIER=1 with a pipe's end, and waits until it is closed
+ *   hand TEXT    sends TEXT with a pipe's end, and waits until it is closed
+ *   reloading    says RELOADING=1 with the time
  *   line FD      writes a line to the descriptor
  *   print TEXT   writes TEXT to stdout, without a newline
  *   gate PATH    waits until the FIFO is opened for writing and closed
  *   ignore N     ignores signal N
+ *   hold N       blocks signal N
+ *   await N      waits for signal N, which is blocked
  *   daemon       the process ends with 0, and its child goes on
  *   leave        leaves a child in a session of its own, which pauses
  *   login        the same as user 4242
  *   tell TEXT    has a child say TEXT, which is waited for
  *   bomb         forks without end, as does each child
  *   child        goes on in a child; its parent waits for it and exits as it did
+ *   init         the same, and the child is pid 1 of a pid namespace
  *   env NAME     prints NAME=VALUE and a newline
  *   fd N         exits with 9 unless N is open
  *   exit N       exits
  *   raise N      ends by signal N
  *   pause        waits for signals; so does the end of the list
  */
+#define _GNU_SOURCE
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -28,6 +34,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static void need(int holds, const char *what)
@@ -65,16 +72,36 @@ static void say(const char *text, int fd)
     close(out);
 }
 
-static void barrier(void)
+static void hand(const char *text)
 {
     int ends[2];
     char byte;
 
     need(pipe(ends) == 0, "pipe");
-    say("BARRIER=1", ends[1]);
+    say(text, ends[1]);
     close(ends[1]);
-    need(read(ends[0], &byte, 1) == 0, "barrier");
+    need(read(ends[0], &byte, 1) == 0, "hand");
     close(ends[0]);
+}
+
+static void reloading(void)
+{
+    struct timespec now;
+    char text[80];
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
+             now.tv_sec * 1000000LL + now.tv_nsec / 1000);
+    say(text, -1);
+}
+
+static const sigset_t *only(int signum)
+{
+    static sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, signum);
+    return &set;
 }
 
 static void gate(const char *path)
@@ -154,8 +181,11 @@ int main(int argc, char **argv)
     for (int at = 1; at < argc; at++) {
         const char *action = argv[at], *value = at + 1 < argc ? argv[at + 1] : "";
 
-        if (strcmp(action, "barrier") == 0) {
-            barrier();
+        if (strcmp(action, "reloading") == 0) {
+            reloading();
+        } else if (strcmp(action, "init") == 0) {
+            need(unshare(CLONE_NEWPID) == 0, "unshare");
+            go_on_in_child(1);
         } else if (strcmp(action, "daemon") == 0 || strcmp(action, "child") == 0) {
             go_on_in_child(action[0] == 'c');
         } else if (strcmp(action, "leave") == 0) {
@@ -170,6 +200,14 @@ int main(int argc, char **argv)
             _exit(98);
         } else if (strcmp(action, "say") == 0) {
             say(value, -1);
+        } else if (strcmp(action, "hand") == 0) {
+            hand(value);
+        } else if (strcmp(action, "hold") == 0) {
+            sigprocmask(SIG_BLOCK, only(atoi(value)), NULL);
+        } else if (strcmp(action, "await") == 0) {
+            int signum;
+
+            need(sigwait(only(atoi(value)), &signum) == 0, "sigwait");
         } else if (strcmp(action, "tell") == 0) {
             tell(value);
         } else if (strcmp(action, "line") == 0) {

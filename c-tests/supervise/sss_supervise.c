@@ -701,6 +701,14 @@ static void one_program(void **state)
     }
     check(fgets(text, sizeof(text), file) == NULL);
     fclose(file);
+    /* A signal that is passed on. */
+    sup_exec(&sup, (const char *const[]){ program(), "--", "sh", "-c",
+                                          "trap 'echo passed on; exit 4' USR1; echo ready; "
+                                          "while :; do sleep 0.01; done", NULL });
+    sup_await(&sup, "ready\n");
+    check_ok(kill(sup.pid, SIGUSR1));
+    sup_await(&sup, "passed on\n");
+    sup_finish(&sup, 4);
     sup_free(&sup);
 }
 

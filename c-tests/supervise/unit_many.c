@@ -303,6 +303,103 @@ static void a_shutdown_that_is_waited_for(void **state)
     bed_end(&bed);
 }
 
+/* A process of the pid namespace of `init`, which it waits for once the gate is open. Until
+ * then the namespace's init cannot end, whatever kills it. */
+static pid_t hold_init(pid_t init, struct gate *gate)
+{
+    int ready[2], ns, status;
+    char path[64], byte;
+    pid_t pid, inner;
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)init);
+    ns = open(path, O_RDONLY | O_CLOEXEC);
+    check(ns >= 0);
+    check_ok(pipe2(ready, O_CLOEXEC));
+    pid = fork();
+    check(pid >= 0);
+    if (pid == 0) {
+        close(gate->wr);
+        check_ok(setns(ns, CLONE_NEWPID));
+        inner = fork();
+        check(inner >= 0);
+        if (inner == 0) {
+            _exit(0);
+        }
+        check_int(write(ready[1], "r", 1), 1);
+        check_int(read(gate->rd, &byte, 1), 0);
+        check_int(waitpid(inner, &status, 0), inner);
+        _exit(0);
+    }
+    close(ns);
+    close(ready[1]);
+    check_int(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+static int name_those_left(struct sss_unit_ctx *unit, const struct sss_unit_status *status,
+                           void *names)
+{
+    check_int(unit_status(unit).state, status->state);
+    if (status->state == SSS_UNIT_STOPPING) {
+        strcat(names, status->name);
+    }
+    return 0;
+}
+
+/* What SIGKILL does not end is told of, and the shutdown names it. */
+static void whom_a_shutdown_leaves(void **state)
+{
+    struct sss_unit unit = notifying("a");
+    struct bed bed;
+    struct gate gate;
+    char path[64], names[16] = "";
+    pid_t holder, main;
+    FILE *children;
+    int init;
+
+    (void)state;
+    needs_root("make a pid namespace");
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_KILL_TIMEOUT | SSS_UNIT_NOTIFY_ALL;
+    unit.kill_timeout = 20 * MS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("init", "say", "READY=1", "pause"));
+    unit = unit_zero("b");
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aR bG bR");
+    main = unit_status(a).main_pid;
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)main, (int)main);
+    children = fopen(path, "re");
+    check(children != NULL);
+    check_int(fscanf(children, "%d", &init), 1);
+    check_ok(fclose(children));
+    gate_make(&gate);
+    holder = hold_init(init, &gate);
+    check_ok(sss_supervisor_stop(a));
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (bed.last.type != SSS_UNIT_EVENT_UNKILLABLE) {
+        check(now_ms() < deadline);
+        loop_turn(&bed.loop, 100);
+    }
+    check_int(bed.last.processes, 1);
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 0, told_down, &bed));
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    check_int(bed.shutdown.units_left, 1);
+    check_int(bed.shutdown.processes_left, 1);
+    check_ok(sss_supervisor_foreach(bed.loop.ctx, name_those_left, names));
+    assert_string_equal(names, "a");
+    check_int(unit_status(b).state, SSS_UNIT_STOPPED);
+    gate_open(&gate);
+    reap(holder, 0);
+    until_state(&bed, a, SSS_UNIT_STOPPED);
+    unit_stop(&bed, a);
+    unit_stop(&bed, b);
+    bed_end(&bed);
+}
+
 /* A child that is not the main process speaks, and is dead and reaped before anybody
  * reads: only where each process may speak is it believed. */
 static void a_sender_that_is_gone(void **state)
@@ -326,11 +423,7 @@ static void a_sender_that_is_gone(void **state)
         until_states(&bed, "aG");
         fifo_open(&first);
         fifo_open(&second); /* it waits there: its child is gone */
-        int64_t deadline = now_ms() + DEADLINE_MS;
-        while (strcmp(unit_status(a).text, "main") != 0) {
-            check(now_ms() < deadline);
-            loop_turn(&bed.loop, 100);
-        }
+        until_text(&bed, a, "main");
         check_int(unit_status(a).state, all ? SSS_UNIT_RUNNING : SSS_UNIT_STARTING);
         unit_stop(&bed, a);
         bed_end(&bed);
@@ -549,6 +642,7 @@ int main(void)
         cmocka_unit_test(deaf_grandchildren),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(a_shutdown_that_is_waited_for),
+        cmocka_unit_test(whom_a_shutdown_leaves),
         cmocka_unit_test(a_sender_that_is_gone),
         cmocka_unit_test(a_oneshot_is_done_until_it_starts_again),
         cmocka_unit_test(a_guard_ends_with_its_run),

@@ -52,11 +52,34 @@ static void a_barrier_is_closed(void **state)
     (void)state;
     bed_start(&bed, SSS_SCOPE_REGISTERED);
     struct sss_unit_ctx *a =
-        unit_add(&bed, &unit, ACTIONS("say", "READY=1", "barrier", "exit", "3"));
+        unit_add(&bed, &unit, ACTIONS("say", "READY=1", "hand", "BARRIER=1", "exit", "3"));
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR aF");
     check_int(bed.last.wait_status, status_of(3));
     unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
+/* FDSTORE is refused politely: the program goes on, and what it passed is closed. */
+static void passed_descriptors_are_closed(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unsigned fds = count_fds();
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit,
+        ACTIONS("say", "READY=1", "hand", "FDSTORE=1\nFDNAME=kept", "hand", "FDSTOREREMOVE=1",
+                "hand", "STATUS=with a descriptor", "hand", "what is this", "exit", "3"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aF");
+    check_int(bed.last.wait_status, status_of(3));
+    assert_string_equal(unit_status(a).text, "with a descriptor");
+    unit_stop(&bed, a);
+    loop_settle(&bed.loop);
+    check_int(count_fds(), fds);
     bed_end(&bed);
 }
 
@@ -74,7 +97,7 @@ static void a_child_speaks_only_if_it_may(void **state)
         unit.mask |= all ? SSS_UNIT_NOTIFY_ALL : 0;
         struct sss_unit_ctx *a =
             unit_add(&bed, &unit,
-                     ACTIONS("child", "say", "READY=1\nSTATUS=child", "barrier", "gate",
+                     ACTIONS("child", "say", "READY=1\nSTATUS=child", "hand", "BARRIER=1", "gate",
                              fifo.path, "exit", "5"));
         check_ok(sss_supervisor_start(a));
         /* The child waits for its barrier, so both messages are handled by then. */
@@ -143,6 +166,158 @@ static void it_says_that_it_is_broken(void **state)
     check_int(bed.last.cause, SSS_UNIT_CAUSE_WATCHDOG);
     unit_stop(&bed, a);
     bed_end(&bed);
+}
+
+/* Two units have the same time limit, and a moves its own away. b's begins later: when it
+ * is over, so would a's be. */
+static void a_time_limit_is_moved(void **state)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 20 * MS, NULL };
+    static const struct {
+        const char *said, *extended, *told;
+        uint32_t stays;
+    } cases[] = {
+        { "READY=1\nWATCHDOG_USEC=20000",
+          "READY=1\nWATCHDOG_USEC=20000\nEXTEND_TIMEOUT_USEC=3600000000", "aG aR bG bR bP bF",
+          SSS_UNIT_RUNNING },
+        { "READY=1\nSTOPPING=1", "READY=1\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=3600000000",
+          "aG aR aP bG bR bP bF", SSS_UNIT_STOPPING },
+    };
+
+    (void)state;
+    for (size_t at = 0; at < ARRAY_SIZE(cases); at++) {
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        bed_start(&bed, SSS_SCOPE_ALL);
+        unit.mask |= SSS_UNIT_STOP_STEPS;
+        unit.stop_steps = &step;
+        unit.stop_steps_count = 1;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("say", cases[at].extended));
+        unit.name = "b";
+        struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("say", cases[at].said));
+        check_ok(sss_supervisor_start(a));
+        until_state(&bed, a, cases[at].stays);
+        check_ok(sss_supervisor_start(b));
+        until_states(&bed, cases[at].told);
+        loop_settle(&bed.loop);
+        check_int(unit_status(a).state, cases[at].stays);
+        check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, NULL));
+        unit_stop(&bed, a);
+        unit_stop(&bed, b);
+        bed_end(&bed);
+    }
+}
+
+enum { LIMIT_MS = 20 };
+
+static struct fifo go, done;
+
+/* A unit has a time limit of LIMIT_MS that began before. Its program does the rest of its
+ * actions, and the limit passes; only then the loop turns again. */
+static void let_time_pass(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    int64_t over = now_ms() + LIMIT_MS + 10;
+
+    (void)bed;
+    fifo_open(&go);
+    if (done.path[0] != '\0') {
+        fifo_open(&done);
+    } else {
+        await_zombie(unit_status(ctx).main_pid);
+    }
+    while (now_ms() < over) {
+    }
+}
+
+/* What came before a time limit was looked at counts, though the limit is over too. */
+static void what_came_counts_before_a_late_limit(void **state)
+{
+    static const struct {
+        uint32_t begins; /* the limit, with this state */
+        const char *said; /* NULL: it exits with 3 */
+        const char *told;
+        uint32_t cause;
+    } cases[] = {
+        { SSS_UNIT_STARTING, "READY=1", "aG aR", SSS_UNIT_CAUSE_NONE },
+        { SSS_UNIT_STARTING, "EXTEND_TIMEOUT_USEC=3600000000", "aG", SSS_UNIT_CAUSE_NONE },
+        { SSS_UNIT_STARTING, NULL, "aG aF", SSS_UNIT_CAUSE_EXIT },
+        { SSS_UNIT_RUNNING, "WATCHDOG=1\nWATCHDOG_USEC=3600000000", "aG aR",
+          SSS_UNIT_CAUSE_NONE },
+        { SSS_UNIT_RUNNING, NULL, "aG aR aF", SSS_UNIT_CAUSE_EXIT },
+    };
+
+    (void)state;
+    for (size_t at = 0; at < ARRAY_SIZE(cases); at++) {
+        bool starting = cases[at].begins == SSS_UNIT_STARTING, exits = cases[at].said == NULL;
+        const char *actions[16] = { "say", starting ? "ERRNO=0" : "READY=1" };
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+        int next = 2;
+
+        fifo_make(&go);
+        actions[next++] = "gate";
+        actions[next++] = go.path;
+        if (exits) {
+            done.path[0] = '\0';
+            actions[next++] = "exit";
+            actions[next++] = "3";
+        } else {
+            fifo_make(&done);
+            actions[next++] = "say";
+            actions[next++] = cases[at].said;
+            actions[next++] = "gate";
+            actions[next++] = done.path;
+        }
+        bed_start(&bed, SSS_SCOPE_ALL);
+        bed.then = let_time_pass;
+        bed.then_state = cases[at].begins;
+        unit.mask |= starting ? SSS_UNIT_READY_TIMEOUT : SSS_UNIT_WATCHDOG;
+        unit.ready_timeout = LIMIT_MS * MS;
+        unit.watchdog = LIMIT_MS * MS;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, actions);
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, cases[at].told);
+        loop_settle(&bed.loop);
+        until_states(&bed, cases[at].told);
+        check_int(unit_status(a).cause, cases[at].cause);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&go);
+        if (!exits) {
+            fifo_remove(&done);
+        }
+    }
+}
+
+/* READY=1 ends the reload that was asked for, not one that the program began before. */
+static void a_reload_that_was_asked_for(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_RELOAD_NOTIFIES | SSS_UNIT_RELOAD_SIGNAL;
+    unit.reload_signal = SIGUSR1;
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit,
+        ACTIONS("hold", "10", "say", "READY=1", "await", "10", "say",
+                "RELOADING=1\nMONOTONIC_USEC=1", "say", "READY=1", "say", "STATUS=an old one",
+                "gate", fifo.path, "reloading", "say", "READY=1"));
+    check_int(SIGUSR1, 10);
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_ok(sss_supervisor_reload(a));
+    until_text(&bed, a, "an old one");
+    until_states(&bed, "aG aR aL");
+    fifo_open(&fifo);
+    until_states(&bed, "aG aR aL aR");
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
 }
 
 static void never_ready(void **state)
@@ -317,10 +492,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(status_and_reload),
         cmocka_unit_test(a_barrier_is_closed),
+        cmocka_unit_test(passed_descriptors_are_closed),
         cmocka_unit_test(a_child_speaks_only_if_it_may),
         cmocka_unit_test(the_main_process_may_name_another),
         cmocka_unit_test(no_sign_of_life),
         cmocka_unit_test(it_says_that_it_is_broken),
+        cmocka_unit_test(a_time_limit_is_moved),
+        cmocka_unit_test(what_came_counts_before_a_late_limit),
+        cmocka_unit_test(a_reload_that_was_asked_for),
         cmocka_unit_test(never_ready),
         cmocka_unit_test(sockets_are_handed_over),
         cmocka_unit_test(one_log_over_all_starts),

@@ -32,6 +32,12 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
         check(length + 4 < sizeof(bed->states));
         snprintf(bed->states + length, sizeof(bed->states) - length, "%s%c%c",
                  length > 0 ? " " : "", status.name[0], letters[event->state]);
+        if (bed->then != NULL && event->state == bed->then_state) {
+            void (*then)(struct bed *bed, struct sss_unit_ctx *ctx) = bed->then;
+
+            bed->then = NULL;
+            then(bed, ctx);
+        }
     }
 }
 
@@ -144,6 +150,16 @@ void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state)
         loop_turn(&bed->loop, 100);
     }
     check_int(unit_status(ctx).state, state);
+}
+
+void until_text(struct bed *bed, struct sss_unit_ctx *ctx, const char *text)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (strcmp(unit_status(ctx).text, text) != 0) {
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 100);
+    }
 }
 
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count)

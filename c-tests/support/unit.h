@@ -21,6 +21,9 @@ struct bed {
     unsigned shutdowns;
     unsigned decisions;
     uint32_t decision;
+    /* Called by the callback that tells of this state, once. */
+    void (*then)(struct bed *bed, struct sss_unit_ctx *ctx);
+    uint32_t then_state;
 };
 
 /* A context in this scope, woken by its descriptor. */
@@ -48,6 +51,8 @@ struct sss_unit_status unit_status(struct sss_unit_ctx *ctx);
 void until_states(struct bed *bed, const char *states);
 /* Turns the loop until the unit is in a state, or fails. */
 void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state);
+/* Turns the loop until the unit has said this as its STATUS. */
+void until_text(struct bed *bed, struct sss_unit_ctx *ctx, const char *text);
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count);
 /* Turns the loop until this process has no child. */
 void until_no_children(struct bed *bed);

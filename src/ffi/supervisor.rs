@@ -72,8 +72,8 @@ pub const SSS_UNIT_SPARE_LOGINS: u32 = 0x20_0000;
 /// when the daemon has died, whatever it died of. A run that cannot have both is a
 /// failed start.
 pub const SSS_UNIT_GUARD: u32 = 0x40_0000;
-/// A reload is over when the program says READY=1 again, as with systemd's
-/// notify-reload. Without it the reload signal is all of it.
+/// A reload is over when the program has said RELOADING=1 and then READY=1, as with
+/// systemd's notify-reload. Without it the reload signal is all of it.
 pub const SSS_UNIT_RELOAD_NOTIFIES: u32 = 0x8_0000;
 
 /// sss_unit.kind: the unit is to run until it is stopped.

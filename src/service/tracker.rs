@@ -36,9 +36,10 @@ use crate::sys::strings::CStringArray;
 use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, wait};
 
 /// A slow look comes so long after something changed, and ever later while
-/// nothing does.
+/// nothing does: each time by this factor.
 const SLOW_FIRST: u64 = 1_000_000_000;
 const SLOW_LAST: u64 = 60_000_000_000;
+const SLOWER: u64 = 4;
 /// After a look whose readings did not agree.
 const AGAIN: u64 = 1_000_000;
 /// Walks below the members get one part in so many of the time.
@@ -592,11 +593,16 @@ pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
 
 /// Whether a process of a service lives, other than the one whose end is being told. A
 /// process that is dead but not reaped yet may have left a child, which the kernel then
-/// gave to us. So this looks again until a look finds no further process.
+/// gave to us. So this looks again until a look finds no further process. Where none is
+/// known, not even a dead one, the look that came before each end was told is enough.
 pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     while tracker.living(id.key().index) == 0 {
+        let known = tracker.ledger.get(id.key()).map(|one| one.processes);
+        if known == Some(0) && tracker.agreed {
+            return Ok(false);
+        }
         let before = tracker.known();
         if tracker.look().is_err() || !tracker.agreed {
             // Children may have been missed. DEAD is told when a complete look finds none.
@@ -1254,6 +1260,9 @@ impl Tracker {
     }
 
     fn living(&self, index: u32) -> u32 {
+        if self.ledger.at(index).is_none_or(|one| one.processes == 0) {
+            return 0;
+        }
         let members = self.ledger.members(index);
         let living = members.filter(|process| match process.state {
             State::Ended => false,
@@ -1274,7 +1283,7 @@ impl Tracker {
         self.walk(None, u64::MAX);
         self.touch_those_with_cgroups();
         self.interval = if before == self.known() {
-            (self.interval * 2).min(SLOW_LAST)
+            (self.interval * SLOWER).min(SLOW_LAST)
         } else {
             SLOW_FIRST
         };

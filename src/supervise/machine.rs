@@ -119,8 +119,8 @@ pub(crate) enum Event {
     },
     /// The last process of the run is dead, after its main process.
     AllDead,
-    /// It said that it reads its configuration.
-    ReloadBegun,
+    /// It said that it reads its configuration, and since when, if it said that.
+    ReloadBegun(Option<u64>),
     /// It said that it stops.
     StopBegun,
     /// A sign of life.
@@ -217,6 +217,8 @@ pub(crate) struct Machine {
     random: u64,
     /// The last start was a command's.
     commanded: bool,
+    /// A reload was asked for then, and it has not said that it began.
+    reload_asked: Option<u64>,
 }
 
 impl Machine {
@@ -239,6 +241,7 @@ impl Machine {
             alive_by: None,
             random: seed | 1,
             commanded: false,
+            reload_asked: None,
         })
     }
 
@@ -348,6 +351,7 @@ impl Machine {
                 if self.config.reload_announces {
                     self.enter(State::Reloading, &mut actions);
                     self.limit = after(now, self.config.reload_within);
+                    self.reload_asked = Some(now);
                 }
             }
             (Command::Reload, _) => return Err(Errno::EAGAIN),
@@ -367,12 +371,17 @@ impl Machine {
             Event::Ready => self.ready(now, &mut actions),
             Event::MainEnded { failed, alone } => self.main_ended(failed, alone, now, &mut actions),
             Event::AllDead => self.all_dead(now, &mut actions),
-            Event::ReloadBegun => {
-                if self.state == State::Running {
+            Event::ReloadBegun(since) => match self.state {
+                State::Running => {
                     self.enter(State::Reloading, &mut actions);
                     self.limit = after(now, self.config.reload_within);
                 }
-            }
+                // What began before it was asked for is another one.
+                State::Reloading if since.is_none_or(|since| Some(since) >= self.reload_asked) => {
+                    self.reload_asked = None;
+                }
+                _ => {}
+            },
             Event::StopBegun => {
                 if self.is_up() {
                     self.enter(State::Stopping, &mut actions);
@@ -411,6 +420,7 @@ impl Machine {
     fn enter(&mut self, state: State, actions: &mut Actions) {
         self.state = state;
         self.limit = None;
+        self.reload_asked = None;
         if !matches!(state, State::Running | State::Reloading) {
             self.alive_by = None;
         }
@@ -438,7 +448,9 @@ impl Machine {
     }
 
     fn ready(&mut self, now: u64, actions: &mut Actions) {
-        if matches!(self.state, State::Starting | State::Reloading) {
+        // With a reload that was asked for and did not begin, this ends another one.
+        let up = matches!(self.state, State::Starting | State::Reloading);
+        if up && self.reload_asked.is_none() {
             self.enter(State::Running, actions);
             self.ping(now);
         }
@@ -719,7 +731,7 @@ mod tests {
                 Event::Ready => "ready",
                 Event::MainEnded { .. } => "main process ended",
                 Event::AllDead => "all processes dead",
-                Event::ReloadBegun => "says it reloads",
+                Event::ReloadBegun(_) => "says it reloads",
                 Event::StopBegun => "says it stops",
                 Event::Ping | Event::Extend(_) | Event::Watchdog(_) => "sign of life",
                 Event::Broken => "says it is broken",
@@ -885,7 +897,8 @@ mod tests {
         ];
         let say = prop_oneof![
             Just(Event::Ready),
-            Just(Event::ReloadBegun),
+            Just(Event::ReloadBegun(None)),
+            Just(Event::ReloadBegun(Some(1))),
             Just(Event::StopBegun),
             Just(Event::Ping),
             Just(Event::Broken),
@@ -999,6 +1012,25 @@ mod tests {
         world.act(Deed::EndMain(true));
         assert_eq!(world.machine.state(), State::Stopping);
         world.end();
+    }
+
+    #[test]
+    fn a_reload_that_was_asked_for_is_not_ended_by_another_one() {
+        let config = Config {
+            reload_announces: true,
+            ..config()
+        };
+        let mut world = World::new(config, policy(Restart::Never));
+        world.act(Deed::Command(Command::Start));
+        let before = world.now;
+        world.act(Deed::Command(Command::Reload));
+        for said in [Event::Ready, Event::ReloadBegun(Some(before)), Event::Ready] {
+            world.act(Deed::Say(said));
+            assert_eq!(world.machine.state(), State::Reloading);
+        }
+        world.act(Deed::Say(Event::ReloadBegun(Some(world.now))));
+        world.act(Deed::Say(Event::Ready));
+        assert_eq!(world.machine.state(), State::Running);
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub(crate) enum Said<'a> {
     Ready,
     /// Its configuration is being read again.
     Reloading,
-    /// When that began, in nanoseconds of CLOCK_MONOTONIC.
+    /// When that began, in nanoseconds of CLOCK_MONOTONIC: the last of the microsecond
+    /// that it said.
     Since(u64),
     Stopping,
     Status(&'a [u8]),
@@ -51,7 +52,7 @@ fn line(line: &[u8]) -> Option<Said<'_>> {
         b"READY" => (value == b"1").then_some(Said::Ready),
         b"RELOADING" => (value == b"1").then_some(Said::Reloading),
         b"STOPPING" => (value == b"1").then_some(Said::Stopping),
-        b"MONOTONIC_USEC" => microseconds(value).map(Said::Since),
+        b"MONOTONIC_USEC" => microseconds(value).map(|time| Said::Since(time.saturating_add(999))),
         b"STATUS" => Some(Said::Status(&value[..value.len().min(MAX_STATUS)])),
         b"MAINPID" => number(value)
             .and_then(|pid| i32::try_from(pid).ok())
@@ -106,7 +107,7 @@ mod tests {
         );
         assert_eq!(
             all(b"RELOADING=1\nMONOTONIC_USEC=12"),
-            [Said::Reloading, Said::Since(12_000)]
+            [Said::Reloading, Said::Since(12_999)]
         );
         assert_eq!(
             all(b"WATCHDOG=1\nWATCHDOG=trigger\nBARRIER=1\nSTOPPING=1\nEXTEND_TIMEOUT_USEC=1"),

@@ -727,14 +727,18 @@ impl Units {
             shutdown.given_up = true;
             return;
         }
-        shutdown.at = now + LAST_WAIT;
-        if let Some(task) = shutdown.task {
-            task::set_deadline(task, Some(shutdown.at));
-        }
         for index in self.units_of(ctx) {
             self.do_command(index, Command::Kill, now);
         }
         self.settle(None, now);
+        // A kill of what does not die takes long. The ends of the others are told after it.
+        let at = clock::now() + LAST_WAIT;
+        if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) {
+            shutdown.at = at;
+            if let Some(task) = shutdown.task {
+                task::set_deadline(task, Some(at));
+            }
+        }
     }
 
     fn shutdown_is_late(&mut self, ctx: ContextId, now: u64) -> bool {
@@ -1233,7 +1237,8 @@ impl Units {
         }
         unit.status = status;
         unit.main = 0;
-        if unit.run.is_some_and(|run| !run::lives(run.service)) {
+        // Else the run's DEAD tells.
+        if alone {
             unit.lives = false;
         }
         self.event(index, Event::MainEnded { failed, alone }, now);
@@ -1278,20 +1283,25 @@ impl Units {
             // Descriptors that came with it are closed when it is dropped: that
             // ends a BARRIER, once all before it is handled.
             if unit.believes(message.pid, message.uid) {
+                let since = notify::parse(message.text()).find_map(|said| match said {
+                    Said::Since(time) => Some(time),
+                    _ => None,
+                });
                 for said in notify::parse(message.text()) {
-                    self.heard(index, said, now);
+                    self.heard(index, said, since, now);
                 }
             }
         }
     }
 
-    fn heard(&mut self, index: u32, said: Said, now: u64) {
+    /// One line of a message; `since` is another one's.
+    fn heard(&mut self, index: u32, said: Said, since: Option<u64>, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
         let event = match said {
             Said::Ready => Event::Ready,
-            Said::Reloading => Event::ReloadBegun,
+            Said::Reloading => Event::ReloadBegun(since),
             Said::Stopping => Event::StopBegun,
             Said::Ping => Event::Ping,
             Said::Broken => Event::Broken,
