@@ -11,40 +11,26 @@
 #ifndef SSS_SIGCHLD_GLIB_H
 #define SSS_SIGCHLD_GLIB_H
 
-#include <errno.h>
-#include <string.h>
-
 #include <glib.h>
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-struct sss_glib_watch;
-
 struct sss_glib_source {
     GSource source;
-    void (*readable)(void *arg);
-    void *arg;
-    struct sss_glib_watch *watch;
-    struct sss_sigchild_ctx *shared; /* ends with the GMainContext */
-    GMainContext *main;
+    struct sss_adapter_call call;
+    struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which this ends */
+    GMainContext *main;              /* the one that it is found by */
+    gboolean ending;
 };
 
-/* What the library holds; the GMainContext, and nobody else, owns the source. */
-struct sss_glib_watch {
-    struct sss_glib_source *source; /* NULL: gone with the GMainContext */
-};
-
-static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback,
-                                         gpointer data)
+static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
-    struct sss_glib_source *own = (struct sss_glib_source *)source;
-
     (void)callback;
     (void)data;
-    own->readable(own->arg);
+    sss_adapter_ready(&((struct sss_glib_source *)source)->call);
     return G_SOURCE_CONTINUE;
 }
 
@@ -52,63 +38,50 @@ static inline void sss_glib_finalize(GSource *source)
 {
     struct sss_glib_source *own = (struct sss_glib_source *)source;
 
-    if (own->watch != NULL) {
-        own->watch->source = NULL;
-    }
-    if (own->shared != NULL) {
+    if (own->main != NULL) { /* the GMainContext ends */
+        own->ending = TRUE;
         g_dataset_remove_data(own->main, "sss-sigchld");
         (void)sss_sigchld_ctx_free(own->shared);
     }
 }
 
 static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
-                                        void (*readable)(void *arg), void *arg,
-                                        void **out)
+                                        void (*readable)(void *arg), void *arg, void **out)
 {
-    static GSourceFuncs funcs = { NULL, NULL, sss_glib_dispatch,
-                                  sss_glib_finalize, NULL, NULL };
+    static GSourceFuncs funcs = { NULL, NULL, sss_glib_dispatch, sss_glib_finalize, NULL, NULL };
     struct sss_glib_source *own;
 
     (void)owner;
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
-    own->readable = readable;
-    own->arg = arg;
-    own->watch = g_new(struct sss_glib_watch, 1);
-    own->watch->source = own;
+    own->call.readable = readable;
+    own->call.arg = arg;
     (void)g_source_add_unix_fd(&own->source, fd, G_IO_IN);
     /* GLib blocks a source that may not, and wakes itself up to unblock it. */
     g_source_set_can_recurse(&own->source, TRUE);
     (void)g_source_attach(&own->source, (GMainContext *)loop);
-    *out = own->watch;
-    g_source_unref(&own->source);
+    *out = own;
     return 0;
 }
 
-static inline void sss_glib_unwatch(void *ptr)
+static inline void sss_glib_unwatch(void *watch)
 {
-    struct sss_glib_watch *watch = (struct sss_glib_watch *)ptr;
+    struct sss_glib_source *own = (struct sss_glib_source *)watch;
 
-    if (watch->source != NULL) {
-        if (watch->source->shared != NULL) {
-            g_dataset_remove_data(watch->source->main, "sss-sigchld");
-            watch->source->shared = NULL;
-        }
-        watch->source->watch = NULL;
-        g_source_destroy(&watch->source->source);
+    if (own->ending) {
+        return;
     }
-    g_free(watch);
+    if (own->main == NULL) {
+        g_source_destroy(&own->source);
+        g_source_unref(&own->source);
+    } else { /* the GMainContext has the only reference */
+        g_dataset_remove_data(own->main, "sss-sigchld");
+        own->main = NULL;
+        g_source_destroy(&own->source);
+    }
 }
 
 /** The host for GLib, by the context's descriptor: GLib takes no SIGCHLD. */
-static inline const struct sss_host *sss_glib_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_glib_watch_fd, NULL, sss_glib_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_glib_host, sss_glib_watch_fd, NULL, sss_glib_unwatch)
 
 /**
  * Make a context on a GMainContext.
@@ -122,29 +95,22 @@ static inline const struct sss_host *sss_glib_host(void)
 static inline errno_t sss_glib_ctx_create(GMainContext *main, uint32_t scope,
                                           struct sss_sigchild_ctx **ctx)
 {
-    struct sss_ctx_params params;
-
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.mask = SSS_CTX_PARAM_SCOPE;
-    params.scope = scope;
-    params.host = sss_glib_host();
-    params.loop = main;
-    return sss_sigchld_ctx_create(&params, ctx);
+    return sss_adapter_ctx_create(sss_glib_host(), main, scope, ctx);
 }
 
 static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
-                                            void (*readable)(void *arg),
-                                            void *arg, void **out)
+                                            void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_glib_watch_fd(owner, loop, fd, readable, arg, out);
+    struct sss_glib_source *own = (struct sss_glib_source *)*out;
 
-    if (ret == 0) {
-        g_dataset_set_data(loop, "sss-sigchld",
-                           ((struct sss_glib_watch *)*out)->source);
-    }
+    own->main = (GMainContext *)loop;
+    g_dataset_set_data(loop, "sss-sigchld", own);
+    g_source_unref(&own->source);
     return ret;
 }
+
+SSS_ADAPTER_HOST(sss_glib_shared_host, sss_glib_watch_shared, NULL, sss_glib_unwatch)
 
 /**
  * The context that sss_glib_child_watch_add() uses in the calling thread: one for
@@ -153,13 +119,8 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
  */
 static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
 {
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_glib_watch_shared, NULL, sss_glib_unwatch,
-    };
     GMainContext *main = g_main_context_get_thread_default();
     struct sss_glib_source *own;
-    struct sss_ctx_params params;
     errno_t ret;
 
     if (main == NULL) {
@@ -170,17 +131,10 @@ static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
         *ctx = own->shared;
         return 0;
     }
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.host = &host;
-    params.loop = main;
-    ret = sss_sigchld_ctx_create(&params, ctx);
-    own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
+    ret = sss_adapter_ctx_create(sss_glib_shared_host(), main, SSS_SCOPE_REGISTERED, ctx);
     if (ret == 0) {
+        own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
         own->shared = *ctx;
-        own->main = main;
-    } else if (own != NULL) {
-        g_dataset_remove_data(main, "sss-sigchld"); /* undone since */
     }
     return ret;
 }
@@ -192,8 +146,7 @@ static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
  * @return 0, or as sss_child_register(). To end a watch early use that, on the
  *         context of sss_glib_ctx_shared().
  */
-static inline errno_t sss_glib_child_watch_add(GPid pid, GChildWatchFunc fn,
-                                               gpointer data)
+static inline errno_t sss_glib_child_watch_add(GPid pid, GChildWatchFunc fn, gpointer data)
 {
     struct sss_sigchild_ctx *ctx = NULL;
     errno_t ret = sss_glib_ctx_shared(&ctx);

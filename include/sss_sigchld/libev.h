@@ -15,13 +15,8 @@
 #ifndef SSS_SIGCHLD_LIBEV_H
 #define SSS_SIGCHLD_LIBEV_H
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <ev.h>
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,33 +28,21 @@ struct sss_ev_watch {
     ev_signal sig;
     ev_cleanup cleanup;
     ev_signal *reaper; /* libev's own, stopped */
-    void (*readable)(void *arg); /* NULL: SIGCHLD */
-    void *arg;
+    struct sss_adapter_call call;
 };
 
-static inline void sss_ev_ready(struct sss_ev_watch *watch)
-{
-    if (watch->readable != NULL) {
-        watch->readable(watch->arg);
-    } else {
-        (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
-                                        NULL);
-    }
-}
-
-static inline void sss_ev_io_ready(struct ev_loop *loop, ev_io *io, int events)
+static inline void sss_ev_readable(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     (void)events;
-    sss_ev_ready((struct sss_ev_watch *)io->data);
+    sss_adapter_ready(&((struct sss_ev_watch *)io->data)->call);
 }
 
-static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig,
-                                      int events)
+static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig, int events)
 {
     (void)loop;
     (void)events;
-    sss_ev_ready((struct sss_ev_watch *)sig->data);
+    sss_adapter_ready(&((struct sss_ev_watch *)sig->data)->call);
 }
 
 /*
@@ -100,36 +83,15 @@ static inline void sss_ev_stop(struct sss_ev_watch *watch)
     watch->loop = NULL;
 }
 
-static inline void sss_ev_loop_gone(struct ev_loop *loop, ev_cleanup *cleanup,
-                                    int events)
+static inline void sss_ev_loop_gone(struct ev_loop *loop, ev_cleanup *cleanup, int events)
 {
     (void)loop;
     (void)events;
     sss_ev_stop((struct sss_ev_watch *)cleanup->data);
 }
 
-static inline struct sss_ev_watch *sss_ev_watch_new(void *loop, int fd,
-                                                    void *arg)
-{
-    struct sss_ev_watch *watch;
-
-    watch = (struct sss_ev_watch *)calloc(1, sizeof(*watch));
-    if (watch == NULL) {
-        return NULL;
-    }
-    watch->loop = (struct ev_loop *)loop;
-    watch->arg = arg;
-    ev_io_init(&watch->io, sss_ev_io_ready, fd, EV_READ);
-    ev_signal_init(&watch->sig, sss_ev_signal_seen, SIGCHLD);
-    ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
-    watch->io.data = watch->sig.data = watch->cleanup.data = watch;
-    ev_cleanup_start(watch->loop, &watch->cleanup);
-    return watch;
-}
-
 static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
-                                          void (*readable)(void *arg),
-                                          void *arg, void **out)
+                                          void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_ev_watch *watch;
 
@@ -137,19 +99,29 @@ static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
     if (loop == NULL) {
         return EINVAL;
     }
-    watch = sss_ev_watch_new(loop, fd, arg);
+    watch = (struct sss_ev_watch *)calloc(1, sizeof(*watch));
     if (watch == NULL) {
         return ENOMEM;
     }
-    watch->readable = readable;
-    ev_io_start(watch->loop, &watch->io);
+    watch->loop = (struct ev_loop *)loop;
+    watch->call.readable = readable;
+    watch->call.arg = arg;
+    ev_io_init(&watch->io, sss_ev_readable, fd, EV_READ);
+    ev_signal_init(&watch->sig, sss_ev_signal_seen, SIGCHLD);
+    ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
+    watch->io.data = watch->sig.data = watch->cleanup.data = watch;
+    ev_cleanup_start(watch->loop, &watch->cleanup);
+    if (readable != NULL) {
+        ev_io_start(watch->loop, &watch->io);
+    } else {
+        ev_signal_start(watch->loop, &watch->sig);
+    }
     *out = watch;
     return 0;
 }
 
 static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
-                                      void (*readable)(void *arg), void *arg,
-                                      void **out)
+                                      void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_ev_watch_beside(owner, loop, fd, readable, arg, out);
 
@@ -159,20 +131,10 @@ static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
     return ret;
 }
 
-static inline errno_t sss_ev_watch_sigchld(void *owner, void *loop,
-                                           struct sss_sigchild_ctx *ctx,
+static inline errno_t sss_ev_watch_sigchld(void *owner, void *loop, struct sss_sigchild_ctx *ctx,
                                            void **out)
 {
-    struct sss_ev_watch *watch;
-
-    (void)owner;
-    watch = sss_ev_watch_new(loop, -1, ctx);
-    if (watch == NULL) {
-        return ENOMEM;
-    }
-    ev_signal_start(watch->loop, &watch->sig);
-    *out = watch;
-    return 0;
+    return sss_ev_watch_beside(owner, loop, -1, NULL, ctx, out);
 }
 
 static inline void sss_ev_unwatch(void *watch)
@@ -185,26 +147,10 @@ static inline void sss_ev_unwatch(void *watch)
  * The host that takes SIGCHLD by an ev_signal, which libev has on one loop of
  * the process at a time.
  */
-static inline const struct sss_host *sss_ev_signal_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_ev_watch_fd, sss_ev_watch_sigchld, sss_ev_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_ev_signal_host, sss_ev_watch_fd, sss_ev_watch_sigchld, sss_ev_unwatch)
 
 /** The host that needs no signal: for any number of loops. */
-static inline const struct sss_host *sss_ev_fd_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_ev_watch_fd, NULL, sss_ev_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_ev_fd_host, sss_ev_watch_fd, NULL, sss_ev_unwatch)
 
 /**
  * The same, with libev's reaper left alone, so that ev_child watchers of the
@@ -212,15 +158,7 @@ static inline const struct sss_host *sss_ev_fd_host(void)
  * Linux gives back by their pidfds from 6.15 on; SSS_WAIT_STATUS_LOST before.
  * Set SSS_CTX_UNTRUSTED with it.
  */
-static inline const struct sss_host *sss_ev_beside_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_ev_watch_beside, NULL, sss_ev_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_ev_beside_host, sss_ev_watch_beside, NULL, sss_ev_unwatch)
 
 /**
  * Make a context on a loop: on the default one with sss_ev_signal_host(), on any
@@ -235,24 +173,17 @@ static inline const struct sss_host *sss_ev_beside_host(void)
 static inline errno_t sss_ev_ctx_create(struct ev_loop *loop, uint32_t scope,
                                         struct sss_sigchild_ctx **ctx)
 {
-    struct sss_ctx_params params;
+    const struct sss_host *host = sss_ev_fd_host();
 
-    if (loop == NULL) {
-        return EINVAL;
+    if (loop != NULL && ev_is_default_loop(loop)) {
+        host = sss_ev_signal_host();
     }
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.mask = SSS_CTX_PARAM_SCOPE;
-    params.scope = scope;
-    params.host = ev_is_default_loop(loop) ? sss_ev_signal_host()
-                                           : sss_ev_fd_host();
-    params.loop = loop;
-    return sss_sigchld_ctx_create(&params, ctx);
+    return sss_adapter_ctx_create(host, loop, scope, ctx);
 }
 
 /** As ev_child, on any loop; yours, until it is stopped. */
 struct sss_ev_child {
-    void *data; /* rw: yours */
+    void *data;  /* rw: yours */
     int pid;     /* ro */
     int rpid;    /* rw, holds the exit status */
     int rstatus; /* rw, may be SSS_WAIT_STATUS_LOST */
@@ -262,8 +193,7 @@ struct sss_ev_child {
 };
 
 static inline void sss_ev_child_init(struct sss_ev_child *w,
-                                     void (*cb)(struct ev_loop *loop,
-                                                struct sss_ev_child *w,
+                                     void (*cb)(struct ev_loop *loop, struct sss_ev_child *w,
                                                 int revents),
                                      int pid)
 {
@@ -282,13 +212,11 @@ static inline void sss_ev_child_ended(int pid, int wait_status, void *pvt)
 }
 
 /** As ev_child_start(). @return 0, or as sss_child_register(). */
-static inline errno_t sss_ev_child_start(struct sss_sigchild_ctx *ctx,
-                                         struct ev_loop *loop,
+static inline errno_t sss_ev_child_start(struct sss_sigchild_ctx *ctx, struct ev_loop *loop,
                                          struct sss_ev_child *w)
 {
     w->loop = loop;
-    return sss_child_register(NULL, ctx, w->pid, sss_ev_child_ended, w,
-                              &w->child);
+    return sss_child_register(NULL, ctx, w->pid, sss_ev_child_ended, w, &w->child);
 }
 
 /** As ev_child_stop(): also in its callback, after it, and twice. */

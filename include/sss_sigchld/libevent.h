@@ -11,14 +11,9 @@
 #ifndef SSS_SIGCHLD_LIBEVENT_H
 #define SSS_SIGCHLD_LIBEVENT_H
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
-
 #include <event2/event.h>
 #include <event2/event_struct.h>
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -26,30 +21,21 @@ extern "C" {
 
 struct sss_libevent_watch {
     struct event event;
-    void (*readable)(void *arg); /* NULL: SIGCHLD */
-    void *arg;
+    struct sss_adapter_call call;
 };
 
-static inline void sss_libevent_ready(evutil_socket_t fd, short what, void *arg)
+static inline void sss_libevent_ready(evutil_socket_t fd, short what, void *watch)
 {
-    struct sss_libevent_watch *watch = (struct sss_libevent_watch *)arg;
-
     (void)fd;
     (void)what;
-    if (watch->readable != NULL) {
-        watch->readable(watch->arg);
-    } else {
-        (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
-                                        NULL);
-    }
+    sss_adapter_ready(&((struct sss_libevent_watch *)watch)->call);
 }
 
 static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
-                                            void (*readable)(void *arg),
-                                            void *arg, void **out)
+                                            void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_libevent_watch *watch;
-    short what = readable != NULL ? EV_READ : EV_SIGNAL;
+    short what = EV_PERSIST | (readable != NULL ? EV_READ : EV_SIGNAL);
 
     (void)owner;
     if (loop == NULL) {
@@ -59,10 +45,9 @@ static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
     if (watch == NULL) {
         return ENOMEM;
     }
-    watch->readable = readable;
-    watch->arg = arg;
-    if (event_assign(&watch->event, (struct event_base *)loop, fd,
-                     (short)(what | EV_PERSIST), sss_libevent_ready,
+    watch->call.readable = readable;
+    watch->call.arg = arg;
+    if (event_assign(&watch->event, (struct event_base *)loop, fd, what, sss_libevent_ready,
                      watch) != 0 ||
         event_add(&watch->event, NULL) != 0) {
         free(watch);
@@ -73,14 +58,9 @@ static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
 }
 
 static inline errno_t sss_libevent_watch_sigchld(void *owner, void *loop,
-                                                 struct sss_sigchild_ctx *ctx,
-                                                 void **out)
+                                                 struct sss_sigchild_ctx *ctx, void **out)
 {
-    sigset_t set;
-
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    if (pthread_sigmask(SIG_UNBLOCK, &set, NULL) != 0) {
+    if (sss_adapter_unblock_sigchld() != 0) {
         return EIO;
     }
     return sss_libevent_watch_fd(owner, loop, SIGCHLD, NULL, ctx, out);
@@ -98,27 +78,11 @@ static inline void sss_libevent_unwatch(void *ptr)
 }
 
 /** The host that takes SIGCHLD by an evsignal: for one event_base at a time. */
-static inline const struct sss_host *sss_libevent_signal_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_libevent_watch_fd, sss_libevent_watch_sigchld,
-        sss_libevent_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_libevent_signal_host, sss_libevent_watch_fd, sss_libevent_watch_sigchld,
+                 sss_libevent_unwatch)
 
 /** The host that needs no signal: for any number of event_bases. */
-static inline const struct sss_host *sss_libevent_fd_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_libevent_watch_fd, NULL, sss_libevent_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_libevent_fd_host, sss_libevent_watch_fd, NULL, sss_libevent_unwatch)
 
 /**
  * Make a context on an event_base, with sss_libevent_signal_host().
@@ -129,19 +93,10 @@ static inline const struct sss_host *sss_libevent_fd_host(void)
  *
  * @return as sss_sigchld_ctx_create(); EIO where libevent takes no event.
  */
-static inline errno_t sss_libevent_ctx_create(struct event_base *base,
-                                              uint32_t scope,
+static inline errno_t sss_libevent_ctx_create(struct event_base *base, uint32_t scope,
                                               struct sss_sigchild_ctx **ctx)
 {
-    struct sss_ctx_params params;
-
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.mask = SSS_CTX_PARAM_SCOPE;
-    params.scope = scope;
-    params.host = sss_libevent_signal_host();
-    params.loop = base;
-    return sss_sigchld_ctx_create(&params, ctx);
+    return sss_adapter_ctx_create(sss_libevent_signal_host(), base, scope, ctx);
 }
 
 /**
@@ -152,15 +107,13 @@ static inline errno_t sss_libevent_ctx_create(struct event_base *base,
  */
 static inline struct sss_child_ctx *
 sss_libevent_child_new(struct sss_sigchild_ctx *ctx, pid_t pid,
-                       void (*fn)(int pid, int wait_status, void *arg),
-                       void *arg)
+                       void (*fn)(int pid, int wait_status, void *arg), void *arg)
 {
     struct sss_child_ctx *child = NULL;
     errno_t ret = sss_child_register(NULL, ctx, pid, fn, arg, &child);
 
     if (ret != 0) {
         errno = ret;
-        return NULL;
     }
     return child;
 }

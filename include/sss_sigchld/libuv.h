@@ -12,13 +12,9 @@
 #ifndef SSS_SIGCHLD_LIBUV_H
 #define SSS_SIGCHLD_LIBUV_H
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/wait.h>
 
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 #include <uv.h>
 
 #ifdef __cplusplus
@@ -32,26 +28,20 @@ struct sss_uv_watch {
         uv_signal_t sig;
     } uv;
     struct sigaction former; /* SIGCHLD's, which libuv forgets */
-    void (*readable)(void *arg); /* NULL: SIGCHLD */
-    void *arg;
+    struct sss_adapter_call call;
 };
 
 static inline void sss_uv_readable(uv_poll_t *handle, int status, int events)
 {
-    struct sss_uv_watch *watch = (struct sss_uv_watch *)handle->data;
-
     (void)status;
     (void)events;
-    watch->readable(watch->arg);
+    sss_adapter_ready(&((struct sss_uv_watch *)handle->data)->call);
 }
 
 static inline void sss_uv_signal_seen(uv_signal_t *handle, int signum)
 {
-    struct sss_uv_watch *watch = (struct sss_uv_watch *)handle->data;
-
     (void)signum;
-    (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
-                                    NULL);
+    sss_adapter_ready(&((struct sss_uv_watch *)handle->data)->call);
 }
 
 static inline void sss_uv_closed(uv_handle_t *handle)
@@ -62,6 +52,7 @@ static inline void sss_uv_closed(uv_handle_t *handle)
 static inline void sss_uv_unwatch(void *ptr)
 {
     struct sss_uv_watch *watch = (struct sss_uv_watch *)ptr;
+    struct sigaction now;
 
     if (uv_is_closing(&watch->uv.handle)) {
         /* By the daemon's uv_walk(); the loop has still to say goodbye. */
@@ -69,29 +60,14 @@ static inline void sss_uv_unwatch(void *ptr)
         return;
     }
     uv_close(&watch->uv.handle, sss_uv_closed);
-    if (watch->readable == NULL) {
-        struct sigaction now;
-
-        if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
-            (void)sigaction(SIGCHLD, &watch->former, NULL);
-        }
+    if (watch->call.readable == NULL && sigaction(SIGCHLD, NULL, &now) == 0 &&
+        now.sa_handler == SIG_DFL) {
+        (void)sigaction(SIGCHLD, &watch->former, NULL);
     }
-}
-
-static inline struct sss_uv_watch *sss_uv_watch_new(void *arg)
-{
-    struct sss_uv_watch *watch;
-
-    watch = (struct sss_uv_watch *)calloc(1, sizeof(*watch));
-    if (watch != NULL) {
-        watch->arg = arg;
-    }
-    return watch;
 }
 
 static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
-                                      void (*readable)(void *arg), void *arg,
-                                      void **out)
+                                      void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_uv_watch *watch;
     int ret;
@@ -100,18 +76,22 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     if (loop == NULL) {
         return EINVAL;
     }
-    watch = sss_uv_watch_new(arg);
+    watch = (struct sss_uv_watch *)calloc(1, sizeof(*watch));
     if (watch == NULL) {
         return ENOMEM;
     }
-    watch->readable = readable;
-    ret = uv_poll_init((uv_loop_t *)loop, &watch->uv.poll, fd);
+    watch->call.readable = readable;
+    watch->call.arg = arg;
+    (void)sigaction(SIGCHLD, NULL, &watch->former);
+    ret = readable != NULL ? uv_poll_init((uv_loop_t *)loop, &watch->uv.poll, fd)
+                           : uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
     if (ret != 0) {
         free(watch);
         return -ret;
     }
     watch->uv.handle.data = watch;
-    ret = uv_poll_start(&watch->uv.poll, UV_READABLE, sss_uv_readable);
+    ret = readable != NULL ? uv_poll_start(&watch->uv.poll, UV_READABLE, sss_uv_readable)
+                           : uv_signal_start(&watch->uv.sig, sss_uv_signal_seen, SIGCHLD);
     if (ret != 0) {
         sss_uv_unwatch(watch);
         return -ret;
@@ -120,60 +100,19 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     return 0;
 }
 
-static inline errno_t sss_uv_watch_sigchld(void *owner, void *loop,
-                                           struct sss_sigchild_ctx *ctx,
+static inline errno_t sss_uv_watch_sigchld(void *owner, void *loop, struct sss_sigchild_ctx *ctx,
                                            void **out)
 {
-    struct sss_uv_watch *watch = sss_uv_watch_new(ctx);
-    sigset_t set;
-    int ret;
+    errno_t ret = sss_adapter_unblock_sigchld();
 
-    (void)owner;
-    if (watch == NULL) {
-        return ENOMEM;
-    }
-    (void)sigaction(SIGCHLD, NULL, &watch->former);
-    sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
-    ret = uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
-    if (ret != 0) {
-        free(watch);
-        return -ret;
-    }
-    watch->uv.handle.data = watch;
-    ret = -pthread_sigmask(SIG_UNBLOCK, &set, NULL);
-    if (ret == 0) {
-        ret = uv_signal_start(&watch->uv.sig, sss_uv_signal_seen, SIGCHLD);
-    }
-    if (ret != 0) {
-        sss_uv_unwatch(watch);
-        return -ret;
-    }
-    *out = watch;
-    return 0;
+    return ret != 0 ? ret : sss_uv_watch_fd(owner, loop, -1, NULL, ctx, out);
 }
 
 /** The host that takes SIGCHLD by a uv_signal_t. */
-static inline const struct sss_host *sss_uv_signal_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_uv_watch_fd, sss_uv_watch_sigchld, sss_uv_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_uv_signal_host, sss_uv_watch_fd, sss_uv_watch_sigchld, sss_uv_unwatch)
 
 /** The host that needs no signal. */
-static inline const struct sss_host *sss_uv_fd_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_uv_watch_fd, NULL, sss_uv_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_uv_fd_host, sss_uv_watch_fd, NULL, sss_uv_unwatch)
 
 /**
  * Make a context on a loop, with sss_uv_signal_host().
@@ -187,40 +126,29 @@ static inline const struct sss_host *sss_uv_fd_host(void)
 static inline errno_t sss_uv_ctx_create(uv_loop_t *loop, uint32_t scope,
                                         struct sss_sigchild_ctx **ctx)
 {
-    struct sss_ctx_params params;
-
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.mask = SSS_CTX_PARAM_SCOPE;
-    params.scope = scope;
-    params.host = sss_uv_signal_host();
-    params.loop = loop;
-    return sss_sigchld_ctx_create(&params, ctx);
+    return sss_adapter_ctx_create(sss_uv_signal_host(), loop, scope, ctx);
 }
 
 /** As uv_process_t, for a child that anybody started; yours, until its end. */
 typedef struct sss_uv_child {
     void *data; /* yours */
     int pid;
-    void (*exit_cb)(struct sss_uv_child *child, int64_t exit_status,
-                    int term_signal);
+    void (*exit_cb)(struct sss_uv_child *child, int64_t exit_status, int term_signal);
     struct sss_child_ctx *child;
 } sss_uv_child_t;
 
 static inline void sss_uv_child_ended(int pid, int wait_status, void *pvt)
 {
     sss_uv_child_t *child = (sss_uv_child_t *)pvt;
-    int64_t code = -ECHILD; /* the status could not be had */
-    int signum = 0;
 
     (void)pid;
     if (WIFEXITED(wait_status)) {
-        code = WEXITSTATUS(wait_status);
+        child->exit_cb(child, WEXITSTATUS(wait_status), 0);
     } else if (WIFSIGNALED(wait_status)) {
-        code = 0;
-        signum = WTERMSIG(wait_status);
+        child->exit_cb(child, 0, WTERMSIG(wait_status));
+    } else { /* the status could not be had */
+        child->exit_cb(child, -ECHILD, 0);
     }
-    child->exit_cb(child, code, signum);
 }
 
 /**
@@ -228,16 +156,14 @@ static inline void sss_uv_child_ended(int pid, int wait_status, void *pvt)
  *
  * @return 0 or a negative error of libuv's.
  */
-static inline int
-sss_uv_child_start(struct sss_sigchild_ctx *ctx, sss_uv_child_t *child, int pid,
-                   void (*exit_cb)(sss_uv_child_t *child, int64_t exit_status,
-                                   int term_signal))
+static inline int sss_uv_child_start(struct sss_sigchild_ctx *ctx, sss_uv_child_t *child, int pid,
+                                     void (*exit_cb)(sss_uv_child_t *child, int64_t exit_status,
+                                                     int term_signal))
 {
     child->pid = pid;
     child->exit_cb = exit_cb;
     child->child = NULL;
-    return -sss_child_register(NULL, ctx, pid, sss_uv_child_ended, child,
-                               &child->child);
+    return -sss_child_register(NULL, ctx, pid, sss_uv_child_ended, child, &child->child);
 }
 
 /** Ends the watch: at once, also in its callback, after it, and twice. */

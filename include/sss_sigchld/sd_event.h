@@ -11,15 +11,11 @@
 #ifndef SSS_SIGCHLD_SD_EVENT_H
 #define SSS_SIGCHLD_SD_EVENT_H
 
-#include <errno.h>
-#include <signal.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 #include <systemd/sd-event.h>
 
 #ifdef __cplusplus
@@ -28,27 +24,22 @@ extern "C" {
 
 struct sss_sd_event_watch {
     sd_event_source *source;
-    void (*readable)(void *arg);
-    void *arg;
+    struct sss_adapter_call call;
 };
 
-static inline int sss_sd_event_io(sd_event_source *source, int fd,
-                                  uint32_t revents, void *userdata)
+static inline int sss_sd_event_io(sd_event_source *source, int fd, uint32_t revents, void *watch)
 {
-    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)userdata;
-
     (void)source;
     (void)fd;
     (void)revents;
-    watch->readable(watch->arg);
+    sss_adapter_ready(&((struct sss_sd_event_watch *)watch)->call);
     return 0;
 }
 
-static inline int sss_sd_event_signal(sd_event_source *source,
-                                      const struct signalfd_siginfo *seen,
-                                      void *userdata)
+static inline int sss_sd_event_signal(sd_event_source *source, const struct signalfd_siginfo *seen,
+                                      void *watch)
 {
-    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)userdata;
+    void *ctx = ((struct sss_sd_event_watch *)watch)->call.arg;
     siginfo_t info;
 
     (void)source;
@@ -56,32 +47,30 @@ static inline int sss_sd_event_signal(sd_event_source *source,
     info.si_signo = SIGCHLD;
     info.si_code = seen->ssi_code;
     info.si_pid = (pid_t)seen->ssi_pid;
-    (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)watch->arg,
-                                    &info);
+    (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)ctx, &info);
     return 0;
 }
 
-static inline errno_t sss_sd_event_add(void *loop, int fd,
-                                       void (*readable)(void *arg), void *arg,
-                                       void **out)
+static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
+                                            void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_sd_event_watch *watch;
+    sd_event *event = (sd_event *)loop;
     int ret;
 
-    if (loop == NULL) {
+    (void)owner;
+    if (event == NULL) {
         return EINVAL;
     }
     watch = (struct sss_sd_event_watch *)calloc(1, sizeof(*watch));
     if (watch == NULL) {
         return ENOMEM;
     }
-    watch->readable = readable;
-    watch->arg = arg;
+    watch->call.readable = readable;
+    watch->call.arg = arg;
     ret = readable != NULL
-              ? sd_event_add_io((sd_event *)loop, &watch->source, fd, EPOLLIN,
-                                sss_sd_event_io, watch)
-              : sd_event_add_signal((sd_event *)loop, &watch->source, SIGCHLD,
-                                    sss_sd_event_signal, watch);
+              ? sd_event_add_io(event, &watch->source, fd, EPOLLIN, sss_sd_event_io, watch)
+              : sd_event_add_signal(event, &watch->source, SIGCHLD, sss_sd_event_signal, watch);
     if (ret < 0) {
         free(watch);
         return -ret;
@@ -90,20 +79,10 @@ static inline errno_t sss_sd_event_add(void *loop, int fd,
     return 0;
 }
 
-static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
-                                            void (*readable)(void *arg),
-                                            void *arg, void **out)
-{
-    (void)owner;
-    return sss_sd_event_add(loop, fd, readable, arg, out);
-}
-
 static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
-                                                 struct sss_sigchild_ctx *ctx,
-                                                 void **out)
+                                                 struct sss_sigchild_ctx *ctx, void **out)
 {
-    (void)owner;
-    return sss_sd_event_add(loop, -1, NULL, ctx, out);
+    return sss_sd_event_watch_fd(owner, loop, -1, NULL, ctx, out);
 }
 
 static inline void sss_sd_event_unwatch(void *ptr)
@@ -119,27 +98,11 @@ static inline void sss_sd_event_unwatch(void *ptr)
  * daemons that block SIGCHLD before they start threads (EBUSY where it is not)
  * and that free the context when the loop ends, not before: see the page.
  */
-static inline const struct sss_host *sss_sd_event_signal_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
-        sss_sd_event_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_sd_event_signal_host, sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
+                 sss_sd_event_unwatch)
 
 /** The host that needs no signal. */
-static inline const struct sss_host *sss_sd_event_fd_host(void)
-{
-    static const struct sss_host host = {
-        sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,
-        sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch,
-    };
-
-    return &host;
-}
+SSS_ADAPTER_HOST(sss_sd_event_fd_host, sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch)
 
 /**
  * Make a context on an sd_event, with sss_sd_event_fd_host().
@@ -153,15 +116,7 @@ static inline const struct sss_host *sss_sd_event_fd_host(void)
 static inline errno_t sss_sd_event_ctx_create(sd_event *event, uint32_t scope,
                                               struct sss_sigchild_ctx **ctx)
 {
-    struct sss_ctx_params params;
-
-    memset(&params, 0, sizeof(params));
-    params.size = sizeof(params);
-    params.mask = SSS_CTX_PARAM_SCOPE;
-    params.scope = scope;
-    params.host = sss_sd_event_fd_host();
-    params.loop = event;
-    return sss_sigchld_ctx_create(&params, ctx);
+    return sss_adapter_ctx_create(sss_sd_event_fd_host(), event, scope, ctx);
 }
 
 struct sss_sd_event_child {
@@ -188,8 +143,7 @@ static inline void sss_sd_event_child_ended(int pid, int wait_status, void *pvt)
     (void)sd_event_source_set_enabled(child->source, SD_EVENT_ONESHOT);
 }
 
-static inline int sss_sd_event_child_tell(sd_event_source *source,
-                                          void *userdata)
+static inline int sss_sd_event_child_tell(sd_event_source *source, void *userdata)
 {
     struct sss_sd_event_child *child = (struct sss_sd_event_child *)userdata;
 
@@ -215,13 +169,12 @@ static inline void sss_sd_event_child_gone(void *userdata)
  *
  * @return 0 or a negative errno, as sd-event has it.
  */
-static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx,
-                                         sd_event *event, sd_event_source **ret,
-                                         pid_t pid,
-                                         sd_event_child_handler_t callback,
-                                         void *userdata)
+static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx, sd_event *event,
+                                         sd_event_source **ret, pid_t pid,
+                                         sd_event_child_handler_t callback, void *userdata)
 {
     struct sss_sd_event_child *child;
+    sd_event_source *source;
     int code;
 
     child = (struct sss_sd_event_child *)calloc(1, sizeof(*child));
@@ -230,32 +183,26 @@ static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx,
     }
     child->callback = callback;
     child->userdata = userdata;
-    code = sd_event_add_defer(event, &child->source, sss_sd_event_child_tell,
-                              child);
+    code = sd_event_add_defer(event, &child->source, sss_sd_event_child_tell, child);
     if (code < 0) {
         free(child);
         return code;
     }
-    (void)sd_event_source_set_destroy_callback(child->source,
-                                               sss_sd_event_child_gone);
-    code = sd_event_source_set_enabled(child->source, SD_EVENT_OFF);
+    source = child->source;
+    (void)sd_event_source_set_destroy_callback(source, sss_sd_event_child_gone);
+    code = sd_event_source_set_enabled(source, SD_EVENT_OFF);
     if (code >= 0) {
-        code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended,
-                                   child, &child->child);
+        code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended, child, &child->child);
     }
     if (code >= 0 && ret == NULL) {
-        code = sd_event_source_set_floating(child->source, 1);
+        code = sd_event_source_set_floating(source, 1);
     }
-    if (code < 0) {
-        sd_event_source_unref(child->source);
-        return code;
-    }
-    if (ret != NULL) {
-        *ret = child->source;
+    if (code >= 0 && ret != NULL) {
+        *ret = source;
     } else {
-        sd_event_source_unref(child->source);
+        sd_event_source_unref(source);
     }
-    return 0;
+    return code < 0 ? code : 0;
 }
 
 #ifdef __cplusplus

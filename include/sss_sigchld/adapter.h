@@ -1,0 +1,78 @@
+/*
+ * What the headers for event loops share. For them, not for daemons.
+ *
+ * SPDX-License-Identifier: MIT OR Apache-2.0
+ */
+
+#ifndef SSS_SIGCHLD_ADAPTER_H
+#define SSS_SIGCHLD_ADAPTER_H
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sss_sigchld.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* What is to be called when the loop sees a readable descriptor, or SIGCHLD. */
+struct sss_adapter_call {
+    void (*readable)(void *arg); /* NULL: SIGCHLD */
+    void *arg;                   /* readable's, or the context */
+};
+
+static inline void sss_adapter_ready(const struct sss_adapter_call *call)
+{
+    if (call->readable != NULL) {
+        call->readable(call->arg);
+    } else {
+        (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)call->arg, NULL);
+    }
+}
+
+static inline errno_t sss_adapter_unblock_sigchld(void)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *loop,
+                                             uint32_t scope, struct sss_sigchild_ctx **ctx)
+{
+    struct sss_ctx_params params;
+
+    memset(&params, 0, sizeof(params));
+    params.size = sizeof(params);
+    params.mask = SSS_CTX_PARAM_SCOPE;
+    params.scope = scope;
+    params.host = host;
+    params.loop = loop;
+    return sss_sigchld_ctx_create(&params, ctx);
+}
+
+/*
+ * Defines a function that returns a host. watch_sigchld is NULL where the loop
+ * takes no SIGCHLD; memory and deferral are the library's own.
+ */
+#define SSS_ADAPTER_HOST(function, watch_fd, watch_sigchld, unwatch)           \
+    static inline const struct sss_host *function(void)                        \
+    {                                                                          \
+        static const struct sss_host host = {                                  \
+            sizeof(struct sss_host), NULL, NULL, NULL, NULL, NULL,             \
+            watch_fd, watch_sigchld, unwatch,                                  \
+        };                                                                     \
+                                                                               \
+        return &host;                                                          \
+    }
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* SSS_SIGCHLD_ADAPTER_H */
