@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes tables and pictures out of the committed results.
 
-    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg, and of bench
-                               README.md's table too; default: all that are there
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg, and of bench and
+                               adapters README.md's table too; default: all that are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -125,6 +125,18 @@ LIMITS = [
     ("memory", 10000, None, "descriptors", "sss-signalfd", 0),
 ]
 
+# A loop's own child watching, what is compared, and this library on that loop: by its signal
+# watcher first, where it has one. libuv's registration is in the spawn and not measured.
+LOOPS = [
+    ("sd-event", "cpu_ns", ("sss-sd-event-signal", "sss-sd-event")),
+    ("glib", "cpu_ns", ("sss-glib",)),
+    ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-fd")),
+    ("libev", "cpu_ns", ("sss-libev", "sss-libev-fd")),
+    ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-fd")),
+    ("sssd", "cpu_ns", ("sss-tevent", "sss-tevent-signalfd")),
+]
+LOOP_BARS = [("steady", n, None, metric, ours[0], peer, 1.0) for peer, metric, ours in LOOPS for n in (0, 100, 1000, 10000)]
+
 # subject, at most this ratio of the median latency among 10,000 to that among none
 LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd")]
 
@@ -142,6 +154,7 @@ SPAWN_TIMES = ("returned", "running", "reaped")
 
 class Results:
     def __init__(self, name):
+        self.name = name
         data = json.loads((RESULTS / f"{name}.json").read_text())
         self.kind = data.get("kind", "bench")
         self.machine, self.versions = data["machine"], data["versions"]
@@ -233,6 +246,18 @@ def steady_cases(results):
     return sorted((c for c in results.cases if c[0] == "steady"), key=lambda c: c[1])
 
 
+def latency_table(results, subjects):
+    cases = steady_cases(results)
+    rows = []
+    for subject in subjects:
+        cells = []
+        for case in cases:
+            pair = [results.median(case, subject, f"latency_{p}_ns") for p in ("p50", "p99")]
+            cells.append(" / ".join(digits(x / 1000) if x else "–" for x in pair))
+        rows.append([title(subject), *cells])
+    return table(["", *[f"N = {c[1]:,}" for c in cases]], rows)
+
+
 def steady_section(results):
     cases = steady_cases(results)
     sizes = [f"N = {c[1]:,}" for c in cases]
@@ -244,14 +269,31 @@ def steady_section(results):
         text += "\nThe same on tevent, as ratios to SSSD's scheme.\n\n"
         text += table(["", *sizes], ratio_rows(results, cases, "cpu_ns", "sssd", 1000, ours))
     text += "\nLatency from the child's exit to the callback, µs: median / 99th percentile.\n\n"
+    return text + latency_table(results, subjects)
+
+
+def loops_section(results, cell=ratio_text):
+    cases = steady_cases(results)
     rows = []
-    for subject in subjects:
-        cells = []
-        for case in cases:
-            pair = [results.median(case, subject, f"latency_{p}_ns") for p in ("p50", "p99")]
-            cells.append(" / ".join(digits(x / 1000) if x else "–" for x in pair))
-        rows.append([title(subject), *cells])
-    return text + table(["", *sizes], rows)
+    for peer, metric, ours in LOOPS:
+        mine, *theirs = ratio_rows(results, cases, metric, peer, 1000, ours, cell)
+        rows += [mine, *theirs]
+    return table(["CPU per child", *[f"N = {c[1]:,}" for c in cases]], rows)
+
+
+def loops_report(results):
+    text = head_section(results) + (
+        "\n## One short-lived child among N idle ones, on each loop\n\n"
+        "CPU per child, registration and loop (libuv: the loop alone): of each loop's own child watching µs, "
+        "below it this library on the same loop as ratios to it.\n\n"
+    )
+    cases = steady_cases(results)
+    control = [ratio_text(results.ratio(c, "cpu_ns", "raw-copy", "raw")) for c in cases]
+    text += loops_section(results)
+    if any("–" not in c for c in control):
+        text += f"\nThe control, two builds of one loop by hand: {', '.join(control)}.\n"
+    text += "\nLatency from the child's exit to the callback, µs: median / 99th percentile.\n\n"
+    return text + latency_table(results, [s for peer, _, ours in LOOPS for s in (peer, *ours)])
 
 
 def dead_section(results, name, heading, baseline):
@@ -367,22 +409,30 @@ def report(results):
     return "\n".join(s for s in sections if s)
 
 
-README_TABLE = re.compile(r"(?<=<!-- benches/report.py -->\n)[^<]*(?=<!-- end -->)")
 README_SUBJECTS = [
     "raw", "pidfd", "sssd", "sd-event", "glib", "libuv", "libev", "libevent", "tokio",
     "sss-signalfd", "sss-signalfd-all", "sss-fd", "sss-tevent", "sss-tevent-signalfd",
 ]  # fmt: skip
 
 
-def write_readme(results):
-    cases = steady_cases(results)
-    rows = ratio_rows(results, cases, "cpu_ns", "raw", 1000, README_SUBJECTS, lambda ratio: digits(ratio[0]))
-    head = ["CPU per child, registration and loop", *[f"N = {c[1]:,}" for c in cases]]
-    text, found = README_TABLE.subn(lambda _: table(head, rows), README.read_text())
+def write_readme(mark, text):
+    pattern = re.compile(rf"(?<=<!-- {re.escape(mark)} -->\n)[^<]*(?=<!-- end -->)")
+    whole, found = pattern.subn(lambda _: text, README.read_text())
     if found != 1:
-        sys.exit(f"{README}: no place for its table")
-    README.write_text(text)
+        sys.exit(f"{README}: no place for {mark}")
+    README.write_text(whole)
     print(README)
+
+
+def readme_table(results):
+    cases = steady_cases(results)
+    rows = ratio_rows(results, cases, "cpu_ns", "raw", 1000, README_SUBJECTS, plain_ratio)
+    head = ["CPU per child, registration and loop", *[f"N = {c[1]:,}" for c in cases]]
+    return table(head, rows)
+
+
+def plain_ratio(ratio):
+    return digits(ratio[0])
 
 
 # ---- tables of starting children ----
@@ -794,14 +844,19 @@ def check_spawn_bars(results):
     return missed
 
 
-def check_bars(results):
+def check_ratios(results, bars):
     missed = 0
-    for name, n, argument, metric, subject, baseline, bar in BARS:
+    for name, n, argument, metric, subject, baseline, bar in bars:
         case = (name, n, argument)
         ratio = results.ratio(case, metric, subject, baseline)
         copied = baseline if baseline == "pidfd" else "raw"
         control = results.ratio(case, metric, f"{copied}-copy", copied)
         missed += tell(f"{name} {n} {argument or ''} {subject} / {baseline}", verdict(ratio, control, bar))
+    return missed
+
+
+def check_bars(results):
+    missed = check_ratios(results, BARS)
     for name, n, argument, metric, subject, limit in LIMITS:
         highest = results.highest((name, n, argument), subject, metric)
         state = "not measured" if highest is None else "met" if highest <= limit else "missed"
@@ -824,6 +879,8 @@ def check_latency(results):
 def check(results):
     if results.kind == "spawn":
         return check_spawn_bars(results)
+    if results.name == "adapters":
+        return check_ratios(results, LOOP_BARS)
     return check_latency(results) if results.make == "vfork" else check_bars(results)
 
 
@@ -833,12 +890,17 @@ def make(results, name):
         path.write_text(sweep_report(results, name))
         print(path)
         return
+    if name == "adapters":
+        path.write_text(loops_report(results))
+        print(path)
+        write_readme("benches/report.py adapters", loops_section(results, plain_ratio))
+        return
     spawning = results.kind == "spawn"
     path.write_text(spawn_report(results) if spawning else report(results))
     print(path)
     (spawn_picture if spawning else pictures)(results, name)
     if name == "bench":
-        write_readme(results)
+        write_readme("benches/report.py", readme_table(results))
 
 
 def main():
