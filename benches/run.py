@@ -4,13 +4,15 @@
 
     run.py BUILD [--pairs 30] [--make vfork] [--out NAME] [--resume]
     run.py BUILD --out NAME [--cases steady,dead] [--sizes 0,100] [--subjects raw,sss-fd] ...
+    run.py BUILD --adapters [--pairs 15]
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
     run.py BUILD --short
     run.py BUILD --sweep LABEL=DIR [--sweep LABEL=DIR ...]
 
 In each round every subject runs once, in an order drawn anew, as a process of
 its own. --spawn measures the ways of starting a child instead of those of
-waiting for it. --short runs every case of both once and small, and writes
+waiting for it, --adapters event loops' own child watching and this library on the
+same loops. --short runs every case of both once and small, and writes
 nothing: a wrong status fails, no time is judged. --sweep compares builds of the
 library: each DIR holds a libsss_sigchld.so.0, each label is of the form
 threshold:value.
@@ -143,6 +145,17 @@ FULL = [
 ]
 
 VFORK = [[Case("steady", n, short_lived, only=holds_pidfds)] for n in (0, 10000)]
+
+ADAPTERS = [[Case("steady", n, short_lived)] for n in (0, 100, 1000, 10000)]
+
+# Each loop's own child watching, and this library on that loop. They are not in the full bench.
+ADAPTED = [
+    "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-libevent", "sss-libevent-fd", "sss-libev", "sss-libev-fd",
+    "sss-libuv", "sss-libuv-fd",
+]  # fmt: skip
+BESIDE_ADAPTED = [
+    "raw", "raw-copy", "sd-event", "glib", "libevent", "libev", "libuv", "sssd", "sss-tevent", "sss-tevent-signalfd",
+]  # fmt: skip
 
 SHORT = [
     Case("steady", 0, 100),
@@ -382,17 +395,18 @@ def split(text):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--pairs", type=int, help="default: 30; with --spawn 15, with --sweep 5")
+    parser.add_argument("--pairs", type=int, help="default: 30; with --adapters and --spawn 15, with --sweep 5")
     parser.add_argument("--slow-pairs", type=int, help="of --spawn's slow peers; default: 3")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--sizes", type=lambda text: {int(n) for n in text.split(",")})
     parser.add_argument("--subjects", type=split)
     parser.add_argument("--make", choices=["fork", "vfork"], default="fork", help="short-lived children")
+    parser.add_argument("--adapters", action="store_true")
     parser.add_argument("--spawn", action="store_true")
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sweep", action="append", metavar="LABEL=DIR", default=[])
     parser.add_argument("--resume", action="store_true", help="keep the rounds that OUT.json has, and add what is missing")
-    parser.add_argument("--out", help="results/OUT.json; default: bench, vfork, spawn or sweep")
+    parser.add_argument("--out", help="results/OUT.json; default: bench, adapters, vfork, spawn or sweep")
     return parser.parse_args()
 
 
@@ -423,8 +437,11 @@ def plan(arguments, bench):
     if bench.libraries:
         labelled = [f"{s}@{label}" for s in bench.subjects() for label in bench.libraries]
         return "sweep", [[c] for c in SWEEP], labelled, 5, None
+    if arguments.adapters:
+        return "adapters", ADAPTERS, [s for s in bench.subjects() if s in ADAPTED + BESIDE_ADAPTED], 15, None
     name = "bench" if bench.make == "fork" else bench.make
-    return name, VFORK if bench.make == "vfork" else FULL, bench.subjects(), 30, None
+    subjects = [s for s in bench.subjects() if s not in ADAPTED]
+    return name, VFORK if bench.make == "vfork" else FULL, subjects, 30, None
 
 
 def is_wanted(case, arguments):

@@ -18,12 +18,17 @@
 extern "C" {
 #endif
 
+/* What the library holds; the GMainContext, and nobody else, owns the source. */
+struct sss_glib_watch {
+    struct sss_glib_source *source; /* NULL: gone with the GMainContext */
+};
+
 struct sss_glib_source {
     GSource source;
     struct sss_adapter_call call;
-    struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which this ends */
-    GMainContext *main;              /* the one that it is found by */
-    gboolean ending;
+    struct sss_glib_watch *watch;
+    struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which ends with main */
+    GMainContext *main;
 };
 
 static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback, gpointer data)
@@ -38,8 +43,10 @@ static inline void sss_glib_finalize(GSource *source)
 {
     struct sss_glib_source *own = (struct sss_glib_source *)source;
 
-    if (own->main != NULL) { /* the GMainContext ends */
-        own->ending = TRUE;
+    if (own->watch != NULL) {
+        own->watch->source = NULL;
+    }
+    if (own->shared != NULL) {
         g_dataset_remove_data(own->main, "sss-sigchld");
         (void)sss_sigchld_ctx_free(own->shared);
     }
@@ -55,29 +62,32 @@ static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
     own->call.readable = readable;
     own->call.arg = arg;
+    own->watch = g_new(struct sss_glib_watch, 1);
+    own->watch->source = own;
     (void)g_source_add_unix_fd(&own->source, fd, G_IO_IN);
     /* GLib blocks a source that may not, and wakes itself up to unblock it. */
     g_source_set_can_recurse(&own->source, TRUE);
     (void)g_source_attach(&own->source, (GMainContext *)loop);
-    *out = own;
+    *out = own->watch;
+    g_source_unref(&own->source);
     return 0;
 }
 
-static inline void sss_glib_unwatch(void *watch)
+static inline void sss_glib_unwatch(void *ptr)
 {
-    struct sss_glib_source *own = (struct sss_glib_source *)watch;
+    struct sss_glib_watch *watch = (struct sss_glib_watch *)ptr;
+    struct sss_glib_source *own = watch->source;
 
-    if (own->ending) {
+    g_free(watch);
+    if (own == NULL) {
         return;
     }
-    if (own->main == NULL) {
-        g_source_destroy(&own->source);
-        g_source_unref(&own->source);
-    } else { /* the GMainContext has the only reference */
+    own->watch = NULL;
+    own->shared = NULL;
+    if (own->main != NULL) {
         g_dataset_remove_data(own->main, "sss-sigchld");
-        own->main = NULL;
-        g_source_destroy(&own->source);
     }
+    g_source_destroy(&own->source);
 }
 
 /** The host for GLib, by the context's descriptor: GLib takes no SIGCHLD. */
@@ -102,11 +112,10 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
                                             void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_glib_watch_fd(owner, loop, fd, readable, arg, out);
-    struct sss_glib_source *own = (struct sss_glib_source *)*out;
+    struct sss_glib_source *own = ((struct sss_glib_watch *)*out)->source;
 
     own->main = (GMainContext *)loop;
     g_dataset_set_data(loop, "sss-sigchld", own);
-    g_source_unref(&own->source);
     return ret;
 }
 
