@@ -277,6 +277,18 @@ typedef void sss_siginfo_t;
 #define SSS_FORKSRV_STOPPED 4
 
 /**
+ * A launch with SSS_SPAWN_ASYNC is over: the program runs, or has run already. The
+ * child's callback is called after this.
+ */
+#define SSS_FORKSRV_LAUNCHED 5
+
+/**
+ * A launch with SSS_SPAWN_ASYNC has failed. There is no process, and no callback will
+ * be called; the handle is still to be freed.
+ */
+#define SSS_FORKSRV_FAILED 6
+
+/**
  * sss_log_params.target: a file, sss_log_params.path.
  */
 #define SSS_LOG_TO_FILE 1
@@ -651,6 +663,12 @@ typedef void sss_siginfo_t;
  * sss_spawn.user counts. It cannot go with SSS_SPAWN_UID.
  */
 #define SSS_SPAWN_USER 33554432
+
+/**
+ * Only for sss_forksrv_launch() and sss_forksrv_launch_function(): do not wait; an
+ * event tells what has come of it.
+ */
+#define SSS_SPAWN_ASYNC 67108864
 
 /**
  * A sss_spawn_fd.source: the child's new pseudoterminal, with SSS_SPAWN_PTY.
@@ -2215,11 +2233,11 @@ struct sss_ctx_audit {
  */
 struct sss_forksrv_event {
     /**
-     * SSS_FORKSRV_READY, CRASHED, RESTARTED or STOPPED; ignore others.
+     * SSS_FORKSRV_READY, CRASHED, RESTARTED, STOPPED, LAUNCHED or FAILED; ignore others.
      */
     uint32_t event;
     /**
-     * The server's pid; after its end a number only.
+     * The server's pid; after its end a number only. LAUNCHED: the child's.
      */
     int32_t pid;
     /**
@@ -2227,7 +2245,8 @@ struct sss_forksrv_event {
      */
     int32_t wait_status;
     /**
-     * CRASHED with pid 0: why no other server could be begun. Else 0.
+     * CRASHED with pid 0: why no other server could be begun. FAILED: what
+     * sss_forksrv_launch() would return. Else 0.
      */
     int32_t error;
     /**
@@ -2235,9 +2254,22 @@ struct sss_forksrv_event {
      */
     uint64_t restarts;
     /**
+     * LAUNCHED and FAILED: the handle, as sss_forksrv_launch() wrote it; NULL where
+     * it was asked for none.
+     */
+    struct sss_child_ctx *child;
+    /**
+     * FAILED: the SSS_SPAWN_STEP_* that failed, or 0.
+     */
+    uint32_t step;
+    /**
      * 0.
      */
-    uint64_t reserved[4];
+    uint32_t padding;
+    /**
+     * 0.
+     */
+    uint64_t reserved[2];
 };
 
 /**
@@ -3886,6 +3918,13 @@ errno_t sss_forksrv_start(void *memctx,
  * A launch that fails leaves no process: a child that was made is held until this
  * process lets it go.
  *
+ * With SSS_SPAWN_ASYNC it waits for nothing, so that a server that is slow or stopped
+ * does not hold up a loop: it returns when the request is made, with a handle that is
+ * inert (pid 0) until SSS_FORKSRV_LAUNCHED tells, from the context's loop, that the
+ * program runs, or SSS_FORKSRV_FAILED why it does not, at the latest when the request's
+ * time is over. To free the handle before gives the launch up. sss_forksrv_free() gives
+ * up all that go on, without an event: a child that has not been let go ends.
+ *
  * @param memctx    as for sss_child_register(), with the server's context.
  * @param srv       the server.
  * @param spawn     what to start; not kept. SSS_SPAWN_PDEATHSIG is EINVAL.
@@ -3893,7 +3932,8 @@ errno_t sss_forksrv_start(void *memctx,
  * @param pvt       handed to cb as it is; borrowed until the watch ends.
  * @param child_ctx as for sss_child_register(), as is the handle.
  *
- * @return as sss_child_spawn(), and: ENOTCONN where no server runs; ECONNRESET where it
+ * @return as sss_child_spawn(), and: EINVAL for SSS_SPAWN_ASYNC where the server has no
+ *         event function; ENOTCONN where no server runs; ECONNRESET where it
  *         died meanwhile; ETIMEDOUT where it did not answer in time; EPROTO where it did
  *         not understand; ENOTSUP for SSS_SPAWN_GATE.
  *

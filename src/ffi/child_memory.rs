@@ -210,8 +210,32 @@ impl ChildPlace {
         }
     }
 
-    fn discard(self) {
-        if let ChildPlace::Hosted(memory) = self {
+    /// The handle of a watch that is made later; None where nobody takes it.
+    pub(crate) fn handle(&self, id: WatchId) -> Option<Pvt> {
+        match *self {
+            ChildPlace::Plain => Some(Pvt(tagged(id).cast())),
+            ChildPlace::Hosted(memory) => Some(Pvt(memory.cast())),
+            ChildPlace::Nowhere => None,
+        }
+    }
+
+    /// Gives C the handle of a reserved watch.
+    ///
+    /// # Safety
+    /// `out` is NULL or writable.
+    pub(crate) unsafe fn show(&self, id: WatchId, out: *mut *mut sss_child_ctx) {
+        if let ChildPlace::Hosted(memory) = *self {
+            // SAFETY: made by new().
+            unsafe { (*memory).id = id };
+        }
+        if let Some(handle) = self.handle(id).filter(|_| !out.is_null()) {
+            // SAFETY: not NULL; the caller vouches for it.
+            unsafe { out.write(handle.0.cast()) };
+        }
+    }
+
+    pub(crate) fn discard(&self) {
+        if let ChildPlace::Hosted(memory) = *self {
             // SAFETY: made by new(), known to nobody else.
             unsafe { ((*memory).free)(memory.cast()) };
         }

@@ -11,14 +11,16 @@ use super::context_memory::{Context, context, wake_own_loop};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use super::helpers;
 use super::object::{self, Held, Memory, Place};
-use super::spawn::{fork_is_forced, sss_spawn, with_pty};
-use crate::forksrv::client::{Beginning, Client, Event, Kind, Restart, Settings};
+use super::spawn::{SSS_SPAWN_ASYNC, fork_is_forced, sss_spawn, with_pty};
+use crate::forksrv::client::{Asked, Beginning, Client, Event, Kind, Restart, Settings};
 use crate::forksrv::protocol::Way;
 use crate::forksrv::server::OWN_CREDENTIALS;
 use crate::reap;
 use crate::reap::callback::{EventFn, Pvt};
 use crate::reap::id::ContextId;
+use crate::reap::register;
 use crate::reap::spawned::Told;
+use crate::reap::watch::{self, Ask, How};
 use crate::sys::cancel::NoCancellation;
 use crate::sys::opaque::Opaque;
 use crate::sys::zygote::Hook;
@@ -89,12 +91,20 @@ pub const SSS_FORKSRV_CRASHED: u32 = 2;
 pub const SSS_FORKSRV_RESTARTED: u32 = 3;
 /// The server ended, as sss_forksrv_stop() told it to.
 pub const SSS_FORKSRV_STOPPED: u32 = 4;
+/// A launch with SSS_SPAWN_ASYNC is over: the program runs, or has run already. The
+/// child's callback is called after this.
+pub const SSS_FORKSRV_LAUNCHED: u32 = 5;
+/// A launch with SSS_SPAWN_ASYNC has failed. There is no process, and no callback will
+/// be called; the handle is still to be freed.
+pub const SSS_FORKSRV_FAILED: u32 = 6;
 
 const _: () = {
     assert!(SSS_FORKSRV_READY == Kind::Ready as u32);
     assert!(SSS_FORKSRV_CRASHED == Kind::Crashed as u32);
     assert!(SSS_FORKSRV_RESTARTED == Kind::Restarted as u32);
     assert!(SSS_FORKSRV_STOPPED == Kind::Stopped as u32);
+    assert!(SSS_FORKSRV_LAUNCHED == Kind::Launched as u32);
+    assert!(SSS_FORKSRV_FAILED == Kind::Failed as u32);
     assert!(size_of::<sss_forksrv_event>() == size_of::<Event>());
 };
 
@@ -102,18 +112,26 @@ const _: () = {
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct sss_forksrv_event {
-    /// SSS_FORKSRV_READY, CRASHED, RESTARTED or STOPPED; ignore others.
+    /// SSS_FORKSRV_READY, CRASHED, RESTARTED, STOPPED, LAUNCHED or FAILED; ignore others.
     pub event: u32,
-    /// The server's pid; after its end a number only.
+    /// The server's pid; after its end a number only. LAUNCHED: the child's.
     pub pid: i32,
     /// CRASHED and STOPPED: as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST.
     pub wait_status: i32,
-    /// CRASHED with pid 0: why no other server could be begun. Else 0.
+    /// CRASHED with pid 0: why no other server could be begun. FAILED: what
+    /// sss_forksrv_launch() would return. Else 0.
     pub error: i32,
     /// How many took the place of one that died.
     pub restarts: u64,
+    /// LAUNCHED and FAILED: the handle, as sss_forksrv_launch() wrote it; NULL where
+    /// it was asked for none.
+    pub child: *mut sss_child_ctx,
+    /// FAILED: the SSS_SPAWN_STEP_* that failed, or 0.
+    pub step: u32,
     /// 0.
-    pub reserved: [u64; 4],
+    pub padding: u32,
+    /// 0.
+    pub reserved: [u64; 2],
 }
 
 /// Told of a server's events, from the loop. It may call everything, and free the
@@ -312,6 +330,13 @@ fn time(nanoseconds: i64) -> Result<u64, Errno> {
 /// A launch that fails leaves no process: a child that was made is held until this
 /// process lets it go.
 ///
+/// With SSS_SPAWN_ASYNC it waits for nothing, so that a server that is slow or stopped
+/// does not hold up a loop: it returns when the request is made, with a handle that is
+/// inert (pid 0) until SSS_FORKSRV_LAUNCHED tells, from the context's loop, that the
+/// program runs, or SSS_FORKSRV_FAILED why it does not, at the latest when the request's
+/// time is over. To free the handle before gives the launch up. sss_forksrv_free() gives
+/// up all that go on, without an event: a child that has not been let go ends.
+///
 /// @param memctx    as for sss_child_register(), with the server's context.
 /// @param srv       the server.
 /// @param spawn     what to start; not kept. SSS_SPAWN_PDEATHSIG is EINVAL.
@@ -319,7 +344,8 @@ fn time(nanoseconds: i64) -> Result<u64, Errno> {
 /// @param pvt       handed to cb as it is; borrowed until the watch ends.
 /// @param child_ctx as for sss_child_register(), as is the handle.
 ///
-/// @return as sss_child_spawn(), and: ENOTCONN where no server runs; ECONNRESET where it
+/// @return as sss_child_spawn(), and: EINVAL for SSS_SPAWN_ASYNC where the server has no
+///         event function; ENOTCONN where no server runs; ECONNRESET where it
 ///         died meanwhile; ETIMEDOUT where it did not answer in time; EPROTO where it did
 ///         not understand; ENOTSUP for SSS_SPAWN_GATE.
 ///
@@ -405,11 +431,40 @@ unsafe fn launch(
     child_ctx: *mut *mut sss_child_ctx,
 ) -> Result<(), Errno> {
     let _uncancelled = NoCancellation::begin();
-    // SAFETY: the caller vouches for the server.
-    let server = unsafe { object::get::<Server>(srv)? };
+    // SAFETY: the caller vouches for the server and the struct.
+    let (server, mut given) = unsafe { (object::get::<Server>(srv)?, read_sized(spawn)?) };
     let ctx = server.context()?;
     let place = ChildPlace::new(ctx, memctx, child_ctx)?;
     let (called, with) = place.callback(cb, pvt);
+    if given.mask & SSS_SPAWN_ASYNC != 0 {
+        given.mask -= SSS_SPAWN_ASYNC;
+        let id = register::reserve(ctx.id).inspect_err(|_| place.discard())?;
+        let asked = Asked {
+            id,
+            handle: place.handle(id),
+            callback: called,
+            pvt: with,
+        };
+        // SAFETY: as below.
+        let settled = unsafe {
+            with_pty(
+                &raw const given,
+                |spec| {
+                    // The loop may tell of it before this returns.
+                    let begun = || place.show(id, child_ctx);
+                    let pty = server.client.launch_later(spec, function, asked, begun)?;
+                    Ok(((), pty))
+                },
+                |begun| begun,
+            )
+        };
+        if settled.is_err() {
+            let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
+            place.discard();
+        }
+        wake_own_loop(ctx);
+        return settled;
+    }
     let told = Told::Callback(called, with);
     // SAFETY: the caller vouches for the struct and the out-pointer.
     let settled = unsafe {

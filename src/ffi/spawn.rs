@@ -85,6 +85,9 @@ pub const SSS_SPAWN_CWD_MAY_FAIL: u32 = 0x80_0000;
 pub const SSS_SPAWN_PTY: u32 = 0x100_0000;
 /// sss_spawn.user counts. It cannot go with SSS_SPAWN_UID.
 pub const SSS_SPAWN_USER: u32 = 0x200_0000;
+/// Only for sss_forksrv_launch() and sss_forksrv_launch_function(): do not wait; an
+/// event tells what has come of it.
+pub const SSS_SPAWN_ASYNC: u32 = 0x400_0000;
 
 /// A sss_spawn_fd.source: the child's new pseudoterminal, with SSS_SPAWN_PTY.
 pub const SSS_SPAWN_FD_PTY: i32 = -1;

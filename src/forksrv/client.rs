@@ -7,13 +7,13 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::launch::{self, Left, Link, Looked, Stray, launch};
+use super::launch::{self, Launching, Left, Link, Looked, Needs, Progress, Stray, launch};
 use super::protocol::{REPLY, Reply, Request, Way};
 use super::server;
-use crate::reap::callback::{Call, EventFn, Pvt};
+use crate::reap::callback::{Call, ChildFn, EventFn, Pvt};
 use crate::reap::event::{Events, Fields, raw_status};
-use crate::reap::id::ContextId;
-use crate::reap::spawned::{self, Started, Told};
+use crate::reap::id::{ContextId, WatchId};
+use crate::reap::spawned::{self, Started, Starting, Told};
 use crate::reap::status::LOST;
 use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::reap::watch::{self, Ask, How};
@@ -70,6 +70,10 @@ pub(crate) enum Kind {
     Restarted = 3,
     /// It ended as it was told to.
     Stopped = 4,
+    /// A launch that the caller did not wait for: its program runs.
+    Launched = 5,
+    /// It failed.
+    Failed = 6,
 }
 
 /// An event as C sees it.
@@ -81,7 +85,41 @@ pub(crate) struct Event {
     pub(crate) wait_status: i32,
     pub(crate) errno: i32,
     pub(crate) restarts: u64,
-    pub(crate) reserved: [u64; 4],
+    /// Of a launch: the handle.
+    pub(crate) child: Pvt,
+    /// And the step that failed.
+    pub(crate) step: u32,
+    pub(crate) padding: u32,
+    pub(crate) reserved: [u64; 2],
+}
+
+/// Who is told of a launch that the caller does not wait for, and of its child.
+pub(crate) struct Asked {
+    /// The watch, reserved.
+    pub(crate) id: WatchId,
+    /// Its handle; None where nobody takes it.
+    pub(crate) handle: Option<Pvt>,
+    pub(crate) callback: Option<ChildFn>,
+    pub(crate) pvt: Pvt,
+}
+
+/// Such a launch, while it goes on.
+struct Launch {
+    launching: Launching,
+    /// Until the child is registered.
+    starting: Option<Starting>,
+    needs: Needs,
+    /// When to send on where no event tells.
+    again: u64,
+    asked: Asked,
+}
+
+/// One that is over and not told yet.
+struct Over {
+    asked: Asked,
+    pid: i32,
+    /// None: its program runs.
+    error: Option<SpawnError>,
 }
 
 /// The most events that one step makes.
@@ -110,10 +148,20 @@ struct State {
     strays: Vec<Stray>,
     /// Those of them that the loop does not watch yet.
     fresh: usize,
+    /// Launches that go on, and those that are over and not told: there is room in the
+    /// second for all of the first.
+    launches: Vec<Launch>,
+    over: VecDeque<Over>,
+    /// Launches that a step has taken out.
+    stepped: usize,
+    /// When to begin the next server.
+    restart_at: Option<u64>,
     /// The server's own children.
     children: Vec<Theirs>,
-    /// The server's queue was full: the control socket is watched for room too.
+    /// The server's queue was full when it was to be asked to reap.
     asking: bool,
+    /// The control socket is watched for room too.
+    for_room: bool,
     restarts: u64,
     /// When servers were begun, the latest last.
     begun: VecDeque<u64>,
@@ -128,6 +176,8 @@ struct Theirs {
     whose: Whose,
     /// It has ended, or its launch was given up. The server is to be asked to reap it.
     ask: bool,
+    /// It was asked. It may die before it does that: what is nobody's is ours then.
+    asked: bool,
 }
 
 /// Who is to hear of such a child's end.
@@ -149,6 +199,15 @@ impl State {
             .position(|child| child.remote == remote)
     }
 
+    /// Room for one launch more, and to tell of all.
+    fn make_room(&mut self) -> Result<(), Errno> {
+        let going_on = self.launches.len() + self.stepped;
+        self.launches
+            .try_reserve(self.stepped + 1)
+            .and_then(|()| self.over.try_reserve(going_on + 1))
+            .map_err(|_| Errno::ENOMEM)
+    }
+
     /// Its status was taken, or is somebody else's to take.
     fn forget(&mut self, remote: i32) {
         if let Some(place) = self.place(remote) {
@@ -162,7 +221,7 @@ impl State {
         let child = self
             .children
             .iter()
-            .find(|child| child.ask && child.whose != Whose::Launching)?;
+            .find(|child| child.ask && !child.asked && child.whose != Whose::Launching)?;
         Some((child.remote, child.pid, child.whose))
     }
 }
@@ -170,8 +229,24 @@ impl State {
 /// The token of the server's own end.
 const SERVER: u64 = 1;
 
+/// That of a child that nobody is told of.
+const NOBODY: u64 = 2;
+
 /// After an attempt that failed at once.
 const RETRY: u64 = 1_000_000_000;
+
+/// How soon to send on where no event tells that it can be done.
+const AGAIN: u64 = 2_000_000;
+
+/// How soon to look again whether a child of a server that ends has become ours.
+const LOOK_AGAIN: u64 = 10_000_000;
+
+fn interest(needs: Needs) -> Interest {
+    match needs {
+        Needs::Room => Interest::BOTH,
+        Needs::Word | Needs::RoomForRequest | Needs::Time => Interest::READ,
+    }
+}
 
 impl Client {
     pub(crate) fn start(ctx: ContextId, settings: Settings) -> Result<Self, SpawnError> {
@@ -193,8 +268,13 @@ impl Client {
                 events,
                 strays: Vec::new(),
                 fresh: 0,
+                launches: Vec::new(),
+                over: VecDeque::new(),
+                stepped: 0,
+                restart_at: None,
                 children: Vec::new(),
                 asking: false,
+                for_room: false,
                 restarts: 0,
                 begun,
                 stopping: false,
@@ -215,10 +295,7 @@ impl Client {
         told: Told,
     ) -> Result<Started, SpawnError> {
         let shared = &self.shared;
-        let forked = matches!(shared.settings.beginning, Beginning::Fork(_));
-        if function.is_some() && (!forked || shared.settings.way == Way::Clients) {
-            return Err(Errno::ENOTSUP.into());
-        }
+        shared.may_run(function)?;
         let link = shared.link()?;
         let deadline = clock::now().saturating_add(shared.settings.timeout);
         let mut theirs = None;
@@ -239,9 +316,7 @@ impl Client {
                 match left {
                     Left::Nothing => {}
                     Left::Reaped(remote) => shared.state.lock().forget(remote),
-                    Left::Socket(socket) => {
-                        shared.leave(Stray::new(socket, link.pid), self.task);
-                    }
+                    Left::Stray(stray) => shared.leave(stray, self.task),
                     Left::Child(remote, pid) => {
                         shared.give_up(link.pid, remote, pid, self.task);
                     }
@@ -255,6 +330,57 @@ impl Client {
             (None, _) => {}
         }
         started
+    }
+
+    /// Begins a launch that the loop goes on with; an event tells what comes of it, after
+    /// `begun` was called. Gives the master of the child's pseudoterminal. An error leaves
+    /// the watch as it was.
+    pub(crate) fn launch_later(
+        &self,
+        spec: &Spec,
+        function: Option<Hook>,
+        asked: Asked,
+        begun: impl FnOnce(),
+    ) -> Result<Option<OwnedFd>, SpawnError> {
+        let shared = &self.shared;
+        shared.may_run(function)?;
+        if shared.settings.event.is_none() {
+            // Nobody would hear that it has failed.
+            return Err(Errno::EINVAL.into());
+        }
+        if process::own() != shared.owner {
+            return Err(Errno::ECHILD.into());
+        }
+        let starting = Starting::begin(shared.ctx)?;
+        let deadline = clock::now().saturating_add(shared.settings.timeout);
+        let spec = Spec {
+            pidfd: starting.pidfd,
+            ..*spec
+        };
+        let way = shared.settings.way;
+        // Nothing here waits, and the loop is to step it when it is complete.
+        let mut state = shared.state.lock();
+        let link = state.link.clone().ok_or(Errno::ENOTCONN)?;
+        state.make_room()?;
+        let (launching, needs, pty) = Launching::begin(&link, &spec, function, way, deadline)?;
+        let launch = Launch {
+            launching,
+            starting: Some(starting),
+            needs,
+            again: clock::now() + AGAIN,
+            asked,
+        };
+        let fd = launch.launching.fd();
+        if let Err(errno) = task::watch_fd(self.task, fd, interest(needs)) {
+            drop(state);
+            shared.leave(launch.launching.give_up(), self.task);
+            return Err(errno.into());
+        }
+        state.launches.push(launch);
+        begun();
+        shared.listen_for_room(&mut state, self.task);
+        shared.set_alarm(&state, self.task);
+        Ok(pty)
     }
 
     /// Waits for a child, without taking its end from whoever watches it: the raw
@@ -337,6 +463,7 @@ impl Drop for Client {
         if process::own() != self.shared.owner {
             return;
         }
+        self.shared.abandon();
         // The end of our socket would tell it too, but forked children may have
         // copies of that.
         let link = self.shared.state.lock().link.take();
@@ -352,6 +479,15 @@ impl Shared {
             return Err(Errno::ECHILD);
         }
         self.state.lock().link.clone().ok_or(Errno::ENOTCONN)
+    }
+
+    /// Whether the server can have its children run functions.
+    fn may_run(&self, function: Option<Hook>) -> Result<(), Errno> {
+        let forked = matches!(self.settings.beginning, Beginning::Fork(_));
+        if function.is_some() && (!forked || self.settings.way == Way::Clients) {
+            return Err(Errno::ENOTSUP);
+        }
+        Ok(())
     }
 
     /// Starts a server, and has the context's loop watch it.
@@ -456,6 +592,207 @@ impl Shared {
         }
     }
 
+    /// The server is freed: launches that go on are given up, and a task of its own
+    /// reaps what may still come of them.
+    fn abandon(&self) {
+        let (launches, over, mut strays) = {
+            let mut state = self.state.lock();
+            (
+                std::mem::take(&mut state.launches),
+                std::mem::take(&mut state.over),
+                std::mem::take(&mut state.strays),
+            )
+        };
+        for over in over {
+            self.settle(&over);
+        }
+        for launch in launches {
+            if launch.launching.has_gone() {
+                // Its end is told.
+                spawned::unmute(launch.asked.id, true);
+            } else {
+                if launch.asked.handle.is_none() {
+                    let _ = watch::unwatch(launch.asked.id, How::Keep, Ask::Nobody);
+                }
+                let stray = launch.launching.give_up();
+                if strays.try_reserve(1).is_ok() {
+                    strays.push(stray);
+                }
+            }
+        }
+        if !strays.is_empty() {
+            Remains::leave(self.ctx, strays);
+        }
+    }
+
+    /// Steps the launches that `which` takes.
+    fn step_launches(&self, which: impl Fn(&Launch) -> bool, task: TaskId) {
+        let mut at = 0;
+        loop {
+            let mut launch = {
+                let mut state = self.state.lock();
+                let rest = state.launches.get(at..).unwrap_or_default();
+                let Some(place) = rest.iter().position(&which) else {
+                    break;
+                };
+                at += place;
+                state.stepped += 1;
+                state.launches.swap_remove(at)
+            };
+            let over = self.step_launch(&mut launch, task);
+            let mut state = self.state.lock();
+            state.stepped -= 1;
+            if over.is_none() {
+                // There is room, as one was taken out. It is not looked at again.
+                state.launches.push(launch);
+                let last = state.launches.len() - 1;
+                state.launches.swap(at, last);
+                at += 1;
+                continue;
+            }
+            drop(state);
+            self.finish(launch, over.unwrap_or(Ok(())), task);
+        }
+        let mut state = self.state.lock();
+        self.listen_for_room(&mut state, task);
+        self.set_alarm(&state, task);
+    }
+
+    /// None where it goes on.
+    fn step_launch(&self, launch: &mut Launch, task: TaskId) -> Option<Result<(), SpawnError>> {
+        loop {
+            match launch.launching.step() {
+                Progress::Waits(needs) => {
+                    if interest(needs) != interest(launch.needs) {
+                        let fd = launch.launching.fd();
+                        let _ = task::watch_fd(task, fd, interest(needs));
+                    }
+                    launch.needs = needs;
+                    launch.again = clock::now() + AGAIN;
+                    return None;
+                }
+                Progress::Held => {
+                    if let Err(error) = self.let_go(launch) {
+                        return Some(Err(error));
+                    }
+                }
+                Progress::Runs => return Some(Ok(())),
+                Progress::Failed(error) => return Some(Err(error)),
+            }
+        }
+    }
+
+    /// The process is held: registers it, and lets it go.
+    fn let_go(&self, launch: &mut Launch) -> Result<(), SpawnError> {
+        // A handle that was freed gives its launch up.
+        watch::pid(launch.asked.id)?;
+        let Some(mut starting) = launch.starting.take() else {
+            return Ok(());
+        };
+        let (pid, remote) = launch.launching.pids();
+        let servers = launch.launching.is_servers();
+        starting.pid = pid;
+        if servers {
+            if let Err(errno) = self.remember(remote, pid, Whose::Launched) {
+                launch.starting = Some(starting);
+                return Err(errno.into());
+            }
+        }
+        let Asked {
+            id, callback, pvt, ..
+        } = launch.asked;
+        if let Err((starting, errno)) =
+            starting.register(id, launch.launching.child(), callback, pvt)
+        {
+            if servers {
+                self.state.lock().forget(remote);
+            }
+            launch.starting = Some(starting);
+            return Err(errno.into());
+        }
+        launch.launching.let_go();
+        Ok(())
+    }
+
+    /// A launch is over.
+    fn finish(&self, launch: Launch, outcome: Result<(), SpawnError>, task: TaskId) {
+        let Launch {
+            launching,
+            mut starting,
+            asked,
+            ..
+        } = launch;
+        task::unwatch_fd(task, launching.fd());
+        let (pid, _) = launching.pids();
+        if outcome.is_err() && !launching.has_gone() {
+            if let Some(starting) = &mut starting {
+                starting.pid = pid;
+            }
+            let ours = pid > 0 && launching.is_ours();
+            let stray = launching.give_up();
+            if ours {
+                // It is reaped with the watched children, and nobody is told.
+                if let Ok(watch) = task::watch_child(task, pid, None, NOBODY, false) {
+                    let _ = watch::unwatch(watch, How::Keep, Ask::Nobody);
+                }
+            } else {
+                self.leave(stray, task);
+            }
+        }
+        drop(starting);
+        let over = Over {
+            asked,
+            pid,
+            error: outcome.err(),
+        };
+        // There is room.
+        self.state.lock().over.push_back(over);
+    }
+
+    /// What a launch has come to is told now: its child's end may be told from here on.
+    fn settle(&self, over: &Over) {
+        let id = over.asked.id;
+        spawned::unmute(id, over.error.is_none());
+        if over.asked.handle.is_some() {
+            return;
+        }
+        if over.error.is_some() && watch::pid(id) == Ok(0) {
+            let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
+        } else {
+            watch::let_free_itself(id);
+        }
+    }
+
+    /// The control socket is watched for room while something waits for that.
+    fn listen_for_room(&self, state: &mut State, task: TaskId) {
+        let Some(link) = &state.link else {
+            return;
+        };
+        let wanted = state.asking
+            || state
+                .launches
+                .iter()
+                .any(|launch| launch.needs == Needs::RoomForRequest);
+        if wanted != state.for_room {
+            state.for_room = wanted;
+            let interest = if wanted {
+                Interest::BOTH
+            } else {
+                Interest::READ
+            };
+            let _ = task::watch_fd(task, link.control.as_raw_fd(), interest);
+        }
+    }
+
+    /// The task's deadline is the next of all that it waits for.
+    fn set_alarm(&self, state: &State, task: TaskId) {
+        let launches = state.launches.iter().map(|launch| {
+            let again = (launch.needs == Needs::Time).then_some(launch.again);
+            launch.launching.deadline().min(again.unwrap_or(u64::MAX))
+        });
+        task::set_deadline(task, launches.chain(state.restart_at).min());
+    }
+
     fn watch_strays(&self, task: TaskId) {
         let mut state = self.state.lock();
         let first = state.strays.len() - std::mem::take(&mut state.fresh);
@@ -470,6 +807,11 @@ impl Shared {
         if let Some(link) = link.filter(|link| link.control.as_raw_fd() == fd) {
             self.listen(&link, task);
             self.ask(task);
+            self.step_launches(|launch| launch.needs == Needs::RoomForRequest, task);
+            return;
+        }
+        if self.is_launch(fd) {
+            self.step_launches(|launch| launch.launching.fd() == fd, task);
             return;
         }
         let stray = {
@@ -497,6 +839,14 @@ impl Shared {
         }
     }
 
+    fn is_launch(&self, fd: i32) -> bool {
+        let state = self.state.lock();
+        state
+            .launches
+            .iter()
+            .any(|launch| launch.launching.fd() == fd)
+    }
+
     /// Takes what the server says on its own.
     fn listen(&self, link: &Link, task: TaskId) {
         let mut bytes = [0; REPLY];
@@ -513,6 +863,7 @@ impl Shared {
             match Reply::decode(&bytes[..got.length]) {
                 Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
                 Ok(Reply::SigChld { pid }) => self.ended_there(pid),
+                Ok(Reply::Status { pid, .. }) => self.reaped_there(pid),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -531,6 +882,7 @@ impl Shared {
             pid,
             whose,
             ask: false,
+            asked: false,
         });
         Ok(())
     }
@@ -572,6 +924,16 @@ impl Shared {
         }
     }
 
+    /// The server has reaped a child, as it was asked to.
+    fn reaped_there(&self, remote: i32) {
+        let mut state = self.state.lock();
+        // Not one that has its pid now.
+        let asked = |child: &Theirs| child.remote == remote && child.asked;
+        if state.children.iter().any(asked) {
+            state.forget(remote);
+        }
+    }
+
     /// Has the server reap what has ended; the pidfd then tells whoever watches it.
     /// Where its queue is full the rest is asked for when there is room: an end that
     /// is not asked for is never told.
@@ -586,15 +948,16 @@ impl Shared {
             };
             let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
             full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
-            if !full {
-                self.state.lock().forget(remote);
+            let mut state = self.state.lock();
+            if !wanted {
+                state.forget(remote);
+            } else if let Some(place) = state.place(remote).filter(|_| !full) {
+                state.children[place].asked = true;
             }
         }
-        let before = std::mem::replace(&mut self.state.lock().asking, full);
-        if full != before {
-            let interest = if full { Interest::BOTH } else { Interest::READ };
-            let _ = task::watch_fd(task, link.control.as_raw_fd(), interest);
-        }
+        let mut state = self.state.lock();
+        state.asking = full;
+        self.listen_for_room(&mut state, task);
     }
 
     fn tell(&self, kind: Kind, pid: i32, wait_status: i32, errno: i32) {
@@ -605,7 +968,10 @@ impl Shared {
             wait_status,
             errno,
             restarts: state.restarts,
-            reserved: [0; 4],
+            child: Pvt(std::ptr::null_mut()),
+            step: 0,
+            padding: 0,
+            reserved: [0; 2],
         };
         if state.events.len() < EVENTS {
             state.events.push_back(event);
@@ -617,6 +983,7 @@ impl Shared {
         let (link, stopping, children) = {
             let mut state = self.state.lock();
             state.asking = false;
+            state.for_room = false;
             let children = std::mem::take(&mut state.children);
             (state.link.take(), state.stopping, children)
         };
@@ -625,13 +992,17 @@ impl Shared {
             .iter()
             .filter(|child| child.whose == Whose::Nobodys)
         {
-            launch::put_down(child.pid);
+            // Whoever is watched is another, with a pid that became free.
+            if !watch::is_watched(self.ctx, child.pid) {
+                launch::put_down(child.pid);
+            }
         }
         if let Some(link) = link {
             // A hello that came just before.
             self.listen(&link, task);
             task::unwatch_fd(task, link.control.as_raw_fd());
         }
+        self.step_orphans(task);
         let kind = if stopping {
             Kind::Stopped
         } else {
@@ -641,6 +1012,37 @@ impl Shared {
         if !stopping {
             self.restart_in_time(task);
         }
+    }
+
+    /// Launches of a server that has died come to an end soon.
+    fn step_orphans(&self, task: TaskId) {
+        for launch in &mut self.state.lock().launches {
+            launch.launching.server_died();
+        }
+        self.step_launches(|_| true, task);
+    }
+
+    /// A deadline has come.
+    fn late(&self, task: TaskId) {
+        let now = clock::now();
+        let restart = {
+            let mut state = self.state.lock();
+            let due = state.restart_at.is_some_and(|at| at <= now);
+            if due {
+                state.restart_at = None;
+            }
+            due
+        };
+        if restart {
+            self.restart_in_time(task);
+        }
+        self.step_launches(
+            |launch| {
+                launch.launching.deadline() <= now
+                    || launch.needs == Needs::Time && launch.again <= now
+            },
+            task,
+        );
     }
 
     /// Begins the next server, or sets when to do so.
@@ -661,7 +1063,7 @@ impl Shared {
             _ => 0,
         };
         if allowed > clock::now() {
-            task::set_deadline(task, Some(allowed));
+            self.restart_at(allowed, task);
             return;
         }
         match self.begin(task) {
@@ -676,14 +1078,26 @@ impl Shared {
             Err(error) => {
                 self.tell(Kind::Crashed, 0, 0, error.errno);
                 let after = restart.interval.max(RETRY);
-                task::set_deadline(task, Some(clock::now().saturating_add(after)));
+                self.restart_at(clock::now().saturating_add(after), task);
             }
         }
     }
 
+    fn restart_at(&self, at: u64, task: TaskId) {
+        let mut state = self.state.lock();
+        state.restart_at = Some(at);
+        self.set_alarm(&state, task);
+    }
+
     fn next_event(&self) -> Option<Call> {
         loop {
-            let event = self.state.lock().events.pop_front()?;
+            let event = self.state.lock().events.pop_front();
+            let Some(event) = event.or_else(|| self.next_over()) else {
+                if !self.state.lock().over.is_empty() {
+                    continue;
+                }
+                return None;
+            };
             if let Some(call) = self.settings.event {
                 return Some(Call::Event {
                     call,
@@ -693,6 +1107,105 @@ impl Shared {
                 });
             }
         }
+    }
+}
+
+impl Shared {
+    /// The event of a launch that is over; None where its handle is freed, or none is.
+    fn next_over(&self) -> Option<Event> {
+        let (over, restarts) = {
+            let mut state = self.state.lock();
+            (state.over.pop_front()?, state.restarts)
+        };
+        // A handle that was freed is not told of.
+        let there = watch::pid(over.asked.id).is_ok();
+        self.settle(&over);
+        let kind = match over.error {
+            None => Kind::Launched,
+            Some(_) => Kind::Failed,
+        };
+        there.then_some(Event {
+            kind: kind as u32,
+            pid: over.pid,
+            wait_status: 0,
+            errno: over.error.map_or(0, |error| error.errno),
+            restarts,
+            child: over.asked.handle.unwrap_or(Pvt(std::ptr::null_mut())),
+            step: over
+                .error
+                .and_then(|error| error.step)
+                .map_or(0, |step| step as u32),
+            padding: 0,
+            reserved: [0; 2],
+        })
+    }
+}
+
+/// What may come of launches whose server was freed.
+struct Remains {
+    state: Mutex<(Option<TaskId>, Vec<Stray>)>,
+}
+
+impl Remains {
+    /// Without memory, or where the context is freed, a process that comes of them ends
+    /// all the same, but stays a zombie.
+    fn leave(ctx: ContextId, strays: Vec<Stray>) {
+        let remains = Remains {
+            state: Mutex::new((None, strays)),
+        };
+        let Ok(remains) = Arc::try_new(remains) else {
+            return;
+        };
+        let Ok(task) = task::add(ctx, &remains) else {
+            return;
+        };
+        let mut state = remains.state.lock();
+        state.0 = Some(task);
+        for stray in &state.1 {
+            let _ = task::watch_fd(task, stray.socket.as_raw_fd(), Interest::READ);
+        }
+        drop(state);
+        task::post(task);
+    }
+}
+
+impl Task for Remains {
+    fn step(&self, why: Why) -> Option<Call> {
+        let mut state = self.state.lock();
+        let task = state.0?;
+        let (of, mut unsure) = match why {
+            Why::Readable(fd) => (Some(fd), false),
+            _ => (None, false),
+        };
+        state.1.retain_mut(|stray| {
+            let fd = stray.socket.as_raw_fd();
+            if of.is_some_and(|of| of != fd) {
+                return true;
+            }
+            match stray.look() {
+                Looked::MoreToCome => return true,
+                Looked::Nothing => {}
+                // The server was told to stop: its children become ours.
+                Looked::Child(remote, pid) => {
+                    let pid = if pid > 0 { pid } else { remote };
+                    if !launch::put_down(pid) && !stray.is_late() {
+                        unsure = true;
+                        task::unwatch_fd(task, fd);
+                        return true;
+                    }
+                }
+            }
+            task::unwatch_fd(task, fd);
+            false
+        });
+        let over = state.1.is_empty();
+        drop(state);
+        if over {
+            task::remove(task);
+        } else if unsure {
+            task::set_deadline(task, Some(clock::now() + LOOK_AGAIN));
+        }
+        None
     }
 }
 
@@ -706,7 +1219,7 @@ impl Task for Shared {
             }
             Why::Readable(fd) => self.readable(fd, task),
             Why::Child(end) if end.token == SERVER => self.ended(end, task),
-            Why::Deadline => self.restart_in_time(task),
+            Why::Deadline => self.late(task),
             _ => {}
         }
         self.next_event()

@@ -3,6 +3,9 @@
 //! The order goes into a socket of its own, whose other end the request carries.
 //! The new process reports there that it is ready, and waits for our word; so
 //! there is never a program that runs although its launch has failed.
+//!
+//! [`launch`] waits in its thread for all of that. [`Launching`] is the same for a
+//! loop: it is stepped, and waits for nothing.
 
 use std::ffi::CStr;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
@@ -16,6 +19,7 @@ use super::protocol::{
     Request, WAIT_BLOCK, Way,
 };
 use crate::spawn::{Cwd, FdMap, PTY, SpawnError, Spawned, Spec, Step, copied};
+use crate::sys::arc::Arc;
 use crate::sys::pty::Pty;
 use crate::sys::seqpacket::{self, Wait};
 use crate::sys::zygote::Hook;
@@ -31,6 +35,8 @@ pub(crate) struct Link {
 
 /// So long the word of a process is waited for whose server has died.
 const GRACE: u64 = 500_000_000;
+/// So long a process is waited for that is to become ours when its server has ended.
+const PATIENCE: u64 = 10_000_000_000;
 /// So long it takes until descriptors on their way have arrived somewhere.
 const IN_FLIGHT: u64 = 1_000_000;
 /// How often to look whether a server lives that has no pidfd.
@@ -118,9 +124,9 @@ impl Link {
         deadline: u64,
     ) -> Result<(), Errno> {
         loop {
-            match seqpacket::send(self.control.as_fd(), &request.encode(), reply.as_slice()) {
-                Ok(()) => return Ok(()),
-                Err(Errno::EAGAIN) => {
+            match self.try_request(request, reply)? {
+                Flow::Sent => return Ok(()),
+                Flow::Full => {
                     let mut waits = [Wait::writable(self.control.as_fd()), self.death()];
                     if !wait_for(self, &mut waits, deadline)? {
                         return Err(Errno::ETIMEDOUT);
@@ -129,15 +135,32 @@ impl Link {
                         return Err(Errno::ECONNRESET);
                     }
                 }
-                // Others of this user have too many descriptors on their way.
-                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => pause(deadline)?,
-                Err(Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED) => {
-                    return Err(Errno::ECONNRESET);
-                }
-                Err(errno) => return Err(errno),
+                Flow::Later => pause(deadline)?,
             }
         }
     }
+
+    /// The same without waiting.
+    fn try_request(&self, request: &Request, reply: Option<RawFd>) -> Result<Flow, Errno> {
+        match seqpacket::send(self.control.as_fd(), &request.encode(), reply.as_slice()) {
+            Ok(()) => Ok(Flow::Sent),
+            Err(Errno::EAGAIN) => Ok(Flow::Full),
+            Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => Ok(Flow::Later),
+            Err(Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED) => Err(Errno::ECONNRESET),
+            Err(errno) => Err(errno),
+        }
+    }
+}
+
+/// What came of a send.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Flow {
+    Sent,
+    /// The other end's queue is full: its room is to be waited for.
+    Full,
+    /// Others of this user have too many descriptors on their way: no event tells when
+    /// they have arrived.
+    Later,
 }
 
 /// Waits for one of them, and looks at a server without a pidfd now and then: false
@@ -349,6 +372,10 @@ pub(crate) struct Stray {
     /// The process, as we see it and as the server does.
     pid: i32,
     remote: i32,
+    /// Whose child it is, if that is known.
+    way: Way,
+    /// How long its process is waited for once it is known.
+    until: Option<u64>,
 }
 
 impl Stray {
@@ -358,7 +385,15 @@ impl Stray {
             server,
             pid: 0,
             remote: 0,
+            way: Way::Any,
+            until: None,
         }
+    }
+
+    /// Whether its process was waited for long enough.
+    pub(crate) fn is_late(&mut self) -> bool {
+        let now = clock::now();
+        *self.until.get_or_insert(now + PATIENCE) <= now
     }
 
     /// Takes what came.
@@ -376,17 +411,21 @@ impl Stray {
                 self.pid = sender;
             }
             match Reply::decode(&bytes[..got.length]) {
-                Ok(Reply::Made { pid, .. }) => self.remote = pid,
+                Ok(Reply::Ready { way, .. }) => self.way = way,
+                Ok(Reply::Made { pid, way }) => (self.remote, self.way) = (pid, way),
                 Ok(Reply::Gone { .. }) => break,
                 _ => {}
             }
         }
-        if self.pid > 0 && wait::is_child_pid(self.pid) {
-            wait::put_down(self.pid);
-        } else if self.remote > 0 {
-            return Looked::Child(self.remote, self.pid);
+        if put_down(self.pid) || self.way == Way::Clients {
+            return Looked::Nothing;
         }
-        Looked::Nothing
+        // A server that did not tell what it made is about to be no more.
+        match (self.remote, self.pid) {
+            (0, 0) => Looked::Nothing,
+            (0, pid) => Looked::Child(pid, pid),
+            (remote, pid) => Looked::Child(remote, pid),
+        }
     }
 }
 
@@ -399,19 +438,19 @@ pub(crate) enum Looked {
 }
 
 /// Where a launch stands.
-struct Exchange<'a> {
-    link: &'a Link,
+struct Exchange {
+    link: Arc<Link>,
     mine: OwnedFd,
     deadline: u64,
     /// The process, as we see it; 0 while it has not reported.
     pid: i32,
+    /// It has.
+    ready: bool,
     way: Way,
     /// As the server gave it, for a child of the server's.
     pidfd: Option<OwnedFd>,
     /// The server's word for the process's pid.
     remote: i32,
-    /// It was let go.
-    went: bool,
     is_server_dead: bool,
 }
 
@@ -421,57 +460,88 @@ pub(crate) type Failed = (SpawnError, Left);
 /// What a launch that failed leaves behind.
 pub(crate) enum Left {
     Nothing,
-    /// Where a process may still report.
-    Socket(OwnedFd),
+    /// What may still come of it.
+    Stray(Stray),
     /// A child of the server's own, which is to reap it: its pid there, and here.
     Child(i32, i32),
     /// One that it has reaped.
     Reaped(i32),
 }
 
+/// A launch that is about to begin: what is sent, and where the answer comes.
+struct Beginning {
+    exchange: Exchange,
+    order: Outgoing,
+    pty: Option<OwnedFd>,
+}
+
+impl Beginning {
+    fn new(
+        link: &Arc<Link>,
+        spec: &Spec,
+        function: Option<Hook>,
+        way: Way,
+        deadline: u64,
+    ) -> Result<Self, SpawnError> {
+        let mut packet = pack(spec, function)?;
+        let pty = packet.pty.take();
+        let (mine, theirs) = seqpacket::pair()?;
+        seqpacket::pass_credentials(mine.as_fd())?;
+        let mine = fd::above_standard(mine)?;
+        let request = Request::Launch {
+            token: 0,
+            deadline,
+            order: u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX),
+            descriptors: u32::try_from(packet.fds.len()).unwrap_or(u32::MAX),
+            way,
+        };
+        Ok(Beginning {
+            exchange: Exchange {
+                link: link.clone(),
+                mine,
+                deadline,
+                pid: 0,
+                ready: false,
+                way: Way::Any,
+                pidfd: None,
+                remote: 0,
+                is_server_dead: false,
+            },
+            order: Outgoing {
+                packet,
+                bytes: 0,
+                fds: 0,
+                request,
+                theirs: Some(theirs),
+                kept: Vec::new(),
+            },
+            pty,
+        })
+    }
+}
+
 /// Has the server make a process, and lets that go. Before that, `found` hears of a
 /// child of the server's own: its pid there, and here.
 pub(crate) fn launch(
-    link: &Link,
+    link: &Arc<Link>,
     spec: &Spec,
     function: Option<Hook>,
     way: Way,
     deadline: u64,
     found: impl FnOnce(i32, i32) -> Result<(), Errno>,
 ) -> Result<Spawned, Failed> {
-    let plain = |error: SpawnError| (error, Left::Nothing);
-    let errno = |errno: Errno| (SpawnError::from(errno), Left::Nothing);
-    let mut packet = pack(spec, function).map_err(plain)?;
-    let pty = packet.pty.take();
-    let (mine, theirs) = seqpacket::pair().map_err(errno)?;
-    seqpacket::pass_credentials(mine.as_fd()).map_err(errno)?;
-    let mine = fd::above_standard(mine).map_err(errno)?;
-    let mut exchange = Exchange {
-        link,
-        mine,
-        deadline,
-        pid: 0,
-        way: Way::Any,
-        pidfd: None,
-        remote: 0,
-        went: false,
-        is_server_dead: false,
-    };
-    let mut parts = Parts::new(&packet);
-    let request = Request::Launch {
-        token: 0,
-        deadline,
-        order: u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX),
-        descriptors: u32::try_from(packet.fds.len()).unwrap_or(u32::MAX),
-        way,
-    };
-    parts.send(&exchange).map_err(errno)?;
-    link.request(&request, Some(theirs.as_raw_fd()), deadline)
-        .map_err(errno)?;
-    // Ours is the only end from here on, so that its end is seen.
-    drop(theirs);
-    let sent = parts.send_all(&exchange);
-    sent.and_then(|()| exchange.report(spec))
+    let begun = Beginning::new(link, spec, function, way, deadline);
+    let Beginning {
+        mut exchange,
+        mut order,
+        pty,
+    } = begun.map_err(|error| (error, Left::Nothing))?;
+    order
+        .send_request(&exchange)
+        .map_err(|errno| (errno.into(), Left::Nothing))?;
+    order
+        .send_all(&exchange)
+        .and_then(|()| exchange.report(spec.pidfd))
         .and_then(|()| match exchange.way {
             Way::Servers => Ok(found(exchange.remote, exchange.pid)?),
             _ => Ok(()),
@@ -486,61 +556,283 @@ pub(crate) fn launch(
     })
 }
 
-/// An order on its way, in parts.
-struct Parts<'a> {
-    bytes: &'a [u8],
-    fds: &'a [RawFd],
+/// An order on its way, in parts, and the request that goes before.
+struct Outgoing {
+    packet: Packet,
+    /// How much of it was sent.
+    bytes: usize,
+    fds: usize,
+    request: Request,
+    /// The other end of the launch's socket, until the request has it.
+    theirs: Option<OwnedFd>,
+    /// Copies of descriptors that were not sent when the launch began.
+    kept: Vec<OwnedFd>,
 }
 
-impl<'a> Parts<'a> {
-    fn new(packet: &'a Packet) -> Self {
-        Parts {
-            bytes: &packet.bytes,
-            fds: &packet.fds,
-        }
-    }
-
-    /// Sends what goes in without waiting.
-    fn send(&mut self, exchange: &Exchange) -> Result<(), Errno> {
-        while !self.bytes.is_empty() {
-            let (fds, later) = self
-                .fds
-                .split_at(self.fds.len().min(seqpacket::DESCRIPTORS));
+impl Outgoing {
+    /// Sends what goes into the launch's own socket without waiting.
+    fn send(&mut self, exchange: &Exchange) -> Result<Flow, Errno> {
+        while self.bytes < self.packet.bytes.len() {
+            let fds = &self.packet.fds[self.fds..];
+            let bytes = &self.packet.bytes[self.bytes..];
+            let (fds, later) = fds.split_at(fds.len().min(seqpacket::DESCRIPTORS));
             // Each further message of descriptors needs at least one byte of the order.
             let kept = later.len().div_ceil(seqpacket::DESCRIPTORS);
-            let length = self.bytes.len().saturating_sub(kept).clamp(1, PART);
-            let (part, rest) = self.bytes.split_at(length);
-            match seqpacket::send(exchange.mine.as_fd(), part, fds) {
+            let length = bytes.len().saturating_sub(kept).clamp(1, PART);
+            match seqpacket::send(exchange.mine.as_fd(), &bytes[..length], fds) {
                 Ok(()) => {
-                    self.bytes = rest;
-                    self.fds = later;
+                    self.bytes += length;
+                    self.fds += fds.len();
                 }
-                Err(Errno::EAGAIN | Errno::ETOOMANYREFS | Errno::ENOBUFS) => return Ok(()),
+                Err(Errno::EAGAIN) => return Ok(Flow::Full),
+                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => return Ok(Flow::Later),
                 // The server has closed its end; what it said is there to read.
-                Err(Errno::EPIPE | Errno::ECONNRESET) => {
-                    self.bytes = &[];
-                    return Ok(());
-                }
+                Err(Errno::EPIPE | Errno::ECONNRESET) => self.bytes = self.packet.bytes.len(),
                 Err(errno) => return Err(errno),
             }
         }
+        Ok(Flow::Sent)
+    }
+
+    /// Sends the request, and what of the order goes in before it.
+    fn send_request(&mut self, exchange: &Exchange) -> Result<(), Errno> {
+        self.send(exchange)?;
+        let theirs = self.theirs.as_ref().map(AsRawFd::as_raw_fd);
+        exchange
+            .link
+            .request(&self.request, theirs, exchange.deadline)?;
+        // Ours is the only end from here on, so that its end is seen.
+        self.theirs = None;
         Ok(())
     }
 
     fn send_all(&mut self, exchange: &Exchange) -> Result<(), SpawnError> {
-        loop {
-            self.send(exchange)?;
-            if self.bytes.is_empty() {
-                return Ok(());
-            }
+        while self.send(exchange)? != Flow::Sent {
             let mut waits = [Wait::both(exchange.mine.as_fd()), exchange.link.death()];
-            if !wait_for(exchange.link, &mut waits, exchange.deadline)? {
+            if !wait_for(&exchange.link, &mut waits, exchange.deadline)? {
                 return Err(Errno::ETIMEDOUT.into());
             }
             if exchange.link.is_dead() {
                 return Ok(());
             }
             pause(exchange.deadline)?;
+        }
+        Ok(())
+    }
+
+    /// Sends what can be sent now.
+    fn go_on(&mut self, exchange: &Exchange) -> Result<Needs, Errno> {
+        let mut flow = self.send(exchange)?;
+        if let Some(theirs) = &self.theirs {
+            // The rest of the order comes after the request, in a queue that the server
+            // empties.
+            match exchange
+                .link
+                .try_request(&self.request, Some(theirs.as_raw_fd()))?
+            {
+                Flow::Sent => self.theirs = None,
+                Flow::Full => return Ok(Needs::RoomForRequest),
+                Flow::Later => return Ok(Needs::Time),
+            }
+            flow = self.send(exchange)?;
+        }
+        Ok(match flow {
+            Flow::Sent => Needs::Word,
+            Flow::Full => Needs::Room,
+            Flow::Later => Needs::Time,
+        })
+    }
+
+    /// Keeps copies of the descriptors that are still to be sent: the caller may close
+    /// its own.
+    fn keep(&mut self) -> Result<(), Errno> {
+        let left = &mut self.packet.fds[self.fds..];
+        self.kept
+            .try_reserve_exact(left.len())
+            .map_err(|_| Errno::ENOMEM)?;
+        for place in left {
+            let copy = fd::duplicate_raw(*place)?;
+            *place = copy.as_raw_fd();
+            self.kept.push(copy);
+        }
+        Ok(())
+    }
+}
+
+/// What a launch waits for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Needs {
+    /// A message in its own socket.
+    Word,
+    /// That, or room in its own socket.
+    Room,
+    /// Room in the server's queue.
+    RoomForRequest,
+    /// A moment: no event tells.
+    Time,
+}
+
+/// What a step of a launch has come to.
+pub(crate) enum Progress {
+    Waits(Needs),
+    /// The process is held, and is to be registered before it is let go.
+    Held,
+    /// The program runs.
+    Runs,
+    /// There is no program, and will be none.
+    Failed(SpawnError),
+}
+
+/// A launch that does not wait: a loop steps it.
+pub(crate) struct Launching {
+    exchange: Exchange,
+    /// Until it is sent.
+    order: Option<Outgoing>,
+    wants_pidfd: bool,
+    /// The process was let go.
+    went: bool,
+}
+
+impl Launching {
+    /// Begins, and sends what can be sent now. The master of the child's pseudoterminal
+    /// comes with it. An error leaves nothing.
+    pub(crate) fn begin(
+        link: &Arc<Link>,
+        spec: &Spec,
+        function: Option<Hook>,
+        way: Way,
+        deadline: u64,
+    ) -> Result<(Self, Needs, Option<OwnedFd>), SpawnError> {
+        let Beginning {
+            exchange,
+            mut order,
+            pty,
+        } = Beginning::new(link, spec, function, way, deadline)?;
+        let needs = order.go_on(&exchange)?;
+        let sent = needs == Needs::Word;
+        if !sent {
+            if let Err(errno) = order.keep() {
+                // The server gets no whole order.
+                return Err(errno.into());
+            }
+        }
+        let launching = Launching {
+            exchange,
+            order: (!sent).then_some(order),
+            wants_pidfd: spec.pidfd,
+            went: false,
+        };
+        Ok((launching, needs, pty))
+    }
+
+    /// The socket, readable when there is something to hear.
+    pub(crate) fn fd(&self) -> RawFd {
+        self.exchange.mine.as_raw_fd()
+    }
+
+    pub(crate) fn deadline(&self) -> u64 {
+        self.exchange.deadline
+    }
+
+    /// The process, as we see it and as the server does; 0 while it is not known.
+    pub(crate) fn pids(&self) -> (i32, i32) {
+        (self.exchange.pid, self.exchange.remote)
+    }
+
+    /// Whether the process is a child of the server's own.
+    pub(crate) fn is_servers(&self) -> bool {
+        self.exchange.way == Way::Servers
+    }
+
+    /// Whether it is a child of our own.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.exchange.way == Way::Clients
+    }
+
+    /// Whether the process was let go.
+    pub(crate) fn has_gone(&self) -> bool {
+        self.went
+    }
+
+    /// The server is no more. A process that it made may still report, or else hold
+    /// the other end for as long as it takes to end.
+    pub(crate) fn server_died(&mut self) {
+        self.exchange.is_server_dead = true;
+        self.exchange.deadline = self.exchange.deadline.min(clock::now() + GRACE);
+        self.order = None;
+    }
+
+    /// Does what can be done now.
+    pub(crate) fn step(&mut self) -> Progress {
+        let needs = match &mut self.order {
+            None => Needs::Word,
+            Some(order) => match order.go_on(&self.exchange) {
+                Ok(needs) => needs,
+                Err(errno) => return Progress::Failed(errno.into()),
+            },
+        };
+        if needs == Needs::Word {
+            self.order = None;
+        }
+        loop {
+            match self.exchange.take() {
+                Ok(None) => break,
+                Ok(Some(said)) if self.went => match said {
+                    Said::Nothing | Said::Ready => {}
+                    Said::Gone | Said::End => return Progress::Runs,
+                    Said::Failed(error) => {
+                        return Progress::Failed(SpawnError {
+                            pid: self.exchange.pid,
+                            ..error
+                        });
+                    }
+                },
+                Ok(Some(said)) => match self.exchange.is_held(said, self.wants_pidfd) {
+                    Ok(true) => return Progress::Held,
+                    Ok(false) => {}
+                    Err(error) => return Progress::Failed(error),
+                },
+                Err(_) if self.went => return Progress::Runs,
+                Err(error) => return Progress::Failed(error),
+            }
+        }
+        if clock::now() < self.exchange.deadline {
+            return Progress::Waits(needs);
+        }
+        if self.went {
+            // What has not failed by now is taken for a program that runs.
+            return Progress::Runs;
+        }
+        Progress::Failed(self.exchange.late().into())
+    }
+
+    /// The process, to be registered.
+    pub(crate) fn child(&mut self) -> Spawned {
+        Spawned {
+            pid: self.exchange.pid,
+            pidfd: self.exchange.pidfd.take(),
+            gate: None,
+            pty: None,
+        }
+    }
+
+    /// It is registered: lets it go.
+    pub(crate) fn let_go(&mut self) {
+        self.went = true;
+        self.exchange.send_word();
+    }
+
+    /// Gives it up: a process that waits for our word ends. What may still come of it.
+    pub(crate) fn give_up(self) -> Stray {
+        seqpacket::finish(self.exchange.mine.as_fd());
+        let Exchange {
+            pid, remote, way, ..
+        } = self.exchange;
+        Stray {
+            pid,
+            remote,
+            way,
+            ..Stray::new(self.exchange.mine, self.exchange.link.pid)
         }
     }
 }
@@ -557,41 +849,46 @@ enum Said {
     Failed(SpawnError),
 }
 
-impl Exchange<'_> {
+impl Exchange {
     /// Waits until the process has reported, and until its pidfd is there where it
     /// is needed.
-    fn report(&mut self, spec: &Spec) -> Result<(), SpawnError> {
-        let mut ready = false;
+    fn report(&mut self, pidfd: bool) -> Result<(), SpawnError> {
         loop {
-            match self.hear()? {
-                Said::Nothing => {}
-                Said::Ready => ready = true,
-                Said::Failed(error) => return Err(error),
-                // It was killed before it could exec, as nobody let it.
-                Said::Gone => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
-                Said::End if ready => {
-                    return Err(SpawnError::new(Step::Exec, libc::EINTR));
-                }
-                Said::End => return Err(Errno::ECONNRESET.into()),
-            }
-            let complete = self.way == Way::Clients || self.pidfd.is_some();
-            if ready && complete {
-                break;
+            let said = self.hear()?;
+            if self.is_held(said, pidfd)? {
+                return Ok(());
             }
         }
-        if self.way == Way::Clients && spec.pidfd {
+    }
+
+    /// Whether the process has reported, and its pidfd is there where it is needed.
+    fn is_held(&mut self, said: Said, pidfd: bool) -> Result<bool, SpawnError> {
+        match said {
+            Said::Nothing => {}
+            Said::Ready => self.ready = true,
+            Said::Failed(error) => return Err(error),
+            // It was killed before it could exec, as nobody let it.
+            Said::Gone => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
+            Said::End if self.ready => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
+            Said::End => return Err(Errno::ECONNRESET.into()),
+        }
+        let held = self.ready && (self.way == Way::Clients || self.pidfd.is_some());
+        if held && self.way == Way::Clients && pidfd {
             // It is held, and ours: nobody else has its pid.
             self.pidfd = pidfd::open(self.pid).ok();
         }
-        Ok(())
+        Ok(held)
+    }
+
+    /// A process that is dead already reads nothing: its end tells.
+    fn send_word(&self) {
+        let _ = seqpacket::send(self.mine.as_fd(), &[1], &[]);
     }
 
     /// Lets the process go, and waits for its exec. What has not failed when the
     /// time is over is taken for a program that runs: its end will be told.
     fn let_go(&mut self) -> Result<(), Failed> {
-        self.went = true;
-        // A process that is dead already reads nothing: its end tells.
-        let _ = seqpacket::send(self.mine.as_fd(), &[1], &[]);
+        self.send_word();
         loop {
             match self.hear() {
                 Ok(Said::Nothing | Said::Ready) => {}
@@ -610,52 +907,58 @@ impl Exchange<'_> {
 
     /// Takes the next message, waiting for it.
     fn hear(&mut self) -> Result<Said, SpawnError> {
+        loop {
+            if let Some(said) = self.take()? {
+                return Ok(said);
+            }
+            self.await_word()?;
+        }
+    }
+
+    /// Takes the next message; None where there is none.
+    fn take(&mut self) -> Result<Option<Said>, SpawnError> {
         let mut bytes = [0; REPLY];
         let mut fds = Vec::new();
-        loop {
-            let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
-                Ok(got) => got,
-                Err(Errno::EAGAIN) => {
-                    self.await_word()?;
-                    continue;
-                }
-                Err(Errno::ECONNRESET) => return Ok(Said::End),
-                Err(errno) => return Err(errno.into()),
-            };
-            if got.length == 0 {
-                return Ok(Said::End);
-            }
-            let sender = got.sender.map_or(0, |sender| sender.pid);
-            return match Reply::decode(&bytes[..got.length]) {
-                Ok(Reply::Ready { way, .. }) => {
-                    self.pid = sender;
-                    self.way = way;
-                    Ok(Said::Ready)
-                }
-                Ok(Reply::Failed { step, errno, .. }) => {
-                    if sender != self.link.pid {
-                        self.pid = sender;
-                    }
-                    Ok(Said::Failed(SpawnError {
-                        step: Step::from_number(step),
-                        errno,
-                        pid: 0,
-                    }))
-                }
-                Ok(Reply::Made { pid, way }) => {
-                    self.remote = pid;
-                    self.way = way;
-                    self.pidfd = fds.into_iter().next();
-                    Ok(Said::Nothing)
-                }
-                Ok(Reply::Gone { pid }) => {
-                    self.remote = pid;
-                    Ok(Said::Gone)
-                }
-                Ok(_) => Err(Errno::EPROTO.into()),
-                Err(bad) => Err(Errno::from(bad).into()),
-            };
+        let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
+            Ok(got) => got,
+            Err(Errno::EAGAIN) => return Ok(None),
+            Err(Errno::ECONNRESET) => return Ok(Some(Said::End)),
+            Err(errno) => return Err(errno.into()),
+        };
+        if got.length == 0 {
+            return Ok(Some(Said::End));
         }
+        let sender = got.sender.map_or(0, |sender| sender.pid);
+        let said = match Reply::decode(&bytes[..got.length]) {
+            Ok(Reply::Ready { way, .. }) => {
+                self.pid = sender;
+                self.way = way;
+                Said::Ready
+            }
+            Ok(Reply::Failed { step, errno, .. }) => {
+                if sender != self.link.pid {
+                    self.pid = sender;
+                }
+                Said::Failed(SpawnError {
+                    step: Step::from_number(step),
+                    errno,
+                    pid: 0,
+                })
+            }
+            Ok(Reply::Made { pid, way }) => {
+                self.remote = pid;
+                self.way = way;
+                self.pidfd = fds.into_iter().next();
+                Said::Nothing
+            }
+            Ok(Reply::Gone { pid }) => {
+                self.remote = pid;
+                Said::Gone
+            }
+            Ok(_) => return Err(Errno::EPROTO.into()),
+            Err(bad) => return Err(Errno::from(bad).into()),
+        };
+        Ok(Some(said))
     }
 
     /// Waits for a message, for the server's death, or for the deadline, which is
@@ -670,15 +973,10 @@ impl Exchange<'_> {
         let came = if self.is_server_dead {
             seqpacket::ready(&mut waits, Some(self.deadline))?
         } else {
-            wait_for(self.link, &mut waits, self.deadline)?
+            wait_for(&self.link, &mut waits, self.deadline)?
         };
         if !came {
-            let errno = if self.is_server_dead {
-                Errno::ECONNRESET
-            } else {
-                Errno::ETIMEDOUT
-            };
-            return Err(errno.into());
+            return Err(self.late().into());
         }
         if !self.is_server_dead && !waits[0].is_ready() && self.link.is_dead() {
             // A process that it made may still report, or else hold the other end
@@ -687,6 +985,15 @@ impl Exchange<'_> {
             self.deadline = self.deadline.min(clock::now() + GRACE);
         }
         Ok(())
+    }
+
+    /// What it means that the time is over.
+    fn late(&self) -> Errno {
+        if self.is_server_dead {
+            Errno::ECONNRESET
+        } else {
+            Errno::ETIMEDOUT
+        }
     }
 
     /// Ends the process, if there is one, and makes sure that none will run.
@@ -702,8 +1009,20 @@ impl Exchange<'_> {
             return (error, left);
         }
         let over = matches!(error.errno, libc::ETIMEDOUT | libc::ECONNRESET);
-        let copy = over.then(|| fd::duplicate(&self.mine).ok()).flatten();
-        (error, copy.map_or(Left::Nothing, Left::Socket))
+        let left = if over { self.stray() } else { Left::Nothing };
+        (error, left)
+    }
+
+    fn stray(&self) -> Left {
+        // Without a descriptor a process that comes of it stays a zombie.
+        fd::duplicate(&self.mine).map_or(Left::Nothing, |mine| {
+            Left::Stray(Stray {
+                pid: self.pid,
+                remote: self.remote,
+                way: self.way,
+                ..Stray::new(mine, self.link.pid)
+            })
+        })
     }
 
     /// Waits for the end of a process that has failed, or was given up, and that
@@ -716,24 +1035,24 @@ impl Exchange<'_> {
                 Ok(Said::Gone | Said::End) | Err(_) => break,
             }
         }
-        if self.way != Way::Servers || self.remote == 0 {
-            put_down(self.pid);
+        if put_down(self.pid) || self.way == Way::Clients {
             return Left::Nothing;
+        }
+        if self.remote == 0 {
+            return self.stray();
         }
         match self.link.wait(self.remote, true, self.deadline) {
             Ok(_) | Err(Errno::ECHILD) => Left::Reaped(self.remote),
-            Err(Errno::ECONNRESET) => {
-                put_down(self.pid);
-                Left::Nothing
-            }
             Err(_) => Left::Child(self.remote, self.pid),
         }
     }
 }
 
 /// Ends a process that nobody watches, if it is our child by now.
-pub(crate) fn put_down(pid: i32) {
-    if pid > 0 && wait::is_child_pid(pid) {
+pub(crate) fn put_down(pid: i32) -> bool {
+    let ours = pid > 0 && wait::is_child_pid(pid);
+    if ours {
         wait::put_down(pid);
     }
+    ours
 }

@@ -309,8 +309,12 @@ impl Server {
             }
         }
         if std::mem::take(&mut self.owed) {
-            for at in 0..self.children.len() {
-                self.tell(at);
+            for at in (0..self.children.len()).rev() {
+                if self.children[at].forgotten {
+                    self.child_ended(self.children[at].pid);
+                } else {
+                    self.tell(at);
+                }
             }
         }
         if self.full && self.incoming.len() < AT_ONCE {
@@ -564,7 +568,13 @@ impl Server {
             return;
         }
         if self.children[at].forgotten {
-            self.reap(at, None);
+            // Else the client would not hear that it was reaped.
+            let mut room = [seqpacket::Wait::writable(self.control.as_fd())];
+            if seqpacket::ready(&mut room, Some(0)) == Ok(true) {
+                self.reap(at, None);
+            } else {
+                self.owed = true;
+            }
             return;
         }
         if self.children[at].waiting.is_empty() {
@@ -600,12 +610,16 @@ impl Server {
             });
             return;
         };
-        if wait::is_dead(pid) {
-            self.reap(at, reply.as_ref());
-            return;
-        }
         let child = &mut self.children[at];
         child.forgotten |= reply.is_none();
+        if wait::is_dead(pid) {
+            if reply.is_some() {
+                self.reap(at, reply.as_ref());
+            } else {
+                self.child_ended(pid);
+            }
+            return;
+        }
         match reply {
             Some(reply) if options & WAIT_BLOCK != 0 && child.waiting.try_reserve(1).is_ok() => {
                 child.waiting.push((reply, deadline));

@@ -249,6 +249,8 @@ pub(crate) struct Reaper {
     pub(crate) spawning: u32,
     /// Watches that are reserved and have no child yet.
     pub(crate) reserved: u32,
+    /// Slots of watches whose children are not told of yet.
+    pub(crate) muted: Vec<u32>,
     /// What runs outside the lock. In pages that a fork does not copy: each exit
     /// writes here, and the first write after a fork would cost a fault.
     pub(crate) running: allocator_api2::vec::Vec<Running, wiped::Wiped>,
@@ -324,6 +326,7 @@ impl Reaper {
             attending: Attending::Nobody,
             spawning: 0,
             reserved: 0,
+            muted: Vec::new(),
             running: allocator_api2::vec::Vec::new_in(wiped::Wiped),
             waiting: 0,
             made: 0,

@@ -101,6 +101,9 @@ impl Reaper {
             self.queue_end(task, at);
             return;
         }
+        if !self.muted.is_empty() && self.muted.contains(&at) {
+            return;
+        }
         if slot.is(Flags::QUEUED) {
             if !slot.is(Flags::ENDED) || slot.next_queued == NIL || !self.unqueue(at) {
                 return;

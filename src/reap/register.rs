@@ -62,13 +62,8 @@ pub(crate) fn register_reserved(
     reaper.serving = Some(me);
     let known = reaper.find_fresh(pid);
     let found = reaper.find_child(me, pid, known, false, false)?;
-    let hook = reaper.table.slot(at).flags & (Flags::HOOKED | Flags::HOOK_RUN);
-    // The slot that is given back last is taken first, so the id stays.
-    reaper.table.release(at);
-    reaper.reserved -= 1;
-    let made = reaper.insert(me, pid, found, Sink::of(callback, pvt), false);
+    let made = reaper.insert_reserved(at, pid, found, Sink::of(callback, pvt));
     debug_assert_eq!(made, id);
-    reaper.table.slot_mut(at).flags |= hook;
     Ok(())
 }
 
@@ -90,6 +85,24 @@ impl Reaper {
         let known = self.find_fresh(pid);
         let found = self.find_child(me, pid, known, false, false)?;
         Ok(self.insert(me, pid, found, sink, false))
+    }
+
+    /// The watch of a child in the slot that was reserved for it.
+    pub(crate) fn insert_reserved(
+        &mut self,
+        at: u32,
+        pid: i32,
+        found: Found,
+        sink: Sink,
+    ) -> WatchId {
+        let slot = self.table.slot(at);
+        let (me, hook) = (slot.context, slot.flags & (Flags::HOOKED | Flags::HOOK_RUN));
+        // The slot that is given back last is taken first, so the id stays.
+        self.table.release(at);
+        self.reserved -= 1;
+        let made = self.insert(me, pid, found, sink, false);
+        self.table.slot_mut(at).flags |= hook;
+        made
     }
 
     pub(crate) fn insert(

@@ -82,6 +82,79 @@ pub(crate) fn start_with(
     Ok(Started { watch, pid, pty })
 }
 
+/// A child that is started over several turns of the loop: until it is registered,
+/// or this is dropped, it counts as being spawned.
+#[derive(Debug)]
+pub(crate) struct Starting {
+    ctx: ContextId,
+    /// Whether the child needs a pidfd.
+    pub(crate) pidfd: bool,
+    /// The child, once it is known: nobody's, if this is dropped.
+    pub(crate) pid: i32,
+    registered: bool,
+}
+
+impl Starting {
+    pub(crate) fn begin(ctx: ContextId) -> Result<Self, Errno> {
+        Ok(Starting {
+            ctx,
+            pidfd: begin(ctx)?,
+            pid: 0,
+            registered: false,
+        })
+    }
+
+    /// Gives a reserved watch its child, which is not told of before [`unmute`].
+    /// ESRCH where the watch is over: then the child is the caller's still.
+    pub(crate) fn register(
+        mut self,
+        id: WatchId,
+        child: Spawned,
+        callback: Option<ChildFn>,
+        pvt: Pvt,
+    ) -> Result<(), (Self, Errno)> {
+        let registered = lock(self.ctx.depth).and_then(|mut reaper| {
+            reaper.register_muted(id, child, Sink::of(callback, pvt))?;
+            reaper.spawned();
+            Ok(())
+        });
+        match registered {
+            Ok(()) => {
+                self.registered = true;
+                Ok(())
+            }
+            Err(errno) => Err((self, errno)),
+        }
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        if !self.registered {
+            give_up(self.ctx, self.pid);
+        }
+    }
+}
+
+/// Tells of a muted watch's child from now on; of one that does not run nobody is told,
+/// but it is reaped.
+pub(crate) fn unmute(id: WatchId, runs: bool) {
+    let Ok(mut reaper) = lock(id.depth()) else {
+        return;
+    };
+    let Ok((at, _)) = reaper.watch(id) else {
+        return;
+    };
+    reaper.forget_muted(at);
+    let slot = reaper.table.slot_mut(at);
+    if !runs && !slot.is_reserved() {
+        slot.sink = Sink::NOBODY;
+    }
+    if slot.is_due() {
+        reaper.enqueue(at);
+    }
+}
+
 /// Whether the child needs a pidfd. Until the spawn is over there is room for its
 /// watch, and no unknown child is told of at once, as it may be this one: another
 /// thread may reap it before it is registered.
@@ -191,6 +264,33 @@ impl Reaper {
             self.gates.push((id.index(), gate));
         }
         id
+    }
+
+    fn register_muted(&mut self, id: WatchId, child: Spawned, sink: Sink) -> Result<(), Errno> {
+        let (at, slot) = self.watch(id)?;
+        if !slot.is_reserved() {
+            return Err(Errno::EALREADY);
+        }
+        let me = slot.context;
+        let pid = child.pid;
+        self.muted.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.serving = Some(me);
+        let known = self.find_fresh(pid);
+        let found = match child.pidfd {
+            Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
+            None => self.find_child(me, pid, known, false, false)?,
+        };
+        self.muted.push(at);
+        let made = self.insert_reserved(at, pid, found, sink);
+        debug_assert_eq!(made, id);
+        Ok(())
+    }
+
+    /// The watch in this slot is told, or over.
+    pub(crate) fn forget_muted(&mut self, at: u32) {
+        if let Some(place) = self.muted.iter().position(|&muted| muted == at) {
+            self.muted.swap_remove(place);
+        }
     }
 
     /// A walk for unknown children may have taken it before it was registered.

@@ -275,6 +275,9 @@ impl Reaper {
     #[inline(always)]
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
+        if !self.muted.is_empty() {
+            self.forget_muted(at);
+        }
         // A child that is held still ends with its gate.
         self.take_gate(at);
         let slot = self.table.slot_mut(at);

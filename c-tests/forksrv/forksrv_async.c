@@ -1,0 +1,597 @@
+/* Launches that the loop goes on with: a server that is slow, stopped or dead holds up
+ * nothing, and each launch comes to one event. */
+#include "support/test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "support/server.h"
+
+static const uint32_t manners[] = {
+    SSS_FORKSRV_CLONE_PARENT,
+    SSS_FORKSRV_SERVERS_CHILDREN,
+    SSS_FORKSRV_FORK,
+};
+
+/* A launch, what the event told of it, and its child's end. */
+struct launch {
+    struct order order;
+    struct sss_child_ctx *child;
+    unsigned launched, failed;
+    int pid, error;
+    uint32_t step;
+    struct seen seen;
+    unsigned early; /* ends that were told before the event */
+};
+
+static struct launch *launches;
+static unsigned count;
+static unsigned over;
+
+static void event_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt)
+{
+    unsigned at;
+
+    server_told(srv, event, pvt);
+    if (event->event != SSS_FORKSRV_LAUNCHED && event->event != SSS_FORKSRV_FAILED) {
+        check(event->child == NULL);
+        return;
+    }
+    for (at = 0; at < count && launches[at].child != event->child; at++) {
+    }
+    check(at < count);
+    launches[at].launched += event->event == SSS_FORKSRV_LAUNCHED;
+    launches[at].failed += event->event == SSS_FORKSRV_FAILED;
+    launches[at].pid = event->pid;
+    launches[at].error = event->error;
+    launches[at].step = event->step;
+    launches[at].early = launches[at].seen.calls;
+    over++;
+}
+
+/* `struct launch`es from now on. */
+static void expect(struct launch *these, unsigned how_many)
+{
+    memset(these, 0, how_many * sizeof(*these));
+    launches = these;
+    count = how_many;
+    over = 0;
+}
+
+static void start(struct server_bed *bed, uint32_t flags, int64_t timeout)
+{
+    struct sss_forksrv_params params = server_zero(flags, &bed->events);
+
+    memset(&bed->events, 0, sizeof(bed->events));
+    params.event = event_told;
+    params.timeout = timeout;
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
+    loop_until(&bed->loop, &bed->events.ready, 1);
+}
+
+static errno_t begin(struct server_bed *bed, struct launch *launch, struct sss_spawn *spawn)
+{
+    spawn->mask |= SSS_SPAWN_ASYNC;
+    return sss_forksrv_launch(NULL, bed->srv, spawn, see, &launch->seen, &launch->child);
+}
+
+static void begin_at(struct server_bed *bed, struct launch *launch, struct gate *gate, int end)
+{
+    pid_t pid = -1;
+
+    check_ok(begin(bed, launch, order_ends(&launch->order, gate, end)));
+    check(launch->child != NULL);
+    check_ok(sss_child_pid(launch->child, &pid));
+    check_int(pid, 0);
+    check_int(sss_child_kill(launch->child, SIGTERM), ESRCH);
+}
+
+static void check_launched(const struct launch *launch)
+{
+    check_int(launch->launched, 1);
+    check_int(launch->failed, 0);
+    check_int(launch->error, 0);
+    check(launch->pid > 0);
+    check_int(launch->early, 0);
+    check_int(pid_of(launch->child), launch->pid);
+}
+
+static void check_failed(const struct launch *launch, int error, uint32_t step)
+{
+    check_int(launch->launched, 0);
+    check_int(launch->failed, 1);
+    check_int(launch->error, error);
+    check_int(launch->step, step);
+    check_int(launch->seen.calls, 0);
+}
+
+/* Runs the loop until every process that came of a launch is reaped. */
+static void await_no_children(struct server_bed *bed)
+{
+    siginfo_t info;
+
+    while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        loop_turn(&bed->loop, 10);
+    }
+    check_int(errno, ECHILD);
+}
+
+static void finish(struct server_bed *bed)
+{
+    check_ok(sss_forksrv_stop(bed->srv));
+    loop_until(&bed->loop, &bed->events.stopped, 1);
+    await_no_children(bed);
+    loop_settle(&bed->loop);
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
+static void each_end_is_told_after_the_launch(void **state)
+{
+    static const int ends[] = { 0, 7, 255, BY_SIGNAL(SIGKILL), BY_SIGNAL(SIGTERM) };
+    struct server_bed *bed = *state;
+    struct launch launch;
+    struct gate gate;
+    size_t i, way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        for (i = 0; i < ARRAY_SIZE(ends); i++) {
+            expect(&launch, 1);
+            gate_make(&gate);
+            begin_at(bed, &launch, &gate, ends[i]);
+            loop_until(&bed->loop, &over, 1);
+            check_launched(&launch);
+            loop_settle(&bed->loop);
+            check_int(launch.seen.calls, 0);
+            check_int(stats_of(bed->loop.ctx).watches, 2);
+            gate_open(&gate);
+            loop_until(&bed->loop, &launch.seen.calls, 1);
+            loop_settle(&bed->loop);
+            check_seen(&launch.seen, launch.pid, ends[i]);
+            check_ok(sss_child_free(launch.child));
+            /* One that ends at once. */
+            expect(&launch, 1);
+            begin_at(bed, &launch, NULL, ends[i]);
+            loop_until(&bed->loop, &launch.seen.calls, 1);
+            check_launched(&launch);
+            check_seen(&launch.seen, launch.pid, ends[i]);
+            check_ok(sss_child_free(launch.child));
+        }
+        finish(bed);
+    }
+}
+
+static void what_fails_is_told_with_its_step(void **state)
+{
+    static const char *const argv[] = { "none", NULL };
+    struct server_bed *bed = *state;
+    struct sss_spawn spawn;
+    struct launch launch;
+    uint32_t step;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        spawn = spawn_zero();
+        spawn.argv = argv;
+        spawn.path = "/nowhere/none";
+        expect(&launch, 1);
+        check_ok(begin(bed, &launch, &spawn));
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, ENOENT, SSS_SPAWN_STEP_EXEC);
+        check_ok(sss_child_free(launch.child));
+
+        spawn.path = "/etc/passwd";
+        expect(&launch, 1);
+        check_ok(begin(bed, &launch, &spawn));
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, EACCES, SSS_SPAWN_STEP_EXEC);
+        check_ok(sss_child_free(launch.child));
+
+        spawn.path = "/bin/true";
+        spawn.mask |= SSS_SPAWN_PGRP;
+        spawn.pgrp = 1;
+        expect(&launch, 1);
+        check_ok(begin(bed, &launch, &spawn));
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, EPERM, SSS_SPAWN_STEP_PGRP);
+        check_ok(sss_child_free(launch.child));
+
+        /* What is known at once is the call's own. */
+        spawn = spawn_zero();
+        spawn.argv = argv;
+        spawn.path = "/bin/true";
+        spawn.cwd = "/nowhere";
+        spawn.failed_step = &step;
+        expect(&launch, 1);
+        check_int(begin(bed, &launch, &spawn), ENOENT);
+        check_int(step, SSS_SPAWN_STEP_CWD);
+        check(launch.child == NULL);
+        loop_settle(&bed->loop);
+        check_int(stats_of(bed->loop.ctx).watches, 1);
+        finish(bed);
+        check_int(over, 0);
+    }
+}
+
+static void a_stopped_server_holds_up_nothing(void **state)
+{
+    struct server_bed *bed = *state;
+    struct launch launch;
+    struct seen other;
+    struct sss_child_ctx *child;
+    size_t way;
+    pid_t pid;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(&launch, 1);
+        begin_at(bed, &launch, NULL, 4);
+        /* The loop goes on. */
+        memset(&other, 0, sizeof(other));
+        pid = child_dead(3);
+        check_ok(sss_child_register(NULL, bed->loop.ctx, pid, see, &other, &child));
+        loop_until(&bed->loop, &other.calls, 1);
+        check_seen(&other, pid, 3);
+        check_ok(sss_child_free(child));
+        loop_settle(&bed->loop);
+        check_int(over, 0);
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        loop_until(&bed->loop, &launch.seen.calls, 1);
+        check_launched(&launch);
+        check_seen(&launch.seen, launch.pid, 4);
+        check_ok(sss_child_free(launch.child));
+        finish(bed);
+    }
+}
+
+static void its_time_is_over(void **state)
+{
+    static struct launch these[3];
+    struct server_bed *bed = *state;
+    size_t i, way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 50 * 1000 * 1000);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(these, ARRAY_SIZE(these));
+        for (i = 0; i < ARRAY_SIZE(these); i++) {
+            begin_at(bed, &these[i], NULL, 0);
+        }
+        loop_until(&bed->loop, &over, ARRAY_SIZE(these));
+        for (i = 0; i < ARRAY_SIZE(these); i++) {
+            check_failed(&these[i], ETIMEDOUT, 0);
+            check_ok(sss_child_free(these[i].child));
+        }
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        finish(bed);
+        check_int(over, ARRAY_SIZE(these));
+    }
+}
+
+/* The first is given up: its process was made and held, or is made later. */
+static void a_freed_handle_gives_the_launch_up(void **state)
+{
+    static struct launch these[2];
+    struct server_bed *bed = *state;
+    size_t way, stopped;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        for (stopped = 0; stopped < 2; stopped++) {
+            start(bed, manners[way], 0);
+            if (stopped) {
+                check_ok(kill(server_pid(bed->srv), SIGSTOP));
+            }
+            expect(these, ARRAY_SIZE(these));
+            begin_at(bed, &these[0], NULL, 5);
+            check_ok(sss_child_free(these[0].child));
+            these[0].child = NULL;
+            begin_at(bed, &these[1], NULL, 6);
+            if (stopped) {
+                check_ok(kill(server_pid(bed->srv), SIGCONT));
+            }
+            loop_until(&bed->loop, &these[1].seen.calls, 1);
+            check_seen(&these[1].seen, these[1].pid, 6);
+            check_ok(sss_child_free(these[1].child));
+            finish(bed);
+            check_int(over, 1);
+            check_int(these[0].seen.calls, 0);
+        }
+    }
+}
+
+static void a_dead_server_ends_the_launch(void **state)
+{
+    struct server_bed *bed = *state;
+    struct launch launch;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(&launch, 1);
+        begin_at(bed, &launch, NULL, 5);
+        check_ok(kill(server_pid(bed->srv), SIGKILL));
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, ECONNRESET, 0);
+        check_ok(sss_child_free(launch.child));
+        loop_until(&bed->loop, &bed->events.crashed, 1);
+        check_int(begin(bed, &launch, order_ends(&launch.order, NULL, 0)), ENOTCONN);
+        await_no_children(bed);
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+}
+
+static unsigned calls_of(const struct launch *these, size_t how_many)
+{
+    unsigned calls = 0;
+    size_t i;
+
+    for (i = 0; i < how_many; i++) {
+        calls += these[i].seen.calls;
+    }
+    return calls;
+}
+
+/* More than the server's queue holds. */
+static void many_at_once(void **state)
+{
+    static struct launch these[600];
+    struct server_bed *bed = *state;
+    size_t i, way, many = test_profile_is("plain") ? ARRAY_SIZE(these) : 100;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 60LL * 1000 * 1000 * 1000);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(these, (unsigned)many);
+        for (i = 0; i < many; i++) {
+            begin_at(bed, &these[i], NULL, (int)(i % 256));
+        }
+        loop_settle(&bed->loop);
+        check_int(over, 0);
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        while (calls_of(these, many) < many) {
+            check(loop_turn(&bed->loop, DEADLINE_MS) != 0);
+        }
+        check_int(over, many);
+        for (i = 0; i < many; i++) {
+            check_launched(&these[i]);
+            check_seen(&these[i].seen, these[i].pid, (int)(i % 256));
+            check_ok(sss_child_free(these[i].child));
+        }
+        finish(bed);
+    }
+}
+
+/* An order that does not go into the socket at once, with descriptors that are closed as
+ * soon as the call returns. */
+static void a_large_order(void **state)
+{
+    enum { STRINGS = 15, LENGTH = 100000, FDS = 300 };
+    static const char *envp[STRINGS + 1];
+    static struct sss_spawn_fd map[FDS + 1];
+    struct server_bed *bed = *state;
+    struct launch launch;
+    struct sss_spawn *spawn;
+    struct gate gate;
+    size_t way;
+    int i, fd;
+
+    for (i = 0; i < STRINGS; i++) {
+        char *text = malloc(LENGTH + 1);
+
+        check(text != NULL);
+        memset(text, 'x', LENGTH);
+        memcpy(text, "A=", 2);
+        text[LENGTH] = '\0';
+        envp[i] = text;
+    }
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(&launch, 1);
+        gate_make(&gate);
+        spawn = order_ends(&launch.order, &gate, 8);
+        map[0] = spawn->fds[0];
+        for (i = 0; i < FDS; i++) {
+            fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+            check(fd > 2);
+            map[i + 1].source = fd;
+            map[i + 1].target = 3 + i;
+        }
+        spawn->fds = map;
+        spawn->fds_count = FDS + 1;
+        spawn->envp = envp;
+        check_ok(begin(bed, &launch, spawn));
+        for (i = 0; i < FDS; i++) {
+            check_ok(close(map[i + 1].source));
+        }
+        gate_open(&gate);
+        loop_settle(&bed->loop);
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        loop_until(&bed->loop, &over, 1);
+        check_launched(&launch);
+        loop_until(&bed->loop, &launch.seen.calls, 1);
+        check_seen(&launch.seen, launch.pid, 8);
+        check_ok(sss_child_free(launch.child));
+        finish(bed);
+    }
+    for (i = 0; i < STRINGS; i++) {
+        free((void *)(uintptr_t)envp[i]);
+    }
+}
+
+static void a_freed_server_gives_all_up(void **state)
+{
+    static struct launch these[50];
+    struct server_bed *bed = *state;
+    size_t i, way, stopped;
+    pid_t server;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        for (stopped = 0; stopped < 2; stopped++) {
+            start(bed, manners[way], 0);
+            server = server_pid(bed->srv);
+            if (stopped) {
+                check_ok(kill(server, SIGSTOP));
+            }
+            expect(these, ARRAY_SIZE(these));
+            for (i = 0; i < ARRAY_SIZE(these); i++) {
+                begin_at(bed, &these[i], NULL, 0);
+            }
+            check_ok(sss_forksrv_free(bed->srv));
+            check_ok(kill(server, SIGCONT));
+            await_no_children(bed);
+            loop_settle(&bed->loop);
+            check_int(over, 0);
+            for (i = 0; i < ARRAY_SIZE(these); i++) {
+                check_int(these[i].seen.calls, 0);
+                check_ok(sss_child_free(these[i].child));
+            }
+        }
+    }
+}
+
+static void nobody_takes_the_handle(void **state)
+{
+    struct server_bed *bed = *state;
+    struct launch launch;
+    struct sss_spawn *spawn;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        start(bed, manners[way], 0);
+        expect(&launch, 1);
+        spawn = order_ends(&launch.order, NULL, 9);
+        spawn->mask |= SSS_SPAWN_ASYNC;
+        check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &launch.seen, NULL));
+        loop_until(&bed->loop, &launch.seen.calls, 1);
+        check_int(launch.launched, 1);
+        check_seen(&launch.seen, launch.pid, 9);
+        expect(&launch, 1);
+        spawn = order_ends(&launch.order, NULL, 9);
+        spawn->mask |= SSS_SPAWN_ASYNC;
+        spawn->path = "/nowhere/none";
+        check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see, &launch.seen, NULL));
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, ENOENT, SSS_SPAWN_STEP_EXEC);
+        finish(bed);
+        check_int(stats_of(bed->loop.ctx).watches, 0);
+    }
+}
+
+static int note_end(struct sss_child_ctx *child, void *pvt)
+{
+    (void)child;
+    ++*(unsigned *)pvt;
+    return 0;
+}
+
+static void a_handle_that_waits(void **state)
+{
+    struct server_bed *bed = *state;
+    struct launch launch;
+    unsigned destroyed = 0;
+    int status;
+
+    start(bed, 0, 0);
+    check_ok(kill(server_pid(bed->srv), SIGSTOP));
+    expect(&launch, 1);
+    begin_at(bed, &launch, NULL, 1);
+    check_int(sss_child_set_cb(launch.child, see, &launch.seen), ESRCH);
+    check_int(sss_child_wait(launch.child, 0, &status, NULL), ESRCH);
+    check_ok(sss_child_set_destructor(launch.child, note_end, &destroyed));
+    check_ok(kill(server_pid(bed->srv), SIGCONT));
+    loop_until(&bed->loop, &launch.seen.calls, 1);
+    check_launched(&launch);
+    check_int(destroyed, 0);
+    check_ok(sss_child_free(launch.child));
+    check_int(destroyed, 1);
+    finish(bed);
+}
+
+static void what_is_refused(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_forksrv_params params = server_zero(0, &bed->events);
+    struct sss_child_ctx *child = NULL;
+    struct sss_forksrv *silent = NULL;
+    struct launch launch;
+
+    expect(&launch, 1);
+    params.event = NULL;
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &silent));
+    order_ends(&launch.order, NULL, 0)->mask |= SSS_SPAWN_ASYNC;
+    check_int(sss_forksrv_launch(NULL, silent, &launch.order.spawn, see, NULL, &child), EINVAL);
+    check_int(sss_child_spawn(NULL, bed->loop.ctx, &launch.order.spawn, see, NULL, &child),
+              EINVAL);
+    check(child == NULL);
+    check_int(stats_of(bed->loop.ctx).watches, 1);
+    check_ok(sss_forksrv_free(silent));
+    await_no_children(bed);
+}
+
+/* The delays walk over the whole of a launch. */
+static void killed_at_any_time(void **state)
+{
+    struct server_bed *bed = *state;
+    unsigned delay, most = test_profile_is("plain") ? 400 : 100, launched = 0, refused = 0;
+    struct launch launch;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        for (delay = 0; delay < most; delay += 4) {
+            struct timespec pause = { .tv_nsec = (long)delay * 1000 };
+
+            start(bed, manners[way], 0);
+            expect(&launch, 1);
+            begin_at(bed, &launch, NULL, 9);
+            while (delay % 8 != 0 && over == 0 && loop_turn(&bed->loop, 0) != 0) {
+            }
+            clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+            check_ok(kill(server_pid(bed->srv), SIGKILL));
+            loop_until(&bed->loop, &over, 1);
+            if (launch.launched) {
+                loop_until(&bed->loop, &launch.seen.calls, 1);
+                check_launched(&launch);
+                check_seen(&launch.seen, launch.pid, 9);
+                launched++;
+            } else {
+                check_failed(&launch, ECONNRESET, 0);
+                refused++;
+            }
+            check_ok(sss_child_free(launch.child));
+            loop_until(&bed->loop, &bed->events.crashed, 1);
+            await_no_children(bed);
+            check_ok(sss_forksrv_free(bed->srv));
+        }
+    }
+    printf("%u launched, %u refused\n", launched, refused);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(each_end_is_told_after_the_launch, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(what_fails_is_told_with_its_step, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_stopped_server_holds_up_nothing, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(its_time_is_over, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_freed_handle_gives_the_launch_up, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_dead_server_ends_the_launch, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_large_order, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_freed_server_gives_all_up, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(nobody_takes_the_handle, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_handle_that_waits, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(what_is_refused, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
