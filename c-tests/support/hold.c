@@ -98,31 +98,50 @@ void hold_needed(void)
     }
 }
 
-struct held hold_await(int listener)
+bool hold_take(int listener, struct held *held)
 {
-    struct pollfd fd = { .fd = listener, .events = POLLIN };
     struct seccomp_notif call;
-    struct held held;
 
-    check_int(poll(&fd, 1, DEADLINE_MS), 1);
-    check_int(fd.revents, POLLIN);
     memset(&call, 0, sizeof(call));
-    check_ok(ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call));
-    held.id = call.id;
-    held.pid = (pid_t)call.pid;
-    held.nr = call.data.nr;
-    memcpy(held.args, call.data.args, sizeof(held.args));
-    return held;
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &call) != 0) {
+        check(errno == ENOENT || errno == EINTR);
+        return false;
+    }
+    held->id = call.id;
+    held->pid = (pid_t)call.pid;
+    held->nr = call.data.nr;
+    memcpy(held->args, call.data.args, sizeof(held->args));
+    return true;
 }
 
-void hold_release(int listener, const struct held *held)
+bool hold_give_back(int listener, const struct held *held)
 {
     struct seccomp_notif_resp reply;
 
     memset(&reply, 0, sizeof(reply));
     reply.id = held->id;
     reply.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
-    check_ok(ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply));
+    if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) != 0) {
+        check_int(errno, ENOENT);
+        return false;
+    }
+    return true;
+}
+
+struct held hold_await(int listener)
+{
+    struct pollfd fd = { .fd = listener, .events = POLLIN };
+    struct held held;
+
+    check_int(poll(&fd, 1, DEADLINE_MS), 1);
+    check_int(fd.revents, POLLIN);
+    check(hold_take(listener, &held));
+    return held;
+}
+
+void hold_release(int listener, const struct held *held)
+{
+    check(hold_give_back(listener, held));
 }
 
 struct fd_message {

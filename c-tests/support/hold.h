@@ -5,6 +5,7 @@
 #ifndef SUPPORT_HOLD_H
 #define SUPPORT_HOLD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -40,6 +41,10 @@ struct held {
 struct held hold_await(int listener);
 /* Lets it go on. */
 void hold_release(int listener, const struct held *held);
+
+/* The same where who called may have been killed or stopped meanwhile: false if it was. */
+bool hold_take(int listener, struct held *held);
+bool hold_give_back(int listener, const struct held *held);
 
 /* A descriptor on its way to another process, by a socket. */
 void send_fd(int to, int fd);
