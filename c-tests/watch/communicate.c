@@ -388,7 +388,7 @@ static void a_late_loop_loses_nothing(void **state)
                      "head -c %d /dev/zero; head -c %d /dev/zero >&2; %s exit 8", BYTES, BYTES,
                      held ? "exec 2>&-; (read x < /tmp/communicate.$PPID) &" : "");
             check_ok(start(loop, script, &comm, &child));
-            await_zombie(pid_of(child));
+            await_dead(pid_of(child));
             loop_until(loop, &result.calls, 1);
             loop_settle(loop);
             check_int(result.end.status, 8);
