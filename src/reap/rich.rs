@@ -166,15 +166,11 @@ impl Reaper {
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
-        let latched = match &pidfd {
-            None => self.latched(pid),
-            Some(_) => None,
-        };
-        let room = self.reserve_for(pid);
-        if room.is_err() && latched.is_some() {
-            self.reserve()?;
-        } else {
-            room?;
+        let by_pid = pidfd.is_none();
+        match self.reserve_for(pid) {
+            // To be told the record of one that is gone.
+            Err(Errno::ESRCH) if by_pid && self.latched(pid).is_some() => self.reserve()?,
+            room => room?,
         }
         let escalation = params.deadline.map(begin).transpose()?;
         self.reserve_deadline(me)?;
@@ -190,17 +186,21 @@ impl Reaper {
         })?;
         let sink = Sink::Own(Own::Rich(rich));
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
-        let (found, facts) = match found {
-            Ok(found) => (found, None),
-            Err(Errno::ESRCH) if latched.is_some_and(|(at, ..)| self.is_latched(at, pid)) => {
-                let (_, change, facts) = latched.ok_or(Errno::ESRCH)?;
+        // Looked for last: it takes a look at each watch of the process.
+        let late = match found {
+            Err(Errno::ESRCH) if by_pid => self.latched(pid),
+            _ => None,
+        };
+        let (found, facts) = match (found, late) {
+            (Ok(found), _) => (found, None),
+            (Err(_), Some((change, facts))) => {
                 let found = Found {
                     change: Some(change),
                     ..Found::default()
                 };
                 (found, Some(facts))
             }
-            Err(errno) => {
+            (Err(errno), None) => {
                 self.riches.remove(rich);
                 return Err(errno);
             }
@@ -401,9 +401,9 @@ impl Reaper {
         }
     }
 
-    /// A watch that has ended and whose handle is held, by the child's pid: the
-    /// latest of several.
-    fn latched(&self, pid: i32) -> Option<(u32, Change, End)> {
+    /// The end that a watch has whose handle is held, by the child's pid: the latest of
+    /// several.
+    fn latched(&self, pid: i32) -> Option<(Change, End)> {
         let at = self.table.latched(pid)?;
         let slot = self.table.slot(at);
         let end = slot
@@ -421,11 +421,7 @@ impl Reaper {
             kept: false,
             ..end
         };
-        Some((at, change, end))
-    }
-
-    fn is_latched(&self, at: u32, pid: i32) -> bool {
-        self.table.latched(pid) == Some(at)
+        Some((change, end))
     }
 
     /// The box of a watch that ends.
