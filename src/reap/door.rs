@@ -147,6 +147,17 @@ impl Reaper {
         }
     }
 
+    /// The same as a child is registered, where `wait_pid` is not enough: who fails here
+    /// may be no child of ours, or needs a pidfd.
+    pub(crate) fn wait_new(
+        &self,
+        pid: i32,
+        options: i32,
+        usage: bool,
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        self.kernel.wait(pid, options, usage)
+    }
+
     /// Waits for any child: its pid, its raw status, and what it has used where
     /// anybody wants to know.
     pub(crate) fn wait_any(

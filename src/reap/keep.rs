@@ -210,8 +210,8 @@ impl Reaper {
                 // The delivery asks for the rest.
                 self.at_mut(owner).walk_again = true;
                 ended.clear();
-            } else if let Ok(Some((pid, status, _))) = self.kernel.wait(pid, 0, false) {
-                self.found_unknown(owner, pid, status);
+            } else {
+                self.wait_unknown(owner, pid, 0);
             }
             if self.kernel.now() >= began + HOLD {
                 return;

@@ -311,7 +311,7 @@ impl Reaper {
         let known_options = known.map_or(0, |leader| self.options(leader));
         let options = self.at(me).params.options | known_options;
         let usage = rich || known.is_some_and(|leader| self.wants_usage(leader));
-        let found = match self.kernel.wait(pid, options, usage) {
+        let found = match self.wait_new(pid, options, usage) {
             Ok(found) => found,
             Err(_) if !self.kernel.is_child(pid) => return self.find_gone(pid),
             Err(_) if held => return Ok(Found::default()),
