@@ -22,11 +22,13 @@ pub(crate) enum Debt {
     /// A look at children that neither a signal nor a pidfd tells of, or of which no
     /// signal may tell any more.
     Unheard,
+    /// Children that have the pidfds of a lost descriptor are to be made young.
+    Demote,
     /// A scan of /proc for the unknown, which is made without the lock.
     Scan,
 }
 
-const DEBTS: usize = 7;
+const DEBTS: usize = 8;
 const NEVER: u64 = u64::MAX;
 
 #[derive(Debug)]

@@ -157,6 +157,9 @@ impl Reaper {
             self.agenda.paid(Debt::Pidfds);
             self.take_unpolled_pidfds();
         }
+        if self.agenda.is_due(Debt::Demote, now) {
+            self.demote();
+        }
         let owner = self.for_unknown();
         if self.agenda.is_due(Debt::Tell, now) {
             self.agenda.paid(Debt::Tell);

@@ -8,6 +8,7 @@ use std::os::fd::RawFd;
 use nix::errno::Errno;
 use proptest::prelude::*;
 
+use super::agenda::Debt;
 use super::callback::{Call, ChildFn, Pvt, Sink};
 use super::inheritance::Inheritance;
 use super::kernel::{Kernel, Waited};
@@ -113,7 +114,9 @@ impl Kernel for Model {
     }
 
     fn look(&self, pid: i32, _: Option<Pidfd>) -> Result<Waited, Errno> {
-        match self.0.lock().children.get(&pid) {
+        let mut world = self.0.lock();
+        world.now += world.price;
+        match world.children.get(&pid) {
             Some(State::Dead(status)) => Ok(Some((*status, None))),
             Some(State::Lives) => Ok(None),
             _ => Err(Errno::ECHILD),
@@ -186,6 +189,7 @@ impl Kernel for Model {
 
     fn close(&self, pidfd: Pidfd) {
         let mut world = self.0.lock();
+        world.now += world.price;
         world.pidfds.remove(&pidfd.to_bits());
     }
 
@@ -259,6 +263,8 @@ enum Step {
     Pass(u32),
     /// pidfds can be had, or not.
     Refuse(bool),
+    /// The daemon closes a context's descriptor.
+    Close,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -271,6 +277,7 @@ fn step() -> impl Strategy<Value = Step> {
         Just(Step::Turn),
         (0u32..50_000_000).prop_map(Step::Pass),
         any::<bool>().prop_map(Step::Refuse),
+        Just(Step::Close),
     ]
 }
 
@@ -443,6 +450,7 @@ proptest! {
                 Step::Turn => daemon.turn(),
                 Step::Pass(time) => daemon.model.0.lock().now += u64::from(time),
                 Step::Refuse(refused) => daemon.model.0.lock().refused = refused,
+                Step::Close => daemon.reaper.lose_descriptor(1),
             }
         }
         daemon.signal(0, Some(1));
@@ -497,4 +505,26 @@ fn what_goes_through_all_children_gives_the_lock_up_between() {
     assert_eq!(daemon.reaper.at(0).watches, 0);
     // They are the other context's to reap.
     assert_eq!(daemon.reaper.table.old(), 1_000);
+}
+
+#[test]
+fn a_descriptor_is_lost_part_by_part() {
+    let mut daemon = Daemon::new(Scope::Registered);
+    for _ in 0..1_000 {
+        daemon.make(1);
+    }
+    daemon.reaper.at_mut(1).params.max_pidfds = Some(2_000);
+    while daemon.reaper.promote_all(1) == Promoted::Some {}
+    assert_eq!(daemon.reaper.table.old(), 1_000);
+    daemon.model.0.lock().price = 10_000;
+    let lost = parts(&mut daemon, |reaper| {
+        if reaper.at(1).descriptor.is_some() {
+            reaper.lose_descriptor(1);
+        } else {
+            reaper.pay();
+        }
+        reaper.agenda.is_owed(Debt::Demote)
+    });
+    assert!(lost > 2);
+    assert_eq!(daemon.reaper.table.young(), 1_000);
 }

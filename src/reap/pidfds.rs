@@ -234,15 +234,41 @@ impl Reaper {
         ctx.announced = false;
         ctx.alarm_at = None;
         self.bequeath_context(index);
-        for at in 0..self.table.bound() {
-            let slot = self.table.slot(at);
-            if slot.is(Flags::LEADS | Flags::OLD) && slot.context == index {
-                note(Note::Closed(slot.pid));
-                self.make_young(at);
-            }
-        }
+        self.at_mut(index).bereft = true;
+        self.demoting = 0;
+        self.demote();
         if !self.agenda.is_empty() {
             self.agenda.unsettled = true;
+        }
+    }
+
+    /// The pidfds of a descriptor that was lost wake nobody any more: their children
+    /// are made young, as many as the lock may be held for; the rest is owed.
+    pub(crate) fn demote(&mut self) {
+        let until = self.kernel.now() + HOLD;
+        let mut left = BETWEEN_CLOCKS;
+        self.agenda.paid(Debt::Demote);
+        while self.demoting < self.table.bound() {
+            let at = self.demoting;
+            self.demoting += 1;
+            let slot = self.table.slot(at);
+            if !slot.is(Flags::LEADS | Flags::OLD) || !self.at(slot.context).bereft {
+                continue;
+            }
+            note(Note::Closed(slot.pid));
+            self.make_young(at);
+            left -= 1;
+            if left == 0 {
+                left = BETWEEN_CLOCKS;
+                let now = self.kernel.now();
+                if now >= until {
+                    self.agenda.owe(Debt::Demote, now);
+                    return;
+                }
+            }
+        }
+        for ctx in &mut self.contexts {
+            ctx.bereft = false;
         }
     }
 

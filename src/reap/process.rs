@@ -239,6 +239,8 @@ pub(crate) struct Reaper {
     pub(crate) pidfds_at_most: u32,
     /// The slot at which a look for stops of the old goes on; 0: at the first.
     pub(crate) old_cursor: u32,
+    /// The slot at which [`Reaper::demote`] goes on.
+    pub(crate) demoting: u32,
     /// How many statuses there were when the unheard were last looked at.
     pub(crate) unheard_since: u64,
     /// The context whose loop has come by.
@@ -321,6 +323,7 @@ impl Reaper {
             descriptor_limit: 0,
             pidfds_at_most: u32::MAX,
             old_cursor: 0,
+            demoting: 0,
             unheard_since: 0,
             serving: None,
             attending: Attending::Nobody,

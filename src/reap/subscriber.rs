@@ -67,6 +67,9 @@ pub(crate) struct Context {
     pub(crate) delivered: u64,
     /// It was woken, and has not come round yet.
     pub(crate) announced: bool,
+    /// The daemon has closed its descriptor, and children of it still have pidfds that
+    /// were in that.
+    pub(crate) bereft: bool,
     /// When its timer runs out.
     pub(crate) alarm_at: Option<u64>,
     /// It is being freed: no callback begins any more.
@@ -99,6 +102,7 @@ impl Context {
             watches: 0,
             delivered: 0,
             announced: false,
+            bereft: false,
             alarm_at: None,
             ending: false,
             walk_again: false,
