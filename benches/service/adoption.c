@@ -10,6 +10,9 @@
  *   descent    services by descent alone, one listing before each round
  *   connector  waitpid(-1) by signalfd, and fork records by hand
  *   cgroup     each service in a cgroup, /proc/PID/cgroup read before each reap
+ *   ptrace     each service traced, forks told by PTRACE_O_TRACEFORK
+ *   shim       each service below a subreaper of its own, which ends with the last of them;
+ *              its CPU time counts too, and the daemon learns of the end alone
  *   plain      waitpid(-1) by signalfd, which attributes nothing: the control
  *
  * Prints: subject services rounds CPU-us-per-orphan ADOPTED-us DEAD-us (medians; 0: it has
@@ -29,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -48,6 +52,7 @@ struct slot {
     pid_t orphan;
     uint32_t ready;
     uint32_t left; /* of the two, for subjects without DEAD */
+    int64_t shim;  /* CPU of the subject's own processes beside the daemon */
 };
 
 static struct slot *slots;
@@ -127,6 +132,7 @@ static int serve(const char *path, unsigned index, unsigned count)
 static struct sss_sigchild_ctx *ctx;
 static struct sss_service **handles;
 static int ctxfd = -1, sigfd = -1, netfd = -1;
+static int tracing, shimming;
 static char cgroup_parent[256];
 
 static void told(struct sss_service *service, const struct sss_service_event *event, void *pvt)
@@ -140,6 +146,27 @@ static void told(struct sss_service *service, const struct sss_service_event *ev
         slot->dead = now();
         done++;
     }
+}
+
+/* The one process that a daemon has to wait for: as long as any of the service lives. */
+static void shim(struct slot *slot, char **argv)
+{
+    int64_t begun;
+    pid_t pid;
+
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pid = fork();
+    if (pid == 0) {
+        execv("/proc/self/exe", argv);
+        _exit(1);
+    }
+    slot->first = pid;
+    begun = cpu();
+    while (waitpid(-1, NULL, 0) > 0 || errno == EINTR) {
+    }
+    slot->shim = cpu() - begun;
+    _exit(0);
 }
 
 static void start_service(const char *subject, const char *path, unsigned index)
@@ -166,9 +193,12 @@ static void start_service(const char *subject, const char *path, unsigned index)
         slots[index].first = status.root;
         return;
     }
-    slots[index].left = 2;
+    slots[index].left = shimming ? 1 : 2;
     pid = fork();
     if (pid == 0) {
+        if (shimming) {
+            shim(&slots[index], (char **)argv);
+        }
         if (cgroup_parent[0] != '\0') {
             char procs[320];
             FILE *file;
@@ -184,8 +214,17 @@ static void start_service(const char *subject, const char *path, unsigned index)
         execv("/proc/self/exe", (char **)argv);
         _exit(1);
     }
-    slots[index].first = pid;
     owner[pid] = index + 1;
+    if (shimming) {
+        return; /* it says itself who the first is */
+    }
+    slots[index].first = pid;
+    if (tracing
+        && ptrace(PTRACE_SEIZE, pid, NULL,
+                  PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
+               != 0) {
+        die("ptrace");
+    }
 }
 
 static void read_records(void)
@@ -226,6 +265,31 @@ static unsigned by_cgroup(pid_t pid)
     return line != NULL ? (unsigned)atoi(line + 1) + 1 : 0;
 }
 
+/* A traced process has stopped; whether it was that, and no end. */
+static int traced(pid_t pid, int status)
+{
+    unsigned long child;
+
+    if (!WIFSTOPPED(status)) {
+        return 0;
+    }
+    switch (status >> 16) {
+    case PTRACE_EVENT_FORK:
+    case PTRACE_EVENT_VFORK:
+    case PTRACE_EVENT_CLONE:
+        if (ptrace(PTRACE_GETEVENTMSG, pid, NULL, &child) == 0) {
+            owner[child] = owner[pid];
+        }
+        /* fall through */
+    case PTRACE_EVENT_STOP:
+        ptrace(PTRACE_CONT, pid, NULL, 0);
+        break;
+    default:
+        ptrace(PTRACE_CONT, pid, NULL, WSTOPSIG(status));
+    }
+    return 1;
+}
+
 static void reap_by_hand(void)
 {
     struct signalfd_siginfo info;
@@ -248,7 +312,12 @@ static void reap_by_hand(void)
             of = by_cgroup(who.si_pid);
             pid = waitpid(who.si_pid, NULL, WNOHANG);
         } else {
-            pid = waitpid(-1, NULL, WNOHANG);
+            int status = 0;
+
+            pid = waitpid(-1, &status, WNOHANG | (tracing ? __WALL : 0));
+            if (pid > 0 && tracing && traced(pid, status)) {
+                continue;
+            }
             of = pid > 0 ? owner[pid] : 0;
         }
         if (pid <= 0) {
@@ -318,6 +387,8 @@ static void set_up(const char *subject)
         return;
     }
     prctl(PR_SET_CHILD_SUBREAPER, 1);
+    tracing = strcmp(subject, "ptrace") == 0;
+    shimming = strcmp(subject, "shim") == 0;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     sigprocmask(SIG_BLOCK, &set, NULL);
@@ -332,7 +403,7 @@ static void set_up(const char *subject)
         if (mkdir(cgroup_parent, 0755) != 0) {
             die(cgroup_parent);
         }
-    } else if (strcmp(subject, "plain") != 0) {
+    } else if (!tracing && !shimming && strcmp(subject, "plain") != 0) {
         fprintf(stderr, "no such subject: %s\n", subject);
         exit(2);
     }
@@ -393,6 +464,9 @@ int main(int argc, char **argv)
     }
     for (unsigned i = 0; i < services; i++) {
         while (__atomic_load_n(&slots[i].ready, __ATOMIC_ACQUIRE) == 0) {
+            if (tracing) {
+                reap_by_hand();
+            }
             usleep(100);
             read_records();
         }
@@ -420,7 +494,7 @@ int main(int argc, char **argv)
                 return 1;
             }
         }
-        spent += cpu() - begun;
+        spent += cpu() - begun + slots[i].shim;
         if (slots[i].adopted != 0 && slots[i].adopted > slots[i].first_ends) {
             adopted[adoptions++] = slots[i].adopted - slots[i].first_ends;
         }

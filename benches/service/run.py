@@ -11,7 +11,7 @@ import pathlib
 import statistics
 import subprocess
 
-SUBJECTS = ["plain", "plain-again", "connector", "cgroup", "sss", "descent"]
+SUBJECTS = ["plain", "plain-again", "connector", "cgroup", "ptrace", "shim", "sss", "descent"]
 SERVICES = [1, 10, 100, 1000]
 
 
