@@ -51,6 +51,7 @@ struct slot {
     pid_t first;
     pid_t orphan;
     uint32_t ready;
+    uint32_t hold; /* the first stays until the daemon has listed its children */
     uint32_t left; /* of the two, for subjects without DEAD */
     int64_t shim;  /* CPU of the subject's own processes beside the daemon */
 };
@@ -121,7 +122,8 @@ static int serve(const char *path, unsigned index, unsigned count)
         slot->orphan_ends = now();
         _exit(0);
     }
-    while (__atomic_load_n(&slot->orphan, __ATOMIC_ACQUIRE) == 0) {
+    while (__atomic_load_n(&slot->orphan, __ATOMIC_ACQUIRE) == 0
+           || __atomic_load_n(&slot->hold, __ATOMIC_ACQUIRE) != 0) {
         usleep(50);
     }
     slot->first_ends = now();
@@ -478,14 +480,16 @@ int main(int argc, char **argv)
         unsigned wanted = done + 1;
         int64_t begun;
 
+        slots[i].hold = strcmp(argv[1], "descent") == 0;
         kill(slots[i].first, SIGUSR1);
-        if (strcmp(argv[1], "descent") == 0) {
+        if (slots[i].hold) {
             size_t none = 0;
 
             while (__atomic_load_n(&slots[i].orphan, __ATOMIC_ACQUIRE) == 0) {
                 usleep(50);
             }
             sss_service_pids(handles[i], NULL, &none);
+            __atomic_store_n(&slots[i].hold, 0, __ATOMIC_RELEASE);
         }
         begun = cpu();
         for (int64_t last = now() + 30 * INT64_C(1000000000); done < wanted; turn()) {
@@ -495,6 +499,10 @@ int main(int argc, char **argv)
             }
         }
         spent += cpu() - begun + slots[i].shim;
+        if (ctx != NULL && (slots[i].adopted == 0 || slots[i].orphan_ends == 0)) {
+            fprintf(stderr, "%s: an orphan was not attributed\n", argv[1]);
+            return 1;
+        }
         if (slots[i].adopted != 0 && slots[i].adopted > slots[i].first_ends) {
             adopted[adoptions++] = slots[i].adopted - slots[i].first_ends;
         }

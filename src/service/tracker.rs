@@ -777,7 +777,7 @@ impl Tracker {
     /// are in it.
     fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Errno> {
         std::mem::swap(&mut self.previous, children);
-        let threads = procfs::own_children_once(children, &mut self.scratch)?;
+        let alone = procfs::own_children_once(children, &mut self.scratch)?;
         let ledger = &self.ledger;
         let mut rest = children.iter();
         let all_there = self
@@ -788,7 +788,7 @@ impl Tracker {
                 process.is_some_and(|process| process.state == State::Ours)
             })
             .all(|pid| rest.any(|other| other == pid));
-        if threads == 1 && all_there {
+        if alone && all_there {
             return Ok(true);
         }
         procfs::own_children(children, &mut self.scratch)
@@ -948,6 +948,9 @@ impl Tracker {
     /// Walks below the members of one service, or of all, if it is not too dear
     /// now: what lives there is remembered, and known when it becomes ours.
     pub(super) fn walk(&mut self, service: Option<u32>, at_most_at: u64) {
+        if service.is_some_and(|service| !self.may_walk(service)) {
+            return;
+        }
         let begun = clock::now();
         if begun.max(at_most_at) < self.walk_from {
             return;
@@ -972,6 +975,13 @@ impl Tracker {
         }
         self.walked = stack;
         self.walk_from = begun + (clock::now() - begun) * SHARE;
+    }
+
+    /// Whether a service has members, and something to find below them by.
+    fn may_walk(&self, service: u32) -> bool {
+        let extra = self.extras.get(service as usize).and_then(Option::as_ref);
+        extra.is_some_and(|extra| extra.cgroup.is_some() || extra.descent)
+            && self.ledger.at(service).is_some_and(|at| at.processes > 0)
     }
 
     /// Who is in a service's cgroup and no child of ours lives below.

@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
+use std::sync::atomic::{AtomicU8, Ordering};
+
 use nix::errno::Errno;
 
 use super::bits::{ToSigned, ToUnsigned};
@@ -143,7 +145,18 @@ fn on_pidfs(pidfd: BorrowedFd) -> bool {
 
 /// The inode of a pidfd, which no other process of this boot has (Linux 6.9).
 pub(crate) fn inode(pidfd: &OwnedFd) -> Option<u64> {
-    if !on_pidfs(pidfd.as_fd()) {
+    /// What holds for one pidfd holds for all. No lock, which a fork could copy while it
+    /// is held: two threads may both ask.
+    static PIDFS_IS_THERE: AtomicU8 = AtomicU8::new(UNKNOWN);
+    const UNKNOWN: u8 = 0;
+    const NO: u8 = 1;
+    const YES: u8 = 2;
+    let mut known = PIDFS_IS_THERE.load(Ordering::Relaxed);
+    if known == UNKNOWN {
+        known = if on_pidfs(pidfd.as_fd()) { YES } else { NO };
+        PIDFS_IS_THERE.store(known, Ordering::Relaxed);
+    }
+    if known == NO {
         return None;
     }
     nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)

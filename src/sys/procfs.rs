@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, stat as stat_path};
 use nix::unistd::{getpid, read};
 
 /// "/proc/PID/task/TID/children" and shorter ones.
@@ -32,14 +32,28 @@ impl Write for Path {
     }
 }
 
-fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Errno> {
+impl Path {
+    fn as_c_str(&self) -> Result<&CStr, Errno> {
+        CStr::from_bytes_until_nul(&self.text).map_err(|_| Errno::ENAMETOOLONG)
+    }
+}
+
+fn path_of(path: fmt::Arguments) -> Result<Path, Errno> {
     let mut built = Path {
         text: [0; 64],
         length: 0,
     };
     built.write_fmt(path).map_err(|_| Errno::ENAMETOOLONG)?;
-    let path = CStr::from_bytes_until_nul(&built.text).map_err(|_| Errno::ENAMETOOLONG)?;
-    open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())
+    Ok(built)
+}
+
+fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Errno> {
+    let path = path_of(path)?;
+    open(
+        path.as_c_str()?,
+        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Appends what a file holds.
@@ -134,10 +148,9 @@ pub(crate) fn children_of(
     numbered_entries(&task, &mut scratch.threads)?;
     for at in 0..scratch.threads.len() {
         let thread = scratch.threads[at];
-        match read_file(
-            format_args!("/proc/{pid}/task/{thread}/children"),
-            &mut scratch.text,
-        ) {
+        scratch.text.clear();
+        let children = open_at(format_args!("/proc/{pid}/task/{thread}/children"));
+        match children.and_then(|children| read_list(&children, &mut scratch.text)) {
             Ok(()) => numbers(&scratch.text, found)?,
             // The thread has ended; its children are another's.
             Err(Errno::ENOENT | Errno::ESRCH) => {}
@@ -147,15 +160,53 @@ pub(crate) fn children_of(
     Ok(())
 }
 
-/// Our own children by one reading, and how many threads we have. With one thread
-/// nobody takes a child out of the list meanwhile, so that nothing is missed.
+/// Our own children by one reading; whether we have one thread only. Then nobody
+/// takes a child out of the list meanwhile, so that nothing is missed.
 pub(crate) fn own_children_once(
     found: &mut Vec<i32>,
     scratch: &mut Scratch,
-) -> Result<usize, Errno> {
+) -> Result<bool, Errno> {
     found.clear();
-    children_of(getpid().as_raw(), found, scratch)?;
-    Ok(scratch.threads.len())
+    let me = getpid().as_raw();
+    if has_one_thread(me) {
+        scratch.text.clear();
+        let children = open_at(format_args!("/proc/{me}/task/{me}/children"))?;
+        read_list(&children, &mut scratch.text)?;
+        numbers(&scratch.text, found)?;
+        return Ok(true);
+    }
+    children_of(me, found, scratch)?;
+    Ok(false)
+}
+
+/// Whether a process has one thread, by the links of its task directory: "." and
+/// "..", and one for each thread. Where a kernel counts otherwise, a doubt is no.
+fn has_one_thread(pid: i32) -> bool {
+    path_of(format_args!("/proc/{pid}/task"))
+        .and_then(|path| stat_path(path.as_c_str()?))
+        .is_ok_and(|stat| stat.st_nlink == 3)
+}
+
+/// Appends a list of numbers that the kernel makes as it is read. It fills a page at
+/// a time: one that is not full was the last. To read on until nothing comes would
+/// cost the kernel one more walk over all children.
+fn read_list(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
+    /// The smallest page of any architecture.
+    const PAGE: usize = 4096;
+    /// More than a number and its blank.
+    const ENTRY: usize = 16;
+    loop {
+        let before = text.len();
+        text.try_reserve(PAGE).map_err(|_| Errno::ENOMEM)?;
+        text.resize(before + PAGE, 0);
+        let got = read(fd, &mut text[before..]);
+        text.truncate(before + *got.as_ref().unwrap_or(&0));
+        match got {
+            Ok(got) if got < PAGE - ENTRY => return Ok(()),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// So often the children are read at most until two readings agree.
@@ -378,6 +429,25 @@ mod tests {
         assert!(is_within(&[1, 2], &[1, 3, 2]));
         assert!(!is_within(&[1, 2], &[1, 3]));
         assert!(!is_within(&[1, 2], &[2, 1]));
+    }
+
+    #[test]
+    fn a_list_of_several_pages_is_read_whole() {
+        let (reading, writing) = nix::unistd::pipe().unwrap();
+        let mut wanted = Vec::new();
+        let mut sent = String::new();
+        for number in 1_000_000..1_001_700 {
+            wanted.push(number);
+            sent += &format!("{number} ");
+        }
+        assert!(sent.len() > 3 * 4096);
+        nix::unistd::write(&writing, sent.as_bytes()).unwrap();
+        drop(writing);
+        let mut text = Vec::new();
+        read_list(&reading, &mut text).unwrap();
+        let mut found = Vec::new();
+        numbers(&text, &mut found).unwrap();
+        assert_eq!(found, wanted);
     }
 
     #[test]
