@@ -66,14 +66,15 @@ int main(int argc, char **argv)
     seed = argc > 2 ? (unsigned)atoi(argv[2]) : 1;
     for (unsigned i = 0; i < links; i++) {
         unsigned depth = 1 + draw(6);
-        pid_t child = fork();
+        pid_t child;
 
+        while ((child = fork()) == -1) {
+            usleep(1000); /* no pid is free: our observer has to reap first */
+        }
         if (child == 0) {
             chain(depth);
         }
-        if (child > 0) {
-            waitpid(child, NULL, 0);
-        }
+        waitpid(child, NULL, 0);
         seed += i;
     }
     return 0;
