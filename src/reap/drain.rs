@@ -9,6 +9,7 @@ use super::pidfds::Promoted;
 use super::policy::{Facts, Look, Plan, UNHEARD_FIRST, When};
 use super::process::{Attending, Locked, Reaper, lock};
 use super::sweep::Seen;
+use crate::sys::clock;
 
 /// For whom the caller is to make callbacks, as no loop comes round for them.
 #[derive(Clone, Copy, Debug)]
@@ -368,7 +369,7 @@ impl Reaper {
         if again {
             let found = first.is_some() || self.counts.reaped != self.unheard_since;
             let after = self.policy.unheard(found, self.table.young());
-            self.agenda.owe(Debt::Unheard, now + after);
+            self.agenda.owe(Debt::Unheard, clock::later(now, after));
         }
         if more {
             self.agenda.owe(Debt::Unheard, now);
@@ -413,6 +414,6 @@ impl Reaper {
         } else {
             self.policy.doubt_less()
         };
-        self.agenda.owe(Debt::Unheard, now + after);
+        self.agenda.owe(Debt::Unheard, clock::later(now, after));
     }
 }

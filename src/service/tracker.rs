@@ -1254,7 +1254,7 @@ impl Tracker {
     /// Has the keepers look in so many nanoseconds, or before.
     fn look_again(&mut self, after: u64) {
         let now = clock::now();
-        let at = now + after;
+        let at = clock::later(now, after);
         if self.slow_at > now && self.slow_at <= at {
             return;
         }

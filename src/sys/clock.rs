@@ -1,5 +1,14 @@
 //! clock_gettime(2).
 
+const MINUTE: u64 = 60_000_000_000;
+
+/// So long after `now`. What comes a minute after comes at the next whole one: all such
+/// looks of an idle loop wake it up once.
+pub(crate) fn later(now: u64, after: u64) -> u64 {
+    let at = now + after;
+    if after < MINUTE { at } else { at - at % MINUTE }
+}
+
 /// CLOCK_MONOTONIC in nanoseconds.
 pub(crate) fn now() -> u64 {
     read(libc::CLOCK_MONOTONIC)
@@ -18,4 +27,18 @@ fn read(clock: libc::clockid_t) -> u64 {
     // SAFETY: a valid timespec; these clocks are always there.
     unsafe { libc::clock_gettime(clock, &raw mut time) };
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_once_a_minute_comes_together() {
+        assert_eq!(later(7, MINUTE - 1), MINUTE + 6);
+        for now in [0, 1, MINUTE - 1, MINUTE, 5 * MINUTE + 9] {
+            let at = later(now, MINUTE);
+            assert!(at > now && at <= now + MINUTE && at % MINUTE == 0);
+        }
+    }
 }
