@@ -6,8 +6,9 @@ beside s6-supervise, runsv and supervisord.
 
 FOLDER has restarted and sss-supervise. All supervisors stand side by side, each with
 as many idle units; in a round the one unit that is watched is killed under each of them
-in turn. runsv and s6-supervise do not start a program again that ran for less than a
-second until that second is over: so each has run longer when it is killed. The last
+in turn. runsv does not start a program again that ran for less than a second until that
+second is over: so each has run longer when it is killed. s6-supervise pauses for a second
+after each death, and supervisord looks once a second, which is in their figures. The last
 size is also looked at while it is idle. --write keeps the results in
 ../results/supervise.json, those of other sizes beside them, and writes supervise.md.
 """
