@@ -272,10 +272,15 @@ def steady_section(results):
     return text + latency_table(results, subjects)
 
 
+def measured_loops(results):
+    first = steady_cases(results)[0]
+    return [loop for loop in LOOPS if results.median(first, loop[0], loop[1])]
+
+
 def loops_section(results, cell=ratio_text):
     cases = steady_cases(results)
     rows = []
-    for peer, metric, ours in LOOPS:
+    for peer, metric, ours in measured_loops(results):
         mine, *theirs = ratio_rows(results, cases, metric, peer, 1000, ours, cell)
         rows += [mine, *theirs]
     return table(["CPU per child", *[f"N = {c[1]:,}" for c in cases]], rows)
@@ -292,8 +297,10 @@ def loops_report(results):
     text += loops_section(results)
     if any("–" not in c for c in control):
         text += f"\nThe control, two builds of one loop by hand: {', '.join(control)}.\n"
+    rounds = [str(len(results.values(c, "sd-event", "cpu_ns") or [])) for c in cases]
+    text += f"\nRounds: {', '.join(rounds)}.\n"
     text += "\nLatency from the child's exit to the callback, µs: median / 99th percentile.\n\n"
-    return text + latency_table(results, [s for peer, _, ours in LOOPS for s in (peer, *ours)])
+    return text + latency_table(results, [s for peer, _, ours in measured_loops(results) for s in (peer, *ours)])
 
 
 def dead_section(results, name, heading, baseline):
