@@ -290,6 +290,31 @@ static void the_policy_says_who_waits(void **state)
     let_go(&drops);
 }
 
+static void flush_waits_until_what_was_dropped_is_told(void **state)
+{
+    static char line[100], text[1 << 17];
+    struct bed *bed = *state;
+    struct stuck stuck;
+    unsigned turn;
+    ssize_t got;
+
+    memset(line, 'x', sizeof(line));
+    line[99] = '\n';
+    for (turn = 0; turn < 50; turn++) {
+        get_stuck(bed, &stuck, 0);
+        while (stats_of_log(stuck.log).dropped_lines == 0) {
+            put_bytes(stuck.fd, line, sizeof(line));
+        }
+        check_int(read(stuck.pipe[0], text, 1 << 16), 1 << 16);
+        flush_log(stuck.log);
+        got = read(stuck.pipe[0], text, sizeof(text) - 1);
+        check(got > 0);
+        text[got] = '\0';
+        check(strstr(text, "\n[sss_sigchld: dropped ") != NULL);
+        let_go(&stuck);
+    }
+}
+
 /* A write to a frozen file system hangs, also one that may not block. */
 static void a_frozen_file_system(void **state)
 {
@@ -356,6 +381,7 @@ int main(void)
         ON_BED(one_that_hangs_holds_up_no_other),
         ON_BED(writers_are_bounded),
         ON_BED(the_policy_says_who_waits),
+        ON_BED(flush_waits_until_what_was_dropped_is_told),
         ON_BED(a_frozen_file_system),
     };
 

@@ -129,6 +129,11 @@ impl Backlog {
         self.closed = true;
     }
 
+    /// All that came is written, and what was dropped is told.
+    pub(crate) fn is_written(&self) -> bool {
+        self.queue.bytes() == 0 && self.untold.is_nothing()
+    }
+
     /// Nothing of it is to be written any more.
     pub(crate) fn is_over(&self) -> bool {
         self.closed || self.queue.bytes() == 0

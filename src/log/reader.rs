@@ -118,9 +118,14 @@ impl Threads {
                     continue;
                 }
                 drop(state);
-                let _ = poller.add(source.fd.as_fd(), token);
+                let polled = poller.add(source.fd.as_fd(), token);
                 self.read_source(token, poller, scratch);
                 state = self.state.lock();
+                // Nobody would tell of it: it is tried again after the next pause.
+                let unseen = polled.is_err() && state.source(token).is_some();
+                if unseen && !state.held.contains(&token) {
+                    state.held.push(token);
+                }
                 flushing = true;
             }
         }

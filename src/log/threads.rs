@@ -312,7 +312,7 @@ impl Threads {
             poller.wake();
         }
         let flushed = loop {
-            if log.work.lock().done >= round && log.backlog.lock().queue.bytes() == 0 {
+            if log.work.lock().done >= round && log.backlog.lock().is_written() {
                 break Ok(());
             }
             let now = clock::now();

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::file_target::Done;
 use super::one_log::{LONGEST_PAUSE, Log, PAUSE, Phase};
-use super::target;
+use super::target::{self, Target};
 use super::threads::{LOGS, State, Threads, Writer};
 use crate::sys::arc::Arc;
 use crate::sys::clock;
@@ -184,7 +184,11 @@ impl Threads {
         }
         let goes_on = self.writer_goes_on(&mut state, slot);
         drop(state);
-        drop(gone);
+        if let Some(gone) = gone {
+            // By this thread: close(2) waits where a server hangs, and the last who
+            // knows the log may be the reader or the daemon.
+            *gone.target.lock() = Target::default();
+        }
         self.tell_progress();
         goes_on
     }
