@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Logs beside s6-log, multilog and cat: run.py DIR [--short] [--rounds N]
+"""Logs beside s6-log, multilog and cat: run.py DIR [--short] [--rounds N] [--children N]
 
 DIR has harness and sss, as benches/Makefile builds them. Each round runs every
 subject once, in a new order; the file system is a tmpfs where one can be had at
-/dev/shm, so that the disk is in no figure. Prints a table, and writes it to
-results/log.md with --write.
+/dev/shm, so that the disk is in no figure. Prints a table for one child and one for
+100, or one of them; with --write puts them into results/log.md in the place of those
+that it has.
 """
 
 import argparse
@@ -57,9 +58,29 @@ def interval(values):
     return medians[50], medians[1949]
 
 
+def title(children):
+    return f"## {children} {'child' if children == 1 else 'children'}"
+
+
+def write(path, head, tables):
+    """The file anew, with the tables of it that were not measured now."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            former = file.read().split("\n## ")[1:]
+    except FileNotFoundError:
+        former = []
+    for children in (1, 100):
+        kept = [f"## {text}" for text in former if f"## {text}".startswith(title(children) + ",")]
+        if children not in tables and kept:
+            tables[children] = kept[0].rstrip().split("\n") + [""]
+    lines = head + [line for children in sorted(tables) for line in tables[children]]
+    with open(path, "w", encoding="utf-8") as file:
+        file.write("\n".join(lines).rstrip() + "\n")
+
+
 def table(results, children, megabytes, rounds):
     lines = [
-        f"## {children} {'child' if children == 1 else 'children'}, {megabytes} MB, {rounds} rounds",
+        f"{title(children)}, {megabytes} MB, {rounds} rounds",
         "",
         "| | CPU, ms per MB | to cat | wall, ms per MB |",
         "|---|---:|---:|---:|",
@@ -92,6 +113,7 @@ def main():
     parser.add_argument("dir")
     parser.add_argument("--short", action="store_true", help="once, and little")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--children", type=int, choices=(1, 100), help="this table only")
     parser.add_argument("--write", action="store_true")
     args = parser.parse_args()
     rounds = 1 if args.short else args.rounds
@@ -103,7 +125,7 @@ def main():
         else:
             print(f"{subject} is left out: {program} is not installed")
     machine = f"{os.cpu_count()} processors, Linux {os.uname().release}"
-    lines = [
+    head = [
         "# Logs",
         "",
         "What it costs to take 100-byte lines, written 4,096 bytes at a time, from pipes to"
@@ -113,16 +135,16 @@ def main():
         f" 95 % interval. {machine}.",
         "",
     ]
-    for children in (1, 100):
+    tables = {}
+    for children in [args.children] if args.children else (1, 100):
         results = {subject: [] for subject in there}
         for _ in range(rounds):
             for subject in random.sample(there, len(there)):
                 results[subject].append(run(args.dir, subject, children, megabytes))
-        lines += table(results, children, megabytes, rounds)
-    print("\n".join(lines))
+        tables[children] = table(results, children, megabytes, rounds)
+        print("\n".join(tables[children]))
     if args.write:
-        with open(f"{BENCHES}/results/log.md", "w", encoding="utf-8") as file:
-            file.write("\n".join(lines).rstrip() + "\n")
+        write(f"{BENCHES}/results/log.md", head, tables)
 
 
 if __name__ == "__main__":
