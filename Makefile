@@ -8,7 +8,7 @@
 #   make header          include/sss_sigchld.h anew from src/ffi
 #   make exports         the list of exports anew from the library
 #   make abi             the ABI that check-abi compares with, anew from the header
-#   make fuzz            FUZZ_RUNS inputs to each target of fuzz/
+#   make fuzz            FUZZ_RUNS inputs to each target of fuzz/, or FUZZ_SECONDS long
 #   make dist            a tarball with all crates, for building without network
 #
 # The version nodes need a linker that takes more than one version script: lld,
@@ -280,17 +280,25 @@ $(O)/%/libsss_sigchld.a: FORCE
 check-sssd: stage
 	$(TESTENV) c-tests/sssd/run
 
-# Each target of fuzz/fuzz_targets for so many inputs; FUZZ="one another" names some.
-# libFuzzer needs unstable options of the stable compiler.
+# Each target of fuzz/fuzz_targets for so many inputs; FUZZ="one another" names some,
+# FUZZ_SECONDS=3600 goes on for that long instead. What was found interesting is kept
+# and begun with the next time. libFuzzer comes with its crate; it needs unstable
+# options of the stable compiler.
 FUZZ      ?= $(basename $(notdir $(wildcard fuzz/fuzz_targets/*.rs)))
 FUZZ_RUNS ?= 1000000
+FUZZ_FLAGS := --cfg fuzzing -Cdebug-assertions -Zsanitizer=address -Cpasses=sancov-module \
+	$(addprefix -Cllvm-args=-sanitizer-coverage-,level=4 inline-8bit-counters pc-table \
+	trace-compares)
 .PHONY: fuzz
 fuzz:
-	@command -v cargo-fuzz > /dev/null || { echo "cargo install cargo-fuzz"; exit 1; }
-	set -e; for target in $(FUZZ); do mkdir -p $(O)/fuzz/corpus/$$target; \
-		RUSTC_BOOTSTRAP=1 cargo fuzz run --target-dir $(O)/fuzz $$target $(O)/fuzz/corpus/$$target \
-			$$([ ! -d fuzz/seeds/$$target ] || echo fuzz/seeds/$$target) -- \
-			-runs=$(FUZZ_RUNS) -timeout=10 -artifact_prefix=$(O)/fuzz/ -verbosity=0 -print_final_stats=1; \
+	RUSTC_BOOTSTRAP=1 RUSTFLAGS="$(FUZZ_FLAGS)" CARGO_TARGET_DIR=$(O)/fuzz $(CARGO) build \
+		--locked --release --manifest-path fuzz/Cargo.toml --target $(HOST)
+	set -e; for target in $(FUZZ); do \
+		mkdir -p $(O)/fuzz/corpus/$$target; \
+		echo "fuzz $$target"; \
+		$(O)/fuzz/$(HOST)/release/$$target $(O)/fuzz/corpus/$$target \
+			$(if $(FUZZ_SECONDS),-max_total_time=$(FUZZ_SECONDS),-runs=$(FUZZ_RUNS)) \
+			-timeout=10 -artifact_prefix=$(O)/fuzz/$$target- -verbosity=0 -print_final_stats=1; \
 	done
 
 SOAK_SECONDS ?= 600

@@ -7,6 +7,7 @@ use crate::forksrv::protocol::{Order, Reply, Request};
 use crate::log::lines::{End, Line, Splitter, Verdict};
 use crate::log::rotation::{self, Limit, Step};
 use crate::spawn::path::Candidates;
+use crate::supervise::notify::{self, Said};
 
 /// Every path that is tried ends with the file's name and is short enough.
 pub fn spawn_path(data: &[u8]) {
@@ -106,5 +107,28 @@ pub fn forksrv(data: &[u8]) {
     }
     if let Ok(reply) = Reply::decode(data) {
         assert_eq!(reply.encode(), data);
+    }
+}
+
+/// A notify socket's datagram: each line says what it says alone, whatever stands
+/// beside it; what it says is within bounds.
+pub fn notify(data: &[u8]) {
+    let said = notify::parse(data);
+    if data.len() > notify::MAX_DATAGRAM {
+        assert_eq!(said.count(), 0);
+        return;
+    }
+    let alone = data.split(|&byte| byte == b'\n').flat_map(notify::parse);
+    assert!(said.eq(alone));
+    for said in notify::parse(data) {
+        match said {
+            Said::Status(text) => assert!(text.len() <= notify::MAX_STATUS),
+            Said::MainPid(pid) => assert!(pid > 0),
+            Said::Errno(errno) => assert!(errno >= 0),
+            Said::Since(time) | Said::Watchdog(time) | Said::Extend(time) => {
+                assert_eq!(time % 1_000, 0);
+            }
+            _ => {}
+        }
     }
 }

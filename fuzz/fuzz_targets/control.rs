@@ -1,0 +1,11 @@
+#![no_main]
+//! Requests to the control socket of sss-supervise: control.c.
+
+use sss_sigchld as _; // which it calls
+
+unsafe extern "C" {
+    fn fuzz_control(data: *const u8, size: usize) -> i32;
+}
+
+// SAFETY: it reads these bytes and keeps none.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| unsafe { fuzz_control(data.as_ptr(), data.len()) };);
