@@ -7,5 +7,7 @@ unsafe extern "C" {
     fn fuzz_control(data: *const u8, size: usize) -> i32;
 }
 
-// SAFETY: it reads these bytes and keeps none.
-libfuzzer_sys::fuzz_target!(|data: &[u8]| unsafe { fuzz_control(data.as_ptr(), data.len()) };);
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    // SAFETY: it reads these bytes and keeps none.
+    unsafe { fuzz_control(data.as_ptr(), data.len()) };
+});
