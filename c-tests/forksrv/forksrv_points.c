@@ -272,9 +272,7 @@ static void at_each_point(struct server_bed *bed, int signum)
     walk(bed, SSS_FORKSRV_CLONE_PARENT, signum, false);
     walk(bed, SSS_FORKSRV_CLONE_PARENT, signum, true);
     walk(bed, SSS_FORKSRV_SERVERS_CHILDREN, signum, false);
-    if (signum != SIGSTOP) {
-        walk(bed, SSS_FORKSRV_SERVERS_CHILDREN, signum, true);
-    }
+    walk(bed, SSS_FORKSRV_SERVERS_CHILDREN, signum, true);
 }
 
 static void killed(void **state)
