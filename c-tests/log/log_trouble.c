@@ -210,6 +210,8 @@ static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
     stuck->log = log_of(bed, &params);
     stuck->fd = log_pipe(stuck->log, NULL, NULL);
     put(stuck->fd, "stuck\n");
+    /* A log that is flushed later may be read first: this one is to hang before. */
+    await(stats_of_log(stuck->log).bytes_read == 6);
 }
 
 static void let_go(struct stuck *stuck)
