@@ -25,7 +25,7 @@ static int listen_at(const char *path, int type)
 static int own_run_setup(void **state)
 {
     bed_setup(state);
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 ||
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0 ||
         mount("sss", "/run", "tmpfs", 0, NULL) != 0 || mount("sss", "/dev", "tmpfs", 0, NULL) != 0) {
         return 0; /* own_run_needed() tells */
     }

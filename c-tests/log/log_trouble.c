@@ -44,7 +44,7 @@ static unsigned check_numbers(const char *text, unsigned all)
 /* What was mounted is unmounted with the process. */
 static void own_mounts_needed(void)
 {
-    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0) {
         test_lacks("no mount namespace");
     }
 }

@@ -66,7 +66,7 @@ static void without_privilege(void **state)
 
 static void mount_proc(void *arg)
 {
-    check_ok(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    check_ok(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL));
     check_ok(mount("proc", "/proc", "proc", 0, NULL));
     daemonise(arg);
 }
@@ -156,7 +156,7 @@ static void proc_of_another_namespace(void **state)
 static void hide_proc(void *arg)
 {
     (void)arg;
-    check_ok(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    check_ok(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL));
     check_ok(mount("none", "/proc", "tmpfs", 0, NULL));
     refused_with(ENOENT);
 }

@@ -34,7 +34,7 @@ static pid_t start(const char *const args[], int out, bool as_pid_1)
     pid = fork();
     check(pid != -1);
     if (pid == 0) {
-        if (as_pid_1 && (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0
+        if (as_pid_1 && (mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0
                          || mount("proc", "/proc", "proc", 0, NULL) != 0)) {
             _exit(99);
         }

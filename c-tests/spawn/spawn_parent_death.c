@@ -296,7 +296,7 @@ static void first_in_namespace(void *pvt)
 {
     struct daemon *daemon = pvt;
 
-    check_ok(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL));
+    check_ok(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL));
     check_ok(mount("proc", "/proc", "proc", 0, NULL));
     alive(daemon);
     dead_before(daemon);
