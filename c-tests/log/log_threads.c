@@ -85,6 +85,17 @@ static void signals_do_not_reach_them(void **state)
     check_ok(sss_log_free(log));
 }
 
+/* Under valgrind all takes some fifty times longer, and each child looks for leaks. */
+static unsigned scaled(unsigned count)
+{
+    return test_profile_is("valgrind") ? count / 5 : count;
+}
+
+static unsigned lines(void)
+{
+    return scaled(200000);
+}
+
 /* Numbers until the end of the file is read at the other side. */
 static void *put_numbers(void *arg)
 {
@@ -92,7 +103,7 @@ static void *put_numbers(void *arg)
     char line[32];
     unsigned i;
 
-    for (i = 0; i < 200000; i++) {
+    for (i = 0; i < lines(); i++) {
         put_bytes(*fd, line, (size_t)snprintf(line, sizeof(line), "%u\n", i));
     }
     close(*fd);
@@ -152,7 +163,7 @@ static void the_daemon_changes_ids_and_root(void **state)
         test_skip("user", "not root");
     }
     in_child(change_ids, bed);
-    check_numbers(bed, 200000);
+    check_numbers(bed, lines());
 }
 
 /* In a child that is forked at any moment: nothing of the parent's is used, and
@@ -192,11 +203,11 @@ static void forks_beside_busy_threads(void **state)
     struct bed *bed = *state;
     struct sss_log_params params = log_params(bed);
     struct sss_log *log = log_of(bed, &params);
-    int fd = log_pipe(log, NULL, NULL), turn;
+    int fd = log_pipe(log, NULL, NULL), turn, turns = (int)scaled(200);
     pthread_t thread;
 
     check_ok(pthread_create(&thread, NULL, put_numbers, &fd));
-    for (turn = 0; turn < 200; turn++) {
+    for (turn = 0; turn < turns; turn++) {
         pid_t pid = fork();
 
         check(pid != -1);
@@ -210,7 +221,7 @@ static void forks_beside_busy_threads(void **state)
     check_ok(pthread_join(thread, NULL));
     flush_log(log);
     check_ok(sss_log_free(log));
-    check_numbers(bed, 200000);
+    check_numbers(bed, lines());
 }
 
 /* As a daemon that opens its logs before daemon(3). What is written while there is
