@@ -320,6 +320,7 @@ static void flush_waits_until_what_was_dropped_is_told(void **state)
 /* A write to a frozen file system hangs, also one that may not block. */
 static void a_frozen_file_system(void **state)
 {
+    int unused = 0;
     struct bed *bed = *state, frozen = *bed;
     struct sss_log_params params, elsewhere = log_params(bed);
     struct sss_log *log, *other;
@@ -347,7 +348,7 @@ static void a_frozen_file_system(void **state)
     flush_log(log);
     mount_fd = open(frozen.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     check(mount_fd != -1);
-    check_ok(ioctl(mount_fd, FIFREEZE, 0));
+    check_ok(ioctl(mount_fd, FIFREEZE, &unused));
     put(fd, "meanwhile\n");
     other = log_of(bed, &elsewhere);
     beside = log_pipe(other, NULL, NULL);
@@ -357,7 +358,7 @@ static void a_frozen_file_system(void **state)
         errno_t flushed = sss_log_flush(other, PATIENTLY), held = sss_log_flush(log, 0);
         struct sss_log_stats stats = stats_of_log(log);
 
-        check_ok(ioctl(mount_fd, FITHAW, 0));
+        check_ok(ioctl(mount_fd, FITHAW, &unused));
         check_ok(flushed);
         check_int(held, ETIMEDOUT);
         check(stats.takeovers >= 1);
