@@ -93,6 +93,23 @@ pub(crate) struct Event {
     pub(crate) reserved: [u64; 2],
 }
 
+impl Event {
+    /// One of a server's, with nothing of a launch.
+    fn new(kind: Kind, pid: i32, restarts: u64) -> Self {
+        Event {
+            kind: kind as u32,
+            pid,
+            wait_status: 0,
+            errno: 0,
+            restarts,
+            child: Pvt(std::ptr::null_mut()),
+            step: 0,
+            padding: 0,
+            reserved: [0; 2],
+        }
+    }
+}
+
 /// Who is told of a launch that the caller does not wait for, and of its child.
 pub(crate) struct Asked {
     /// The watch, reserved.
@@ -963,15 +980,9 @@ impl Shared {
     fn tell(&self, kind: Kind, pid: i32, wait_status: i32, errno: i32) {
         let mut state = self.state.lock();
         let event = Event {
-            kind: kind as u32,
-            pid,
             wait_status,
             errno,
-            restarts: state.restarts,
-            child: Pvt(std::ptr::null_mut()),
-            step: 0,
-            padding: 0,
-            reserved: [0; 2],
+            ..Event::new(kind, pid, state.restarts)
         };
         if state.events.len() < EVENTS {
             state.events.push_back(event);
@@ -1092,12 +1103,7 @@ impl Shared {
     fn next_event(&self) -> Option<Call> {
         loop {
             let event = self.state.lock().events.pop_front();
-            let Some(event) = event.or_else(|| self.next_over()) else {
-                if !self.state.lock().over.is_empty() {
-                    continue;
-                }
-                return None;
-            };
+            let event = event.or_else(|| self.next_over())?;
             if let Some(call) = self.settings.event {
                 return Some(Call::Event {
                     call,
@@ -1111,33 +1117,30 @@ impl Shared {
 }
 
 impl Shared {
-    /// The event of a launch that is over; None where its handle is freed, or none is.
+    /// The event of a launch that is over, and whose handle is not freed.
     fn next_over(&self) -> Option<Event> {
-        let (over, restarts) = {
-            let mut state = self.state.lock();
-            (state.over.pop_front()?, state.restarts)
-        };
-        // A handle that was freed is not told of.
-        let there = watch::pid(over.asked.id).is_ok();
-        self.settle(&over);
-        let kind = match over.error {
-            None => Kind::Launched,
-            Some(_) => Kind::Failed,
-        };
-        there.then_some(Event {
-            kind: kind as u32,
-            pid: over.pid,
-            wait_status: 0,
-            errno: over.error.map_or(0, |error| error.errno),
-            restarts,
-            child: over.asked.handle.unwrap_or(Pvt(std::ptr::null_mut())),
-            step: over
-                .error
-                .and_then(|error| error.step)
-                .map_or(0, |step| step as u32),
-            padding: 0,
-            reserved: [0; 2],
-        })
+        loop {
+            let (over, restarts) = {
+                let mut state = self.state.lock();
+                (state.over.pop_front()?, state.restarts)
+            };
+            let freed = watch::pid(over.asked.id).is_err();
+            self.settle(&over);
+            if freed {
+                continue;
+            }
+            let kind = match over.error {
+                None => Kind::Launched,
+                Some(_) => Kind::Failed,
+            };
+            let step = over.error.and_then(|error| error.step);
+            return Some(Event {
+                errno: over.error.map_or(0, |error| error.errno),
+                child: over.asked.handle.unwrap_or(Pvt(std::ptr::null_mut())),
+                step: step.map_or(0, |step| step as u32),
+                ..Event::new(kind, over.pid, restarts)
+            });
+        }
     }
 }
 

@@ -74,27 +74,21 @@ impl Reaper {
                 return Some(self.reaped((status, None)));
             }
         }
+        let kept = |(status, usage)| {
+            let facts = Facts {
+                kept: true,
+                ..Facts::used(usage)
+            };
+            (classify(status), facts)
+        };
         match (self.kernel.look(slot.pid, slot.pidfd()), slot.pidfd()) {
-            (Ok(found), _) => {
-                let (status, usage) = found?;
-                let facts = Facts {
-                    kept: true,
-                    ..Facts::used(usage)
-                };
-                Some((classify(status), facts))
-            }
+            (Ok(found), _) => found.map(kept),
             (Err(Errno::ECHILD), Some(pidfd)) => self.recover(slot.pid, pidfd),
             // Only __WALL sees one that sends no SIGCHLD.
             (Err(Errno::ECHILD), None) => match self.kernel.look_at_mute(slot.pid) {
                 Ok(found) => {
                     self.hear_nothing_of_one();
-                    found.map(|(status, usage)| {
-                        let facts = Facts {
-                            kept: true,
-                            ..Facts::used(usage)
-                        };
-                        (classify(status), facts)
-                    })
+                    found.map(kept)
                 }
                 Err(_) => Some(self.lost(slot.pid)),
             },
@@ -131,6 +125,17 @@ impl Reaper {
         found
     }
 
+    /// Waits for a child that is being registered. Where this fails it may be no child of
+    /// ours, or one that needs a pidfd: the caller finds out.
+    pub(crate) fn wait_new(
+        &self,
+        pid: i32,
+        options: i32,
+        usage: bool,
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+        self.kernel.wait(pid, options, usage)
+    }
+
     /// A child sends no SIGCHLD, and no pidfd tells of it: it is looked at by time.
     fn hear_nothing_of_one(&mut self) {
         if !std::mem::replace(&mut self.mute, true) {
@@ -145,17 +150,6 @@ impl Reaper {
         if self.kernel.look(pid, None).is_err() && self.kernel.is_child(pid) {
             self.hear_nothing_of_one();
         }
-    }
-
-    /// The same as a child is registered, where `wait_pid` is not enough: who fails here
-    /// may be no child of ours, or needs a pidfd.
-    pub(crate) fn wait_new(
-        &self,
-        pid: i32,
-        options: i32,
-        usage: bool,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
-        self.kernel.wait(pid, options, usage)
     }
 
     /// Waits for any child: its pid, its raw status, and what it has used where
