@@ -6,17 +6,6 @@
 
 enum { COUNT = 12, OPENED = 64 };
 
-static struct sss_sigchild_ctx *untrusted(void)
-{
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx;
-
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    return ctx;
-}
-
 static void close_all_but(int first, int second)
 {
     for (int fd = 3; fd < 256; fd++) {
@@ -37,7 +26,7 @@ static void live_on(void *unused)
     int i;
 
     (void)unused;
-    loop_start(&loop, untrusted(), WAKE_SIGNAL);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
     gate_make(&gate);
     for (i = 0; i < COUNT; i++) {
         check_ok(sss_child_register(NULL, loop.ctx, child_at(&gate, 0), see, &seen,

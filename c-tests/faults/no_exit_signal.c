@@ -77,15 +77,9 @@ static void is_told_where_no_pidfd_is_to_be_had(void **state)
 static void distrusted(void *pvt)
 {
     const struct way *way = pvt;
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx;
     struct loop loop;
 
-    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
-    params.scope = way->scope;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&loop, ctx, way->waking);
+    loop_start(&loop, ctx_untrusted(way->scope), way->waking);
     end_one(&loop, 0);
     end_one(&loop, SIGWINCH);
     loop_end(&loop);

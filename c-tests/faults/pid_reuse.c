@@ -7,20 +7,6 @@
 #include "support/filter.h"
 #include "support/kernel.h"
 
-static pid_t reuse(pid_t pid, struct gate *gate, int end)
-{
-    pid_t got;
-
-    check(!is_child(pid));
-    got = child_with_pid(pid, gate, end);
-    if (got == -1) {
-        gate_open(gate);
-        test_lacks("no clone3 with set_tid to be had");
-    }
-    check_int(got, pid);
-    return got;
-}
-
 /* The handle of a child that is reaped. */
 static struct sss_child_ctx *stale_handle(struct loop *loop, pid_t *pid)
 {
@@ -45,7 +31,7 @@ static void stale_handle_touches_nothing(void **state)
 
     stale = stale_handle(loop, &pid);
     gate_make(&gate);
-    reuse(pid, &gate, 2);
+    child_reusing(pid, &gate, 2);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     check_ok(sss_child_id(stale, &old_id));
     check_ok(sss_child_id(child, &new_id));
@@ -74,7 +60,7 @@ static void new_one_unregistered(void **state)
 
     stale = stale_handle(loop, &pid);
     gate_make(&gate);
-    reuse(pid, &gate, 2);
+    child_reusing(pid, &gate, 2);
     check_int(sss_child_kill(stale, SIGKILL), ESRCH);
     gate_open(&gate);
     await_zombie(pid);
@@ -96,7 +82,7 @@ static void freed_watch_is_over_with_the_reap(void **state)
     check_ok(sss_child_free(child));
     loop_until_reaped(loop, pid);
     gate_make(&gate);
-    reuse(pid, &gate, 2);
+    child_reusing(pid, &gate, 2);
     gate_open(&gate);
     await_zombie(pid);
     loop_settle(loop);
@@ -119,7 +105,7 @@ static void released_pid_is_forgotten(void **state)
     gate_open(&gate);
     reap(pid, 1);
     gate_make(&gate);
-    reuse(pid, &gate, 2);
+    child_reusing(pid, &gate, 2);
     check_int(sss_child_kill(child, SIGKILL), ESRCH);
     gate_open(&gate);
     await_zombie(pid);
@@ -132,27 +118,22 @@ static void released_pid_is_forgotten(void **state)
 /* Someone else took the first one's status, and the pid is another's already. */
 static void stolen_and_reused(enum waking waking)
 {
-    struct sss_ctx_params params = params_zero();
     struct seen former = { 0 }, latter = { 0 };
-    struct sss_sigchild_ctx *ctx;
     struct sss_child_ctx *old, *new;
     struct gate gate;
     struct loop loop;
     pid_t pid;
 
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&loop, ctx, waking);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), waking);
     gate_make(&gate);
     pid = child_at(&gate, 1);
-    check_ok(sss_child_register(NULL, ctx, pid, see, &former, &old));
+    check_ok(sss_child_register(NULL, loop.ctx, pid, see, &former, &old));
     gate_open(&gate);
     reap(pid, 1);
     gate_make(&gate);
-    reuse(pid, &gate, 2);
+    child_reusing(pid, &gate, 2);
     check_int(sss_child_kill(old, SIGKILL), ESRCH);
-    check_ok(sss_child_register(NULL, ctx, pid, see, &latter, &new));
+    check_ok(sss_child_register(NULL, loop.ctx, pid, see, &latter, &new));
     gate_open(&gate);
     loop_until(&loop, &latter.calls, 1);
     check_seen(&latter, pid, 2);

@@ -217,30 +217,24 @@ static void killed_before_the_spawn_is_over(void **state)
 /* The pid was another child's, whom somebody else waited for. */
 static void reused(const struct way *way, enum order order)
 {
-    struct sss_ctx_params params = params_zero();
     struct seen former = { 0 }, latter = { 0 };
     struct sss_child_ctx *old, *new;
-    struct sss_sigchild_ctx *ctx;
     struct spawner spawner = { 0 };
     struct loop loop, registers;
     struct held held;
     struct gate gate;
     pid_t pid;
 
-    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
-    params.scope = way->scope;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&loop, ctx, way->waking);
+    loop_start(&loop, ctx_untrusted(way->scope), way->waking);
     loop_start(&registers, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
     gate_make(&gate);
     pid = child_at(&gate, 1);
-    check_ok(sss_child_register(NULL, ctx, pid, see, &former, &old));
+    check_ok(sss_child_register(NULL, loop.ctx, pid, see, &former, &old));
     gate_open(&gate);
     reap(pid, 1);
 
     gate_make(&gate);
-    spawner.ctx = ctx;
+    spawner.ctx = loop.ctx;
     spawner.gate = &gate;
     spawner.follows = pid - 1;
     held = spawner_start(&spawner, spawn_one);
@@ -252,7 +246,7 @@ static void reused(const struct way *way, enum order order)
         spawner_go_on(&spawner, &held);
         check_ok(sss_child_register(NULL, registers.ctx, pid, see, &latter, &new));
     }
-    check_int(stats_of(ctx).young + stats_of(ctx).old, 1);
+    check_int(stats_of(loop.ctx).young + stats_of(loop.ctx).old, 1);
     gate_open(&gate);
     turn_both(&loop, &registers, &spawner.seen, &latter);
     check_seen(&spawner.seen, pid, 3);

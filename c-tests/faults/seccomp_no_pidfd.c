@@ -80,8 +80,6 @@ static void ioctl_refused(void **state)
 
 static void untrusted_without(void *unused)
 {
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx;
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     struct gate gate;
@@ -90,13 +88,10 @@ static void untrusted_without(void *unused)
 
     (void)unused;
     filter_deny(SYS_pidfd_open, EPERM);
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&loop, ctx, WAKE_SIGNAL);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
     gate_make(&gate);
     pid = child_at(&gate, 6);
-    check_ok(sss_child_register(NULL, ctx, pid, see, &seen, &child));
+    check_ok(sss_child_register(NULL, loop.ctx, pid, see, &seen, &child));
     gate_open(&gate);
     reap(pid, 6);
     loop_until(&loop, &seen.calls, 1);

@@ -6,18 +6,6 @@
 
 #include "support/kernel.h"
 
-static struct sss_sigchild_ctx *untrusted(uint32_t scope)
-{
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx;
-
-    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
-    params.scope = scope;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    return ctx;
-}
-
 static int expected(int end)
 {
     return kernel_keeps_status() ? status_of(end) : SSS_WAIT_STATUS_LOST;
@@ -58,7 +46,7 @@ static void from_an_untrusting_context(void **state)
     (void)state;
     for (scope = SSS_SCOPE_REGISTERED; scope <= SSS_SCOPE_ALL; scope++) {
         for (waking = WAKE_SIGNAL; waking <= WAKE_BOTH; waking++) {
-            loop_start(&loop, untrusted(scope), waking);
+            loop_start(&loop, ctx_untrusted(scope), waking);
             steal_one(&loop, 5);
             steal_one(&loop, BY_SIGNAL(SIGKILL));
             loop_end(&loop);
@@ -147,7 +135,7 @@ static void race_with_a_thief(enum waking waking)
 
     atomic_store(&thief_over, false);
     atomic_store(&stolen, 0);
-    loop_start(&loop, untrusted(SSS_SCOPE_REGISTERED), waking);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), waking);
     check_ok(pthread_create(&thread, NULL, thief, NULL));
     for (i = 0; i < rounds; i++) {
         struct seen seen = { 0 };

@@ -16,9 +16,7 @@ static uint32_t see_unknown(int pid, int wait_status, void *pvt)
 static void a_look_is_made_while_another_loop_is_blocked(void **state)
 {
     enum { IDLE = 100 };
-    struct sss_ctx_params params = params_zero();
     struct sss_child_ctx *children[IDLE];
-    struct sss_sigchild_ctx *ctx;
     struct loop blocked, awake;
     struct gate gate, own;
     siginfo_t info;
@@ -29,10 +27,8 @@ static void a_look_is_made_while_another_loop_is_blocked(void **state)
     told = 0;
     loop_start(&awake, ctx_make(SSS_SCOPE_ALL, 0), WAKE_BOTH);
     check_ok(sss_sigchld_ctx_set_unknown_fn(awake.ctx, see_unknown, &unknown));
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED; /* no sweep finds it on the way */
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&blocked, ctx, WAKE_BOTH);
+    /* No sweep finds it on the way. */
+    loop_start(&blocked, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_BOTH);
     gate_make(&gate);
     gate_make(&own);
     for (i = 0; i < IDLE; i++) {

@@ -78,21 +78,16 @@ static int rounds(void)
 /* Held by a pidfd from the start. */
 static void the_spawned_is_none(void **state)
 {
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *untrusted;
     struct watcher watcher;
     struct loop loop;
     int i;
 
     (void)state;
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &untrusted));
-    loop_start(&loop, untrusted, WAKE_DESCRIPTOR);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_DESCRIPTOR);
     watcher_start(&watcher);
     for (i = 0; i < rounds(); i++) {
         struct seen seen = { 0 };
-        struct sss_child_ctx *child = spawn_at(untrusted, NULL, i % 256, see, &seen);
+        struct sss_child_ctx *child = spawn_at(loop.ctx, NULL, i % 256, see, &seen);
 
         loop_until(&loop, &seen.calls, 1);
         check_seen(&seen, seen.pid, i % 256);

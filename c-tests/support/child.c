@@ -106,6 +106,19 @@ pid_t child_with_pid(pid_t pid, struct gate *gate, int end)
     return (pid_t)got;
 }
 
+void child_reusing(pid_t pid, struct gate *gate, int end)
+{
+    pid_t got;
+
+    check(!is_child(pid));
+    got = child_with_pid(pid, gate, end);
+    if (got == -1) {
+        gate_open(gate);
+        test_lacks("no clone3 with set_tid to be had");
+    }
+    check_int(got, pid);
+}
+
 pid_t child_dead(int end)
 {
     pid_t pid = child_at(NULL, end);

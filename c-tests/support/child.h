@@ -25,6 +25,8 @@ int status_of(int end);
 pid_t child_at(struct gate *gate, int end);
 /* The same, with this pid. -1 where the kernel or the user cannot. */
 pid_t child_with_pid(pid_t pid, struct gate *gate, int end);
+/* The same, with the pid of a child that is gone; skips the test where none can be chosen. */
+void child_reusing(pid_t pid, struct gate *gate, int end);
 /* Forks a child and returns when it is a zombie. */
 pid_t child_dead(int end);
 

@@ -33,6 +33,19 @@ struct sss_sigchild_ctx *ctx_make(uint32_t scope, int options)
     return ctx;
 }
 
+struct sss_sigchild_ctx *ctx_untrusted(uint32_t scope)
+{
+    struct sss_ctx_params params = params_zero();
+    struct sss_sigchild_ctx *ctx = NULL;
+
+    params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
+    params.scope = scope;
+    params.flags = SSS_CTX_UNTRUSTED;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
+    check(ctx != NULL);
+    return ctx;
+}
+
 static void mask_sigchld(int how)
 {
     sigset_t set;

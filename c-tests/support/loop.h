@@ -23,6 +23,8 @@ struct loop {
 /* Zeroed but for its size. */
 struct sss_ctx_params params_zero(void);
 struct sss_sigchild_ctx *ctx_make(uint32_t scope, int options);
+/* One with SSS_CTX_UNTRUSTED: each child gets a pidfd at once. */
+struct sss_sigchild_ctx *ctx_untrusted(uint32_t scope);
 
 void loop_start(struct loop *loop, struct sss_sigchild_ctx *ctx, enum waking waking);
 /* Frees the context, if it is not NULL. */

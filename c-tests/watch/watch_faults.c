@@ -404,19 +404,6 @@ static void an_old_one_that_others_took(void **state)
     check_ok(sss_child_free(child));
 }
 
-static void reuse(pid_t pid, struct gate *gate, int end)
-{
-    pid_t got;
-
-    check(!is_child(pid));
-    got = child_with_pid(pid, gate, end);
-    if (got == -1) {
-        gate_open(gate);
-        test_lacks("no clone3 with set_tid to be had");
-    }
-    check_int(got, pid);
-}
-
 static void pids_needed(void)
 {
     if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
@@ -438,7 +425,7 @@ static void a_living_one_comes_before_a_latched_one(void **state)
     children[0] = watch_child(loop->ctx, pid, &former);
     loop_until(loop, &former.calls, 1);
     gate_make(&gate);
-    reuse(pid, &gate, 5);
+    child_reusing(pid, &gate, 5);
     children[1] = watch_child(loop->ctx, pid, &latter);
     loop_settle(loop);
     check_int(latter.calls, 0);
@@ -463,8 +450,6 @@ static void step_for_a_reused_pid(enum waking waking, bool keeps)
     const struct sss_deadline deadline = {
         .size = sizeof(deadline), .steps = &step, .steps_count = 1,
     };
-    struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx;
     struct told told = { 0 };
     struct sss_child_ctx *child;
     struct sss_watch watch;
@@ -472,21 +457,18 @@ static void step_for_a_reused_pid(enum waking waking, bool keeps)
     struct loop loop;
     pid_t pid;
 
-    params.mask = SSS_CTX_PARAM_FLAGS;
-    params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    loop_start(&loop, ctx, waking);
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), waking);
     gate_make(&gate);
     pid = child_at(&gate, 4);
     watch = watch_of(pid, &told);
     watch.mask |= SSS_WATCH_EVENTS | (keeps ? SSS_WATCH_KEEP_ZOMBIE : 0);
     watch.events = SSS_CHILD_EVENT_EXITED | SSS_CHILD_EVENT_KILLED | SSS_CHILD_EVENT_STEP;
     watch.deadline = &deadline;
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
+    check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
     gate_open(&gate);
     reap(pid, 4);
     gate_make(&gate);
-    reuse(pid, &gate, 5);
+    child_reusing(pid, &gate, 5);
     /* It is due, and so is the end. */
     loop_until(&loop, &told.calls, 1);
     loop_settle(&loop);
