@@ -1,5 +1,5 @@
-//! The control socket is sss-supervise's, which is written in C: clang's coverage is
-//! what libFuzzer knows, gcc's is not.
+//! The control socket belongs to sss-supervise, which is written in C. It is compiled by
+//! clang, as libFuzzer understands clang's coverage data and not gcc's.
 
 fn main() {
     println!("cargo:rerun-if-changed=control.c");

@@ -29,7 +29,7 @@ static void begin(void)
     sup.stopping = true; /* else the first request for a shutdown is the last of all */
 }
 
-/* The first byte tells how long the pieces are in which the rest is sent. */
+/* The rest is sent in pieces, whose length is the first byte. */
 int fuzz_control(const uint8_t *data, size_t size)
 {
     struct client *client;

@@ -10,9 +10,9 @@
  *   descent    services by descent alone, one listing before each round
  *   connector  waitpid(-1) by signalfd, and fork records by hand
  *   cgroup     each service in a cgroup, /proc/PID/cgroup read before each reap
- *   ptrace     each service traced, forks told by PTRACE_O_TRACEFORK
- *   shim       each service below a subreaper of its own, which ends with the last of them;
- *              its CPU time counts too, and the daemon learns of the end alone
+ *   ptrace     each service is traced, and PTRACE_O_TRACEFORK tells of its forks
+ *   shim       each service has a subreaper of its own above it, which exits after its last
+ *              process; the shim's CPU time counts too, and the daemon sees only its exit
  *   plain      waitpid(-1) by signalfd, which attributes nothing: the control
  *
  * Prints: subject services rounds CPU-us-per-orphan ADOPTED-us DEAD-us (medians; 0: it has

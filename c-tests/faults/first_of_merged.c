@@ -53,7 +53,7 @@ static void hand_over(struct loop *loop, pid_t pid)
     sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, loop->ctx);
 }
 
-/* The unknown one was found, or an alarm is set for a look. */
+/* Either the unknown child was found, or an alarm is set for a look that finds it. */
 static void check_owed(const struct seen *unknown)
 {
     check(unknown->calls == 1 || alarm_due_within(LOOK_WITHIN_MS));

@@ -128,7 +128,7 @@ static void is_told_where_no_pidfd_is_taken(void **state)
     }
 }
 
-/* The same where SIGCHLD was passed on, and is trusted. */
+/* The same in a context that relies on SIGCHLD, which was passed on to it. */
 static void not_taken_where_signals_are_trusted(void *pvt)
 {
     const struct refusal *refusal = pvt;
@@ -154,7 +154,7 @@ static void is_told_where_signals_are_trusted(void **state)
     }
 }
 
-/* The same with the zombie kept for its callback. */
+/* The same for a watch that keeps the zombie until its callback has returned. */
 static void kept_and_not_taken(void *pvt)
 {
     const struct refusal *refusal = pvt;
@@ -201,7 +201,7 @@ static void is_told_where_it_is_kept(void **state)
     }
 }
 
-/* It is polled by two contexts, and the second one's epoll takes it no more. */
+/* Two contexts poll its pidfd, and the epoll of the second refuses to add it. */
 static void handed_over_and_not_taken(void *unused)
 {
     struct seen seen = { 0 };

@@ -51,7 +51,7 @@ static void *spawn_one(void *pvt)
     return NULL;
 }
 
-/* Returns when the child stands before its execve(2). */
+/* Returns when the child is about to call execve(2), where it is held. */
 static struct held spawner_start(struct spawner *spawner, void *(*spawn)(void *pvt))
 {
     atomic_store(&spawner->listener, NOT_YET);

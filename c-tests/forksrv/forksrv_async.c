@@ -275,7 +275,7 @@ static void its_time_is_over(void **state)
     }
 }
 
-/* The first is given up: its process was made and held, or is made later. */
+/* The first launch is given up, with a server that runs and with one that is stopped. */
 static void a_freed_handle_gives_the_launch_up(void **state)
 {
     static struct launch these[2];

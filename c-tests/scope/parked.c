@@ -56,8 +56,8 @@ static void bounded(void **state)
     after = stats_of(loop->ctx);
     check_int(after.unknown - before.unknown, COUNT);
     check(after.parked >= 1 && after.parked <= 512);
-    /* The record of a pid that comes again takes the place of the former's, if that is
-     * there still; other tests may fork through all pids meanwhile. */
+    /* A pid may be used again, as other tests fork too. Its new record then replaces the
+     * old one, if that is still there. */
     uint64_t kept = after.parked + after.dropped - before.dropped;
     check(kept <= COUNT && kept + again >= COUNT);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));

@@ -302,7 +302,7 @@ struct looking {
     size_t listed;
 };
 
-/* The process is a zombie of ours still, whose end is being told. */
+/* While its end is told the process is still our zombie, so the look finds it. */
 static void look_from_it(struct sss_service *service, const struct sss_service_event *event,
                          void *pvt)
 {

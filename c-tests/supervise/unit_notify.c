@@ -168,8 +168,8 @@ static void it_says_that_it_is_broken(void **state)
     bed_end(&bed);
 }
 
-/* Two units have the same time limit, and a moves its own away. b's begins later: when it
- * is over, so would a's be. */
+/* Two units have the same time limit. Unit a extends its own; b's begins after a's, so
+ * when b's has passed, a's would have passed too. */
 static void a_time_limit_is_moved(void **state)
 {
     static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 20 * MS, NULL };

@@ -364,8 +364,8 @@ static void a_grandchild_that_holds_the_pipe_is_not_waited_for(void **state)
     }
 }
 
-/* The loop comes round when the child is dead and the bound has passed: what it wrote
- * was there before, and so was the end of the file. */
+/* The loop runs again only when the child is dead and the bound has passed. What the child
+ * wrote, and the end of the file, were there before that. */
 static void a_late_loop_loses_nothing(void **state)
 {
     enum { BYTES = 50000 };

@@ -334,7 +334,7 @@ static void pidfds_are_refused(void **state)
     }
 }
 
-/* The kernel leaves no zombie: nothing can be kept, and nothing is known of its use. */
+/* The kernel leaves no zombie, so none can be kept, and the resource usage is unknown. */
 static void while_sigchld_is_ignored(void *unused)
 {
     bool recovers = kernel_keeps_status();

@@ -235,7 +235,7 @@ static void a_core_is_told_of(void **state)
         check_int(told.event.event, told.event.core_dumped ? SSS_CHILD_EVENT_DUMPED
                                                            : SSS_CHILD_EVENT_KILLED);
         check_int(told.event.code, told.event.core_dumped ? CLD_DUMPED : CLD_KILLED);
-        /* Elsewhere it is the machine's to say; with a pipe there is no limit. */
+        /* If a program gets the core by a pipe, RLIMIT_CORE does not decide. */
         if (cores_are_files()) {
             check_int(told.event.core_dumped, allowed);
         }

@@ -377,10 +377,10 @@ impl Reaper {
         self.unheard_since = self.counts.reaped;
     }
 
-    /// A daemon may have passed SIGCHLD on once, and use its descriptor alone from
-    /// then on. Looks by time too, ever less, whether SIGCHLD tells of its children:
-    /// if somebody is found, and none is passed on until the next look, it does not,
-    /// and the context is one that hears of nothing.
+    /// A daemon may pass SIGCHLD on once, and use only its descriptor after that. So this
+    /// looks for ended children from time to time, at growing intervals. If it finds
+    /// one, and no SIGCHLD is passed on before the next look, the context is treated
+    /// as one that SIGCHLD does not reach.
     fn look_whether_heard(&mut self) {
         let doubted = std::mem::take(&mut self.doubted);
         let mut doubtful = false;
@@ -397,7 +397,7 @@ impl Reaper {
             return;
         }
         let now = self.kernel.now();
-        // What these told of is no sign.
+        // First take what pidfds tell: of these children SIGCHLD need not have told.
         let all = self.take_all_pidfds();
         let before = self.counts.reaped;
         self.sweep(now);

@@ -168,7 +168,7 @@ impl Reaper {
         }
         let by_pid = pidfd.is_none();
         match self.reserve_for(pid) {
-            // To be told the record of one that is gone.
+            // The child is gone, but a watch that is still held has its record.
             Err(Errno::ESRCH) if by_pid && self.latched(pid).is_some() => self.reserve()?,
             room => room?,
         }

@@ -841,8 +841,8 @@ impl Tracker {
         self.changed();
     }
 
-    /// Whether a child is a zombie whose EXITED was told. Without this it would be adopted
-    /// again, and its end told twice, by a look from within the callback.
+    /// Whether a child is a zombie whose EXITED was told already. A look from within that
+    /// callback still finds it, and would otherwise adopt it and tell its end again.
     fn was_told(&mut self, pid: i32) -> bool {
         let look = self.looks;
         match self.told.find_mut(hash(pid), |told| told.pid == pid) {

@@ -396,7 +396,8 @@ pub(crate) fn lives(service: ServiceId) -> bool {
     tracker::lives(service).unwrap_or(false)
 }
 
-/// How many live, after a look for further ones, also for descendants of the known.
+/// How many processes live. Before it counts it looks for new ones, also below those
+/// that are known.
 pub(crate) fn processes(service: ServiceId) -> u32 {
     let _ = tracker::pids(service, |_| ());
     living(service)

@@ -77,7 +77,7 @@ impl Anchored {
     }
 }
 
-// SAFETY: every block is one of Wiped's.
+// SAFETY: Wiped, which is a sound allocator, gives and takes back every block.
 unsafe impl Allocator for Anchored {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = Wiped.allocate(layout)?;
