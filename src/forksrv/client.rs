@@ -514,6 +514,9 @@ impl Shared {
         let theirs = fd::above_standard(theirs)?;
         seqpacket::pass_credentials(ours.as_fd())?;
         seqpacket::pass_credentials(theirs.as_fd())?;
+        // Another thread may turn the loop: what it hears of this server waits until the
+        // link is stored.
+        let mut state = self.state.lock();
         let mut kept = None;
         let started = spawned::start_with(self.ctx, Told::Task(task, SERVER), |_| {
             let child = self.make(&theirs)?;
@@ -543,7 +546,6 @@ impl Shared {
                 return Err(errno.into());
             }
         };
-        let mut state = self.state.lock();
         state.link = Some(link);
         if let Some(restart) = self.settings.restart {
             if state.begun.len() > restart.burst as usize {
