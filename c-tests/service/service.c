@@ -236,6 +236,82 @@ static void proc_of_the_dead(void **state)
     }
 }
 
+struct turning {
+    struct told told;
+    pid_t first;
+    unsigned lying; /* so often the first process was a zombie when something was told */
+};
+
+static void look_at_first(struct sss_service *service, const struct sss_service_event *event,
+                          void *pvt)
+{
+    struct turning *turning = pvt;
+
+    tell_service(service, event, &turning->told);
+    turning->lying += process_state(turning->first) == 'Z';
+}
+
+/* An end is told behind the events that came before it, and a turn of the loop may be over in
+ * between. Were the zombie reaped by then, a later process could have its pid, and be taken
+ * for it. */
+static void turns_of_one_callback(void **state)
+{
+    static struct turning turning;
+
+    (void)state;
+    for (int freed = 0; freed < 2; freed++) {
+        struct sss_spawn spawn = spawn_zero();
+        char *path = helper_path("family");
+        const char *argv[] = { "family", NULL, NULL };
+        struct sss_service *service;
+        struct family family;
+        struct loop loop;
+        pid_t orphans[2], first;
+
+        memset(&turning, 0, sizeof(turning));
+        loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+        family_begin(&family);
+        argv[1] = family.name;
+        spawn.path = path;
+        spawn.argv = argv;
+        check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, look_at_first, &turning,
+                                   &service));
+        first = family_report(&family);
+        turning.first = first;
+        orphans[0] = family_fork(&family, first);
+        orphans[1] = family_fork(&family, first);
+        loop_settle(&loop);
+        family_exit(&family, first, 0);
+        while (turning.told.count == 0) {
+            check_ok(sss_sigchld_ctx_dispatch(loop.ctx, 1));
+        }
+        check_int(turning.told.events[0].event, SSS_SERVICE_ADOPTED);
+        check_int(process_state(first), 'Z');
+        if (freed) {
+            check_ok(sss_service_free(service));
+            kill(orphans[0], SIGKILL);
+            kill(orphans[1], SIGKILL);
+            while (is_child(first) || is_child(orphans[0]) || is_child(orphans[1])) {
+                loop_turn(&loop, 100);
+            }
+            check_int(turning.told.count, 1);
+        } else {
+            while (told_times(&turning.told, SSS_SERVICE_EXITED, first) == 0) {
+                check_ok(sss_sigchld_ctx_dispatch(loop.ctx, 1));
+            }
+            check_int(turning.lying, turning.told.count);
+            family_exit(&family, orphans[0], 0);
+            family_exit(&family, orphans[1], 0);
+            loop_until_dead(&loop, &turning.told);
+            check_ok(sss_service_free(service));
+        }
+        loop_end(&loop);
+        family_end(&family);
+        free(path);
+        check_no_children();
+    }
+}
+
 static void another_user_and_session(void **state)
 {
     struct bed bed;
@@ -640,6 +716,7 @@ int main(void)
         cmocka_unit_test(main_is_followed),
         cmocka_unit_test(main_by_pid_file),
         cmocka_unit_test(proc_of_the_dead),
+        cmocka_unit_test(turns_of_one_callback),
         cmocka_unit_test(another_user_and_session),
         cmocka_unit_test(freed_while_it_lives),
         cmocka_unit_test(looked_at_from_its_callback),

@@ -244,10 +244,19 @@ impl Reaper {
     /// A task's callback has returned, and its step is made in the next dispatch.
     fn put_off(&mut self, index: u32, why: Why) {
         let entry = self.tasks.entry_mut(index);
-        if entry.runner.is_some() {
-            entry.put_off(why);
-            self.stepped(index);
+        if entry.runner.is_none() {
+            return;
         }
+        entry.put_off(why);
+        if entry.task.is_none() {
+            self.stepped(index);
+            return;
+        }
+        // The step is not over: the zombie that it is about is kept, and the descriptor
+        // stays as it is.
+        entry.runner = None;
+        self.ran();
+        self.enqueue_task(index);
     }
 
     fn stop(&mut self, id: ContextId) {

@@ -779,6 +779,33 @@ mod tests {
         }
         assert_eq!(*looking.zombie.lock(), [true, true]);
         assert!(!crate::sys::wait::is_child_pid(pid));
+        // The turn of the loop ends before the step: the zombie is kept. Then the step goes
+        // on, or the task is removed.
+        for removed in [false, true] {
+            let mut held = child();
+            let pid = i32::try_from(held.id()).unwrap();
+            let looking = Arc::try_new(Looking {
+                pid,
+                zombie: Mutex::new(Vec::new()),
+            })
+            .unwrap();
+            let id = add(turns.ctx, &looking).unwrap();
+            watch_child(id, pid, None, 1, true).unwrap();
+            drop(held.stdin.take());
+            while looking.zombie.lock().is_empty() {
+                assert!(turns.is_ready(60_000));
+                turns.dispatch(1);
+            }
+            assert!(crate::sys::wait::is_child_pid(pid));
+            if removed {
+                remove(id);
+            }
+            turns.dispatch(100);
+            assert_eq!(looking.zombie.lock().len(), if removed { 1 } else { 2 });
+            assert!(!crate::sys::wait::is_child_pid(pid));
+            remove(id);
+            assert_eq!(context::stats(turns.ctx).unwrap().watches, 0);
+        }
         // One that is removed while its child lies.
         let mut held = child();
         let pid = i32::try_from(held.id()).unwrap();
