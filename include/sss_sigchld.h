@@ -4381,7 +4381,8 @@ errno_t sss_service_status(struct sss_service *service,
  *         not the host's loop; ECHILD.
  *
  * Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
- * milliseconds, and five seconds at most.
+ * milliseconds, where a process does not end by it a fifth of a second, and five seconds
+ * at most.
  */
 errno_t sss_service_kill(struct sss_service *service,
                          const struct sss_service_kill *how,

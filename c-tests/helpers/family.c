@@ -10,9 +10,11 @@
  *   e CODE  exits
  *   t       ignores SIGTERM and SIGHUP
  *   b       forks and exits, and so does each child, for ever
+ *   m       its first thread ends, and another one obeys from now on
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -65,30 +67,29 @@ static void fork_for_ever(void)
     }
 }
 
-int main(int argc, char **argv)
+static const char *name;
+static int fd;
+
+static void *obey(void *arg)
 {
+    pthread_t thread;
     char text[64];
     ssize_t got;
-    int fd;
 
-    if (argc != 2) {
-        return 126;
-    }
-    fd = begin(argv[1]);
     for (;;) {
         got = recv(fd, text, sizeof(text) - 1, 0);
         if (got == -1 && errno == EINTR) {
             continue;
         }
         if (got <= 0) {
-            return 123;
+            _exit(123);
         }
         text[got] = '\0';
         switch (text[0]) {
         case 'f':
             if (fork() == 0) {
                 close(fd);
-                fd = begin(argv[1]);
+                fd = begin(name);
             }
             break;
         case 's':
@@ -96,15 +97,15 @@ int main(int argc, char **argv)
             break;
         case 'u':
             if (setresuid(atoi(text + 1), atoi(text + 1), atoi(text + 1)) != 0) {
-                return 122;
+                _exit(122);
             }
             break;
         case 'c': {
-            char *env[] = { NULL };
+            char *argv[] = { "family", (char *)name, NULL }, *env[] = { NULL };
 
             close(fd);
             execve("/proc/self/exe", argv, env);
-            return 121;
+            _exit(121);
         }
         case 't':
             signal(SIGTERM, SIG_IGN);
@@ -113,8 +114,23 @@ int main(int argc, char **argv)
         case 'b':
             fork_for_ever();
             break;
+        case 'm':
+            if (pthread_create(&thread, NULL, obey, NULL) != 0) {
+                _exit(120);
+            }
+            pthread_exit(arg);
         case 'e':
             _exit(atoi(text + 1));
         }
     }
+}
+
+int main(int argc, char **argv)
+{
+    if (argc != 2) {
+        return 126;
+    }
+    name = argv[1];
+    fd = begin(name);
+    obey(NULL);
 }

@@ -140,8 +140,7 @@ static void end_whole(struct bed *bed)
 {
     struct sss_service_killed killed = { .size = sizeof(killed) };
 
-    check_ok(sss_service_kill(bed->service, NULL, &killed));
-    check_int(killed.left, 0);
+    kill_whole(bed->service, NULL, &killed);
     loop_until_dead(&bed->loop, &bed->told);
     check_int(processes(bed), 0);
     bed_free(bed);
@@ -300,8 +299,7 @@ static void sshd(void **state)
         }
     }
     check(login != 0);
-    check_ok(sss_service_kill(bed.service, &how, &killed));
-    check_int(killed.left, 0);
+    kill_whole(bed.service, &how, &killed);
     check(killed.spared >= 2);
     loop_settle(&bed.loop);
     check_int(process_state(pid), 0);

@@ -126,6 +126,71 @@ static void who_runs_away(void **state)
     bed_free(&bed);
 }
 
+/* A process whose first thread has ended shows as a zombie, and lives. */
+static void whose_first_thread_ended(void **state)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct bed bed;
+    pid_t child, below;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    child = family_fork(&bed.family, bed.first);
+    below = family_fork(&bed.family, child);
+    family_order(&bed.family, child, "m");
+    family_order(&bed.family, below, "m");
+    await_gone_or_zombie(child);
+    await_gone_or_zombie(below);
+    /* They still obey. */
+    family_fork(&bed.family, child);
+    family_fork(&bed.family, below);
+    kill_whole(bed.service, NULL, &killed);
+    check_int(killed.signalled, 5);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(process_state(child), 0);
+    check_int(process_state(below), 0);
+    bed_free(&bed);
+}
+
+/* Who does not end by SIGKILL is counted, and told of when it ends. */
+static void who_cannot_die(void **state)
+{
+    const char *argv[] = { "unshare", "-pf", "sleep", "600", NULL };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_service *service;
+    static struct told told;
+    struct loop loop;
+    struct gate gate;
+    pid_t first, init, holder;
+
+    (void)state;
+    needs_root("make a pid namespace");
+    gate_make(&gate);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    spawn.path = "/usr/bin/unshare";
+    spawn.argv = argv;
+    check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, tell_service, &told, &service));
+    check_ok(sss_service_main_pid(service, &first));
+    init = await_child_of(first);
+    holder = hold_init(init, &gate);
+    check_ok(sss_service_kill(service, NULL, &killed));
+    check_int(killed.signalled, 2);
+    check_int(killed.left, 1);
+    loop_until_reaped(&loop, first);
+    check_int(told.dead, 0);
+    /* It has got its signal, and gets none again. */
+    check_ok(sss_service_kill(service, NULL, &killed));
+    check_int(killed.left, 1);
+    gate_open(&gate);
+    reap(holder, 0);
+    loop_until_dead(&loop, &told);
+    check_int(told.events[told_at(&told, SSS_SERVICE_EXITED, init)].wait_status, SIGKILL);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    check_no_children();
+}
+
 static int spare_one(const struct sss_service_member *member, void *pvt)
 {
     check_int(member->size, sizeof(*member));
@@ -242,6 +307,8 @@ int main(void)
         cmocka_unit_test(by_rounds),
         cmocka_unit_test(by_cgroup),
         cmocka_unit_test(who_runs_away),
+        cmocka_unit_test(whose_first_thread_ended),
+        cmocka_unit_test(who_cannot_die),
         cmocka_unit_test(spared_by_predicate),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(another_signal),

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -117,6 +118,38 @@ void child_reusing(pid_t pid, struct gate *gate, int end)
         test_lacks("no clone3 with set_tid to be had");
     }
     check_int(got, pid);
+}
+
+pid_t hold_init(pid_t init, struct gate *gate)
+{
+    int ready[2], ns, status;
+    char path[64], byte;
+    pid_t pid, inner;
+
+    snprintf(path, sizeof(path), "/proc/%d/ns/pid", (int)init);
+    ns = open(path, O_RDONLY | O_CLOEXEC);
+    check(ns >= 0);
+    check_ok(pipe2(ready, O_CLOEXEC));
+    pid = fork();
+    check(pid >= 0);
+    if (pid == 0) {
+        close(gate->wr);
+        check_ok(setns(ns, CLONE_NEWPID));
+        inner = fork();
+        check(inner >= 0);
+        if (inner == 0) {
+            _exit(0);
+        }
+        check_int(write(ready[1], "r", 1), 1);
+        check_int(read(gate->rd, &byte, 1), 0);
+        check_int(waitpid(inner, &status, 0), inner);
+        _exit(0);
+    }
+    close(ns);
+    close(ready[1]);
+    check_int(read(ready[0], &byte, 1), 1);
+    close(ready[0]);
+    return pid;
 }
 
 pid_t child_dead(int end)

@@ -27,6 +27,9 @@ pid_t child_at(struct gate *gate, int end);
 pid_t child_with_pid(pid_t pid, struct gate *gate, int end);
 /* The same, with the pid of a child that is gone; skips the test where none can be chosen. */
 void child_reusing(pid_t pid, struct gate *gate, int end);
+/* A process of the pid namespace of `init`, which it waits for once the gate is open. Until
+ * then the namespace's init cannot end, whatever kills it. */
+pid_t hold_init(pid_t init, struct gate *gate);
 /* Forks a child and returns when it is a zombie. */
 pid_t child_dead(int end);
 

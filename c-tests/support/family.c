@@ -147,6 +147,29 @@ char process_state(pid_t pid)
     return end != NULL && end[1] == ' ' ? end[2] : 0;
 }
 
+pid_t await_child_of(pid_t pid)
+{
+    struct timespec moment = { .tv_nsec = 1000000 };
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    char path[64];
+    int child = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)pid, (int)pid);
+    for (;;) {
+        FILE *file = fopen(path, "re");
+        bool found = file != NULL && fscanf(file, "%d", &child) == 1;
+
+        if (file != NULL) {
+            fclose(file);
+        }
+        if (found) {
+            return child;
+        }
+        check(now_ms() < deadline);
+        nanosleep(&moment, NULL);
+    }
+}
+
 void await_gone_or_zombie(pid_t pid)
 {
     struct timespec moment = { .tv_nsec = 1000000 };

@@ -72,5 +72,7 @@ void told_print(const struct told *told);
 /* The state letter of a process in /proc, or 0 where it is gone. */
 char process_state(pid_t pid);
 void await_gone_or_zombie(pid_t pid);
+/* Waits until it has a child, the first of which is returned. */
+pid_t await_child_of(pid_t pid);
 
 #endif

@@ -731,7 +731,8 @@ pub struct sss_service_killed {
 ///         not the host's loop; ECHILD.
 ///
 /// Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
-/// milliseconds, and five seconds at most.
+/// milliseconds, where a process does not end by it a fifth of a second, and five seconds
+/// at most.
 ///
 /// # Safety
 /// `service` is NULL or a service that is not freed; the others are NULL or as

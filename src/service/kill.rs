@@ -3,7 +3,8 @@
 //! A tree that forks while it is walked is never seen whole in one look. So each
 //! new member is stopped first, until a look finds no new one, and then all are
 //! killed; what was started in between is found by the next round, as a subreaper
-//! catches every orphan.
+//! catches every orphan. Who has got SIGKILL forks no more, though it may take its
+//! time to end.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -18,8 +19,10 @@ use crate::sys::{clock, pidfd, procfs, signal, wait};
 /// What ends a kill that meets no end.
 const MOST_ROUNDS: u32 = 10_000;
 const LONGEST: u64 = 5_000_000_000;
-/// How long a round waits for those that it killed, in milliseconds.
-const PATIENCE: u16 = 20;
+/// How long those that were killed are waited for, in nanoseconds: in one round, and in
+/// all. Whoever takes longer is told of when it ends.
+const PATIENCE: u64 = 20_000_000;
+const WHOLE_PATIENCE: u64 = 200_000_000;
 
 /// A member, as a rule or the daemon looks at it.
 #[derive(Clone, Copy, Debug)]
@@ -52,6 +55,8 @@ struct Target {
     pidfd: Option<OwnedFd>,
     identity: Option<Identity>,
     refused: bool,
+    /// It has got SIGKILL.
+    killed: bool,
 }
 
 impl Target {
@@ -68,6 +73,7 @@ impl Target {
             pidfd: fd,
             identity: now,
             refused: false,
+            killed: false,
         })
     }
 
@@ -83,8 +89,28 @@ impl Target {
     }
 
     fn lives(&self) -> bool {
-        procfs::stat(self.pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+        procfs::stat(self.pid).is_ok_and(|stat| !stat.is_dead())
             && identity(self.pid) == self.identity
+    }
+
+    fn await_end(&self, until: u64) {
+        loop {
+            let left = until.saturating_sub(clock::now()).div_ceil(1_000_000);
+            let left = u16::try_from(left).unwrap_or(u16::MAX);
+            if left == 0 {
+                return;
+            }
+            if let Some(pidfd) = &self.pidfd {
+                let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+                if poll(&mut waiting, PollTimeout::from(left)) != Err(Errno::EINTR) {
+                    return;
+                }
+            } else if self.lives() {
+                let _ = poll(&mut [], PollTimeout::from(1_u16));
+            } else {
+                return;
+            }
+        }
     }
 }
 
@@ -158,7 +184,7 @@ impl Round {
         spare: &mut dyn FnMut(&Member) -> bool,
     ) -> Result<(), Errno> {
         let begun = clock::now();
-        let mut quiet = 0;
+        let (mut quiet, mut waited) = (0, 0);
         while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
             self.outcome.rounds += 1;
             let (before, arrivals) = (self.targets.len(), self.arrivals);
@@ -169,22 +195,18 @@ impl Round {
                 self.send_new(before, libc::SIGSTOP);
                 continue;
             }
-            if self.targets.iter().all(|target| target.refused) {
-                // One that ended during the look may have left a child: only when
-                // the next look finds nobody either is nobody left.
-                quiet = if arrivals == self.arrivals {
-                    quiet + 1
-                } else {
-                    0
-                };
-                if quiet == 2 {
-                    break;
-                }
-                continue;
+            // One that ended during the look may have left a child: only when the next
+            // look finds nobody either is nobody left but those that were killed.
+            quiet = if self.kill_held() == 0 && arrivals == self.arrivals {
+                quiet + 1
+            } else {
+                0
+            };
+            let nobody_ends = !self.targets.iter().any(|target| target.killed);
+            if quiet >= 2 && (nobody_ends || waited >= WHOLE_PATIENCE) {
+                break;
             }
-            quiet = 0;
-            self.outcome.signalled += self.send_all(libc::SIGKILL);
-            self.wait_for_ends();
+            waited += self.wait_for_ends(PATIENCE.min(WHOLE_PATIENCE.saturating_sub(waited)));
             self.targets.retain(Target::lives);
         }
         let left = self.targets.iter().filter(|target| !target.refused);
@@ -239,26 +261,31 @@ impl Round {
         }
     }
 
-    fn send_all(&mut self, signum: i32) -> u32 {
+    /// Kills those that were not killed yet; how many.
+    fn kill_held(&mut self) -> u32 {
         let mut reached = 0;
-        for target in &mut self.targets {
-            match target.send(signum) {
-                Ok(()) => reached += 1,
+        for target in self.targets.iter_mut().filter(|target| !target.killed) {
+            match target.send(libc::SIGKILL) {
+                Ok(()) => {
+                    target.killed = true;
+                    reached += 1;
+                }
                 Err(Errno::EPERM) => target.refused = true,
                 Err(_) => {}
             }
         }
+        self.outcome.signalled += reached;
         reached
     }
 
-    /// Gives those that were killed a moment: their children become ours by it.
-    fn wait_for_ends(&self) {
-        for target in self.targets.iter().filter(|target| !target.refused) {
-            if let Some(pidfd) = &target.pidfd {
-                let mut waiting = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-                let _ = poll(&mut waiting, PollTimeout::from(PATIENCE));
-            }
+    /// Gives those that were killed a moment: their children become ours by their ends.
+    /// How long it took.
+    fn wait_for_ends(&self, most: u64) -> u64 {
+        let begun = clock::now();
+        for target in self.targets.iter().filter(|target| target.killed) {
+            target.await_end(clock::later(begun, most));
         }
+        clock::now() - begun
     }
 }
 
@@ -292,7 +319,7 @@ fn members(
         let Ok(stat) = procfs::stat(process.pid) else {
             continue;
         };
-        if matches!(stat.state, b'Z' | b'X') || process.pid == me {
+        if stat.is_dead() || process.pid == me {
             let ours = process.state == State::Ours;
             if ours && wait::dead_status(process.pid).is_some() && dead.try_reserve(1).is_ok() {
                 dead.push(process.pid);

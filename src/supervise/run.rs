@@ -411,7 +411,7 @@ pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
 
 /// Whether a process is there, and no zombie.
 pub(crate) fn runs(pid: i32) -> bool {
-    procfs::stat(pid).is_ok_and(|stat| !matches!(stat.state, b'Z' | b'X'))
+    procfs::stat(pid).is_ok_and(|stat| !stat.is_dead())
 }
 
 /// Whether a child of ours has ended and is not reaped yet.

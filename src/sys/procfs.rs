@@ -303,8 +303,17 @@ pub(crate) struct Stat {
     pub(crate) state: u8,
     pub(crate) parent: i32,
     pub(crate) session: i32,
+    pub(crate) threads: i32,
     /// In ticks of CLOCK_BOOTTIME.
     pub(crate) started: u64,
+}
+
+impl Stat {
+    /// Whether the whole process has ended. One whose first thread has ended and others
+    /// live shows as a zombie too.
+    pub(crate) fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
+    }
 }
 
 pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
@@ -323,11 +332,13 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
     let state = *fields.next()?.first()?;
     let parent = number(fields.next()?)?;
     let session = number(fields.nth(1)?)?;
-    let started = std::str::from_utf8(fields.nth(15)?).ok()?.parse().ok()?;
+    let threads = number(fields.nth(13)?)?;
+    let started = std::str::from_utf8(fields.nth(1)?).ok()?.parse().ok()?;
     Some(Stat {
         state,
         parent,
         session,
+        threads,
         started,
     })
 }
@@ -398,6 +409,7 @@ mod tests {
                 state: b'S',
                 parent: 7,
                 session: 9,
+                threads: 1,
                 started: 4711
             }
         );
