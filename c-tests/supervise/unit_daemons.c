@@ -168,15 +168,59 @@ static void systemd_notify(void **state)
     assert_string_equal(unit_status(a).text, "by hand");
     unit_stop(&bed, a);
     bed_end(&bed);
-    /* Since systemd 254. */
-    if (system("systemd-notify --help | grep -q -e --exec") == 0) {
-        bed_start(&bed, SSS_SCOPE_ALL);
-        a = add_command(&bed, &unit, "exec systemd-notify --ready --exec sleep 1000");
-        check_ok(sss_supervisor_start(a));
-        until_states(&bed, "aG aR");
-        unit_stop(&bed, a);
-        bed_end(&bed);
+}
+
+/* Since systemd 254. */
+static void systemd_notify_exec(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = started_by(SSS_UNIT_NOTIFY);
+
+    (void)state;
+    needs("systemd-notify");
+    needs_root("have systemd-notify speak as its parent");
+    if (system("systemd-notify --help | grep -q -e --exec") != 0) {
+        test_skip("plain", "this systemd-notify has no --exec: a_client_that_speaks_as_its_parent "
+                  "does what it would do");
     }
+    bed_start(&bed, SSS_SCOPE_ALL);
+    struct sss_unit_ctx *a = add_command(
+        &bed, &unit, "exec systemd-notify --ready --exec \\; sleep 1000");
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
+/* As systemd-notify --exec does as root: the main process speaks as its parent, which is the
+ * supervisor, waits for the barrier and executes another program. */
+static void a_client_that_speaks_as_its_parent(void **state)
+{
+    static const char client[] =
+        "from socket import *\n"
+        "import os, struct\n"
+        "s = socket(AF_UNIX, SOCK_DGRAM)\n"
+        "s.connect(os.environ[\"NOTIFY_SOCKET\"].replace(\"@\", \"\\0\", 1))\n"
+        "me = (SOL_SOCKET, SCM_CREDENTIALS, struct.pack(\"3i\", os.getppid(), 0, 0))\n"
+        "s.sendmsg([b\"READY=1\"], [me])\n"
+        "end, other = os.pipe()\n"
+        "passed = (SOL_SOCKET, SCM_RIGHTS, struct.pack(\"i\", other))\n"
+        "s.sendmsg([b\"BARRIER=1\"], [me, passed])\n"
+        "os.close(other)\n"
+        "assert os.read(end, 1) == b\"\"\n"
+        "os.execvp(\"sleep\", [\"sleep\", \"1000\"])\n";
+    struct bed bed;
+    struct sss_unit unit = started_by(SSS_UNIT_NOTIFY);
+
+    (void)state;
+    needs("python3");
+    needs_root("speak as another process");
+    bed_start(&bed, SSS_SCOPE_ALL);
+    struct sss_unit_ctx *a = add_command(&bed, &unit, "exec python3 -c '%s'", client);
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    unit_stop(&bed, a);
+    bed_end(&bed);
 }
 
 static void a_python_client(void **state)
@@ -235,6 +279,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(nginx, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(redis, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(systemd_notify, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(systemd_notify_exec, make_dir, remove_dir),
+        cmocka_unit_test_setup_teardown(a_client_that_speaks_as_its_parent, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(a_python_client, make_dir, remove_dir),
         cmocka_unit_test_setup_teardown(sshd, make_dir, remove_dir),
     };

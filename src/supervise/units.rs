@@ -23,6 +23,7 @@ use crate::reap::id::{ContextId, WatchId};
 use crate::reap::status::LOST;
 use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::service::tracker::ServiceId;
+use crate::sys::bits::ToSigned;
 use crate::sys::clock;
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
@@ -1384,8 +1385,9 @@ impl Unit {
         if pid <= 0 || !run::is_trusted(uid, &self.settings) {
             return false;
         }
-        // As root systemd-notify speaks as its parent, which is the main process.
-        if pid == self.spokesman {
+        // As root systemd-notify speaks as its parent: that is the main process, or we
+        // ourselves where it is the main process and executes another program.
+        if pid == self.spokesman || pid == std::process::id().to_signed() {
             return true;
         }
         if !self.settings.notify_all {
