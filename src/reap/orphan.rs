@@ -19,9 +19,16 @@ pub(crate) fn guard(depth: u32, keeper: Option<TaskId>) {
     }
 }
 
-/// Whether the reaper prompted the keeper since it was last asked.
-pub(crate) fn take_prompt(depth: u32) -> bool {
-    lock(depth).is_ok_and(|mut reaper| std::mem::take(&mut reaper.guard.prompted))
+/// Whether the reaper prompted the keeper since its last look.
+pub(crate) fn is_prompted(depth: u32) -> bool {
+    lock(depth).is_ok_and(|reaper| reaper.guard.prompted)
+}
+
+/// The keeper is about to look.
+pub(crate) fn take_prompt(depth: u32) {
+    if let Ok(mut reaper) = lock(depth) {
+        reaper.guard.prompted = false;
+    }
 }
 
 /// Whether somebody registered this child, or is about to.

@@ -745,6 +745,8 @@ impl Tracker {
 
     /// Looks at our children: each new one is attributed, or is nobody's.
     pub(super) fn look(&mut self) -> Result<(), Errno> {
+        // Whoever the reaper means stands among our children by now.
+        orphan::take_prompt(self.depth);
         // Who was forked before its parent ended has its record by now.
         self.read_connector();
         self.look_began = clock::now();
@@ -1461,7 +1463,7 @@ impl Task for KeeperTask {
             Why::Readable(fd) => tracker.readable(fd),
             Why::Deadline => tracker.slow_look(),
             Why::Posted => {
-                if orphan::take_prompt(tracker.depth) {
+                if orphan::is_prompted(tracker.depth) {
                     let _ = tracker.look();
                 }
                 tracker.settle();
