@@ -2,11 +2,14 @@
 
 const MINUTE: u64 = 60_000_000_000;
 
-/// So long after `now`. What comes a minute after comes at the next whole one: all such
-/// looks of an idle loop wake it up once.
+/// So long after `now`, a minute at most. What comes half a minute after or later comes at the
+/// next whole one: all such looks of an idle loop wake it up once.
 pub(crate) fn later(now: u64, after: u64) -> u64 {
-    let at = now + after;
-    if after < MINUTE { at } else { at - at % MINUTE }
+    if after < MINUTE / 2 {
+        now + after
+    } else {
+        now + MINUTE - now % MINUTE
+    }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.
@@ -35,10 +38,12 @@ mod tests {
 
     #[test]
     fn what_comes_once_a_minute_comes_together() {
-        assert_eq!(later(7, MINUTE - 1), MINUTE + 6);
+        assert_eq!(later(7, MINUTE / 2 - 1), MINUTE / 2 + 6);
         for now in [0, 1, MINUTE - 1, MINUTE, 5 * MINUTE + 9] {
-            let at = later(now, MINUTE);
-            assert!(at > now && at <= now + MINUTE && at % MINUTE == 0);
+            for after in [MINUTE / 2, MINUTE - 1, MINUTE] {
+                let at = later(now, after);
+                assert!(at > now && at <= now + MINUTE && at % MINUTE == 0);
+            }
         }
     }
 }
