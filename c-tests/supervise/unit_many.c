@@ -436,6 +436,17 @@ static bool has_cgroup2(void)
            access("/sys/fs/cgroup/unified/cgroup.procs", W_OK) == 0;
 }
 
+static void needs_guards(void)
+{
+    needs_root("make a cgroup");
+    if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
+        test_skip("linux-4.19 valgrind", "no clone3, which starts a process in a cgroup");
+    }
+    if (!has_cgroup2()) {
+        test_lacks("no cgroup2");
+    }
+}
+
 /* Beside each run there is a guard, which ends with it. */
 static void a_guard_ends_with_its_run(void **state)
 {
@@ -443,10 +454,7 @@ static void a_guard_ends_with_its_run(void **state)
     struct sss_unit unit = unit_zero("a");
 
     (void)state;
-    needs_root("make a cgroup");
-    if (!has_cgroup2()) {
-        test_lacks("no cgroup2");
-    }
+    needs_guards();
     bed_start(&bed, SSS_SCOPE_ALL);
     unit.mask |= SSS_UNIT_GUARD;
     unit.guard = "/nonexistent";
@@ -508,10 +516,7 @@ static void a_supervisor_that_is_killed(void **state)
     unsigned rounds = test_profile_is("plain") ? 40 : 5;
 
     (void)state;
-    needs_root("make a cgroup");
-    if (!has_cgroup2()) {
-        test_lacks("no cgroup2");
-    }
+    needs_guards();
     /* Whoever is left comes to us, where it can be seen. */
     check_ok(prctl(PR_SET_CHILD_SUBREAPER, 1));
     for (unsigned round = 0; round < rounds; round++) {
