@@ -265,10 +265,11 @@ impl Reaper {
         if lies {
             return Ok(Found::default());
         }
-        if !self.trusts_signal(me) {
+        let mut trusted = self.trusts_signal(me);
+        if !trusted {
             self.distrust_signal(me);
+            trusted = self.trusts_signal(me);
         }
-        let trusted = self.trusts_signal(me);
         // A signal that was taken away has just given it one, or ended it.
         let known = known.and_then(|_| self.table.find(pid));
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
