@@ -18,14 +18,33 @@
 extern "C" {
 #endif
 
-/* What is to be called when the loop sees a readable descriptor, or SIGCHLD. */
+/* What a loop's watch begins with: what its event calls. */
 struct sss_adapter_call {
     void (*readable)(void *arg); /* NULL: SIGCHLD */
     void *arg;                   /* readable's, or the context */
 };
 
-static inline void sss_adapter_ready(const struct sss_adapter_call *call)
+/* A zeroed watch of so many bytes, for free(); NULL with errno set. */
+static inline void *sss_adapter_watch_new(size_t size, void *loop, void (*readable)(void *arg),
+                                          void *arg)
 {
+    struct sss_adapter_call *call = NULL;
+
+    errno = EINVAL;
+    if (loop != NULL) {
+        call = (struct sss_adapter_call *)calloc(1, size);
+    }
+    if (call != NULL) {
+        call->readable = readable;
+        call->arg = arg;
+    }
+    return call;
+}
+
+static inline void sss_adapter_ready(void *watch)
+{
+    const struct sss_adapter_call *call = (const struct sss_adapter_call *)watch;
+
     if (call->readable != NULL) {
         call->readable(call->arg);
     } else {
@@ -70,6 +89,19 @@ static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *
                                                                                \
         return &host;                                                          \
     }
+
+/* The two hosts of a loop whose watch() takes SIGCHLD where readable is NULL. */
+#define SSS_ADAPTER_HOSTS(prefix, watch, unwatch)                              \
+    static inline errno_t prefix##_watch_sigchld(void *owner, void *loop,      \
+                                                 struct sss_sigchild_ctx *ctx, \
+                                                 void **out)                   \
+    {                                                                          \
+        return watch(owner, loop, SIGCHLD, NULL, ctx, out);                    \
+    }                                                                          \
+                                                                               \
+    SSS_ADAPTER_HOST(prefix##_signal_host, watch, prefix##_watch_sigchld,      \
+                     unwatch)                                                  \
+    SSS_ADAPTER_HOST(prefix##_fd_host, watch, NULL, unwatch)
 
 #ifdef __cplusplus
 }

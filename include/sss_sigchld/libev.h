@@ -23,26 +23,26 @@ extern "C" {
 #endif
 
 struct sss_ev_watch {
+    struct sss_adapter_call call;
     struct ev_loop *loop; /* NULL: destroyed */
     ev_io io;
     ev_signal sig;
     ev_cleanup cleanup;
     ev_signal *reaper; /* libev's own, stopped */
-    struct sss_adapter_call call;
 };
 
 static inline void sss_ev_readable(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     (void)events;
-    sss_adapter_ready(&((struct sss_ev_watch *)io->data)->call);
+    sss_adapter_ready(io->data);
 }
 
 static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig, int events)
 {
     (void)loop;
     (void)events;
-    sss_adapter_ready(&((struct sss_ev_watch *)sig->data)->call);
+    sss_adapter_ready(sig->data);
 }
 
 /*
@@ -96,16 +96,11 @@ static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
     struct sss_ev_watch *watch;
 
     (void)owner;
-    if (loop == NULL) {
-        return EINVAL;
-    }
-    watch = (struct sss_ev_watch *)calloc(1, sizeof(*watch));
+    watch = (struct sss_ev_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
-        return ENOMEM;
+        return errno;
     }
     watch->loop = (struct ev_loop *)loop;
-    watch->call.readable = readable;
-    watch->call.arg = arg;
     ev_io_init(&watch->io, sss_ev_readable, fd, EV_READ);
     ev_signal_init(&watch->sig, sss_ev_signal_seen, SIGCHLD);
     ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
@@ -125,16 +120,10 @@ static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
 {
     errno_t ret = sss_ev_watch_beside(owner, loop, fd, readable, arg, out);
 
-    if (ret == 0 && ev_is_default_loop((struct ev_loop *)loop)) {
+    if (ret == 0 && readable != NULL && ev_is_default_loop((struct ev_loop *)loop)) {
         sss_ev_stop_reaper((struct sss_ev_watch *)*out);
     }
     return ret;
-}
-
-static inline errno_t sss_ev_watch_sigchld(void *owner, void *loop, struct sss_sigchild_ctx *ctx,
-                                           void **out)
-{
-    return sss_ev_watch_beside(owner, loop, -1, NULL, ctx, out);
 }
 
 static inline void sss_ev_unwatch(void *watch)
@@ -144,19 +133,17 @@ static inline void sss_ev_unwatch(void *watch)
 }
 
 /**
- * The host that takes SIGCHLD by an ev_signal, which libev has on one loop of
- * the process at a time.
+ * sss_ev_signal_host() takes SIGCHLD by an ev_signal, which libev has on one loop
+ * of the process at a time. sss_ev_fd_host() needs no signal: for any number of
+ * loops.
  */
-SSS_ADAPTER_HOST(sss_ev_signal_host, sss_ev_watch_fd, sss_ev_watch_sigchld, sss_ev_unwatch)
-
-/** The host that needs no signal: for any number of loops. */
-SSS_ADAPTER_HOST(sss_ev_fd_host, sss_ev_watch_fd, NULL, sss_ev_unwatch)
+SSS_ADAPTER_HOSTS(sss_ev, sss_ev_watch_fd, sss_ev_unwatch)
 
 /**
- * The same, with libev's reaper left alone, so that ev_child watchers of the
- * default loop go on. It takes the library's children's statuses too, which
- * Linux gives back by their pidfds from 6.15 on; SSS_WAIT_STATUS_LOST before.
- * Set SSS_CTX_UNTRUSTED with it.
+ * A host as sss_ev_fd_host(), with libev's reaper left alone, so that ev_child
+ * watchers of the default loop go on. It takes the library's children's statuses
+ * too, which Linux gives back by their pidfds from 6.15 on; SSS_WAIT_STATUS_LOST
+ * before. Set SSS_CTX_UNTRUSTED with it.
  */
 SSS_ADAPTER_HOST(sss_ev_beside_host, sss_ev_watch_beside, NULL, sss_ev_unwatch)
 

@@ -20,15 +20,15 @@ extern "C" {
 #endif
 
 struct sss_libevent_watch {
-    struct event event;
     struct sss_adapter_call call;
+    struct event event;
 };
 
 static inline void sss_libevent_ready(evutil_socket_t fd, short what, void *watch)
 {
     (void)fd;
     (void)what;
-    sss_adapter_ready(&((struct sss_libevent_watch *)watch)->call);
+    sss_adapter_ready(watch);
 }
 
 static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
@@ -38,15 +38,13 @@ static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
     short what = EV_PERSIST | (readable != NULL ? EV_READ : EV_SIGNAL);
 
     (void)owner;
-    if (loop == NULL) {
-        return EINVAL;
+    if (readable == NULL && sss_adapter_unblock_sigchld() != 0) {
+        return EIO;
     }
-    watch = (struct sss_libevent_watch *)calloc(1, sizeof(*watch));
+    watch = (struct sss_libevent_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
-        return ENOMEM;
+        return errno;
     }
-    watch->call.readable = readable;
-    watch->call.arg = arg;
     if (event_assign(&watch->event, (struct event_base *)loop, fd, what, sss_libevent_ready,
                      watch) != 0 ||
         event_add(&watch->event, NULL) != 0) {
@@ -55,15 +53,6 @@ static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
     }
     *out = watch;
     return 0;
-}
-
-static inline errno_t sss_libevent_watch_sigchld(void *owner, void *loop,
-                                                 struct sss_sigchild_ctx *ctx, void **out)
-{
-    if (sss_adapter_unblock_sigchld() != 0) {
-        return EIO;
-    }
-    return sss_libevent_watch_fd(owner, loop, SIGCHLD, NULL, ctx, out);
 }
 
 static inline void sss_libevent_unwatch(void *ptr)
@@ -77,12 +66,11 @@ static inline void sss_libevent_unwatch(void *ptr)
     free(watch);
 }
 
-/** The host that takes SIGCHLD by an evsignal: for one event_base at a time. */
-SSS_ADAPTER_HOST(sss_libevent_signal_host, sss_libevent_watch_fd, sss_libevent_watch_sigchld,
-                 sss_libevent_unwatch)
-
-/** The host that needs no signal: for any number of event_bases. */
-SSS_ADAPTER_HOST(sss_libevent_fd_host, sss_libevent_watch_fd, NULL, sss_libevent_unwatch)
+/**
+ * sss_libevent_signal_host() takes SIGCHLD by an evsignal: for one event_base at
+ * a time. sss_libevent_fd_host() needs no signal: for any number of them.
+ */
+SSS_ADAPTER_HOSTS(sss_libevent, sss_libevent_watch_fd, sss_libevent_unwatch)
 
 /**
  * Make a context on an event_base, with sss_libevent_signal_host().

@@ -22,26 +22,26 @@ extern "C" {
 #endif
 
 struct sss_uv_watch {
+    struct sss_adapter_call call;
     union {
         uv_handle_t handle;
         uv_poll_t poll;
         uv_signal_t sig;
     } uv;
     struct sigaction former; /* SIGCHLD's, which libuv forgets */
-    struct sss_adapter_call call;
 };
 
 static inline void sss_uv_readable(uv_poll_t *handle, int status, int events)
 {
     (void)status;
     (void)events;
-    sss_adapter_ready(&((struct sss_uv_watch *)handle->data)->call);
+    sss_adapter_ready(handle->data);
 }
 
 static inline void sss_uv_signal_seen(uv_signal_t *handle, int signum)
 {
     (void)signum;
-    sss_adapter_ready(&((struct sss_uv_watch *)handle->data)->call);
+    sss_adapter_ready(handle->data);
 }
 
 static inline void sss_uv_closed(uv_handle_t *handle)
@@ -73,15 +73,14 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     int ret;
 
     (void)owner;
-    if (loop == NULL) {
-        return EINVAL;
+    ret = readable == NULL ? sss_adapter_unblock_sigchld() : 0;
+    if (ret != 0) {
+        return ret;
     }
-    watch = (struct sss_uv_watch *)calloc(1, sizeof(*watch));
+    watch = (struct sss_uv_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
-        return ENOMEM;
+        return errno;
     }
-    watch->call.readable = readable;
-    watch->call.arg = arg;
     (void)sigaction(SIGCHLD, NULL, &watch->former);
     ret = readable != NULL ? uv_poll_init((uv_loop_t *)loop, &watch->uv.poll, fd)
                            : uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
@@ -100,19 +99,8 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     return 0;
 }
 
-static inline errno_t sss_uv_watch_sigchld(void *owner, void *loop, struct sss_sigchild_ctx *ctx,
-                                           void **out)
-{
-    errno_t ret = sss_adapter_unblock_sigchld();
-
-    return ret != 0 ? ret : sss_uv_watch_fd(owner, loop, -1, NULL, ctx, out);
-}
-
-/** The host that takes SIGCHLD by a uv_signal_t. */
-SSS_ADAPTER_HOST(sss_uv_signal_host, sss_uv_watch_fd, sss_uv_watch_sigchld, sss_uv_unwatch)
-
-/** The host that needs no signal. */
-SSS_ADAPTER_HOST(sss_uv_fd_host, sss_uv_watch_fd, NULL, sss_uv_unwatch)
+/** sss_uv_signal_host() takes SIGCHLD by a uv_signal_t, sss_uv_fd_host() no signal. */
+SSS_ADAPTER_HOSTS(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
 
 /**
  * Make a context on a loop, with sss_uv_signal_host().

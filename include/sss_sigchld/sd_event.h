@@ -23,8 +23,8 @@ extern "C" {
 #endif
 
 struct sss_sd_event_watch {
-    sd_event_source *source;
     struct sss_adapter_call call;
+    sd_event_source *source;
 };
 
 static inline int sss_sd_event_io(sd_event_source *source, int fd, uint32_t revents, void *watch)
@@ -32,14 +32,14 @@ static inline int sss_sd_event_io(sd_event_source *source, int fd, uint32_t reve
     (void)source;
     (void)fd;
     (void)revents;
-    sss_adapter_ready(&((struct sss_sd_event_watch *)watch)->call);
+    sss_adapter_ready(watch);
     return 0;
 }
 
 static inline int sss_sd_event_signal(sd_event_source *source, const struct signalfd_siginfo *seen,
                                       void *watch)
 {
-    void *ctx = ((struct sss_sd_event_watch *)watch)->call.arg;
+    void *ctx = ((struct sss_adapter_call *)watch)->arg;
     siginfo_t info;
 
     (void)source;
@@ -59,15 +59,10 @@ static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
     int ret;
 
     (void)owner;
-    if (event == NULL) {
-        return EINVAL;
-    }
-    watch = (struct sss_sd_event_watch *)calloc(1, sizeof(*watch));
+    watch = (struct sss_sd_event_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
-        return ENOMEM;
+        return errno;
     }
-    watch->call.readable = readable;
-    watch->call.arg = arg;
     ret = readable != NULL
               ? sd_event_add_io(event, &watch->source, fd, EPOLLIN, sss_sd_event_io, watch)
               : sd_event_add_signal(event, &watch->source, SIGCHLD, sss_sd_event_signal, watch);
@@ -79,12 +74,6 @@ static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
     return 0;
 }
 
-static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
-                                                 struct sss_sigchild_ctx *ctx, void **out)
-{
-    return sss_sd_event_watch_fd(owner, loop, -1, NULL, ctx, out);
-}
-
 static inline void sss_sd_event_unwatch(void *ptr)
 {
     struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)ptr;
@@ -94,15 +83,12 @@ static inline void sss_sd_event_unwatch(void *ptr)
 }
 
 /**
- * The host that takes SIGCHLD by sd_event_add_signal(), which is cheaper: for
- * daemons that block SIGCHLD before they start threads (EBUSY where it is not)
- * and that free the context when the loop ends, not before: see the page.
+ * sss_sd_event_fd_host() needs no signal. sss_sd_event_signal_host() takes SIGCHLD
+ * by sd_event_add_signal(), which is cheaper: for daemons that block SIGCHLD before
+ * they start threads (EBUSY where it is not) and that free the context when the
+ * loop ends, not before: see the page.
  */
-SSS_ADAPTER_HOST(sss_sd_event_signal_host, sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
-                 sss_sd_event_unwatch)
-
-/** The host that needs no signal. */
-SSS_ADAPTER_HOST(sss_sd_event_fd_host, sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch)
+SSS_ADAPTER_HOSTS(sss_sd_event, sss_sd_event_watch_fd, sss_sd_event_unwatch)
 
 /**
  * Make a context on an sd_event, with sss_sd_event_fd_host().
