@@ -39,7 +39,7 @@ static void every_exit_code_is_told(struct bed *bed)
 {
     int code;
 
-    for (code = 0; code < 256; code += 5) {
+    for (code = 0; code < 256; code += test_profile_is("valgrind") ? 51 : 5) {
         struct seen seen = { 0 };
         pid_t pid = child_at(NULL, code);
 
@@ -103,23 +103,23 @@ static void tell_of_many(struct bed *bed, struct gate *gate)
     static struct seen seen[MANY];
     static struct sss_child_ctx *children[MANY];
     static pid_t pids[MANY];
-    int i;
+    int i, many = test_profile_is("valgrind") ? MANY / 5 : MANY;
 
     memset(seen, 0, sizeof(seen));
-    for (i = 0; i < MANY; i++) {
+    for (i = 0; i < many; i++) {
         pids[i] = child_at(gate, i % 250);
         children[i] = bed_watch(bed, pids[i], see, &seen[i]);
     }
     if (gate != NULL) {
         gate_open(gate);
     }
-    for (i = 0; i < MANY; i++) {
+    for (i = 0; i < many; i++) {
         while (seen[i].calls == 0) {
             bed_turn_of(bed, bed->loop);
         }
     }
     bed_settle(bed);
-    for (i = 0; i < MANY; i++) {
+    for (i = 0; i < many; i++) {
         check_seen(&seen[i], pids[i], i % 250);
         check_ok(sss_child_free(children[i]));
     }
@@ -142,13 +142,13 @@ static void short_ones_among_idle_ones(struct bed *bed)
 {
     struct seen idle[50] = { { 0 } };
     struct gate gate;
-    unsigned i, told = 0;
+    unsigned i, told = 0, turns = test_profile_is("valgrind") ? 20 : 100;
 
     gate_make(&gate);
     for (i = 0; i < ARRAY_SIZE(idle); i++) {
         check_ok(sss_child_register(NULL, bed->ctx, child_at(&gate, 1), see, &idle[i], NULL));
     }
-    for (i = 0; i < 100; i++) {
+    for (i = 0; i < turns; i++) {
         struct seen seen = { 0 };
         pid_t pid = child_at(NULL, (int)i);
 
