@@ -65,10 +65,20 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
     } else {
         Attending::One(id.index)
     };
-    reaper.attending = attending;
-    reaper.serve(id.index);
-    let taken = reaper.take_pidfds(id.index, budget)?;
-    if taken.timer {
+    let mut timer = false;
+    let mut left = budget;
+    loop {
+        reaper.attending = attending;
+        reaper.serve(id.index);
+        let taken = reaper.take_pidfds(id.index, &mut left)?;
+        timer |= taken.timer;
+        if !taken.more || left == 0 {
+            break;
+        }
+        reaper = reaper.give_way();
+        reaper.context(id)?;
+    }
+    if timer {
         reaper.at_mut(id.index).alarm_at = None;
         reaper.run_deadlines(id.index);
     }

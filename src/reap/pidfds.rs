@@ -22,8 +22,8 @@ use crate::sys::pidfd::Pidfd;
 pub(crate) struct Taken {
     pub(crate) timer: bool,
     wake: bool,
-    /// The budget was not enough.
-    more: bool,
+    /// There may be more.
+    pub(crate) more: bool,
 }
 
 /// Who of those that need one got a pidfd.
@@ -38,9 +38,6 @@ pub(crate) enum Promoted {
 
 /// So many pidfds may stand at low numbers, which a select(2) daemon needs.
 const LOW: u32 = 64;
-/// So many events are taken from a context's epoll on the way, without the lock
-/// being given up.
-const AT_ONCE: u32 = 256;
 /// So many pidfds are given back at once.
 pub(crate) const GIVEN_BACK: u32 = 16;
 
@@ -410,14 +407,15 @@ impl Reaper {
         false
     }
 
-    /// Takes what a context's epoll has, at most `budget` endings; what else was
-    /// among it. EBADF where the daemon has closed it.
-    pub(crate) fn take_pidfds(&mut self, index: u16, budget: u32) -> Result<Taken, Errno> {
+    /// Takes what a context's epoll has, at most `left` events, which it counts down,
+    /// and as long as the lock may be held; what else was among it. EBADF where the
+    /// daemon has closed it.
+    pub(crate) fn take_pidfds(&mut self, index: u16, left: &mut u32) -> Result<Taken, Errno> {
         let mut taken = Taken::default();
-        let mut left = budget as usize;
+        let mut until = u64::MAX;
         let mut events: Events = [Event::Wake; EVENTS];
-        while left > 0 {
-            let asked = left.min(EVENTS);
+        while *left > 0 {
+            let asked = EVENTS.min(*left as usize);
             let Some(descriptor) = &self.at(index).descriptor else {
                 return Ok(taken);
             };
@@ -437,11 +435,17 @@ impl Reaper {
                         }
                     }
                 }
+                *left -= 1;
             }
-            left -= found;
             if found < asked {
                 return Ok(taken);
             }
+            // Most often there are few, and the clock need not be read.
+            let now = self.kernel.now();
+            if now >= until {
+                break;
+            }
+            until = until.min(now + HOLD);
         }
         taken.more = true;
         Ok(taken)
@@ -471,7 +475,7 @@ impl Reaper {
             if ctx.live && ctx.descriptor.is_some() && which(ctx) {
                 #[allow(clippy::cast_possible_truncation)] // contexts are counted in u16
                 let index = index as u16;
-                let Ok(taken) = self.take_pidfds(index, AT_ONCE) else {
+                let Ok(taken) = self.take_pidfds(index, &mut { u32::MAX }) else {
                     continue;
                 };
                 all &= !taken.more;

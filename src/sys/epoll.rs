@@ -42,7 +42,7 @@ const TIMER: u64 = u64::MAX - 1;
 const WATCHED: u64 = 1 << 62;
 
 /// How many events one look takes.
-pub(crate) const EVENTS: usize = 64;
+pub(crate) const EVENTS: usize = 16;
 
 /// An epoll that holds pidfds, an eventfd to wake it and a timerfd.
 #[derive(Debug)]
