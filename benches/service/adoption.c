@@ -17,13 +17,20 @@
  *
  * Prints: subject services rounds CPU-us-per-orphan ADOPTED-us DEAD-us (medians; 0: it has
  * no such event).
+ *
+ * adoption SUBJECT SERVICES memory: what a service holds in the daemon, and in the subject's
+ * own processes beside it; then what it holds once its first process has left an orphan
+ * that lives. Prints: subject services bytes descriptors KiB-beside bytes descriptors; the
+ * last two are 0 where nothing is kept of an orphan.
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <dirent.h>
 #include <fcntl.h>
 #include <linux/cn_proc.h>
 #include <linux/connector.h>
 #include <linux/netlink.h>
+#include <malloc.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdint.h>
@@ -52,13 +59,14 @@ struct slot {
     pid_t orphan;
     uint32_t ready;
     uint32_t hold; /* the first stays until the daemon has listed its children */
+    uint32_t stay; /* the orphan lives on */
     uint32_t left; /* of the two, for subjects without DEAD */
     int64_t shim;  /* CPU of the subject's own processes beside the daemon */
 };
 
 static struct slot *slots;
 static unsigned services, rounds;
-static unsigned done;
+static unsigned done, left_by_first;
 static unsigned owner[1 << 22]; /* by pid: 1 + slot */
 
 static int64_t now(void)
@@ -118,6 +126,9 @@ static int serve(const char *path, unsigned index, unsigned count)
         while (getppid() == parent) {
             usleep(50);
         }
+        while (slot->stay != 0) {
+            pause(); /* the daemon ends it */
+        }
         usleep(2000);
         slot->orphan_ends = now();
         _exit(0);
@@ -144,6 +155,8 @@ static void told(struct sss_service *service, const struct sss_service_event *ev
     (void)service;
     if (event->event == SSS_SERVICE_ADOPTED) {
         slot->adopted = now();
+    } else if (event->event == SSS_SERVICE_EXITED && event->pid == event->root) {
+        left_by_first++;
     } else if (event->event == SSS_SERVICE_DEAD) {
         slot->dead = now();
         done++;
@@ -431,8 +444,119 @@ static void turn(void)
     }
 }
 
+static unsigned descriptors(void)
+{
+    DIR *directory = opendir("/proc/self/fd");
+    unsigned count = 0;
+
+    if (directory == NULL) {
+        die("/proc/self/fd");
+    }
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    closedir(directory);
+    return count;
+}
+
+/* What a process has for itself, in KiB. */
+static unsigned own_memory(pid_t pid)
+{
+    char path[64], line[128];
+    unsigned own = 0, kib;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/smaps_rollup", pid);
+    file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof(line), file) != NULL) {
+        if (sscanf(line, "Private_Dirty: %u", &kib) == 1) {
+            own += kib;
+        }
+    }
+    if (file != NULL) {
+        fclose(file);
+    }
+    return own;
+}
+
+static pid_t parent_of(pid_t pid)
+{
+    char path[64];
+    int parent = 0;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", pid);
+    file = fopen(path, "re");
+    if (file == NULL || fscanf(file, "%*d %*s %*c %d", &parent) != 1) {
+        die(path);
+    }
+    fclose(file);
+    return parent;
+}
+
+/* Has a service's first process fork and exit; the orphan may be listed before. */
+static void leave_an_orphan(unsigned index, int listed)
+{
+    struct slot *slot = &slots[index];
+    size_t none = 0;
+
+    slot->hold = (uint32_t)listed;
+    kill(slot->first, SIGUSR1);
+    if (!listed) {
+        return;
+    }
+    while (__atomic_load_n(&slot->orphan, __ATOMIC_ACQUIRE) == 0) {
+        usleep(50);
+    }
+    sss_service_pids(handles[index], NULL, &none);
+    __atomic_store_n(&slot->hold, 0, __ATOMIC_RELEASE);
+}
+
+struct held {
+    size_t bytes;
+    unsigned fds;
+};
+
+static struct held held(void)
+{
+    return (struct held){ mallinfo2().uordblks, descriptors() };
+}
+
+static double each(double after, double before)
+{
+    return (after - before) / services;
+}
+
+static void print_memory(const char *subject, const struct held *before)
+{
+    struct held started = held(), left = started;
+    double beside = 0;
+
+    for (unsigned i = 0; shimming && i < services; i++) {
+        beside += own_memory(parent_of(slots[i].first));
+    }
+    for (unsigned i = 0; ctx != NULL && i < services; i++) {
+        slots[i].stay = 1;
+        leave_an_orphan(i, strcmp(subject, "descent") == 0);
+    }
+    while (ctx != NULL && left_by_first < services) {
+        turn();
+    }
+    if (ctx != NULL) {
+        left = held();
+    }
+    printf("%s %u %.0f %.2f %.0f %.0f %.2f\n", subject, services,
+           each(started.bytes, before->bytes), each(started.fds, before->fds), beside / services,
+           ctx == NULL ? 0 : each(left.bytes, before->bytes),
+           ctx == NULL ? 0 : each(left.fds, before->fds));
+    for (unsigned i = 0; ctx != NULL && i < services; i++) {
+        slots[i].first = slots[i].orphan; /* which is ended in its place */
+    }
+}
+
 int main(int argc, char **argv)
 {
+    struct held before;
     struct rlimit files = { 65536, 65536 };
     char path[] = "/dev/shm/sss-adoption-XXXXXX";
     int64_t spent = 0, *adopted, *dead;
@@ -443,7 +567,7 @@ int main(int argc, char **argv)
         return serve(argv[2], (unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]));
     }
     if (argc != 4) {
-        fprintf(stderr, "usage: adoption SUBJECT SERVICES ROUNDS\n");
+        fprintf(stderr, "usage: adoption SUBJECT SERVICES ROUNDS|memory\n");
         return 2;
     }
     setrlimit(RLIMIT_NOFILE, &files);
@@ -458,6 +582,7 @@ int main(int argc, char **argv)
     slots = map_slots(path, services);
     adopted = calloc(services, sizeof(*adopted));
     dead = calloc(services, sizeof(*dead));
+    before = held();
     set_up(argv[1]);
     for (unsigned i = 0; i < services; i++) {
         start_service(argv[1], path, i);
@@ -476,21 +601,14 @@ int main(int argc, char **argv)
     if (ctx != NULL) {
         sss_sigchld_ctx_dispatch(ctx, 0);
     }
+    if (strcmp(argv[3], "memory") == 0) {
+        print_memory(argv[1], &before);
+    }
     for (unsigned i = 0; i < rounds; i++) {
         unsigned wanted = done + 1;
         int64_t begun;
 
-        slots[i].hold = strcmp(argv[1], "descent") == 0;
-        kill(slots[i].first, SIGUSR1);
-        if (slots[i].hold) {
-            size_t none = 0;
-
-            while (__atomic_load_n(&slots[i].orphan, __ATOMIC_ACQUIRE) == 0) {
-                usleep(50);
-            }
-            sss_service_pids(handles[i], NULL, &none);
-            __atomic_store_n(&slots[i].hold, 0, __ATOMIC_RELEASE);
-        }
+        leave_an_orphan(i, strcmp(argv[1], "descent") == 0);
         begun = cpu();
         for (int64_t last = now() + 30 * INT64_C(1000000000); done < wanted; turn()) {
             if (now() > last) {
@@ -510,9 +628,11 @@ int main(int argc, char **argv)
             dead[deaths++] = slots[i].dead - slots[i].orphan_ends;
         }
     }
-    printf("%s %u %u %.1f %.0f %.0f\n", argv[1], services, rounds,
-           (double)spent / rounds / 1000, median_us(adopted, adoptions),
-           median_us(dead, deaths));
+    if (rounds > 0) {
+        printf("%s %u %u %.1f %.0f %.0f\n", argv[1], services, rounds,
+               (double)spent / rounds / 1000, median_us(adopted, adoptions),
+               median_us(dead, deaths));
+    }
     unlink(path);
     fflush(stdout);
     for (unsigned i = rounds; i < services; i++) {

@@ -13,6 +13,11 @@ import subprocess
 
 SUBJECTS = ["plain", "plain-again", "connector", "cgroup", "ptrace", "shim", "sss", "descent"]
 SERVICES = [1, 10, 100, 1000]
+MEMORY = """What one service holds: heap and descriptors of the daemon, memory of the subject's
+own processes beside it, and the daemon's again once each service's first process has left an
+orphan that lives. What a context or a socket needs once is in it, shared among the services.
+
+"""
 
 
 def once(program, subject, services):
@@ -22,6 +27,27 @@ def once(program, subject, services):
     if run.returncode != 0:
         return None
     return [float(field) for field in run.stdout.split()[3:6]]
+
+
+def memory_once(program, subject, services):
+    """What a service holds, as the program prints it; None where it does not run here."""
+    run = subprocess.run([program, subject, str(services), "memory"],
+                         capture_output=True, text=True)
+    return [float(field) for field in run.stdout.split()[2:]] if run.returncode == 0 else None
+
+
+def memory_table(held):
+    yield "| subject | services | bytes | descriptors | KiB beside | with an orphan: bytes " \
+        "| descriptors |"
+    yield "|---|---:|---:|---:|---:|---:|---:|"
+    for services in SERVICES:
+        for subject in SUBJECTS:
+            found = held.get(f"{subject} {services}")
+            if found:
+                size, fds, beside, late, late_fds = found
+                adopted = f"{late:.0f} | {late_fds:.2f}" if late else "| "
+                yield f"| {subject} | {services} | {size:.0f} | {fds:.2f} | {beside:.0f} | " \
+                    f"{adopted} |"
 
 
 def cgroup_mount():
@@ -54,26 +80,39 @@ def main():
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--no-results", action="store_true")
+    parser.add_argument("--memory-only", action="store_true",
+                        help="the times are those of the results")
     arguments = parser.parse_args()
     os.environ.setdefault("BENCH_CGROUP", cgroup_mount())
-    measured = {}
-    for _ in range(arguments.rounds):
+    results = pathlib.Path(__file__).parent / "results"
+    kernel, processors = os.uname().release, os.cpu_count()
+    rounds, measured = arguments.rounds, {}
+    if arguments.memory_only:
+        former = json.loads((results / "service.json").read_text())
+        kernel, processors = former["kernel"], former["processors"]
+        rounds, measured = former["rounds"], former["measured"]
+    for _ in range(0 if arguments.memory_only else rounds):
         for services in SERVICES:
             for subject in SUBJECTS:
                 found = once(arguments.program, subject, services)
                 if found:
                     measured.setdefault(f"{subject} {services}", []).append(found)
-    text = "\n".join(table(measured)) + "\n"
+    held = {}
+    for services in SERVICES:
+        for subject in SUBJECTS:
+            found = memory_once(arguments.program, subject, services) \
+                if not subject.endswith("-again") else None
+            if found:
+                held[f"{subject} {services}"] = found
+    text = "\n".join(table(measured)) + "\n\n" + MEMORY + "\n".join(memory_table(held)) + "\n"
     print(text)
     if not arguments.no_results:
-        results = pathlib.Path(__file__).parent / "results"
-        kernel = os.uname().release
         (results / "service.json").write_text(json.dumps(
-            {"kernel": kernel, "processors": os.cpu_count(), "rounds": arguments.rounds,
-             "measured": measured}, indent=1) + "\n")
+            {"kernel": kernel, "processors": processors, "rounds": rounds,
+             "measured": measured, "held": held}, indent=1) + "\n")
         (results / "service.md").write_text(
             "# What it costs to learn of an adopted process\n\n"
-            f"Linux {kernel}, {os.cpu_count()} processors, medians of {arguments.rounds} "
+            f"Linux {kernel}, {processors} processors, medians of {rounds} "
             "interleaved rounds of 100 orphans (one where there is one service). Each orphan's "
             "cost is that of two ends, one adoption and one dead service. `plain` reaps by "
             "`waitpid(-1)` and attributes nothing; `plain-again` is the same program, as a "

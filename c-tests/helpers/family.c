@@ -4,6 +4,8 @@
  * obeys:
  *
  *   f       forks; the child says so
+ *   p PID   forks a child with this pid, or says so itself, where it cannot
+ *   w       waits for a child
  *   s       setsid()
  *   u UID   setresuid()
  *   c       executes itself again with an empty environment
@@ -14,14 +16,18 @@
  */
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/sched.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static socklen_t address(struct sockaddr_un *sa, const char *name, int pid)
@@ -35,21 +41,28 @@ static socklen_t address(struct sockaddr_un *sa, const char *name, int pid)
     return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)length);
 }
 
+static void say_so(int fd, const char *name)
+{
+    struct sockaddr_un sa;
+    char text[64];
+    socklen_t length = address(&sa, name, 0);
+
+    snprintf(text, sizeof(text), "%d %d", getpid(), getppid());
+    if (sendto(fd, text, strlen(text), 0, (struct sockaddr *)&sa, length) == -1) {
+        _exit(124);
+    }
+}
+
 static int begin(const char *name)
 {
     int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     struct sockaddr_un sa;
-    char text[64];
     socklen_t length = address(&sa, name, getpid());
 
     if (fd == -1 || bind(fd, (struct sockaddr *)&sa, length) != 0) {
         _exit(125);
     }
-    length = address(&sa, name, 0);
-    snprintf(text, sizeof(text), "%d %d", getpid(), getppid());
-    if (sendto(fd, text, strlen(text), 0, (struct sockaddr *)&sa, length) == -1) {
-        _exit(124);
-    }
+    say_so(fd, name);
     return fd;
 }
 
@@ -65,6 +78,14 @@ static void fork_for_ever(void)
             usleep(1000);
         }
     }
+}
+
+static long fork_with_pid(pid_t pid)
+{
+    struct clone_args args = { .exit_signal = SIGCHLD, .set_tid_size = 1 };
+
+    args.set_tid = (uintptr_t)&pid;
+    return syscall(SYS_clone3, &args, sizeof(args));
 }
 
 static const char *name;
@@ -91,6 +112,18 @@ static void *obey(void *arg)
                 close(fd);
                 fd = begin(name);
             }
+            break;
+        case 'p':
+            got = fork_with_pid(atoi(text + 1));
+            if (got == 0) {
+                close(fd);
+                fd = begin(name);
+            } else if (got == -1) {
+                say_so(fd, name);
+            }
+            break;
+        case 'w':
+            wait(NULL);
             break;
         case 's':
             setsid();

@@ -480,6 +480,54 @@ static void attached(void **state)
     bed_free(&bed);
 }
 
+/* A process below one service ends, and its parent waits for it. The next one with its pid is
+ * below another service, though the daemon has not come to hear of that end. */
+static void a_pid_of_another(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
+    static struct told told;
+    struct sss_service *second;
+    struct bed bed;
+    pid_t child, other, got;
+    char order[16];
+    size_t count;
+
+    (void)state;
+    if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
+        test_skip("linux-4.19 valgrind", "no pidfd is held there");
+    }
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    second = family_start(&bed.family, &bed.loop, &params, &told, &other);
+    child = family_fork(&bed.family, bed.first);
+    check(is_listed(bed.service, child, &count));
+    family_exit(&bed.family, child, 0);
+    family_order(&bed.family, bed.first, "w");
+    family_fork(&bed.family, bed.first);
+    check_int(process_state(child), 0);
+    snprintf(order, sizeof(order), "p %d", child);
+    family_order(&bed.family, other, order);
+    got = family_report(&bed.family);
+    if (got == child) {
+        check(is_listed(second, child, &count));
+        check(!is_listed(bed.service, child, &count));
+        family_exit(&bed.family, other, 0);
+        loop_until_reaped(&bed.loop, other);
+        check_int(told_times(&told, SSS_SERVICE_ADOPTED, child), 1);
+        check_int(told.events[told_at(&told, SSS_SERVICE_ADOPTED, child)].former_parent, other);
+    }
+    check_ok(sss_service_kill(second, NULL, NULL));
+    loop_until_dead(&bed.loop, &told);
+    check_ok(sss_service_free(second));
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+    if (got != child) {
+        test_lacks("no clone3 with set_tid to be had");
+    }
+}
+
 /* A child of the application's own is no service's. In scope REGISTERED it is left to
  * whoever it is of; if the daemon wants, it is asked, or all such are reaped. */
 struct asked {
@@ -722,6 +770,7 @@ int main(void)
         cmocka_unit_test(looked_at_from_its_callback),
         cmocka_unit_test(freed_in_its_callback),
         cmocka_unit_test(attached),
+        cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(reap_orphans),
         cmocka_unit_test(popen_and_system),

@@ -1035,6 +1035,8 @@ impl Tracker {
         let held = self
             .below
             .find(hash(pid), |(held, _)| *held == pid)
+            // The pid is not another's as long as the process that is held lives.
+            .filter(|(_, fd)| !pidfd::has_ended(fd.as_fd()))
             .and_then(|_| match self.ledger.process(pid)?.state {
                 State::Below(identity) => Some(identity),
                 _ => None,
@@ -1048,6 +1050,10 @@ impl Tracker {
             .unwrap_or(false);
         if new {
             self.changed();
+            if self.drop_below(pid) {
+                // Of whoever had the pid before: its end was to prompt a look.
+                self.look_again(AGAIN);
+            }
             self.hold_below(service, pid);
         }
         new
@@ -1077,13 +1083,16 @@ impl Tracker {
         }
     }
 
-    fn drop_below(&mut self, pid: i32) {
-        if let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) {
-            let ((_, fd), _) = entry.remove();
-            for keeper in &self.keepers {
-                task::unwatch_fd(keeper.task, fd.as_raw_fd());
-            }
+    /// Whether it was held.
+    fn drop_below(&mut self, pid: i32) -> bool {
+        let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) else {
+            return false;
+        };
+        let ((_, fd), _) = entry.remove();
+        for keeper in &self.keepers {
+            task::unwatch_fd(keeper.task, fd.as_raw_fd());
         }
+        true
     }
 
     /// Forgets who is no more, of those that a walk did not come past.
