@@ -9,12 +9,11 @@ as many idle units; in a round the one unit that is watched is killed under each
 in turn. runsv does not start a program again that ran for less than a second until that
 second is over: so each has run longer when it is killed. s6-supervise pauses for a second
 after each death, and supervisord looks once a second, which is in their figures. The last
-size is also looked at while it is idle. --write keeps the results in
-../results/supervise.json, those of other sizes beside them, and writes supervise.md.
+size is also looked at while it is idle. --write puts the results into
+../results/supervise.md.
 """
 
 import argparse
-import json
 import os
 import pathlib
 import shutil
@@ -184,6 +183,8 @@ def measure(folder, size, rounds, settle, idle):
 def text_of(measured):
     yield "# Restarts, and idle units"
     yield ""
+    yield f"Linux {os.uname().release}, {os.cpu_count()} processors."
+    yield ""
     yield ("µs from `SIGKILL` of a unit to the first instruction of the next one, median "
            "(quartiles), with so many units alive under each supervisor:")
     yield ""
@@ -221,8 +222,6 @@ def main():
     sizes = [20] if arguments.short else [int(size) for size in arguments.sizes.split(",")]
     results = pathlib.Path(__file__).resolve().parent.parent / "results"
     measured = {}
-    if arguments.write and (results / "supervise.json").exists():
-        measured = json.loads((results / "supervise.json").read_text())["measured"]
     for size in sizes:
         rounds = 2 if arguments.short else arguments.rounds
         settle, idle = (0, 1) if arguments.short else (SETTLE_SECONDS, IDLE_SECONDS)
@@ -231,9 +230,6 @@ def main():
     text = "\n".join(text_of(measured)) + "\n"
     print(text)
     if arguments.write:
-        (results / "supervise.json").write_text(
-            json.dumps({"kernel": os.uname().release, "processors": os.cpu_count(),
-                        "measured": measured}, indent=1) + "\n")
         (results / "supervise.md").write_text(text)
 
 
