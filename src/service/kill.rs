@@ -289,6 +289,11 @@ impl Round {
     }
 }
 
+/// What may be different soon.
+pub(crate) fn is_shortage(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+}
+
 /// A service's live members, what tells those below from later processes, and how
 /// many it has had.
 #[allow(clippy::type_complexity, reason = "taken apart at once")]
@@ -316,8 +321,11 @@ fn members(
         if process.dead {
             continue;
         }
-        let Ok(stat) = procfs::stat(process.pid) else {
-            continue;
+        let stat = match procfs::stat(process.pid) {
+            Ok(stat) => stat,
+            // Without descriptors all would look as if they were gone.
+            Err(errno) if is_shortage(errno) => return Err(errno),
+            Err(_) => continue,
         };
         if stat.is_dead() || process.pid == me {
             let ours = process.state == State::Ours;

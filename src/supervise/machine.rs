@@ -119,6 +119,8 @@ pub(crate) enum Event {
     },
     /// The last process of the run is dead, after its main process.
     AllDead,
+    /// Those who were to be killed could not be found now.
+    KillFailed,
     /// It said that it reads its configuration, and since when, if it said that.
     ReloadBegun(Option<u64>),
     /// It said that it stops.
@@ -166,6 +168,9 @@ pub(crate) enum Cause {
 }
 
 const MOST: usize = 6;
+
+/// Until a kill that found nobody for want of descriptors is tried again.
+const KILL_AGAIN: u64 = 100_000_000;
 
 /// The actions of one step.
 #[derive(Clone, Copy, Debug)]
@@ -371,6 +376,12 @@ impl Machine {
             Event::Ready => self.ready(now, &mut actions),
             Event::MainEnded { failed, alone } => self.main_ended(failed, alone, now, &mut actions),
             Event::AllDead => self.all_dead(now, &mut actions),
+            Event::KillFailed => {
+                if self.state == State::Stopping && self.killed {
+                    self.killed = false;
+                    self.limit = after(now, KILL_AGAIN);
+                }
+            }
             Event::ReloadBegun(since) => match self.state {
                 State::Running => {
                     self.enter(State::Reloading, &mut actions);
@@ -731,6 +742,7 @@ mod tests {
                 Event::Ready => "ready",
                 Event::MainEnded { .. } => "main process ended",
                 Event::AllDead => "all processes dead",
+                Event::KillFailed => "kill failed",
                 Event::ReloadBegun(_) => "says it reloads",
                 Event::StopBegun => "says it stops",
                 Event::Ping | Event::Extend(_) | Event::Watchdog(_) => "sign of life",
@@ -949,6 +961,21 @@ mod tests {
                 let restart = [Restart::Never, Restart::OnFailure, Restart::Always][restart];
                 (config, policy(restart))
             })
+    }
+
+    #[test]
+    fn a_kill_that_found_nobody_is_tried_again() {
+        let mut machine = Machine::new(config(), policy(Restart::Never), 1).unwrap();
+        machine.command(Command::Start, 0).unwrap();
+        machine.event(Event::Spawned, 0);
+        machine.command(Command::Stop, 0).unwrap();
+        for _ in 0..3 {
+            let now = machine.deadline().unwrap();
+            let actions = machine.event(Event::Time, now);
+            assert!(actions.iter().any(|action| action == Action::Kill));
+            machine.event(Event::KillFailed, now);
+        }
+        assert_eq!(machine.state(), State::Stopping);
     }
 
     proptest! {

@@ -361,9 +361,11 @@ pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
 }
 
 /// Signals every process of a run, but for its logins where these are spared; SIGKILL
-/// until none is left.
-pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) {
-    let _ = kill::kill(service, signal, &mut |one| spares && one.login, spares);
+/// until none is left. False where its processes could not be found for want of
+/// descriptors or memory.
+pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) -> bool {
+    let killed = kill::kill(service, signal, &mut |one| spares && one.login, spares);
+    !killed.is_err_and(kill::is_shortage)
 }
 
 /// How many processes of a run a stop has still to end.

@@ -976,11 +976,13 @@ impl Units {
                 }
                 Action::Step(step) => self.take_step(index, step),
                 Action::Kill => {
-                    if let Some(unit) = self.unit_mut(index) {
+                    let found = self.unit_mut(index).is_none_or(|unit| {
                         let spares = unit.settings.spares_logins;
-                        unit.services().for_each(|service| {
-                            run::kill_tree(service, libc::SIGKILL, spares);
-                        });
+                        unit.services()
+                            .all(|service| run::kill_tree(service, libc::SIGKILL, spares))
+                    });
+                    if !found {
+                        self.event(index, Event::KillFailed, now);
                     }
                 }
                 Action::Reload => {
@@ -1374,8 +1376,9 @@ impl Unit {
         match scope {
             Scope::Main if self.main != 0 => run::kill_main(self.service(), self.main, signal),
             Scope::Group if self.main != 0 => run::kill_group(self.service(), self.main, signal),
+            // What comes of a step is looked at when its time is over.
             _ => self.services().for_each(|service| {
-                run::kill_tree(service, signal, self.settings.spares_logins);
+                let _ = run::kill_tree(service, signal, self.settings.spares_logins);
             }),
         }
     }
