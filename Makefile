@@ -301,10 +301,11 @@ fuzz:
 			-timeout=10 -artifact_prefix=$(O)/fuzz/$$target- -verbosity=0 -print_final_stats=1; \
 	done
 
+# The soaks of c-tests, or some of them: SOAK_TESTS=soak is all families in one daemon.
 SOAK_SECONDS ?= 600
 .PHONY: soak
 soak: stage
-	$(CTESTS) soak SOAK_SECONDS=$(SOAK_SECONDS)
+	$(CTESTS) soak SOAK_SECONDS=$(SOAK_SECONDS) $(addprefix SOAK_TESTS=,$(SOAK_TESTS))
 
 .PHONY: bench
 bench: stage

@@ -7,11 +7,10 @@
  */
 #include "support/test.h"
 
-#include <fcntl.h>
-#include <sys/mount.h>
 #include <time.h>
 
 #include "support/kernel.h"
+#include "support/small_pids.h"
 
 enum { WATCHES = 48, STALE = 64, STRANGERS = 8, PID_MAX = 450 };
 
@@ -336,23 +335,6 @@ static void finish(struct model *m)
     check_int(stats_of(m->loop.ctx).young + stats_of(m->loop.ctx).old, 0);
 }
 
-/* Linux 6.14: of the namespace's own; before, the machine's, left alone. */
-static bool shrink_pids(void)
-{
-    bool small;
-    int fd;
-
-    check_ok(mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL));
-    check_ok(mount("proc", "/proc", "proc", 0, NULL));
-    fd = open("/proc/sys/kernel/pid_max", O_WRONLY | O_CLOEXEC);
-    if (fd == -1) {
-        return false;
-    }
-    small = dprintf(fd, "%d", PID_MAX) > 0;
-    check_ok(close(fd));
-    return small;
-}
-
 static struct sss_sigchild_ctx *context(const struct run *run)
 {
     struct sss_ctx_params params = params_zero();
@@ -381,7 +363,7 @@ static void torture(void *pvt)
     const struct run *run = pvt;
     const char *seed = getenv("SSS_TEST_SEED");
     int64_t began = now_ms();
-    bool small = shrink_pids();
+    bool small = small_pids(PID_MAX);
     unsigned fds, done;
 
     memset(&m, 0, sizeof(m));

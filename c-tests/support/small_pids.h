@@ -1,0 +1,13 @@
+/* A pid namespace in which pids come again soon. */
+#ifndef SUPPORT_SMALL_PIDS_H
+#define SUPPORT_SMALL_PIDS_H
+
+#include <stdbool.h>
+
+/* In a new namespace of pids and mounts: mounts its /proc, and lets no pid be larger.
+ * False before Linux 6.14, where the limit is the machine's, and left alone. */
+bool small_pids(int largest);
+/* How many processes it has, zombies too. */
+unsigned processes_in_namespace(void);
+
+#endif
