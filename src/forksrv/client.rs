@@ -19,6 +19,7 @@ use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::reap::watch::{self, Ask, How};
 use crate::reap::{rich, wait};
 use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
+use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
 use crate::sys::strings::CStrBuf;
@@ -528,6 +529,11 @@ impl Shared {
             control: ours,
             pid: started.pid,
             pidfd: kept,
+            place: match self.settings.beginning {
+                Beginning::Exec(..) => Place::of_process(started.pid),
+                // The hook may change it.
+                Beginning::Fork(_) => None,
+            },
         });
         let watched = link.and_then(|link| {
             let own = pidfd::open(process::own()).ok();

@@ -20,6 +20,7 @@ use super::protocol::{
 };
 use crate::spawn::{Cwd, FdMap, PTY, SpawnError, Spawned, Spec, Step, copied};
 use crate::sys::arc::Arc;
+use crate::sys::file::Place;
 use crate::sys::pty::Pty;
 use crate::sys::seqpacket::{self, Wait};
 use crate::sys::zygote::Hook;
@@ -31,6 +32,8 @@ pub(crate) struct Link {
     pub(crate) pid: i32,
     /// The server's.
     pub(crate) pidfd: Option<OwnedFd>,
+    /// Its working directory, where that stays as it is.
+    pub(crate) place: Option<Place>,
 }
 
 /// So long the word of a process is waited for whose server has died.
@@ -201,7 +204,7 @@ struct Packet {
 
 /// Writes down what the spec asks for, and of the client's own state what it does
 /// not.
-fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
+fn pack(link: &Link, spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
     spec.check()?;
     if spec.pdeathsig.is_some() {
         // It would be sent when the server's thread ends.
@@ -211,8 +214,8 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
         return Err(SpawnError::new(Step::Gate, libc::ENOTSUP));
     }
     let mut fds = Sent(Vec::new());
-    let (number, own_directory) = directory(spec)?;
-    let directory = Directory::Descriptor(fds.index(number)?);
+    let (directory, own_directory) = directory(link, spec)?;
+    let directory = directory.map(|fd| fds.index(fd)).transpose()?;
     let then = match spec.cwd.filter(|_| is_entered_later(spec)) {
         None => None,
         Some(Cwd::Fd(fd)) => Some(Directory::Descriptor(fds.index(fd)?)),
@@ -255,7 +258,7 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
             let [entry, pvt] = function.addresses();
             Function { entry, pvt }
         }),
-        directory,
+        directory: directory.map(Directory::Descriptor),
         then,
         map,
         uid: spec.uid,
@@ -292,17 +295,19 @@ fn pack(spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
 }
 
 /// The working directory as a descriptor, so that a path is looked up by us, and
-/// what is entered is what we meant: the number, and the descriptor if it is ours.
-fn directory(spec: &Spec) -> Result<(RawFd, Option<OwnedFd>), SpawnError> {
+/// what is entered is what we meant: the number, and the descriptor if it is ours. No
+/// number where it is the server's already.
+fn directory(link: &Link, spec: &Spec) -> Result<(Option<RawFd>, Option<OwnedFd>), SpawnError> {
     let path: &CStr = match spec.cwd.filter(|_| !is_entered_later(spec)) {
-        Some(Cwd::Fd(fd)) => return Ok((fd, None)),
+        Some(Cwd::Fd(fd)) => return Ok((Some(fd), None)),
         Some(Cwd::Path(path)) => path,
+        None if link.place.is_some() && link.place == Place::of(c".") => return Ok((None, None)),
         None => c".",
     };
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = open(path, flags, Mode::empty())
         .map_err(|errno| SpawnError::new(Step::Cwd, errno as i32))?;
-    Ok((opened.as_raw_fd(), Some(opened)))
+    Ok((Some(opened.as_raw_fd()), Some(opened)))
 }
 
 /// Whether the child enters it from our own directory.
@@ -379,13 +384,13 @@ pub(crate) struct Stray {
 }
 
 impl Stray {
-    pub(crate) fn new(socket: OwnedFd, server: i32) -> Self {
+    fn new(socket: OwnedFd, known: Known) -> Self {
         Stray {
             socket,
-            server,
-            pid: 0,
-            remote: 0,
-            way: Way::Any,
+            server: known.server,
+            pid: known.pid,
+            remote: known.remote,
+            way: known.way,
             until: None,
         }
     }
@@ -437,6 +442,15 @@ pub(crate) enum Looked {
     Nothing,
 }
 
+/// What is known of a launch's process.
+#[derive(Clone, Copy)]
+struct Known {
+    server: i32,
+    pid: i32,
+    remote: i32,
+    way: Way,
+}
+
 /// Where a launch stands.
 struct Exchange {
     link: Arc<Link>,
@@ -483,7 +497,7 @@ impl Beginning {
         way: Way,
         deadline: u64,
     ) -> Result<Self, SpawnError> {
-        let mut packet = pack(spec, function)?;
+        let mut packet = pack(link, spec, function)?;
         let pty = packet.pty.take();
         let (mine, theirs) = seqpacket::pair()?;
         seqpacket::pass_credentials(mine.as_fd())?;
@@ -825,15 +839,8 @@ impl Launching {
     /// Gives it up: a process that waits for our word ends. What may still come of it.
     pub(crate) fn give_up(self) -> Stray {
         seqpacket::finish(self.exchange.mine.as_fd());
-        let Exchange {
-            pid, remote, way, ..
-        } = self.exchange;
-        Stray {
-            pid,
-            remote,
-            way,
-            ..Stray::new(self.exchange.mine, self.exchange.link.pid)
-        }
+        let known = self.exchange.known();
+        Stray::new(self.exchange.mine, known)
     }
 }
 
@@ -868,7 +875,12 @@ impl Exchange {
             Said::Ready => self.ready = true,
             Said::Failed(error) => return Err(error),
             // It was killed before it could exec, as nobody let it.
-            Said::Gone => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
+            Said::Gone => {
+                if self.pid == 0 && self.way != Way::Servers {
+                    self.pid = self.remote;
+                }
+                return Err(SpawnError::new(Step::Exec, libc::EINTR));
+            }
             Said::End if self.ready => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
             Said::End => return Err(Errno::ECONNRESET.into()),
         }
@@ -905,13 +917,13 @@ impl Exchange {
         }
     }
 
-    /// Takes the next message, waiting for it.
+    /// Takes the next message, waiting for it. Most often it has not come yet.
     fn hear(&mut self) -> Result<Said, SpawnError> {
         loop {
+            self.await_word()?;
             if let Some(said) = self.take()? {
                 return Ok(said);
             }
-            self.await_word()?;
         }
     }
 
@@ -1016,13 +1028,17 @@ impl Exchange {
     fn stray(&self) -> Left {
         // Without a descriptor a process that comes of it stays a zombie.
         fd::duplicate(&self.mine).map_or(Left::Nothing, |mine| {
-            Left::Stray(Stray {
-                pid: self.pid,
-                remote: self.remote,
-                way: self.way,
-                ..Stray::new(mine, self.link.pid)
-            })
+            Left::Stray(Stray::new(mine, self.known()))
         })
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            server: self.link.pid,
+            pid: self.pid,
+            remote: self.remote,
+            way: self.way,
+        }
     }
 
     /// Waits for the end of a process that has failed, or was given up, and that

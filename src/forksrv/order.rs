@@ -8,11 +8,11 @@ use nix::errno::Errno;
 use super::protocol::{Directory, Order, Packed, Reply, Way};
 use crate::spawn::post::{Post, Posted, Then, above_targets, post, shares_memory};
 use crate::spawn::{CStringArray, Cwd, FdMap, Rlimit, SpawnError, Spec, Step};
-use crate::sys::process_status::{self, Status};
+use crate::sys::process_status::{self, Status, StatusFile};
 use crate::sys::program::{Capabilities, LETTER, Letter};
 use crate::sys::seqpacket::{self, Sender};
 use crate::sys::zygote::Hook;
-use crate::sys::{fd, limits, process};
+use crate::sys::{fd, limits, process, signal};
 
 /// What the server itself has, which a child of its has too unless told otherwise.
 pub(crate) struct Base {
@@ -23,8 +23,12 @@ pub(crate) struct Base {
     home: Option<[i32; 2]>,
     /// None where /proc is not there.
     status: Option<Status>,
-    /// /proc shows processes by the pids that we know them by.
-    sees_pids: bool,
+    /// The client's, kept open. None where /proc shows processes by other pids than those
+    /// that we know them by.
+    client: Option<StatusFile>,
+    /// Signals that are not at their default, for what is known: a hook of the daemon's
+    /// may have left threads that set others.
+    changed_signals: u64,
     /// Children keep the server's credentials.
     keep: bool,
     /// The server has the client's functions.
@@ -32,13 +36,17 @@ pub(crate) struct Base {
 }
 
 impl Base {
-    pub(crate) fn of_this_process(keep: bool, forked: bool, together: bool) -> Self {
+    /// `client`: its pid, in our namespace.
+    pub(crate) fn of_this_process(keep: bool, forked: bool, together: bool, client: i32) -> Self {
         Base {
             limits: limits::all(),
             nice: limits::nice(),
             home: together.then(process::home),
             status: process_status::own().ok(),
-            sees_pids: process_status::shows_our_pids(),
+            client: (client > 0 && process_status::shows_our_pids())
+                .then(|| StatusFile::of(client).ok())
+                .flatten(),
+            changed_signals: if forked { u64::MAX } else { signal::changed() },
             keep,
             forked,
         }
@@ -101,13 +109,11 @@ pub(crate) fn carry_out(
     let rlimits = rlimits(order, whom.base)?;
     // None where /proc does not show the client: then the credentials that the
     // kernel gave with its message must do.
-    let client = (whom.base.sees_pids && whom.sender.pid > 0)
-        .then(|| process_status::of(whom.sender.pid).ok())
-        .flatten();
+    let client = whom.base.client.as_ref().and_then(|file| file.read().ok());
     let becomes = Becomes::new(whom, client.as_ref());
     let spec = Spec {
         search: order.search,
-        cwd: Some(entered(order.directory)),
+        cwd: order.directory.map(entered),
         fds: Some(&map),
         uid: order.uid,
         gid: order.gid,
@@ -159,6 +165,7 @@ pub(crate) fn carry_out(
         },
         client: whom.client,
         until_exec: None,
+        changed_signals: whom.base.changed_signals,
         then: order.then.map(|directory| Then {
             cwd: entered(directory),
             as_child: order.as_child,

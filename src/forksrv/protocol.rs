@@ -30,6 +30,9 @@ pub(crate) const DESCRIPTORS_MOST: usize = 16_384;
 /// How much of an order goes into one message: less than any socket's buffer.
 pub(crate) const PART: usize = 32 << 10;
 
+/// Room for most orders.
+const PAGE: usize = 4096;
+
 const MAGIC: u32 = 0x5346_4B53;
 
 /// What the client asks.
@@ -377,7 +380,8 @@ pub(crate) struct Order<'a, Strings> {
     pub(crate) argv: Strings,
     pub(crate) envp: Strings,
     pub(crate) function: Option<Function>,
-    pub(crate) directory: Directory<'a>,
+    /// None: that of the server.
+    pub(crate) directory: Option<Directory<'a>>,
     /// Entered from there, where it may fail or needs the child's credentials.
     pub(crate) then: Option<Directory<'a>>,
     pub(crate) map: Vec<Mapped>,
@@ -424,6 +428,7 @@ impl<'a, Strings: Iterator<Item = &'a CStr> + Clone> Order<'a, Strings> {
     /// The order as bytes: E2BIG for one that is too long.
     pub(crate) fn encode(&self) -> Result<Vec<u8>, Errno> {
         let mut out = Writer(Vec::new());
+        out.0.try_reserve(PAGE).map_err(|_| Errno::ENOMEM)?;
         out.string(self.path)?;
         out.option(self.search, Writer::string)?;
         out.strings(self.argv.clone())?;
@@ -432,7 +437,7 @@ impl<'a, Strings: Iterator<Item = &'a CStr> + Clone> Order<'a, Strings> {
             out.long(function.entry)?;
             out.long(function.pvt)
         })?;
-        out.directory(self.directory)?;
+        out.option(self.directory, Writer::directory)?;
         out.option(self.then, Writer::directory)?;
         out.list(&self.map, |out, entry| {
             out.word(entry.source)?;
@@ -492,7 +497,7 @@ impl<'a> Order<'a, Packed<'a>> {
                     pvt: from.long()?,
                 })
             })?,
-            directory: from.directory()?,
+            directory: from.option(Reader::directory)?,
             then: from.option(Reader::directory)?,
             map: from.list(8, |from| {
                 Ok(Mapped {
@@ -787,11 +792,13 @@ mod tests {
                 entry: owned.long,
                 pvt: !owned.long,
             }),
-            directory: if owned.flags[0] {
-                Directory::Path(&owned.strings[1])
-            } else {
-                Directory::Descriptor(owned.words[0] % SENT)
-            },
+            directory: owned.options[1].map(|_| {
+                if owned.flags[0] {
+                    Directory::Path(&owned.strings[1])
+                } else {
+                    Directory::Descriptor(owned.words[0] % SENT)
+                }
+            }),
             then: owned.options[0].map(|value| {
                 if owned.flags[1] {
                     Directory::Path(&owned.strings[0])
@@ -862,7 +869,7 @@ mod tests {
             let order = order(&owned);
             let named = order.map.iter().map(|entry| entry.source)
                 .chain(order.terminal).chain(order.foreground).chain(order.cgroup)
-                .chain([Some(order.directory), order.then].into_iter().flatten().filter_map(
+                .chain([order.directory, order.then].into_iter().flatten().filter_map(
                     |directory| match directory {
                         Directory::Descriptor(index) => Some(index),
                         Directory::Path(_) => None,

@@ -68,6 +68,8 @@ struct Incoming {
     descriptors: usize,
     bytes: Vec<u8>,
     fds: Vec<OwnedFd>,
+    /// The reply's socket is in the epoll.
+    polled: bool,
 }
 
 /// A process that is about to exec.
@@ -201,7 +203,12 @@ impl Server {
             client: client_fd,
             sender,
             together,
-            base: Base::of_this_process(options & OWN_CREDENTIALS != 0, forked, together),
+            base: Base::of_this_process(
+                options & OWN_CREDENTIALS != 0,
+                forked,
+                together,
+                sender.pid,
+            ),
             poll,
             incoming: Vec::new(),
             leaving: Vec::new(),
@@ -385,6 +392,7 @@ impl Server {
                     descriptors: descriptors as usize,
                     bytes: Vec::new(),
                     fds: Vec::new(),
+                    polled: false,
                 };
                 self.receive_order(incoming, got.sender.unwrap_or(self.sender));
             }
@@ -422,19 +430,24 @@ impl Server {
                 Err(errno) => return refuse(Some(&order.reply), errno),
             }
         }
-        let _ = self.poll.delete(&order.reply);
+        if order.polled {
+            let _ = self.poll.delete(&order.reply);
+        }
         self.launch(order, sender);
     }
 
     /// Keeps an order that is not complete, until more of it comes.
-    fn keep(&mut self, order: Incoming) {
+    fn keep(&mut self, mut order: Incoming) {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, Source::Order(order.number).datum());
         let kept = match self.poll.add(&order.reply, event) {
             Ok(()) | Err(Errno::EEXIST) => self.incoming.try_reserve(1).map_err(|_| Errno::ENOMEM),
             Err(errno) => Err(errno),
         };
         match kept {
-            Ok(()) => self.incoming.push(order),
+            Ok(()) => {
+                order.polled = true;
+                self.incoming.push(order);
+            }
             Err(errno) => refuse(Some(&order.reply), errno),
         }
     }
@@ -445,6 +458,7 @@ impl Server {
             way,
             bytes,
             fds,
+            polled,
             ..
         } = incoming;
         let failed = |step: Step, errno: i32| Reply::Failed {
@@ -476,16 +490,22 @@ impl Server {
             }
         };
         match made {
-            Ok((made, siblings)) => self.made(reply, made, siblings),
+            Ok((made, siblings)) => self.made(reply, made, siblings, polled),
             Err(failed) => {
                 let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
             }
         }
     }
 
-    /// Tells the client of a process that was made.
-    fn made(&mut self, reply: OwnedFd, made: Made, siblings: bool) {
-        let Posted { pid, pidfd, gone } = made.posted;
+    /// Tells the client of a process that was made. `shared`: a process that was made since
+    /// the order came may have a copy of the reply's socket still.
+    fn made(&mut self, reply: OwnedFd, made: Made, siblings: bool, shared: bool) {
+        let Posted {
+            pid,
+            pidfd,
+            gone,
+            execs,
+        } = made.posted;
         if !gone {
             let way = if siblings { Way::Clients } else { Way::Servers };
             let fds = pidfd.as_ref().map(AsRawFd::as_raw_fd);
@@ -496,7 +516,11 @@ impl Server {
             self.adopt(pid, pidfd);
         }
         if gone {
-            let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+            // Else the end of file, as we close it, says the same for less: it has told
+            // that it is ready, or that it failed.
+            if shared || !siblings || !execs {
+                let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+            }
         } else if let Some(latch) = made.until_exec {
             let number = self.number();
             let event = EpollEvent::new(EpollFlags::empty(), Source::Leaving(number).datum());

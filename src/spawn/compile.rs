@@ -123,7 +123,7 @@ pub(crate) fn program<'a>(
     let late_cwd = spec.cwd.filter(|_| spec.cwd_as_child);
     let [gate, parent] = fds;
     let mut fds = [gate, parent, late_cwd.and_then(Cwd::fd)];
-    lay_out(&mut program, spec, manner, Some(ties), None, &mut fds)
+    lay_out(&mut program, spec, manner, Some(ties), None, ALL, &mut fds)
         .and_then(|()| {
             let [gate, parent, cwd] = fds;
             credentials(&mut program, spec, uids().effective)?;
@@ -166,7 +166,10 @@ pub(crate) fn posted<'a>(
         late.and_then(|then| then.cwd.fd()),
     ];
     assume(&mut program, post)
-        .and_then(|()| lay_out(&mut program, spec, manner, None, early, &mut fds))
+        .and_then(|()| {
+            let changed = post.changed_signals;
+            lay_out(&mut program, spec, manner, None, early, changed, &mut fds)
+        })
         .and_then(|()| {
             let [socket, client, _, cwd] = fds.map(|fd| fd.unwrap_or(-1));
             let effective = post
@@ -212,6 +215,9 @@ fn assume<'a>(program: &mut Program<'a>, post: &Post<'a>) -> Result<(), i32> {
     Ok(())
 }
 
+/// Signals that may not be at their default: nobody has looked.
+const ALL: u64 = u64::MAX;
+
 /// What comes before the credentials. The child keeps `fds` until its exec; they are
 /// replaced by the numbers that it will have them by.
 fn lay_out<'a>(
@@ -220,6 +226,7 @@ fn lay_out<'a>(
     manner: Manner,
     ties: Option<&Ties>,
     then: Option<Then<'a>>,
+    changed_signals: u64,
     fds: &mut [Option<i32>],
 ) -> Result<(), i32> {
     // What clone3 has not done the child does itself.
@@ -230,7 +237,7 @@ fn lay_out<'a>(
     let map = ties.map_or(Ok(None), |ties| ties.map(spec))?;
     let plan = plan(map.as_deref().or(spec.fds), &keep, cgroup.as_slice())?;
 
-    program.dispositions(spec.ignored_signals, manner.share_memory)?;
+    program.dispositions(spec.ignored_signals, manner.share_memory, changed_signals)?;
     session(program, spec, ties.and_then(Ties::terminal))?;
     if !spec.cwd_as_child {
         enter(program, spec.cwd_may_fail, spec.cwd)?;

@@ -29,6 +29,8 @@ pub(crate) struct Post<'a> {
     pub(crate) client: Option<RawFd>,
     /// Close-on-exec, and kept until then: the other end sees when it has execed.
     pub(crate) until_exec: Option<RawFd>,
+    /// The server's signals that are not at their default.
+    pub(crate) changed_signals: u64,
     /// Entered after the spec's cwd.
     pub(crate) then: Option<Then<'a>>,
     /// It is the client's child, not the server's.
@@ -68,6 +70,8 @@ pub(crate) struct Posted {
     pub(crate) pidfd: Option<OwnedFd>,
     /// It has execed or is no more: it shared our memory.
     pub(crate) gone: bool,
+    /// It is known to have come to its exec.
+    pub(crate) execs: bool,
 }
 
 /// Whether the child will share our memory until it execs: not with `spec.fork`,
@@ -84,7 +88,8 @@ pub(crate) fn shares_memory(spec: &Spec, post: &Post) -> bool {
 
 /// Makes the child.
 pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
-    spec.check()?;
+    // Its descriptors came with the order, so they are open.
+    spec.check_shape()?;
     let candidates = compile::candidates(spec)?;
     let mut manner = Manner {
         share_memory: shares_memory(spec, post),
@@ -105,14 +110,16 @@ pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
                 pid,
                 pidfd,
                 gone: false,
+                execs: false,
             });
         }
         match clone::post(&program, manner, post.siblings) {
-            Ok((pid, pidfd)) => {
+            Ok((pid, pidfd, execs)) => {
                 return Ok(Posted {
                     pid,
                     pidfd,
                     gone: manner.share_memory,
+                    execs: manner.share_memory && execs,
                 });
             }
             Err(Failure::Clone(errno)) if is_missing(errno) && manner.share_memory => {
@@ -131,6 +138,7 @@ pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
                     pid,
                     pidfd: None,
                     gone: true,
+                    execs: false,
                 });
             }
         }

@@ -33,6 +33,7 @@ pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
             }
         }
         perform_all(start);
+        (*start.report).execs.store(1, Ordering::Release);
         let errno = execute(start);
         fail(start, start.count, errno);
     }
@@ -127,7 +128,11 @@ unsafe fn perform(op: &Op, start: &Start) -> Result<(), i32> {
                 super::syscall::outcome(super::syscall::raw(number, [a, b, c, d, e, 0]))?;
                 Ok(())
             }
-            Op::Dispositions { ignore, catch } => dispositions(ignore, catch),
+            Op::Dispositions {
+                ignore,
+                catch,
+                changed,
+            } => dispositions(ignore, catch, changed),
             Op::TryChdir(path) => {
                 let _ = call!(SYS_chdir, address(path));
                 Ok(())
@@ -200,7 +205,7 @@ struct Action {
 /// Setting all is one system call each; to ask first would be one more for those
 /// that are not at their default.
 #[inline(always)]
-unsafe fn dispositions(ignore: u64, catch: bool) -> Result<(), i32> {
+unsafe fn dispositions(ignore: u64, catch: bool, changed: u64) -> Result<(), i32> {
     let default = Action {
         handler: libc::SIG_DFL,
         flags: 0,
@@ -214,10 +219,13 @@ unsafe fn dispositions(ignore: u64, catch: bool) -> Result<(), i32> {
     let noted = noted();
     let mut signal = 1;
     while signal <= SIGNALS {
-        if signal != libc::SIGKILL && signal != libc::SIGSTOP {
-            let action = if ignore & 1 << signal.wrapping_sub(1) != 0 {
+        let bit = 1 << signal.wrapping_sub(1);
+        let caught = catch && is_stop(signal);
+        let touched = (changed | ignore) & bit != 0 || caught;
+        if touched && signal != libc::SIGKILL && signal != libc::SIGSTOP {
+            let action = if ignore & bit != 0 {
                 &ignored
-            } else if catch && is_stop(signal) {
+            } else if caught {
                 &noted
             } else {
                 &default

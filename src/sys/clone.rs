@@ -163,15 +163,19 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
 /// Runs `program` in a new process that tells by itself how it fares
 /// ([`Program::write_on_failure`]), and is waited for by its parent: that of the
 /// calling process with `siblings`. One that shares our memory has execed or is no
-/// more when this returns; any other has just begun.
+/// more when this returns, and whether it came to its exec is known; any other has just
+/// begun.
 pub(crate) fn post(
     program: &Program,
     manner: Manner,
     siblings: bool,
-) -> Result<(i32, Option<OwnedFd>), Failure> {
+) -> Result<(i32, Option<OwnedFd>, bool), Failure> {
     let stack = manner.share_memory.then(Stack::take).transpose();
     let stack = stack.map_err(Failure::Memory)?;
     let report = Report::default();
+    if let Some(stack) = &stack {
+        stack.leave(address(&raw const report));
+    }
     let start = program.start(&report, null());
     // A sibling's exit signal is our own, whatever is asked for.
     let more = if siblings {
@@ -179,7 +183,12 @@ pub(crate) fn post(
     } else {
         libc::SIGCHLD
     };
-    clone(&start, manner, stack.as_ref(), more).map_err(Failure::Clone)
+    let (pid, pidfd) = clone(&start, manner, stack.as_ref(), more).map_err(Failure::Clone)?;
+    // A stop signal that it was sent before its exec.
+    for signal in report.stops() {
+        let _ = signal::kill(pid, signal);
+    }
+    Ok((pid, pidfd, report.came_to_exec()))
 }
 
 /// The same for a process that runs a function of the daemon's: by libc's fork, so that

@@ -2,6 +2,7 @@
 //! pipe(2), read(2), write(2).
 
 use std::ffi::CStr;
+use std::io::Write;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::dir::Dir;
@@ -137,6 +138,40 @@ fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Errno> {
         device: (found.stx_dev_major, found.stx_dev_minor),
         made: made.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(made.tv_nsec),
     })
+}
+
+/// A directory, and the mount by which it is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Place {
+    inode: u64,
+    device: (u32, u32),
+    mount: u64,
+}
+
+impl Place {
+    /// None where the kernel does not tell (before Linux 5.8).
+    pub(crate) fn of(path: &CStr) -> Option<Self> {
+        let wanted = libc::STATX_INO | libc::STATX_MNT_ID;
+        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+        // SAFETY: a string and a struct that outlive the call.
+        let code =
+            unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr()) };
+        Errno::result(code).ok()?;
+        // SAFETY: zeros, or what the kernel wrote.
+        let found = unsafe { found.assume_init() };
+        (found.stx_mask & wanted == wanted).then_some(Place {
+            inode: found.stx_ino,
+            device: (found.stx_dev_major, found.stx_dev_minor),
+            mount: found.stx_mnt_id,
+        })
+    }
+
+    /// The working directory of a child of ours.
+    pub(crate) fn of_process(pid: i32) -> Option<Self> {
+        let mut path = [0; 32];
+        write!(&mut path[..], "/proc/{pid}/cwd").ok()?;
+        Self::of(CStr::from_bytes_until_nul(&path).ok()?)
+    }
 }
 
 /// Gives a file another name, which must not be taken: EEXIST then.

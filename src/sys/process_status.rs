@@ -1,11 +1,12 @@
 //! /proc/PID/status: what a process may do, as the kernel has it.
 
 use std::fmt::Write;
+use std::os::fd::OwnedFd;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
-use nix::unistd::read;
+use nix::sys::uio::pread;
 
 /// A process's state that a child of its own would inherit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -43,19 +44,55 @@ impl Write for Path {
 
 /// Our own state.
 pub(crate) fn own() -> Result<Status, Errno> {
-    read_from(b"/proc/self/status")
+    StatusFile::open(b"/proc/self/status")?.read()
 }
 
-/// The state of a process; ENOENT where /proc does not show it. Where /proc is that of
-/// another pid namespace it would show another process by this number: see
-/// [`shows_our_pids`].
-pub(crate) fn of(pid: i32) -> Result<Status, Errno> {
-    let mut path = Path {
-        bytes: [0; 32],
-        length: 0,
-    };
-    write!(path, "/proc/{pid}/status").map_err(|_| Errno::ENAMETOOLONG)?;
-    read_from(&path.bytes[..path.length])
+/// The file of a process, open: it goes on to be that process's, and is read anew each
+/// time.
+#[derive(Debug)]
+pub(crate) struct StatusFile(OwnedFd);
+
+/// It has some 1,500 bytes, and more with many groups.
+const PART: usize = 2048;
+
+impl StatusFile {
+    /// ENOENT where /proc does not show the process. Where /proc is that of another pid
+    /// namespace it would show another process by this number: see [`shows_our_pids`].
+    pub(crate) fn of(pid: i32) -> Result<Self, Errno> {
+        let mut path = Path {
+            bytes: [0; 32],
+            length: 0,
+        };
+        write!(path, "/proc/{pid}/status").map_err(|_| Errno::ENAMETOOLONG)?;
+        Self::open(&path.bytes[..path.length])
+    }
+
+    fn open(path: &[u8]) -> Result<Self, Errno> {
+        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+        open(path, flags, Mode::empty()).map(StatusFile)
+    }
+
+    /// The process's state now; ESRCH where it is no more.
+    pub(crate) fn read(&self) -> Result<Status, Errno> {
+        let mut text = Vec::new();
+        loop {
+            let length = text.len();
+            text.try_reserve(PART).map_err(|_| Errno::ENOMEM)?;
+            text.resize(length + PART, 0);
+            let at = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
+            let got = loop {
+                match pread(&self.0, &mut text[length..], at) {
+                    Err(Errno::EINTR) => {}
+                    got => break got?,
+                }
+            };
+            text.truncate(length + got);
+            // The kernel writes it in one go: what fills no buffer is the end.
+            if got < PART {
+                return parse(&text).ok_or(Errno::EPROTO);
+            }
+        }
+    }
 }
 
 /// Whether /proc is that of our own pid namespace.
@@ -76,31 +113,14 @@ pub(crate) fn shows_our_pids() -> bool {
         == Some(super::clone::getpid())
 }
 
-fn read_from(path: &[u8]) -> Result<Status, Errno> {
-    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-    let file = open(path, flags, Mode::empty())?;
-    let mut text = Vec::new();
-    loop {
-        let length = text.len();
-        text.try_reserve(4096).map_err(|_| Errno::ENOMEM)?;
-        text.resize(length + 4096, 0);
-        let got = loop {
-            match read(&file, &mut text[length..]) {
-                Err(Errno::EINTR) => {}
-                got => break got?,
-            }
-        };
-        text.truncate(length + got);
-        if got == 0 {
-            return parse(&text).ok_or(Errno::EPROTO);
-        }
-    }
-}
-
 fn parse(text: &[u8]) -> Option<Status> {
     let mut status = Status::default();
     let mut ids = 0;
     for line in text.split(|&byte| byte == b'\n') {
+        // This is read for each launch: most lines are none of these.
+        if !matches!(line.first(), Some(b'U' | b'G' | b'C' | b'N')) {
+            continue;
+        }
         let Some(colon) = line.iter().position(|&byte| byte == b':') else {
             continue;
         };
@@ -169,10 +189,10 @@ mod tests {
         let ids = crate::sys::credentials::uids();
         assert_eq!(own.uids, [ids.real, ids.effective, ids.saved]);
         assert!(own.umask.is_some());
-        assert_eq!(
-            of(crate::sys::clone::getpid()).map(|own| own.uids),
-            Ok(own.uids)
-        );
-        assert_eq!(of(0), Err(Errno::ENOENT));
+        let file = StatusFile::of(crate::sys::clone::getpid()).unwrap();
+        for _ in 0..2 {
+            assert_eq!(file.read().map(|own| own.uids), Ok(own.uids));
+        }
+        assert_eq!(StatusFile::of(0).err(), Some(Errno::ENOENT));
     }
 }

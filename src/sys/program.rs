@@ -130,6 +130,8 @@ pub(super) enum Op {
     Dispositions {
         ignore: u64,
         catch: bool,
+        /// Those that may be something else than their default now.
+        changed: u64,
     },
     /// chdir(2), which may fail.
     TryChdir(*const c_char),
@@ -267,8 +269,20 @@ impl<'a> Program<'a> {
     /// waits for it in the kernel and could not stop too: it catches the stop signals
     /// (`catch`), the exec takes the handlers away, and [`Report::stops`] tells what it
     /// was sent.
-    pub(crate) fn dispositions(&mut self, ignore: u64, catch: bool) -> Result<(), i32> {
-        self.push(Step::Signals, Op::Dispositions { ignore, catch })
+    pub(crate) fn dispositions(
+        &mut self,
+        ignore: u64,
+        catch: bool,
+        changed: u64,
+    ) -> Result<(), i32> {
+        self.push(
+            Step::Signals,
+            Op::Dispositions {
+                ignore,
+                catch,
+                changed,
+            },
+        )
     }
 
     /// The signals that are blocked from now on, a bit for each; the child began with
@@ -536,6 +550,8 @@ pub(crate) struct Report {
     /// The number of the op that failed.
     pub(super) index: AtomicU32,
     pub(super) errno: AtomicU32,
+    /// It has come to its execve(2).
+    pub(super) execs: AtomicU32,
     /// Which of [`STOPS`] it was sent.
     pub(super) stops: [AtomicU32; STOPS.len()],
 }
@@ -551,6 +567,11 @@ impl Report {
             0 => None,
             errno => Some((self.index.load(Ordering::Relaxed), errno.to_signed())),
         }
+    }
+
+    /// Whether the child has come to its execve(2).
+    pub(crate) fn came_to_exec(&self) -> bool {
+        self.execs.load(Ordering::Acquire) != 0
     }
 
     /// The stop signals that the child was sent and did not follow.

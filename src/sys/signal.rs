@@ -52,6 +52,30 @@ pub(crate) fn ignore_terminal() {
     }
 }
 
+/// The signals that are not at their default, a bit for each.
+pub(crate) fn changed() -> u64 {
+    let mut changed = 0;
+    for signum in 1..=64 {
+        // More than the kernel's struct sigaction of any architecture; libc's own
+        // function refuses the signals that libc keeps to itself.
+        let mut action = [0_u64; 8];
+        // SAFETY: reads only, and writes less than the array.
+        let code = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signum,
+                std::ptr::null::<u64>(),
+                action.as_mut_ptr(),
+                size_of::<u64>(),
+            )
+        };
+        if code != 0 || action.iter().any(|&word| word != 0) {
+            changed |= 1 << (signum - 1);
+        }
+    }
+    changed
+}
+
 /// Sends this process SIGCHLD, as a way to wake whoever takes it.
 ///
 /// With the default disposition it is ignored unless the main thread blocks it, which

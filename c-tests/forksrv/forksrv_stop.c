@@ -1,0 +1,102 @@
+/* A stop signal that comes to a process right before its exec: it stops then, and its server
+ * does not. */
+#include "support/test.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/hold.h"
+#include "support/server.h"
+
+#define END 9
+
+struct start {
+    struct server_bed *bed;
+    int listener;
+    int ready;
+};
+
+/* The calls of this thread are held from then on, and those of all that it makes. */
+static void *start_held(void *arg)
+{
+    static const struct hold kind[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
+    struct start *start = arg;
+    struct sss_forksrv_params params = server_zero(SSS_FORKSRV_CLONE_PARENT, &start->bed->events);
+
+    start->listener = hold_begin(kind);
+    check(start->listener != -1);
+    check_int(write(start->ready, "", 1), 1);
+    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
+    return NULL;
+}
+
+/* The launched process stands at its exec. */
+static void *stop_it(void *arg)
+{
+    const struct start *start = arg;
+    struct held held = hold_await(start->listener);
+    struct pollfd fd = { .fd = start->listener, .events = POLLIN };
+
+    check_ok(kill(held.pid, SIGTSTP));
+    while (!hold_give_back(start->listener, &held)) {
+        /* The signal was taken, and the call begins anew. */
+        check_int(poll(&fd, 1, DEADLINE_MS), 1);
+        check(hold_take(start->listener, &held));
+    }
+    return NULL;
+}
+
+static void before_its_exec(void **state)
+{
+    struct server_bed *bed = *state;
+    struct start start = { .bed = bed };
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct held held;
+    pthread_t thread;
+    siginfo_t info;
+    int fds[2];
+    char byte;
+    pid_t pid;
+
+    hold_needed();
+    check_ok(pipe(fds));
+    start.ready = fds[1];
+    check_ok(pthread_create(&thread, NULL, start_held, &start));
+    check_int(read(fds[0], &byte, 1), 1);
+    /* The helper's own. */
+    held = hold_await(start.listener);
+    hold_release(start.listener, &held);
+    check_ok(pthread_join(thread, NULL));
+    loop_until(&bed->loop, &bed->events.ready, 1);
+    check_ok(pthread_create(&thread, NULL, stop_it, &start));
+    child = launch_at(bed->srv, NULL, END, see, &seen);
+    check_ok(pthread_join(thread, NULL));
+    pid = pid_of(child);
+    check_ok(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT));
+    check_int(info.si_code, CLD_STOPPED);
+    check_int(info.si_status, SIGTSTP);
+    check_int(seen.calls, 0);
+    check_ok(kill(pid, SIGCONT));
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, END);
+    check_ok(sss_child_free(child));
+    server_finish(bed);
+    check_ok(close(start.listener));
+    check_ok(close(fds[0]));
+    check_ok(close(fds[1]));
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(before_its_exec, server_bed_begin, server_bed_end),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
