@@ -17,7 +17,7 @@ use crate::reap::spawned::{self, Started, Starting, Told};
 use crate::reap::status::LOST;
 use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::reap::watch::{self, Ask, How};
-use crate::reap::{rich, wait};
+use crate::reap::{remote, rich, wait};
 use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
 use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
@@ -226,11 +226,10 @@ impl State {
             .map_err(|_| Errno::ENOMEM)
     }
 
-    /// Its status was taken, or is somebody else's to take.
-    fn forget(&mut self, remote: i32) {
-        if let Some(place) = self.place(remote) {
-            self.children.swap_remove(place);
-        }
+    /// Its status was taken, or is somebody else's to take. Its pid as we know it.
+    fn forget(&mut self, remote: i32) -> Option<i32> {
+        let place = self.place(remote)?;
+        Some(self.children.swap_remove(place).pid)
     }
 
     /// A child that the server can be asked to reap now: its remote and local pid, and
@@ -333,7 +332,7 @@ impl Client {
             .map_err(|(error, left)| {
                 match left {
                     Left::Nothing => {}
-                    Left::Reaped(remote) => shared.state.lock().forget(remote),
+                    Left::Reaped(remote) => shared.forget(remote),
                     Left::Stray(stray) => shared.leave(stray, self.task),
                     Left::Child(remote, pid) => {
                         shared.give_up(link.pid, remote, pid, self.task);
@@ -421,7 +420,7 @@ impl Client {
         });
         match asked {
             Ok(Some(status)) => {
-                self.shared.state.lock().forget(pid);
+                self.shared.reaped(pid, Some(status));
                 Ok(status)
             }
             Ok(None) => Err(Errno::EAGAIN),
@@ -620,14 +619,18 @@ impl Shared {
     /// The server is freed: launches that go on are given up, and a task of its own
     /// reaps what may still come of them.
     fn abandon(&self) {
-        let (launches, over, mut strays) = {
+        let (children, launches, over, mut strays) = {
             let mut state = self.state.lock();
             (
+                std::mem::take(&mut state.children),
                 std::mem::take(&mut state.launches),
                 std::mem::take(&mut state.over),
                 std::mem::take(&mut state.strays),
             )
         };
+        for child in children {
+            remote::orphan(self.ctx, child.pid);
+        }
         for over in over {
             self.settle(&over);
         }
@@ -730,7 +733,7 @@ impl Shared {
             starting.register(id, launch.launching.child(), callback, pvt)
         {
             if servers {
-                self.state.lock().forget(remote);
+                self.forget(remote);
             }
             launch.starting = Some(starting);
             return Err(errno.into());
@@ -888,7 +891,9 @@ impl Shared {
             match Reply::decode(&bytes[..got.length]) {
                 Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
                 Ok(Reply::SigChld { pid }) => self.ended_there(pid),
-                Ok(Reply::Status { pid, .. }) => self.reaped_there(pid),
+                Ok(Reply::Status { pid, status, errno }) => {
+                    self.reaped_there(pid, (errno == 0).then_some(status));
+                }
                 Ok(_) | Err(_) => {}
             }
         }
@@ -898,10 +903,13 @@ impl Shared {
 
     /// The server has a child of its own.
     fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Errno> {
-        let mut state = self.state.lock();
         // One that had this pid before was waited for.
-        state.forget(remote);
+        self.forget(remote);
+        let mut state = self.state.lock();
         state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        if whose != Whose::Nobodys {
+            remote::expect(self.ctx, pid)?;
+        }
         state.children.push(Theirs {
             remote,
             pid,
@@ -950,13 +958,28 @@ impl Shared {
     }
 
     /// The server has reaped a child, as it was asked to.
-    fn reaped_there(&self, remote: i32) {
-        let mut state = self.state.lock();
+    fn reaped_there(&self, remote: i32, status: Option<i32>) {
         // Not one that has its pid now.
         let asked = |child: &Theirs| child.remote == remote && child.asked;
-        if state.children.iter().any(asked) {
-            state.forget(remote);
+        if self.state.lock().children.iter().any(asked) {
+            self.reaped(remote, status);
         }
+    }
+
+    /// A child's status was taken.
+    fn reaped(&self, remote: i32, status: Option<i32>) {
+        let Some(pid) = self.state.lock().forget(remote) else {
+            return;
+        };
+        match status {
+            Some(status) => remote::told(self.ctx, pid, status),
+            None => remote::forget(self.ctx, pid),
+        }
+    }
+
+    /// A child is not the server's to tell of.
+    fn forget(&self, remote: i32) {
+        self.reaped(remote, None);
     }
 
     /// Has the server reap what has ended; the pidfd then tells whoever watches it.
@@ -973,10 +996,12 @@ impl Shared {
             };
             let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
             full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
-            let mut state = self.state.lock();
             if !wanted {
-                state.forget(remote);
-            } else if let Some(place) = state.place(remote).filter(|_| !full) {
+                self.forget(remote);
+                continue;
+            }
+            let mut state = self.state.lock();
+            if let Some(place) = state.place(remote).filter(|_| !full) {
                 state.children[place].asked = true;
             }
         }
@@ -1007,6 +1032,9 @@ impl Shared {
             (state.link.take(), state.stopping, children)
         };
         // They are ours now.
+        for child in &children {
+            remote::forget(self.ctx, child.pid);
+        }
         for child in children
             .iter()
             .filter(|child| child.whose == Whose::Nobodys)

@@ -13,6 +13,7 @@ use super::agenda::Debt;
 use super::event::Facts;
 use super::log::{Note, note};
 use super::process::Reaper;
+use super::remote::Word;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::{Exit, Pidfd};
@@ -224,7 +225,14 @@ impl Reaper {
                     note(Note::Recovered(pid));
                     return Some((classify(status), Facts::RECOVERED));
                 }
-                Exit::Unknown => return Some(self.lost(pid)),
+                Exit::Unknown => match self.remotes.take(pid, self.kernel.now()) {
+                    Word::Status(status) => {
+                        self.counts.recovered += 1;
+                        return Some((classify(status), Facts::RECOVERED));
+                    }
+                    Word::Later => break,
+                    Word::Never => return Some(self.lost(pid)),
+                },
                 Exit::InFlight => self.kernel.yield_now(),
             }
         }

@@ -56,6 +56,7 @@ mod policy;
 mod process;
 mod record;
 pub(crate) mod register;
+pub(crate) mod remote;
 pub(crate) mod rich;
 mod riches;
 pub(crate) mod spawned;

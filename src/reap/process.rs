@@ -12,6 +12,7 @@ use super::inheritance::{Inheritance, Inherited};
 use super::kernel::{Kernel, LINUX};
 use super::parked::ParkingLot;
 use super::policy::Policy;
+use super::remote::Remotes;
 use super::riches::Riches;
 use super::subscriber::{Context, Scope};
 use super::table::{Flags, Slot, Table};
@@ -220,6 +221,7 @@ pub(crate) struct Reaper {
     /// What holds spawned children back, by slot.
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
+    pub(crate) remotes: Remotes,
     pub(crate) policy: Policy,
     pub(crate) agenda: Agenda,
     pub(crate) counts: Counts,
@@ -312,6 +314,7 @@ impl Reaper {
             tasks: Tasks::new(),
             gates: Vec::new(),
             parked: ParkingLot::new(),
+            remotes: Remotes::new(),
             policy: Policy::new(),
             agenda: Agenda::new(),
             counts: Counts::default(),
