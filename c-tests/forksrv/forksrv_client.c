@@ -1,0 +1,206 @@
+/*
+ * A client that is killed at each point of a launch: each call of its own, of its server
+ * and of the process that is made stands still once, and there the client dies. The
+ * server ends, and no process is left that waits for the client's word.
+ */
+#include "support/test.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "support/hold.h"
+#include "support/server.h"
+
+/* What is held, and where it comes in a launch. */
+static const struct hold kinds[][2] = {
+    { { SYS_recvmsg, ANY_ARG }, { SYS_sendmsg, ANY_ARG } },
+    { { SYS_clone3, ANY_ARG }, { SYS_clone, ANY_ARG } },
+    { { SYS_sendto, ANY_ARG }, { SYS_ppoll, ANY_ARG } },
+    { { SYS_execve, ANY_ARG }, { SYS_exit_group, ANY_ARG } },
+};
+
+#define END 11
+/* Of a process that was made for a client that is dead. */
+#define NEVER_RAN 127
+/* Of a server whose client is dead before it has begun, or before it has read its hello. */
+#define NO_START 70
+#define ORPHAN 76
+
+struct client {
+    const struct hold *kind;
+    uint32_t flags;
+    int listener;
+    int ready[2]; /* the listener is there; and was sent */
+    int sent[2];
+};
+
+/* A launch, and an orderly end. The calls of this thread are held, and those of all that
+ * it makes. */
+static void *launch_and_end(void *arg)
+{
+    struct client *client = arg;
+    struct server_bed bed = { 0 };
+    struct sss_child_ctx *child;
+    struct seen seen = { 0 };
+    char byte;
+
+    client->listener = hold_begin(client->kind);
+    check(client->listener != -1);
+    check_int(write(client->ready[1], "", 1), 1);
+    check_int(read(client->sent[0], &byte, 1), 1);
+    server_bed_open(&bed, client->flags);
+    child = launch_at(bed.srv, NULL, END, see, &seen);
+    loop_until(&bed.loop, &seen.calls, 1);
+    check_int(seen.status, END << 8);
+    check_ok(sss_child_free(child));
+    server_bed_close(&bed);
+    return NULL;
+}
+
+static _Noreturn void be_client(const struct hold *kind, uint32_t flags, int tell)
+{
+    struct client client = { .kind = kind, .flags = flags };
+    pthread_t thread;
+    char byte;
+
+    check_ok(pipe(client.ready));
+    check_ok(pipe(client.sent));
+    check_ok(pthread_create(&thread, NULL, launch_and_end, &client));
+    check_int(read(client.ready[0], &byte, 1), 1);
+    send_fd(tell, client.listener);
+    check_ok(close(client.listener));
+    check_int(write(client.sent[1], "", 1), 1);
+    check_ok(pthread_join(thread, NULL));
+    _exit(EXIT_SUCCESS);
+}
+
+struct point {
+    int listener;
+    pid_t client;
+    unsigned at, calls;
+    bool sent;
+};
+
+/* Lets a call go on, the client killed before if it is the one. */
+static void turn(struct point *point)
+{
+    struct pollfd fd = { .fd = point->listener, .events = POLLIN };
+    struct held held;
+
+    check(poll(&fd, 1, 10) != -1);
+    if (fd.revents & POLLIN && hold_take(point->listener, &held)) {
+        if (++point->calls == point->at) {
+            point->sent = true;
+            check_ok(kill(point->client, SIGKILL));
+        }
+        hold_give_back(point->listener, &held);
+    } else if (fd.revents & (POLLHUP | POLLERR)) {
+        close(point->listener);
+        point->listener = -1;
+    }
+}
+
+/* Until every process is gone: all are ours, as those whose parent dies become it. */
+static void until_all_ended(struct point *point, unsigned *programs)
+{
+    int64_t late = now_ms() + DEADLINE_MS;
+    int status;
+    pid_t pid;
+
+    while ((pid = waitpid(-1, &status, WNOHANG)) != -1) {
+        check(now_ms() < late);
+        if (pid == 0) {
+            turn(point);
+        } else if (pid == point->client) {
+            check(point->sent ? WIFSIGNALED(status) || status == 0 : status == 0);
+        } else {
+            check(WIFEXITED(status));
+            *programs += WEXITSTATUS(status) == END;
+            switch (WEXITSTATUS(status)) {
+            case 0:
+            case END:
+            case NEVER_RAN:
+            case NO_START:
+            case ORPHAN:
+                break;
+            default:
+                check_int(WEXITSTATUS(status), END);
+            }
+        }
+    }
+    check_int(errno, ECHILD);
+}
+
+/* False where a launch has fewer calls than that. */
+static bool killed_at(const struct hold *kind, uint32_t flags, unsigned at, unsigned *programs)
+{
+    struct point point = { .at = at };
+    int ends[2];
+
+    check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
+    point.client = fork();
+    check(point.client != -1);
+    if (point.client == 0) {
+        be_client(kind, flags, ends[1]);
+    }
+    check_ok(close(ends[1]));
+    point.listener = receive_fd(ends[0]);
+    until_all_ended(&point, programs);
+    if (point.listener != -1) {
+        check_ok(close(point.listener));
+    }
+    check_ok(close(ends[0]));
+    return point.sent;
+}
+
+static void walk(uint32_t flags)
+{
+    unsigned points = 0, programs = 0;
+    size_t kind;
+
+    hold_needed();
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    for (kind = 0; kind < ARRAY_SIZE(kinds); kind++) {
+        unsigned at = 0;
+        bool sent;
+
+        do {
+            sent = killed_at(kinds[kind], flags, ++at, &programs);
+            points += sent;
+        } while (sent);
+    }
+    printf("flags %#x: %u points, %u programs ran\n", flags, points, programs);
+    check(points > 10);
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 0));
+}
+
+static void of_its_own_children(void **state)
+{
+    (void)state;
+    walk(SSS_FORKSRV_CLONE_PARENT);
+}
+
+static void of_the_servers_children(void **state)
+{
+    (void)state;
+    walk(SSS_FORKSRV_SERVERS_CHILDREN);
+}
+
+int main(void)
+{
+    static const struct CMUnitTest tests[] = {
+        cmocka_unit_test(of_its_own_children),
+        cmocka_unit_test(of_the_servers_children),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
