@@ -315,6 +315,8 @@ bench: stage
 	SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv \
 		python3 benches/run.py $(O)/bench $(BENCH_ARGS)
 	python3 benches/watch/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
+	SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv \
+		python3 benches/forksrv/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
 	python3 benches/log/run.py $(O)/bench/log $(filter --short,$(BENCH_ARGS))
 	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -I$(STAGE)/include benches/service/adoption.c \
 		-o $(O)/bench/service-adoption -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld
