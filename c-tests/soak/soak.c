@@ -154,6 +154,11 @@ static void start_child(struct daemon *d)
         check(pid > 0 || errno == EAGAIN);
         ret = pid < 0 ? EAGAIN
                       : sss_child_register(NULL, d->loop.ctx, pid, child_ended, child, &child->ctx);
+        if (ret == ESRCH && d->theft) {
+            d->shared->told[child->code]++; /* the thief was faster than the registration */
+            child->busy = false;
+            return;
+        }
         check(ret == 0 || pid < 0);
     } else {
         struct sss_spawn *spawn = order_ends(&order, NULL, child->code);
