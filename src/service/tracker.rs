@@ -1032,15 +1032,20 @@ impl Tracker {
 
     /// A process lives below a member; whether it is new.
     fn add_below(&mut self, service: u32, pid: i32, parent: i32, evidence: Evidence) -> bool {
-        let held = self
-            .below
-            .find(hash(pid), |(held, _)| *held == pid)
+        let held = self.below.find(hash(pid), |(held, _)| *held == pid);
+        let ended = held.map(|(_, fd)| pidfd::has_ended(fd.as_fd()));
+        if ended == Some(true) {
+            // Whoever had the pid before, in the same tick perhaps: its end was to prompt
+            // a look.
+            self.ledger.vanished(pid);
+            self.drop_below(pid);
+            self.look_again(AGAIN);
+        }
+        let held = match self.ledger.process(pid).map(|process| process.state) {
             // The pid is not another's as long as the process that is held lives.
-            .filter(|(_, fd)| !pidfd::has_ended(fd.as_fd()))
-            .and_then(|_| match self.ledger.process(pid)?.state {
-                State::Below(identity) => Some(identity),
-                _ => None,
-            });
+            Some(State::Below(identity)) if ended == Some(false) => Some(identity),
+            _ => None,
+        };
         let Some(identity) = held.or_else(|| identity(pid)) else {
             return false;
         };
@@ -1050,10 +1055,6 @@ impl Tracker {
             .unwrap_or(false);
         if new {
             self.changed();
-            if self.drop_below(pid) {
-                // Of whoever had the pid before: its end was to prompt a look.
-                self.look_again(AGAIN);
-            }
             self.hold_below(service, pid);
         }
         new
@@ -1083,16 +1084,13 @@ impl Tracker {
         }
     }
 
-    /// Whether it was held.
-    fn drop_below(&mut self, pid: i32) -> bool {
-        let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) else {
-            return false;
-        };
-        let ((_, fd), _) = entry.remove();
-        for keeper in &self.keepers {
-            task::unwatch_fd(keeper.task, fd.as_raw_fd());
+    fn drop_below(&mut self, pid: i32) {
+        if let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) {
+            let ((_, fd), _) = entry.remove();
+            for keeper in &self.keepers {
+                task::unwatch_fd(keeper.task, fd.as_raw_fd());
+            }
         }
-        true
     }
 
     /// Forgets who is no more, of those that a walk did not come past.
