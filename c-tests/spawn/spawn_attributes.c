@@ -154,11 +154,11 @@ static void check_limit(const struct report *report, int resource, intmax_t soft
 static void the_limits(void **state)
 {
     static const struct sss_spawn_rlimit limits[] = {
-        { RLIMIT_SIGPENDING, 0, 77, 99 },
-        { RLIMIT_CORE, 0, 0, UINT64_MAX },
+        { RLIMIT_SIGPENDING, 0, 50, 199 },
+        { RLIMIT_CORE, 0, 0, 0 },
         { RLIMIT_FSIZE, 0, UINT64_MAX, UINT64_MAX },
         { RLIMIT_MEMLOCK, 0, 12345, 23456 },
-        { RLIMIT_CORE, 0, 0, 1 },
+        { RLIMIT_SIGPENDING, 0, 77, 99 },
     };
     struct sss_spawn spawn = spawn_zero();
     struct rlimit before, after;
@@ -170,7 +170,7 @@ static void the_limits(void **state)
     spawn.rlimits_count = ARRAY_SIZE(limits);
     report_spawned(*state, &spawn, &report);
     check_limit(&report, RLIMIT_SIGPENDING, 77, 99);
-    check_limit(&report, RLIMIT_CORE, 0, 1);
+    check_limit(&report, RLIMIT_CORE, 0, 0);
     check_limit(&report, RLIMIT_FSIZE, -1, -1);
     check_limit(&report, RLIMIT_MEMLOCK, 12345, 23456);
     check_ok(getrlimit(RLIMIT_SIGPENDING, &after));
