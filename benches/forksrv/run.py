@@ -17,7 +17,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "watch"))
-from run import RESULTS, only, ratio, run, table  # noqa: E402
+from run import only, publish, ratio, run, table  # noqa: E402
 
 OURS, SPAWN = "sss_forksrv_launch", "sss_child_spawn"
 PROGRAMS = {SPAWN: "spawn-sss", OURS: "spawn-forksrv", "fork + exec": "spawn-fork", "posix_spawn": "spawn-posix_spawn"}
@@ -101,10 +101,7 @@ def main():
         flat = [row["reaped_p50_ns"] for row in large], [row["reaped_p50_ns"] for row in small[:: 3]]
         middle, low, high = ratio(*flat)
         lines += [f"{OURS} from 8192 MB to 10 MB: {middle:.2f} ({low:.2f} to {high:.2f})", ""]
-    text = "\n".join(lines)
-    print(text)
-    if not args.short:
-        (RESULTS / "forksrv.md").write_text(text)
+    publish(lines, "forksrv.md", args.short)
 
 
 if __name__ == "__main__":

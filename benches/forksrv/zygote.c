@@ -2,8 +2,8 @@
 /*
  * zygote WAY K: a worker that needs 50 MB of its own data, K times.
  *
- *   fork   a fork server that has written the data once; each worker is a function in it
- *   exec   sss_child_spawn() of a program that writes them each time
+ *   fork   a fork server writes the data once; each worker is a function in a fork of it
+ *   exec   sss_child_spawn() of a program, which writes the data each time
  *
  * Times count until the worker has its data, and until its end was told. One line of JSON.
  */

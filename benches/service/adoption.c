@@ -494,7 +494,8 @@ static pid_t parent_of(pid_t pid)
     return parent;
 }
 
-/* Has a service's first process fork and exit; the orphan may be listed before. */
+/* Has a service's first process fork, and then exit. With `listed` it exits only when
+ * the service has looked, and knows the child. */
 static void leave_an_orphan(unsigned index, int listed)
 {
     struct slot *slot = &slots[index];

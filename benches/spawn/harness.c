@@ -492,7 +492,7 @@ static void children_verify(void)
             spawn_error("slot %u: told of pid %d, reported by pid %d as %u", i, (int)child->pid,
                         child->report.pid, child->report.slot);
     }
-    /* Each thread has stopped its server. The library does not wait for it any more. */
+    /* Each thread has stopped its server. The library no longer waits for it, so we do. */
     for (i = 0; spawn_subject.has_server && i < bench.threads; i++)
         waitpid(-1, NULL, 0);
     if (waitpid(-1, NULL, WNOHANG) != -1 || errno != ECHILD)

@@ -82,6 +82,14 @@ def table(title, unit, scale, found, base):
     return lines
 
 
+def publish(lines, name, short):
+    """Prints a report, and keeps that of a whole run."""
+    text = "\n".join(lines)
+    print(text)
+    if not short:
+        (RESULTS / name).write_text(text)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("build", type=Path)
@@ -124,10 +132,7 @@ def main():
         lines += table(f"1 MiB to `cat` and back: {title}", "ms", 1e6, only(found, key),
                        "sss_child_communicate")
         lines.append("")
-    text = "\n".join(lines)
-    print(text)
-    if not args.short:
-        (RESULTS / "watch.md").write_text(text)
+    publish(lines, "watch.md", args.short)
 
 
 if __name__ == "__main__":

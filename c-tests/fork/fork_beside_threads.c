@@ -1,4 +1,4 @@
-/* profiles: all but asan: a lock of its allocator stays locked in a child that is forked beside threads */
+/* profiles: all but asan: its allocator's lock stays locked in a child that is forked while another thread holds it */
 /*
  * A child that is forked while another thread is inside the library can use it:
  * whatever that thread held at the fork is free in the child.

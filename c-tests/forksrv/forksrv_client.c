@@ -1,7 +1,7 @@
 /*
- * A client that is killed at each point of a launch: each call of its own, of its server
- * and of the process that is made stands still once, and there the client dies. The
- * server ends, and no process is left that waits for the client's word.
+ * Kills the client at each point of a launch. Each system call of the client, of its server
+ * and of the new process is held once, and the client is killed there. The server ends,
+ * and no process is left that waits for the client's word.
  */
 #include "support/test.h"
 
@@ -29,9 +29,10 @@ static const struct hold kinds[][2] = {
 };
 
 #define END 11
-/* Of a process that was made for a client that is dead. */
+/* The exit code of a process whose client died before the process could exec. */
 #define NEVER_RAN 127
-/* Of a server whose client is dead before it has begun, or before it has read its hello. */
+/* The exit codes of a server whose client died before the server had begun, and before it
+ * had read the client's hello. */
 #define NO_START 70
 #define ORPHAN 76
 

@@ -1,7 +1,7 @@
 /*
- * A server that is killed or stopped at each point of a launch: each call of its own, and
- * of the process that it makes, stands still once, and there the signal comes. Every
- * launch is accounted for.
+ * Kills or stops the server at each point of a launch. Each system call of the server, and
+ * of the process that it makes, is held once, and the signal comes there. Every launch is
+ * accounted for.
  */
 #include "support/test.h"
 

@@ -17,7 +17,7 @@
 
 #define ROUNDS 20
 
-/* The thread that starts, and what it is held at. */
+/* The thread that starts the server, and the call at which it is held. */
 struct start {
     struct server_bed *bed;
     uint32_t flags;

@@ -207,21 +207,15 @@ static void proc_of_the_dead(void **state)
         struct sss_spawn spawn = spawn_zero();
         struct looked looked = { 0 };
         struct sss_service *service;
-        const char *argv[] = { "family", NULL, NULL };
         struct family family;
         struct loop loop;
         pid_t first, child;
-        char *path = helper_path("family");
 
         loop_start(&loop, ctx_make(i % 2 ? SSS_SCOPE_ALL : SSS_SCOPE_REGISTERED, 0),
                    wakings[i / 2]);
         family_begin(&family);
-        argv[1] = family.name;
-        spawn.path = path;
-        spawn.argv = argv;
-        check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, look_at_proc, &looked,
-                                   &service));
-        first = family_report(&family);
+        service = family_start_telling(&family, &loop, &spawn, NULL, look_at_proc, &looked,
+                                       &first);
         child = family_fork(&family, first);
         family_exit(&family, first, 0);
         family_exit(&family, child, 0);
@@ -232,7 +226,6 @@ static void proc_of_the_dead(void **state)
         check_ok(sss_service_free(service));
         loop_end(&loop);
         family_end(&family);
-        free(path);
     }
 }
 
@@ -261,8 +254,6 @@ static void turns_of_one_callback(void **state)
     (void)state;
     for (int freed = 0; freed < 2; freed++) {
         struct sss_spawn spawn = spawn_zero();
-        char *path = helper_path("family");
-        const char *argv[] = { "family", NULL, NULL };
         struct sss_service *service;
         struct family family;
         struct loop loop;
@@ -271,12 +262,8 @@ static void turns_of_one_callback(void **state)
         memset(&turning, 0, sizeof(turning));
         loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
         family_begin(&family);
-        argv[1] = family.name;
-        spawn.path = path;
-        spawn.argv = argv;
-        check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, NULL, look_at_first, &turning,
-                                   &service));
-        first = family_report(&family);
+        service = family_start_telling(&family, &loop, &spawn, NULL, look_at_first, &turning,
+                                       &first);
         turning.first = first;
         orphans[0] = family_fork(&family, first);
         orphans[1] = family_fork(&family, first);
@@ -307,7 +294,6 @@ static void turns_of_one_callback(void **state)
         }
         loop_end(&loop);
         family_end(&family);
-        free(path);
         check_no_children();
     }
 }

@@ -3,15 +3,8 @@
 #include "support/test.h"
 
 #include "support/family.h"
+#include "support/records.h"
 #include "support/spawn.h"
-
-#include <linux/cn_proc.h>
-#include <linux/connector.h>
-#include <linux/netlink.h>
-#include <poll.h>
-#include <pthread.h>
-#include <stdatomic.h>
-#include <sys/socket.h>
 
 #define SERVICES 32
 #define MOST_PIDS (1 << 22)
@@ -36,76 +29,22 @@ struct service {
 
 static unsigned dead;
 
-static int observe(void)
+/* Who was forked by one of a service's is the service's. */
+static void take(const struct proc_event *event, void *pvt)
 {
-    struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
-    struct {
-        struct nlmsghdr header;
-        struct cn_msg message;
-        enum proc_cn_mcast_op operation;
-    } __attribute__((packed)) listen;
-    int size = 32 << 20;
-    int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR);
+    const struct fork_proc_event *fork = &event->event_data.fork;
 
-    if (fd == -1 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        return -1;
+    (void)pvt;
+    if (event->what != PROC_EVENT_FORK || fork->child_pid != fork->child_tgid
+        || fork->parent_tgid == getpid()) {
+        return;
     }
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-    memset(&listen, 0, sizeof(listen));
-    listen.header.nlmsg_len = sizeof(listen);
-    listen.header.nlmsg_type = NLMSG_DONE;
-    listen.message.id.idx = CN_IDX_PROC;
-    listen.message.id.val = CN_VAL_PROC;
-    listen.message.len = sizeof(listen.operation);
-    listen.operation = PROC_CN_MCAST_LISTEN;
-    return send(fd, &listen, sizeof(listen), 0) == sizeof(listen) ? fd : -1;
-}
-
-/* Who was forked by one of a service's is the service's. False where records are lost. */
-static bool read_records(int fd)
-{
-    char record[256];
-    struct proc_event event;
-    const size_t before = sizeof(struct nlmsghdr) + sizeof(struct cn_msg);
-
-    while (recv(fd, record, sizeof(record), 0) > 0) {
-        const struct fork_proc_event *fork = &event.event_data.fork;
-
-        memcpy(&event, record + before, sizeof(event));
-        if (event.what != PROC_EVENT_FORK || fork->child_pid != fork->child_tgid
-            || fork->parent_tgid == getpid()) {
-            continue;
-        }
-        /* A stranger may have got the pid of one of ours. */
-        pids[fork->child_pid].service = pids[fork->parent_tgid].service;
-        if (pids[fork->child_pid].service != 0) {
-            pids[fork->child_pid].forked++;
-            forks++;
-        }
+    /* A stranger may have got the pid of one of ours. */
+    pids[fork->child_pid].service = pids[fork->parent_tgid].service;
+    if (pids[fork->child_pid].service != 0) {
+        pids[fork->child_pid].forked++;
+        forks++;
     }
-    return errno == EAGAIN;
-}
-
-/* A thread reads them, so that none is lost while the loop is busy. */
-struct observer {
-    pthread_t thread;
-    int fd;
-    bool complete;
-    atomic_bool over;
-};
-
-static void *read_on(void *arg)
-{
-    struct observer *observer = arg;
-    struct pollfd readable = { .fd = observer->fd, .events = POLLIN };
-
-    while (!atomic_load(&observer->over)) {
-        poll(&readable, 1, 20);
-        observer->complete = read_records(observer->fd) && observer->complete;
-    }
-    observer->complete = read_records(observer->fd) && observer->complete;
-    return NULL;
 }
 
 static void tell(struct sss_service *handle, const struct sss_service_event *event, void *pvt)
@@ -152,8 +91,8 @@ static void swarm(unsigned links, uint32_t scope)
                                                       0);
     struct sss_spawn spawn = spawn_zero();
     struct loop loop;
-    struct observer observer = { .fd = observe() };
-    bool observed = observer.fd != -1;
+    struct records records;
+    bool observed = records_open(&records);
     int64_t deadline = now_ms() + 100000;
 
     forks = exits = adoptions = wrong = orphans = dead = 0;
@@ -175,8 +114,7 @@ static void swarm(unsigned links, uint32_t scope)
         pids[status.root].service = (uint8_t)(i + 1);
     }
     if (observed) {
-        observer.complete = true;
-        check_int(pthread_create(&observer.thread, NULL, read_on, &observer), 0);
+        records_begin(&records, take, NULL);
     }
     while (dead < SERVICES && now_ms() < deadline) {
         loop_turn(&loop, 100);
@@ -188,10 +126,7 @@ static void swarm(unsigned links, uint32_t scope)
     loop_end(&loop);
     check_no_children();
     if (observed) {
-        atomic_store(&observer.over, true);
-        check_int(pthread_join(observer.thread, NULL), 0);
-        close(observer.fd);
-        observed = observer.complete;
+        observed = records_end(&records);
     }
     check_int(wrong, 0);
     check_int(orphans, 0); /* nobody was left unclaimed */

@@ -39,7 +39,6 @@ enum { FORKED = 40, SPAWNED = 80, LAUNCHED = 120, CODES = 32, LAST_CODE = 160 };
 /* Between the daemon and whoever observes it. */
 struct shared {
     atomic_int daemon; /* its pid where the observer is */
-    atomic_int observed;
     unsigned long told[LAST_CODE];
     unsigned long lost;   /* told with a status that nobody had */
     unsigned long reaped; /* by the library */
@@ -115,7 +114,8 @@ static void child_ended(int pid, int status, void *pvt)
     child->busy = false;
 }
 
-/* What may fail while there are no descriptors, no pids or no server. */
+/* Whether this error is to be expected: descriptors, pids or the fork server are missing for
+ * a while. */
 static bool may_fail(errno_t ret)
 {
     return ret == EMFILE || ret == EAGAIN || ret == ECONNRESET || ret == ENOTCONN;
@@ -551,8 +551,8 @@ static struct size most(const struct daemon *d, unsigned from, unsigned to)
     return most;
 }
 
-/* The last third takes no more than the first did. Malloc keeps some, and a writer whose
- * write hung has had its work taken over by another thread. */
+/* The last third takes no more than the first did, but for two things: malloc keeps some
+ * memory, and where a write hung another thread has taken over that writer's work. */
 static void check_flat(const struct daemon *d, unsigned takeovers)
 {
     struct size first = most(d, 0, (d->rounds + 2) / 3);
@@ -637,7 +637,7 @@ static void soak(void *pvt)
     daemon_of_children = &d;
     d.shared = pvt;
     d.seed = (unsigned long)time(NULL);
-    observer_watches_me(&d.shared->daemon, &d.shared->observed);
+    observer_watches_me(&d.shared->daemon);
     if (!small_pids(PID_MAX)) {
         test_lacks("no pid_max of a namespace's own, as Linux 6.14 has it");
     }
@@ -663,7 +663,7 @@ static void all_families(void **state)
     check(shared != MAP_FAILED);
     strcpy(shared->log_dir, "/tmp/sss-soak-XXXXXX");
     check(mkdtemp(shared->log_dir) != NULL);
-    observer_begin(&observer, &shared->daemon, &shared->observed);
+    observer_begin(&observer, &shared->daemon);
     in_pid_namespace(soak, shared);
     observer_end(&observer);
     snprintf(command, sizeof(command), "rm -rf %s", shared->log_dir);

@@ -223,8 +223,8 @@ static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
     check(second > 0 && second != first && is_child(second));
     check_int(bed.adopted.type, SSS_UNIT_EVENT_ADOPTED);
     check(bed.adopted.pid > 0 && bed.adopted.pid != first);
-    /* The action "daemon" is given twice. So this process may fork again and end, and
-     * then its child is the main process. */
+    /* The action "daemon" is given twice, so this process may fork again and end. Its child
+     * is the main process then. */
     while (strcmp(bed.states, "aG aR aF") != 0 && now_ms() < deadline) {
         pid_t main_pid = unit_status(a).main_pid;
 

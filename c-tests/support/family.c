@@ -71,10 +71,10 @@ struct sss_service_params service_params(uint32_t evidence, uint32_t flags)
     return params;
 }
 
-struct sss_service *family_start_so(struct family *family, struct loop *loop,
-                                    struct sss_spawn *spawn,
-                                    const struct sss_service_params *params, struct told *told,
-                                    pid_t *pid)
+struct sss_service *family_start_telling(struct family *family, struct loop *loop,
+                                         struct sss_spawn *spawn,
+                                         const struct sss_service_params *params,
+                                         sss_service_fn_t fn, void *pvt, pid_t *pid)
 {
     char *path = helper_path("family");
     const char *argv[] = { "family", family->name, NULL };
@@ -82,11 +82,19 @@ struct sss_service *family_start_so(struct family *family, struct loop *loop,
 
     spawn->path = path;
     spawn->argv = argv;
-    memset(told, 0, sizeof(*told));
-    check_ok(sss_service_spawn(NULL, loop->ctx, spawn, params, tell_service, told, &service));
+    check_ok(sss_service_spawn(NULL, loop->ctx, spawn, params, fn, pvt, &service));
     free(path);
     *pid = family_report(family);
     return service;
+}
+
+struct sss_service *family_start_so(struct family *family, struct loop *loop,
+                                    struct sss_spawn *spawn,
+                                    const struct sss_service_params *params, struct told *told,
+                                    pid_t *pid)
+{
+    memset(told, 0, sizeof(*told));
+    return family_start_telling(family, loop, spawn, params, tell_service, told, pid);
 }
 
 struct sss_service *family_start(struct family *family, struct loop *loop,

@@ -44,6 +44,11 @@ struct sss_service *family_start_so(struct family *family, struct loop *loop,
                                     struct sss_spawn *spawn,
                                     const struct sss_service_params *params, struct told *told,
                                     pid_t *pid);
+/* The same with a callback of the test's own. */
+struct sss_service *family_start_telling(struct family *family, struct loop *loop,
+                                         struct sss_spawn *spawn,
+                                         const struct sss_service_params *params,
+                                         sss_service_fn_t fn, void *pvt, pid_t *pid);
 
 /* Sends a process an order of the helper's. */
 void family_order(struct family *family, pid_t pid, const char *order);

@@ -20,30 +20,33 @@ struct sss_ctx_params params_zero(void)
     return params;
 }
 
+static struct sss_sigchild_ctx *ctx_of(const struct sss_ctx_params *params)
+{
+    struct sss_sigchild_ctx *ctx = NULL;
+
+    check_ok(sss_sigchld_ctx_create(params, &ctx));
+    check(ctx != NULL);
+    return ctx;
+}
+
 struct sss_sigchild_ctx *ctx_make(uint32_t scope, int options)
 {
     struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx = NULL;
 
     params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_OPTIONS;
     params.scope = scope;
     params.options = options;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    check(ctx != NULL);
-    return ctx;
+    return ctx_of(&params);
 }
 
 struct sss_sigchild_ctx *ctx_untrusted(uint32_t scope)
 {
     struct sss_ctx_params params = params_zero();
-    struct sss_sigchild_ctx *ctx = NULL;
 
     params.mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_FLAGS;
     params.scope = scope;
     params.flags = SSS_CTX_UNTRUSTED;
-    check_ok(sss_sigchld_ctx_create(&params, &ctx));
-    check(ctx != NULL);
-    return ctx;
+    return ctx_of(&params);
 }
 
 static void mask_sigchld(int how)

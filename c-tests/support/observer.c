@@ -1,15 +1,8 @@
 #define _GNU_SOURCE
 #include "support/observer.h"
 
-#include <errno.h>
-#include <linux/cn_proc.h>
-#include <linux/connector.h>
-#include <linux/netlink.h>
-#include <poll.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -17,34 +10,9 @@
 
 #define MOST_PIDS (1 << 22)
 
-static int listen_to_kernel(void)
+static void take(const struct proc_event *event, void *pvt)
 {
-    struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
-    struct {
-        struct nlmsghdr header;
-        struct cn_msg message;
-        enum proc_cn_mcast_op operation;
-    } __attribute__((packed)) request;
-    int size = 64 << 20;
-    int fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_CONNECTOR);
-
-    if (fd == -1 || bind(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
-        test_lacks("no proc connector");
-    }
-    check_ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)));
-    memset(&request, 0, sizeof(request));
-    request.header.nlmsg_len = sizeof(request);
-    request.header.nlmsg_type = NLMSG_DONE;
-    request.message.id.idx = CN_IDX_PROC;
-    request.message.id.val = CN_VAL_PROC;
-    request.message.len = sizeof(request.operation);
-    request.operation = PROC_CN_MCAST_LISTEN;
-    check_int(send(fd, &request, sizeof(request), 0), sizeof(request));
-    return fd;
-}
-
-static void take(struct observer *observer, const struct proc_event *event)
-{
+    struct observer *observer = pvt;
     const struct fork_proc_event *fork = &event->event_data.fork;
     const struct exit_proc_event *exit = &event->event_data.exit;
 
@@ -64,64 +32,29 @@ static void take(struct observer *observer, const struct proc_event *event)
     }
 }
 
-/* False where records were lost. */
-static bool read_records(struct observer *observer)
-{
-    const size_t before = sizeof(struct nlmsghdr) + sizeof(struct cn_msg);
-    struct proc_event event;
-    char record[256];
-
-    while (recv(observer->fd, record, sizeof(record), 0) > 0) {
-        memcpy(&event, record + before, sizeof(event));
-        take(observer, &event);
-    }
-    return errno == EAGAIN;
-}
-
-static void *observe(void *arg)
-{
-    struct observer *observer = arg;
-    struct pollfd readable = { .fd = observer->fd, .events = POLLIN };
-
-    while (!atomic_load(&observer->over)) {
-        if (atomic_load(observer->root) != 0) {
-            atomic_store(observer->ready, 1);
-        }
-        poll(&readable, 1, 10);
-        observer->complete = read_records(observer) && observer->complete;
-    }
-    observer->complete = read_records(observer) && observer->complete;
-    return NULL;
-}
-
-void observer_begin(struct observer *observer, const atomic_int *root, atomic_int *ready)
+void observer_begin(struct observer *observer, const atomic_int *root)
 {
     memset(observer, 0, sizeof(*observer));
-    observer->fd = listen_to_kernel();
+    if (!records_open(&observer->records)) {
+        test_lacks("no proc connector");
+    }
     observer->root = root;
-    observer->ready = ready;
-    observer->complete = true;
     observer->ours = calloc(MOST_PIDS, 1);
     check(observer->ours != NULL);
-    check_int(pthread_create(&observer->thread, NULL, observe, observer), 0);
+    records_begin(&observer->records, take, observer);
 }
 
 void observer_end(struct observer *observer)
 {
-    atomic_store(&observer->over, true);
-    check_int(pthread_join(observer->thread, NULL), 0);
-    check_ok(close(observer->fd));
+    observer->complete = records_end(&observer->records);
     free(observer->ours);
 }
 
-void observer_watches_me(atomic_int *root, const atomic_int *ready)
+void observer_watches_me(atomic_int *root)
 {
     char text[32] = "";
 
     /* getpid() is of this namespace. */
     check(readlink("/proc/self", text, sizeof(text) - 1) > 0);
     atomic_store(root, atoi(text));
-    while (atomic_load(ready) == 0) {
-        poll(NULL, 0, 1);
-    }
 }

@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 /* In a new namespace of pids and mounts: mounts its /proc, and lets no pid be larger.
- * False before Linux 6.14, where the limit is the machine's, and left alone. */
+ * False before Linux 6.14: there the limit is the whole machine's, and is left alone. */
 bool small_pids(int largest);
 /* How many processes it has, zombies too. */
 unsigned processes_in_namespace(void);

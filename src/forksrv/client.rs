@@ -530,7 +530,7 @@ impl Shared {
             pidfd: kept,
             place: match self.settings.beginning {
                 Beginning::Exec(..) => Place::of_process(started.pid),
-                // The hook may change it.
+                // The daemon's preload hook may change the working directory.
                 Beginning::Fork(_) => None,
             },
         });

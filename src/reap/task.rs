@@ -760,9 +760,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_zombie_is_kept_until_the_step_and_its_callback_are_over() {
-        let turns = Loop::new();
+    fn look_at_a_child_that_ends(turns: &Loop) -> (Arc<Looking>, TaskId, i32) {
         let mut held = child();
         let pid = i32::try_from(held.id()).unwrap();
         let looking = Arc::try_new(Looking {
@@ -773,6 +771,13 @@ mod tests {
         let id = add(turns.ctx, &looking).unwrap();
         watch_child(id, pid, None, 1, true).unwrap();
         drop(held.stdin.take());
+        (looking, id, pid)
+    }
+
+    #[test]
+    fn a_zombie_is_kept_until_the_step_and_its_callback_are_over() {
+        let turns = Loop::new();
+        let (looking, id, pid) = look_at_a_child_that_ends(&turns);
         while looking.zombie.lock().len() < 2 {
             assert!(turns.is_ready(60_000));
             turns.dispatch(100);
@@ -782,16 +787,7 @@ mod tests {
         // The turn of the loop ends before the step: the zombie is kept. Then the step goes
         // on, or the task is removed.
         for removed in [false, true] {
-            let mut held = child();
-            let pid = i32::try_from(held.id()).unwrap();
-            let looking = Arc::try_new(Looking {
-                pid,
-                zombie: Mutex::new(Vec::new()),
-            })
-            .unwrap();
-            let id = add(turns.ctx, &looking).unwrap();
-            watch_child(id, pid, None, 1, true).unwrap();
-            drop(held.stdin.take());
+            let (looking, id, pid) = look_at_a_child_that_ends(&turns);
             while looking.zombie.lock().is_empty() {
                 assert!(turns.is_ready(60_000));
                 turns.dispatch(1);

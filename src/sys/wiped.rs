@@ -77,7 +77,7 @@ impl Anchored {
     }
 }
 
-// SAFETY: Wiped, which is a sound allocator, gives and takes back every block.
+// SAFETY: every block comes from Wiped, a sound allocator, and goes back to it.
 unsafe impl Allocator for Anchored {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let block = Wiped.allocate(layout)?;
