@@ -13,7 +13,7 @@ use super::agenda::Debt;
 use super::event::Facts;
 use super::log::{Note, note};
 use super::process::Reaper;
-use super::remote::Word;
+use super::remotes::Word;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 use crate::sys::pidfd::{Exit, Pidfd};

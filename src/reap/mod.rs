@@ -32,7 +32,6 @@
 
 mod agenda;
 pub(crate) mod audit;
-#[allow(dead_code)] // as with `task`
 pub(crate) mod callback;
 pub(crate) mod context;
 mod deadlines;
@@ -57,6 +56,7 @@ mod process;
 mod record;
 pub(crate) mod register;
 pub(crate) mod remote;
+mod remotes;
 pub(crate) mod rich;
 mod riches;
 pub(crate) mod spawned;
@@ -64,7 +64,6 @@ pub(crate) mod status;
 mod subscriber;
 mod sweep;
 mod table;
-#[allow(dead_code)] // until the first family uses all of it
 pub(crate) mod task;
 mod tasks;
 pub(crate) mod wait;

@@ -12,7 +12,7 @@ use super::inheritance::{Inheritance, Inherited};
 use super::kernel::{Kernel, LINUX};
 use super::parked::ParkingLot;
 use super::policy::Policy;
-use super::remote::Remotes;
+use super::remotes::Remotes;
 use super::riches::Riches;
 use super::subscriber::{Context, Scope};
 use super::table::{Flags, Slot, Table};

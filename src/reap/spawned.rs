@@ -24,7 +24,6 @@ const LAST_NAP: u64 = 32_000_000;
 #[derive(Debug)]
 pub(crate) struct Started {
     pub(crate) watch: WatchId,
-    #[allow(dead_code, reason = "for the families that start children")]
     pub(crate) pid: i32,
     /// The master of its pseudoterminal.
     pub(crate) pty: Option<OwnedFd>,
@@ -35,7 +34,6 @@ pub(crate) struct Started {
 pub(crate) enum Told {
     Callback(Option<ChildFn>, Pvt),
     /// A task of the context, stepped with Why::Child and this token.
-    #[allow(dead_code, reason = "for the families that start children")]
     Task(TaskId, u64),
     /// The same, with the child a zombie until the step is over.
     Keeping(TaskId, u64),

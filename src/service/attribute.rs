@@ -4,32 +4,8 @@
 
 use nix::errno::Errno;
 
-use super::ledger::{Ledger, State};
-
-/// By what a process was attributed; the numbers are the header's.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) enum Evidence {
-    /// Started or attached by the daemon.
-    Started = 1,
-    /// It is in the service's cgroup.
-    Cgroup = 2,
-    /// The kernel told of the fork.
-    ForkRecord = 3,
-    /// It was seen below a member.
-    Descent = 4,
-    /// Its RLIMIT_LOCKS is the service's tag.
-    Tag = 5,
-    /// Its environment holds the service's tag.
-    Environment = 6,
-}
-
-/// What tells a process from a later one with its pid: the inode of its pidfd,
-/// or, before Linux 6.9, its start time.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Identity {
-    Inode(u64),
-    Started(u64),
-}
+pub(crate) use super::ledger::{Evidence, Identity};
+use super::ledger::{Ledger, Process, State};
 
 /// What may be asked about a child of ours.
 pub(crate) trait Facts {
@@ -89,7 +65,7 @@ pub(crate) fn look_at(
 fn claim(
     ledger: &Ledger,
     pid: i32,
-    below: Option<super::ledger::Process>,
+    below: Option<Process>,
     facts: &mut impl Facts,
 ) -> Option<(u32, Evidence)> {
     if let Some(service) = facts.cgroup(pid) {

@@ -11,8 +11,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::attribute::Identity;
-use super::ledger::{Key, State};
+use super::ledger::{Identity, Key, State};
 use super::tracker::{ServiceId, Tracker, identity, with};
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 

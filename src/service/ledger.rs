@@ -11,8 +11,32 @@ use std::collections::VecDeque;
 use hashbrown::HashTable;
 use nix::errno::Errno;
 
-use super::attribute::{Evidence, Identity};
 use crate::sys::bits::ToUnsigned;
+
+/// By what a process was attributed; the numbers are the header's.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Evidence {
+    /// Started or attached by the daemon.
+    Started = 1,
+    /// It is in the service's cgroup.
+    Cgroup = 2,
+    /// The kernel told of the fork.
+    ForkRecord = 3,
+    /// It was seen below a member.
+    Descent = 4,
+    /// Its RLIMIT_LOCKS is the service's tag.
+    Tag = 5,
+    /// Its environment holds the service's tag.
+    Environment = 6,
+}
+
+/// What tells a process from a later one with its pid: the inode of its pidfd,
+/// or, before Linux 6.9, its start time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Identity {
+    Inode(u64),
+    Started(u64),
+}
 
 /// What tells one service of a process from another, for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

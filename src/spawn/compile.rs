@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::map::{FdMap, FdOp, Plan, plan};
 use super::path::{Candidates, is_searched};
-use super::post::{Post, Then};
+use super::spec::{Post, Then};
 use super::{Cwd, PTY, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;

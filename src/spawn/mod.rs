@@ -9,10 +9,8 @@
 
 mod compile;
 mod map;
-#[allow(dead_code, reason = "for the families that keep specs")]
 mod owned;
 pub(crate) mod path;
-#[allow(dead_code)]
 pub(crate) mod post;
 mod spec;
 #[cfg(test)]
@@ -23,13 +21,11 @@ use std::os::fd::OwnedFd;
 use nix::errno::Errno;
 
 pub(crate) use self::map::FdMap;
-#[allow(unused_imports, reason = "as above")]
 pub(crate) use self::owned::{OwnedSpec, copied};
 pub(crate) use self::path::DEFAULT as DEFAULT_SEARCH;
 pub(crate) use self::spec::{Cwd, PTY, Rlimit, Spec};
 pub(crate) use crate::sys::program::Step;
 pub(crate) use crate::sys::strings::CStrArray;
-#[allow(unused_imports, reason = "for the families that keep specs")]
 pub(crate) use crate::sys::strings::CStringArray;
 
 use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};

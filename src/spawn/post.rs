@@ -9,51 +9,11 @@
 use std::os::fd::{OwnedFd, RawFd};
 
 use super::compile;
-use super::{Cwd, SpawnError, Spec, Step, map};
+pub(crate) use super::spec::{Post, Then};
+use super::{SpawnError, Spec, Step, map};
 use crate::sys::clone::{self, Failure, Manner, Pidfd};
 use crate::sys::close_range::is_missing;
-use crate::sys::process_status::Status;
-use crate::sys::program::{Capabilities, Letter};
 use crate::sys::syscall::IS_BARE;
-use crate::sys::zygote::Hook;
-
-/// How a child is made for somebody else.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Post<'a> {
-    /// What it sends when it is ready.
-    pub(crate) ready: &'a [u8],
-    /// What it sends when it has failed, and where to: that socket is also the one
-    /// for `ready`, and its number is above each target of the map.
-    pub(crate) failed: Letter<'a>,
-    /// The client's pidfd, by which it sees that die.
-    pub(crate) client: Option<RawFd>,
-    /// Close-on-exec, and kept until then: the other end sees when it has execed.
-    pub(crate) until_exec: Option<RawFd>,
-    /// The server's signals that are not at their default.
-    pub(crate) changed_signals: u64,
-    /// Entered after the spec's cwd.
-    pub(crate) then: Option<Then<'a>>,
-    /// It is the client's child, not the server's.
-    pub(crate) siblings: bool,
-    /// It takes over these ids, if they are not the server's.
-    pub(crate) identity: Option<&'a Status>,
-    /// Capabilities that the server may gain by exec and the child may not.
-    pub(crate) dropped: u64,
-    /// Its sets of capabilities, where they are lower.
-    pub(crate) capabilities: Option<&'a Capabilities>,
-    pub(crate) no_new_privs: bool,
-    /// What it runs in place of a program.
-    pub(crate) function: Option<Hook>,
-}
-
-/// A directory that the child enters from another one.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Then<'a> {
-    pub(crate) cwd: Cwd<'a>,
-    /// With the child's credentials.
-    pub(crate) as_child: bool,
-    pub(crate) may_fail: bool,
-}
 
 /// The first number that no target of the map is at.
 pub(crate) fn above_targets(map: &[map::FdMap]) -> RawFd {

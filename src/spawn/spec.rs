@@ -6,7 +6,10 @@ use std::os::fd::RawFd;
 use super::map::FdMap;
 use super::{SpawnError, Step};
 use crate::sys::fd::is_open;
+use crate::sys::process_status::Status;
+use crate::sys::program::{Capabilities, Letter};
 use crate::sys::strings::CStrArray;
+use crate::sys::zygote::Hook;
 
 /// The working directory of a child.
 #[derive(Debug, Clone, Copy)]
@@ -197,6 +200,44 @@ impl<'a> Spec<'a> {
             .find(|&(_, fd)| !is_open(fd))
             .map_or(Ok(()), |(step, _)| Err(SpawnError::new(step, libc::EBADF)))
     }
+}
+
+/// How a child is made for somebody else, beside its spec: see [`super::post`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Post<'a> {
+    /// What it sends when it is ready.
+    pub(crate) ready: &'a [u8],
+    /// What it sends when it has failed, and where to: that socket is also the one
+    /// for `ready`, and its number is above each target of the map.
+    pub(crate) failed: Letter<'a>,
+    /// The client's pidfd, by which it sees that die.
+    pub(crate) client: Option<RawFd>,
+    /// Close-on-exec, and kept until then: the other end sees when it has execed.
+    pub(crate) until_exec: Option<RawFd>,
+    /// The server's signals that are not at their default.
+    pub(crate) changed_signals: u64,
+    /// Entered after the spec's cwd.
+    pub(crate) then: Option<Then<'a>>,
+    /// It is the client's child, not the server's.
+    pub(crate) siblings: bool,
+    /// It takes over these ids, if they are not the server's.
+    pub(crate) identity: Option<&'a Status>,
+    /// Capabilities that the server may gain by exec and the child may not.
+    pub(crate) dropped: u64,
+    /// Its sets of capabilities, where they are lower.
+    pub(crate) capabilities: Option<&'a Capabilities>,
+    pub(crate) no_new_privs: bool,
+    /// What it runs in place of a program.
+    pub(crate) function: Option<Hook>,
+}
+
+/// A directory that the child enters from another one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Then<'a> {
+    pub(crate) cwd: Cwd<'a>,
+    /// With the child's credentials.
+    pub(crate) as_child: bool,
+    pub(crate) may_fail: bool,
 }
 
 /// The source of a map that means the child's new pseudoterminal.

@@ -8,6 +8,7 @@ pub(crate) mod machine;
 pub(crate) mod notify;
 pub(crate) mod order;
 pub(crate) mod policy;
+mod report;
 pub(crate) mod run;
 pub(crate) mod settings;
 pub(crate) mod units;

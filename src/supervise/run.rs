@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
+use super::report::UnitId;
 use super::settings::{Mode, Settings};
-use super::units::UnitId;
 use crate::log::{self, LogId};
 use crate::reap::callback::{Pvt, Record};
 use crate::reap::id::ContextId;

@@ -5,7 +5,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
-use super::units::Report;
+use super::report::Report;
 use crate::log::LogId;
 use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
 use crate::spawn::OwnedSpec;

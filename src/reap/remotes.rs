@@ -1,0 +1,93 @@
+//! Children of a fork server's own, which the server reaps. It tells their statuses, as
+//! the kernel keeps none for our pidfds (before Linux 6.15). Pure; [`super::remote`] is
+//! what the server's client calls.
+
+use nix::errno::Errno;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// The server will tell.
+    Awaited,
+    Told(i32),
+    /// The server is being ended; until when its child is waited for.
+    Orphan(u64),
+}
+
+/// What is known of an end that no wait of ours finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Word {
+    Status(i32),
+    Later,
+    Never,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Remotes(Vec<(i32, State)>);
+
+impl Remotes {
+    pub(crate) const fn new() -> Self {
+        Remotes(Vec::new())
+    }
+
+    /// The server will tell of it. `watched` says of whom somebody still wants to know.
+    pub(super) fn expect(&mut self, pid: i32, watched: impl Fn(i32) -> bool) -> Result<(), Errno> {
+        self.forget(pid);
+        self.0
+            .retain(|&(pid, state)| state == State::Awaited || watched(pid));
+        self.0.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        self.0.push((pid, State::Awaited));
+        Ok(())
+    }
+
+    /// Whether it was known.
+    pub(super) fn forget(&mut self, pid: i32) -> bool {
+        let before = self.0.len();
+        self.0.retain(|&(known, _)| known != pid);
+        self.0.len() < before
+    }
+
+    pub(super) fn set(&mut self, pid: i32, state: State) {
+        for (_, known) in self.0.iter_mut().filter(|(known, _)| *known == pid) {
+            *known = state;
+        }
+    }
+
+    /// A status is given once.
+    pub(crate) fn take(&mut self, pid: i32, now: u64) -> Word {
+        let state = self.0.iter().find(|&&(known, _)| known == pid);
+        let word = match state.map(|&(_, state)| state) {
+            Some(State::Awaited) => Word::Later,
+            Some(State::Orphan(until)) if now < until => Word::Later,
+            Some(State::Told(status)) => Word::Status(status),
+            Some(State::Orphan(_)) | None => Word::Never,
+        };
+        if word != Word::Later {
+            self.forget(pid);
+        }
+        word
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_is_waited_for_and_given_once() {
+        let mut remotes = Remotes::new();
+        assert_eq!(remotes.take(7, 0), Word::Never);
+        remotes.0.push((7, State::Awaited));
+        assert_eq!(remotes.take(7, 0), Word::Later);
+        remotes.set(7, State::Told(256));
+        assert_eq!(remotes.take(7, 0), Word::Status(256));
+        assert_eq!(remotes.take(7, 0), Word::Never);
+    }
+
+    #[test]
+    fn an_orphan_is_not_waited_for_for_ever() {
+        let mut remotes = Remotes::new();
+        remotes.0.push((7, State::Orphan(5)));
+        assert_eq!(remotes.take(7, 4), Word::Later);
+        assert_eq!(remotes.take(7, 5), Word::Never);
+    }
+}
