@@ -5,8 +5,10 @@
 //! - [`sys`]: one file per kernel facility, the only place with a syscall;
 //! - [`spawn`]: a spawn spec becomes a process, its pidfd, its exec error;
 //! - [`reap`]: who ended, and telling it: table, sources, delivery, contexts;
+//! - [`communicate`]: a child's input and output;
 //! - [`log`]: what children write, on disk and elsewhere, by threads of its own;
 //! - [`service`]: which service each adopted process belongs to;
+//! - [`forksrv`]: children that a small server makes for the daemon;
 //! - [`supervise`]: units: programs that are kept running, and stopped whole;
 //! - [`ffi`]: the exports, one file per C object.
 //!
