@@ -28,6 +28,9 @@ pub(crate) const SCAN_AFTER: u64 = 10_000_000;
 /// look, after one that found something, and at most.
 pub(crate) const UNHEARD_FIRST: u64 = 10_000_000;
 pub(crate) const UNHEARD_LAST: u64 = 60_000_000_000;
+/// Each look whether SIGCHLD is still passed on comes so many times later than the one
+/// before: as the slow looks of services do, so that an idle loop wakes up for both at once.
+const LESS_OFTEN: u64 = 4;
 
 /// A kind of look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -266,7 +269,7 @@ impl Policy {
 
     /// That look found nothing amiss: how long until the next time.
     pub(crate) fn doubt_less(&mut self) -> u64 {
-        self.doubt = (self.doubt * 2).min(UNHEARD_LAST);
+        self.doubt = (self.doubt * LESS_OFTEN).min(UNHEARD_LAST);
         self.doubt
     }
 }
@@ -401,7 +404,7 @@ mod tests {
     fn a_signal_is_doubted_ever_less_until_there_is_a_new_child() {
         let mut policy = Policy::new();
         assert_eq!(policy.doubt_anew(), LOOK_WITHIN);
-        assert_eq!(policy.doubt_less(), 2 * LOOK_WITHIN);
+        assert_eq!(policy.doubt_less(), LESS_OFTEN * LOOK_WITHIN);
         for _ in 0..20 {
             policy.doubt_less();
         }
