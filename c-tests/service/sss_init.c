@@ -4,8 +4,10 @@
 
 #include <fcntl.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <termios.h>
 
 struct ran {
     int status;
@@ -242,6 +244,115 @@ static void mask_as_found(void **state)
     check_int(bits(&ran, "SigIgn:\t") & 1 << (SIGHUP - 1), 1 << (SIGHUP - 1));
 }
 
+/* Once -v tells what it does, twice each signal too. */
+static void verbosity(void **state)
+{
+    static const char script[] =
+        "trap 'exit 9' USR1; kill -USR1 $PPID; while :; do sleep 0.05; done";
+    struct ran ran;
+
+    (void)state;
+    RUN(&ran, "-s", "--", "sh", "-c", script);
+    check_int(ran.status, status_of(9));
+    assert_string_equal(ran.text, "");
+    RUN(&ran, "-s", "-v", "--", "sh", "-c", script);
+    check_int(ran.status, status_of(9));
+    check(strstr(ran.text, "started sh, pid ") != NULL);
+    check(strstr(ran.text, "forwarding") == NULL);
+    RUN(&ran, "-s", "-v", "-v", "--", "sh", "-c", script);
+    check_int(ran.status, status_of(9));
+    check(strstr(ran.text, "started sh, pid ") != NULL);
+    check(strstr(ran.text, "forwarding signal 10") != NULL);
+}
+
+/* Its parent ends, it gets the signal, and so does the program. */
+static void the_parent_ends(void **state)
+{
+    static const char *const args[] = {
+        "-s", "-p", "USR1", "--", "sh", "-c",
+        "trap 'exit 9' USR1; echo r; while :; do sleep 0.05; done", NULL
+    };
+    struct gate gate;
+    struct ran ran;
+    int ends[2], init_pid[2];
+    pid_t parent, init;
+    char byte = 0;
+
+    (void)state;
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 1));
+    check_ok(pipe2(ends, O_CLOEXEC));
+    check_ok(pipe2(init_pid, O_CLOEXEC));
+    gate_make(&gate);
+    parent = fork();
+    check(parent != -1);
+    if (parent == 0) {
+        init = start(args, ends[1], false);
+        check_int(write(init_pid[1], &init, sizeof(init)), sizeof(init));
+        close(gate.wr);
+        _exit((int)read(gate.rd, &byte, 1));
+    }
+    close(ends[1]);
+    check_int(read(init_pid[0], &init, sizeof(init)), sizeof(init));
+    close(init_pid[0]);
+    close(init_pid[1]);
+    while (byte != 'r') {
+        check_int(read(ends[0], &byte, 1), 1);
+    }
+    gate_open(&gate);
+    reap(parent, 0);
+    finish(init, ends[0], &ran);
+    check_int(ran.status, status_of(9));
+    check_ok(prctl(PR_SET_CHILD_SUBREAPER, 0));
+}
+
+/* The program is what the terminal's keys are for, and it may read. */
+static void foreground(void **state)
+{
+    static const char *const args[] = {
+        "-s", "--", "sh", "-c",
+        "trap 'exit 9' INT; read line; set -- $(cut -d' ' -f5,8 /proc/$$/stat);"
+        "[ $1 = $2 ] || exit 1; echo r; while :; do sleep 0.05; done", NULL
+    };
+    struct ran ran;
+    int terminal, ends[2];
+    pid_t pid;
+    char byte = 0;
+
+    (void)state;
+    terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    if (terminal == -1) {
+        test_lacks("no pseudoterminals");
+    }
+    check_ok(grantpt(terminal));
+    check_ok(unlockpt(terminal));
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        const char *argv[8] = { init_path() };
+        int tty;
+
+        memcpy(argv + 1, args, sizeof(args));
+        check(setsid() > 0);
+        tty = open(ptsname(terminal), O_RDWR); /* becomes the session's */
+        check(tty != -1 && tcgetpgrp(tty) == getpgrp());
+        dup2(tty, STDIN_FILENO);
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        execv(argv[0], (char **)argv);
+        _exit(98);
+    }
+    close(ends[1]);
+    check_int(write(terminal, "line\n", 5), 5);
+    while (byte != 'r') {
+        check_int(read(ends[0], &byte, 1), 1);
+    }
+    check_int(write(terminal, "\003", 1), 1); /* ^C */
+    finish(pid, ends[0], &ran);
+    check_int(ran.status, status_of(9));
+    check_ok(close(terminal));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +362,9 @@ int main(void)
         cmocka_unit_test(signals_are_forwarded),
         cmocka_unit_test(as_pid_1),
         cmocka_unit_test(mask_as_found),
+        cmocka_unit_test(verbosity),
+        cmocka_unit_test(the_parent_ends),
+        cmocka_unit_test(foreground),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

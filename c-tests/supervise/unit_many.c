@@ -109,6 +109,24 @@ static void two_hundred(void **state)
 }
 
 /* It forks as fast as its limit lets it, and is stopped whole. */
+static void stop_a_bomb(struct sss_unit *unit)
+{
+    struct bed bed;
+
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit->mask |= SSS_UNIT_STOP_STEPS; /* no step: SIGKILL at once */
+    struct sss_unit_ctx *a = unit_add(&bed, unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (unit_status(a).processes < 30) {
+        check(now_ms() < deadline);
+        loop_turn(&bed.loop, 10);
+    }
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 static void a_fork_bomb(void **state)
 {
     static const struct sss_spawn_rlimit limit = { .resource = RLIMIT_NPROC, .soft = 40,
@@ -127,7 +145,6 @@ static void a_fork_bomb(void **state)
         .rlimits_count = 1,
     };
     struct sss_unit unit = unit_zero("a");
-    struct bed bed;
     int fd;
 
     (void)state;
@@ -138,20 +155,34 @@ static void a_fork_bomb(void **state)
     close(fd);
     snprintf(command, sizeof(command), "cp %s %s && chmod 755 %s", helper, program, program);
     check_int(system(command), 0);
-    bed_start(&bed, SSS_SCOPE_REGISTERED);
-    unit.mask |= SSS_UNIT_STOP_STEPS; /* no step: SIGKILL at once */
     unit.spawn = &spawn;
-    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
-    check_ok(sss_supervisor_start(a));
-    until_states(&bed, "aG aR");
-    int64_t deadline = now_ms() + DEADLINE_MS;
-    while (unit_status(a).processes < 30) {
-        check(now_ms() < deadline);
-        loop_turn(&bed.loop, 10);
-    }
-    unit_stop(&bed, a);
-    bed_end(&bed);
+    stop_a_bomb(&unit);
     unlink(program);
+    free(helper);
+}
+
+/* The same, as root, who has no limit but that of a cgroup. */
+static void a_fork_bomb_in_a_cgroup(void **state)
+{
+    char *helper = helper_path("unit"), dir[] = "/sys/fs/cgroup/pids/sss-bomb-XXXXXX";
+    char path[64], command[512];
+    const char *argv[] = { "sh", "-c", command, NULL };
+    struct sss_spawn spawn = { .size = sizeof(spawn), .path = "/bin/sh", .argv = argv };
+    struct sss_unit unit = unit_zero("a");
+    FILE *file;
+
+    (void)state;
+    if (mkdtemp(dir) == NULL) {
+        test_lacks("no cgroup, version 1, for pids.max");
+    }
+    snprintf(path, sizeof(path), "%s/pids.max", dir);
+    file = fopen(path, "we");
+    check(file != NULL && fprintf(file, "40\n") > 0);
+    check_ok(fclose(file));
+    snprintf(command, sizeof(command), "echo $$ > %s/cgroup.procs && exec %s bomb", dir, helper);
+    unit.spawn = &spawn;
+    stop_a_bomb(&unit);
+    check_ok(rmdir(dir));
     free(helper);
 }
 
@@ -609,6 +640,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(two_hundred),
         cmocka_unit_test(a_fork_bomb),
+        cmocka_unit_test(a_fork_bomb_in_a_cgroup),
         cmocka_unit_test(nobody_is_the_main_process),
         cmocka_unit_test(deaf_grandchildren),
         cmocka_unit_test(logins_are_spared),
