@@ -6,10 +6,7 @@
 #include "support/family.h"
 #include "support/spawn.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 
 struct bed {
@@ -67,20 +64,6 @@ static void need(const char *program)
     if (access(program, X_OK) != 0) {
         test_lacks("the daemon is not installed");
     }
-}
-
-/* A port of the loopback that nobody has now. */
-static int free_port(void)
-{
-    struct sockaddr_in address = { .sin_family = AF_INET,
-                                   .sin_addr = { htonl(INADDR_LOOPBACK) } };
-    socklen_t length = sizeof(address);
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    check_ok(bind(fd, (struct sockaddr *)&address, sizeof(address)));
-    check_ok(getsockname(fd, (struct sockaddr *)&address, &length));
-    close(fd);
-    return ntohs(address.sin_port);
 }
 
 static void start(struct bed *bed, const char *const argv[], const char *pid_file)

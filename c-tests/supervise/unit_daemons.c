@@ -267,8 +267,8 @@ static void sshd(void **state)
     check_int(system(command), 0);
     bed_start(&bed, SSS_SCOPE_REGISTERED);
     struct sss_unit_ctx *a = add_command(
-        &bed, &unit, "exec /usr/sbin/sshd -D -f /dev/null -o HostKey=%s/key -o Port=47022 "
-        "-o ListenAddress=127.0.0.1 -o PidFile=none", dir);
+        &bed, &unit, "exec /usr/sbin/sshd -D -f /dev/null -o HostKey=%s/key -o Port=%d "
+        "-o ListenAddress=127.0.0.1 -o PidFile=none", dir, free_port());
     live_twice(&bed, a, 1);
     bed_end(&bed);
 }

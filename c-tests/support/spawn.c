@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -49,6 +50,19 @@ const char *helper_installed(const char *name)
     check(installed != NULL);
     snprintf(path, sizeof(path), "%s/libexec/sss_sigchld/%s", installed, name);
     return path;
+}
+
+int free_port(void)
+{
+    struct sockaddr_in address = { .sin_family = AF_INET,
+                                   .sin_addr = { htonl(INADDR_LOOPBACK) } };
+    socklen_t length = sizeof(address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    check_ok(bind(fd, (struct sockaddr *)&address, sizeof(address)));
+    check_ok(getsockname(fd, (struct sockaddr *)&address, &length));
+    close(fd);
+    return ntohs(address.sin_port);
 }
 
 struct sss_spawn spawn_zero(void)

@@ -27,6 +27,9 @@ char *helper_path(const char *name);
 /* A program that the library executes itself, as it is installed. */
 const char *helper_installed(const char *name);
 
+/* A port of the loopback that nobody has now, for a daemon. */
+int free_port(void);
+
 /* Zeroed but for its size and manner. */
 struct sss_spawn spawn_zero(void);
 pid_t pid_of(struct sss_child_ctx *child);
