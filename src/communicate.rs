@@ -537,7 +537,7 @@ impl Collected {
 }
 
 impl Stream {
-    /// So many bytes were read; how many of them are kept.
+    /// `count` bytes were read. Returns how many of them are kept.
     fn take(&mut self, count: usize) -> usize {
         self.total += count as u64;
         let left = self.output.limit - self.kept;

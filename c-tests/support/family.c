@@ -3,11 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -30,11 +32,13 @@ static socklen_t address(struct sockaddr_un *sa, const char *name, pid_t pid)
 
 void family_begin(struct family *family)
 {
-    static unsigned number;
+    uint64_t number;
     struct sockaddr_un sa;
     socklen_t length;
 
-    snprintf(family->name, sizeof(family->name), "sss-family-%d-%u", getpid(), number++);
+    /* Not the pid: pid namespaces that share a network have the same ones. */
+    check_int(getrandom(&number, sizeof(number), 0), sizeof(number));
+    snprintf(family->name, sizeof(family->name), "sss-family-%016" PRIx64, number);
     family->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     check(family->fd != -1);
     length = address(&sa, family->name, 0);

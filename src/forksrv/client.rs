@@ -37,7 +37,7 @@ pub(crate) enum Beginning {
 /// When a server that died is begun anew.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Restart {
-    /// So many begin within the interval at most.
+    /// How many may begin within the interval.
     pub(crate) burst: u32,
     pub(crate) interval: u64,
 }
@@ -194,7 +194,7 @@ struct Theirs {
     whose: Whose,
     /// It has ended, or its launch was given up. The server is to be asked to reap it.
     ask: bool,
-    /// It was asked. It may die before it does that: what is nobody's is ours then.
+    /// It was asked. It may die before it does that; then the child is ours.
     asked: bool,
 }
 

@@ -36,11 +36,11 @@ pub(crate) struct Link {
     pub(crate) place: Option<Place>,
 }
 
-/// So long the word of a process is waited for whose server has died.
+/// How long the word of a process whose server has died is waited for.
 const GRACE: u64 = 500_000_000;
-/// So long a process is waited for that is to become ours when its server has ended.
+/// How long a process is waited for that becomes ours when its server has ended.
 const PATIENCE: u64 = 10_000_000_000;
-/// So long it takes until descriptors on their way have arrived somewhere.
+/// How long descriptors may be on their way between two processes.
 const IN_FLIGHT: u64 = 1_000_000;
 /// How often to look whether a server lives that has no pidfd.
 const LOOK_AFTER: u64 = 50_000_000;

@@ -18,7 +18,7 @@ use crate::sys::{clock, credentials, fd, limits, process, signal, wait};
 /// Hello's options: children keep the server's credentials.
 pub(crate) const OWN_CREDENTIALS: u32 = 1;
 
-/// So many orders are read at one time; the rest waits in the control socket.
+/// How many orders are read at one time; the rest waits in the control socket.
 const AT_ONCE: usize = 32;
 
 /// How often to see whether the client lives where no pidfd tells it.
@@ -262,7 +262,7 @@ impl Server {
         self.look_around();
     }
 
-    /// What is nobody's must not be left to whoever adopts our children.
+    /// Kills the children that were given up: who adopts them does not know of them.
     fn leave(&mut self) {
         for child in self.children.iter().filter(|child| child.forgotten) {
             wait::put_down(child.pid);

@@ -103,7 +103,7 @@ impl Queue {
         self.chunks.pop_front()
     }
 
-    /// So many bytes that were taken out are written, or given up.
+    /// `bytes` that were taken out are written, or given up.
     pub(crate) fn is_done(&mut self, bytes: usize) {
         self.bytes -= bytes;
     }

@@ -9,7 +9,7 @@ use super::threads::{LOGS, State, Threads, Writer};
 use crate::sys::arc::Arc;
 use crate::sys::clock;
 
-/// So many chunks of one log, before others have their turn.
+/// The chunks of one log that are written before others have their turn.
 const TURN: usize = 16;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

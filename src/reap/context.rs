@@ -33,7 +33,7 @@ fn prepare() {
     }
 }
 
-/// So many callbacks may run at a time before a dispatch has to make room.
+/// How many callbacks may run at a time before a dispatch has to make room.
 const RUNNING: usize = 16;
 
 pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
@@ -262,7 +262,7 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
 
 impl Reaper {
     /// Who gets the children of a context that ends: the one made first.
-    fn heir_of(&self, index: u16) -> Option<u16> {
+    fn successor_of(&self, index: u16) -> Option<u16> {
         self.indices(|ctx| !ctx.ending)
             .filter(|&other| other != index)
             .min_by_key(|&other| self.at(other).made)
@@ -271,7 +271,7 @@ impl Reaper {
     /// Ends a context's watches from `cursor` on, for so long at most; whether there
     /// are more.
     pub(crate) fn end_some(&mut self, index: u16, cursor: &mut u32, hold: u64) -> bool {
-        let heir = self.heir_of(index);
+        let successor = self.successor_of(index);
         let until = self.kernel.now().saturating_add(hold);
         let mut left = BETWEEN_CLOCKS;
         // Placeholders leave the queue first, so that slots can go.
@@ -286,7 +286,7 @@ impl Reaper {
                 self.end_first_due(index);
                 left -= 1;
             } else {
-                left -= u32::from(self.end_slot(index, *cursor, heir));
+                left -= u32::from(self.end_slot(index, *cursor, successor));
                 *cursor += 1;
             }
         }
@@ -306,7 +306,7 @@ impl Reaper {
     }
 
     /// Ends the watch in a slot, if it is of this context; whether it is.
-    fn end_slot(&mut self, index: u16, at: u32, heir: Option<u16>) -> bool {
+    fn end_slot(&mut self, index: u16, at: u32, successor: Option<u16>) -> bool {
         let slot = self.table.slot(at);
         if !slot.is(Flags::USED) || slot.context != index {
             return false;
@@ -316,7 +316,7 @@ impl Reaper {
         }
         let slot = self.table.slot(at);
         if slot.is(Flags::LEADS) && slot.context == index {
-            self.bequeath(at, index, heir);
+            self.hand_over(at, index, successor);
         }
         true
     }
@@ -324,10 +324,10 @@ impl Reaper {
     /// What there is of a context since `end_some` has ended most.
     fn end_context(&mut self, index: u16) {
         self.end_some(index, &mut 0, u64::MAX);
-        let heir = self.heir_of(index);
+        let successor = self.successor_of(index);
         let walk_again = self.at(index).walk_again;
         self.close_context(index);
-        let Some(heir) = heir else {
+        let Some(successor) = successor else {
             self.parked.clear();
             self.end_timer();
             return;
@@ -337,8 +337,8 @@ impl Reaper {
             self.agenda.owe(Debt::Walk, now);
         }
         // Its alarm is gone: what is owed has one in another loop from now on.
-        self.serve(heir);
-        self.look_at_unheard(Some(heir));
+        self.serve(successor);
+        self.look_at_unheard(Some(successor));
         if let Some(owner) = self.for_unknown() {
             // It may be the unknown's owner from now on, and hear of no signal.
             self.look_at_unheard(Some(owner));
@@ -349,10 +349,10 @@ impl Reaper {
     }
 
     /// A child that is still to be reaped goes to another context, or to none.
-    fn bequeath(&mut self, leader: u32, from: u16, heir: Option<u16>) {
-        match heir {
-            Some(heir) => {
-                self.table.slot_mut(leader).context = heir;
+    fn hand_over(&mut self, leader: u32, from: u16, successor: Option<u16>) {
+        match successor {
+            Some(successor) => {
+                self.table.slot_mut(leader).context = successor;
                 self.rejoin(leader, Some(from));
             }
             None => {

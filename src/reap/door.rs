@@ -20,7 +20,7 @@ use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::signal;
 use crate::sys::usage::Usage;
 
-/// So often a status that is on its way to a pidfd is asked for, the processor
+/// How often a status that is on its way to a pidfd is asked for, the processor
 /// given up each time, before it is left for later.
 const PATIENCE: u32 = 64;
 /// How much later, in nanoseconds, where the pidfd's own word reaches nobody.
@@ -195,8 +195,8 @@ impl Reaper {
         self.counts.reaped += u64::from(reaped == Ok(true));
     }
 
-    /// Puts down a child that is nobody's; false while it is still dying. A walk may
-    /// have taken it meanwhile.
+    /// Kills and reaps a child that nobody is to be told of; false while it is still
+    /// dying. A walk may have reaped it meanwhile.
     pub(crate) fn put_down(&mut self, pid: i32) -> bool {
         let now = self.kernel.now();
         if self.parked.claim(pid, now).is_some() {

@@ -249,7 +249,7 @@ extern "C" fn told(_: i32, _: i32, _: *mut libc::c_void) {}
 /// What the daemon does, or what befalls it.
 #[derive(Clone, Debug)]
 enum Step {
-    /// So many children are made and registered in a context.
+    /// This many children are made and registered in a context.
     Make(u8, bool),
     /// Children end together: by these numbers among the living.
     End(Vec<u8>),

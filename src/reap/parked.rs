@@ -6,8 +6,8 @@ use std::collections::TryReserveError;
 /// How many are kept. All memory is taken when the first context of scope ALL
 /// is made: nothing is allocated once a status has been waited for.
 pub(crate) const CAPACITY: usize = 256;
-/// A fork and its registration lie close together; what is older than this
-/// many nanoseconds is nobody's, and its pid may be another's by now.
+/// Nanoseconds after which a status is given up: a registration follows its fork soon,
+/// and the pid may belong to another process by now.
 pub(crate) const KEEP: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -36,9 +36,9 @@ pub(crate) enum Promoted {
     Refused,
 }
 
-/// So many pidfds may stand at low numbers, which a select(2) daemon needs.
+/// How many pidfds may stand at low numbers, which a select(2) daemon needs.
 const LOW: u32 = 64;
-/// So many pidfds are given back at once.
+/// How many pidfds are given back at once.
 pub(crate) const GIVEN_BACK: u32 = 16;
 
 impl Reaper {

@@ -21,8 +21,8 @@ pub(crate) const HOLD: u64 = 2_000_000;
 pub(crate) const BETWEEN_CLOCKS: u32 = 64;
 /// How many children get their pidfd in one go.
 pub(crate) const PROMOTED_AT_ONCE: u32 = 256;
-/// So long a kept zombie may hide unknown ones before /proc is scanned: most are told
-/// of, and gone, long before.
+/// How long a kept zombie may hide unknown ones before /proc is scanned: most are gone
+/// long before.
 pub(crate) const SCAN_AFTER: u64 = 10_000_000;
 /// Where neither a signal nor a pidfd tells of a child: how long until the next
 /// look, after one that found something, and at most.

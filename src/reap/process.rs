@@ -123,7 +123,7 @@ impl<'a> Locked<'a> {
     }
 }
 
-/// So often the processor is given up for a thread that waits for the lock and is
+/// How often the processor is given up for a thread that waits for the lock and is
 /// being woken: some hundred microseconds.
 const PATIENCE: u32 = 256;
 

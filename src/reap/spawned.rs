@@ -189,8 +189,8 @@ fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
     Ok(id)
 }
 
-/// Ends a child that is nobody's. The lock is given up while it dies; its spawn is
-/// not over before, so that nobody is told of it.
+/// Kills a child that nobody is to be told of. The lock is given up while it dies; the
+/// spawn goes on until then, so that it is not told as an unknown child.
 fn put_down(depth: u32, child: Spawned) {
     let mut nap = FIRST_NAP;
     while let Ok(mut reaper) = lock(depth) {

@@ -6,7 +6,7 @@ use crate::sys::timer::SignalTimer;
 
 /// So soon after a signal of our timer that may have got lost.
 const RETRY: u64 = 1_000_000;
-/// So many other loops have an alarm, so much later.
+/// How many other loops have an alarm too, and how much later, in nanoseconds.
 const OTHERS: usize = 4;
 const LATER: u64 = LOOK_WITHIN / 2;
 

@@ -47,7 +47,7 @@ const SHARE: u64 = 16;
 /// An orphan that nobody claims and nobody may reap is spoken of after so long.
 const SPOKEN_OF_AFTER: u64 = 60_000_000_000;
 
-/// So many of the connector's records are read at once.
+/// How many of the connector's records are read at once.
 const MOST_RECORDS: u32 = 16_384;
 const FD_SETSIZE: i32 = 1024;
 /// SSS_UNKNOWN_REAP of the header.
@@ -743,7 +743,7 @@ impl Tracker {
         }
     }
 
-    /// Looks at our children: each new one is attributed, or is nobody's.
+    /// Looks at our children: each new one is attributed, or left to the application.
     pub(super) fn look(&mut self) -> Result<(), Errno> {
         // Whoever the reaper means stands among our children by now.
         orphan::take_prompt(self.depth);
