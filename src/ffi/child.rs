@@ -1,13 +1,14 @@
 //! `sss_child_*`: one watch of one child.
 
 use std::ffi::{c_int, c_void};
+use std::os::fd::IntoRawFd;
 
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
 use super::child_memory::{Child, ChildPlace};
-use super::context_memory::context;
 use super::handle::{current, run_hook, sss_child_ctx, sss_sigchild_ctx};
+use super::params::{Handle, Out};
 use crate::reap::callback::{Hook, HookFn, Pvt};
 use crate::reap::watch::{self, Ask, How, Released};
 use crate::reap::{kill, register};
@@ -77,22 +78,17 @@ pub type sss_child_destructor_t =
 ///         (see sss_child_reserve(), which rules out ENOMEM).
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; `pvt` stays valid for `cb` until the watch
-/// ends.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_register(
+pub extern "C" fn sss_child_register(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     pid: libc::pid_t,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
-    child_ctx: *mut *mut sss_child_ctx,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
@@ -100,8 +96,7 @@ pub unsafe extern "C" fn sss_child_register(
         let mut due = false;
         let (cb, pvt) = place.callback(cb, pvt);
         let registered = register::register(ctx.id, pid, cb, pvt, &mut due);
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(registered, child_ctx) };
+        let settled = place.settle(registered, child_ctx);
         // Also a look that failed may have ended another watch.
         if let (true, Some(binding)) = (due, &ctx.binding) {
             binding.defer();
@@ -127,24 +122,16 @@ symver!("sss_child_register");
 ///         host's loop; ECHILD where the context belongs to another process.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_reserve(
+pub extern "C" fn sss_child_reserve(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    child_ctx: *mut *mut sss_child_ctx,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
-        if child_ctx.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let place = ChildPlace::new(ctx, memctx, child_ctx)?;
-        // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(register::reserve(ctx.id), child_ctx) }
+        let ctx = sigchld_ctx.context()?;
+        let place = ChildPlace::new(ctx, memctx, child_ctx.required()?)?;
+        place.settle(register::reserve(ctx.id), child_ctx)
     })
 }
 symver!("sss_child_reserve");
@@ -165,20 +152,15 @@ symver!("sss_child_reserve");
 ///         and the child is still the caller's to wait for.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed; `pvt` stays
-/// valid for `cb` until the watch ends.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_register_reserved(
-    child: *mut sss_child_ctx,
+pub extern "C" fn sss_child_register_reserved(
+    child: Handle<sss_child_ctx>,
     pid: libc::pid_t,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
+        let child = child.child()?;
         if pid <= 0 {
             return Err(Errno::EINVAL);
         }
@@ -203,21 +185,15 @@ symver!("sss_child_register_reserved");
 /// @return 0; EINVAL for NULL; ESRCH where the thread is in no child's callback.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_current(child: *mut *mut sss_child_ctx) -> errno_t {
+pub extern "C" fn sss_child_current(child: Out<*mut sss_child_ctx>) -> errno_t {
     guard(|| {
-        if child.is_null() {
-            return Err(Errno::EINVAL);
-        }
+        let child = child.required()?;
         let current = current();
         if current.is_null() {
             return Err(Errno::ESRCH);
         }
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { child.write(current) };
+        child.write(current);
         Ok(())
     })
 }
@@ -245,18 +221,13 @@ symver!("sss_child_current");
 ///         that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_free(child: *mut sss_child_ctx) -> errno_t {
+pub extern "C" fn sss_child_free(child: Handle<sss_child_ctx>) -> errno_t {
     guard(|| {
         if child.is_null() {
             return Ok(());
         }
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
-        unwatch(&child, How::Keep).map(drop)
+        unwatch(&child.child()?, How::Keep).map(drop)
     })
 }
 symver!("sss_child_free");
@@ -287,31 +258,21 @@ pub const SSS_WAIT_STATUS_NONE: c_int = -65537;
 ///         a hook or destructor refused; EPERM; ECHILD: as sss_child_free().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed. `wait_status`
-/// is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_release(
-    child: *mut sss_child_ctx,
-    wait_status: *mut c_int,
+pub extern "C" fn sss_child_release(
+    child: Handle<sss_child_ctx>,
+    wait_status: Out<c_int>,
 ) -> errno_t {
     guard(|| {
         let released = if child.is_null() {
             Released::Back
         } else {
-            // SAFETY: the caller vouches for the handle.
-            let child = unsafe { Child::from_c(child) }?;
-            unwatch(&child, How::Release)?
+            unwatch(&child.child()?, How::Release)?
         };
-        if !wait_status.is_null() {
-            let status = match released {
-                Released::Back => SSS_WAIT_STATUS_NONE,
-                Released::Ended(status) => status,
-            };
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { wait_status.write(status) };
-        }
+        wait_status.write(match released {
+            Released::Back => SSS_WAIT_STATUS_NONE,
+            Released::Ended(status) => status,
+        });
         Ok(())
     })
 }
@@ -342,18 +303,14 @@ fn unwatch(child: &Child, how: How) -> Result<Released, Errno> {
 ///         the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_set_cb(
-    child: *mut sss_child_ctx,
+pub extern "C" fn sss_child_set_cb(
+    child: Handle<sss_child_ctx>,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
+        let child = child.child()?;
         let (called, with) = child.callback(cb, pvt);
         watch::set_callback(child.id(), called, with)?;
         child.keep(cb, pvt);
@@ -379,18 +336,14 @@ symver!("sss_child_set_cb");
 ///         ECHILD in a process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_set_destructor(
-    child: *mut sss_child_ctx,
+pub extern "C" fn sss_child_set_destructor(
+    child: Handle<sss_child_ctx>,
     destructor: sss_child_destructor_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let id = unsafe { Child::from_c(child) }?.id();
+        let id = child.child()?.id();
         let hook = destructor.map(|call| Hook {
             // SAFETY: only the pointee type of the first argument differs; the
             // core hands it back as it is.
@@ -400,7 +353,7 @@ pub unsafe extern "C" fn sss_child_set_destructor(
                     HookFn,
                 >(call)
             },
-            child: Pvt(child.cast()),
+            child: Pvt(child.as_ptr().cast()),
             pvt: Pvt(pvt),
         });
         watch::set_hook(id, hook)
@@ -418,20 +371,12 @@ symver!("sss_child_set_destructor");
 ///         host's loop; ECHILD in a process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_id(child: *mut sss_child_ctx, id: *mut u64) -> errno_t {
+pub extern "C" fn sss_child_id(child: Handle<sss_child_ctx>, id: Out<u64>) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let watch = unsafe { Child::from_c(child) }?.id();
-        if id.is_null() {
-            return Err(Errno::EINVAL);
-        }
+        let (watch, id) = (child.child()?.id(), id.required()?);
         watch::check(watch)?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { id.write(watch.tagged()) };
+        id.write(watch.tagged());
         Ok(())
     })
 }
@@ -451,23 +396,11 @@ symver!("sss_child_id");
 ///         ECHILD in a process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_pid(
-    child: *mut sss_child_ctx,
-    pid: *mut libc::pid_t,
-) -> errno_t {
+pub extern "C" fn sss_child_pid(child: Handle<sss_child_ctx>, pid: Out<libc::pid_t>) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
-        if pid.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let found = watch::pid(child.id())?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { pid.write(found) };
+        let (child, pid) = (child.child()?, pid.required()?);
+        pid.write(watch::pid(child.id())?);
         Ok(())
     })
 }
@@ -488,16 +421,9 @@ symver!("sss_child_pid");
 ///         that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_kill(child: *mut sss_child_ctx, signum: c_int) -> errno_t {
-    guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
-        kill::kill(child.id(), signum)
-    })
+pub extern "C" fn sss_child_kill(child: Handle<sss_child_ctx>, signum: c_int) -> errno_t {
+    guard(|| kill::kill(child.child()?.id(), signum))
 }
 symver!("sss_child_kill");
 
@@ -513,20 +439,11 @@ symver!("sss_child_kill");
 ///         that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_pidfd(child: *mut sss_child_ctx, pidfd: *mut c_int) -> errno_t {
+pub extern "C" fn sss_child_pidfd(child: Handle<sss_child_ctx>, pidfd: Out<c_int>) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
-        if pidfd.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let descriptor = kill::pidfd(child.id())?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { pidfd.write(std::os::fd::IntoRawFd::into_raw_fd(descriptor)) };
+        let (child, pidfd) = (child.child()?, pidfd.required()?);
+        pidfd.write(kill::pidfd(child.id())?.into_raw_fd());
         Ok(())
     })
 }

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::boundary::protect;
 use super::context_memory::Context;
 use super::handle::{run_hook, set_current, sss_child_ctx, tagged};
+use super::params::{Handle, Out};
 use crate::reap::callback::{ChildFn, Pvt};
 use crate::reap::id::WatchId;
 use crate::reap::watch::{self, Ask, How};
@@ -55,11 +56,10 @@ pub(crate) enum Child {
     Hosted(WatchId, *mut ChildMemory),
 }
 
-impl Child {
-    /// # Safety
-    /// `child` is NULL, or a handle that sss_child_register() wrote and, with
-    /// a host, whose memory is not freed.
-    pub(crate) unsafe fn from_c(child: *mut sss_child_ctx) -> Result<Child, Errno> {
+impl Handle<'_, sss_child_ctx> {
+    /// EINVAL for NULL.
+    pub(crate) fn child(self) -> Result<Child, Errno> {
+        let child = self.as_ptr();
         if child.is_null() {
             return Err(Errno::EINVAL);
         }
@@ -67,10 +67,12 @@ impl Child {
             return Ok(Child::Plain(id));
         }
         let child = child.cast::<ChildMemory>();
-        // SAFETY: not tagged, so the host's memory, which the caller vouches for.
+        // SAFETY: not tagged, so the host's memory, which is not freed.
         Ok(Child::Hosted(unsafe { (*child).id }, child))
     }
+}
 
+impl Child {
     pub(crate) fn id(&self) -> WatchId {
         match *self {
             Child::Plain(id) | Child::Hosted(id, _) => id,
@@ -113,7 +115,7 @@ impl ChildPlace {
     pub(crate) fn new(
         ctx: &Context,
         memctx: *mut c_void,
-        handle: *mut *mut sss_child_ctx,
+        handle: Out<*mut sss_child_ctx>,
     ) -> Result<Self, Errno> {
         let owned = !memctx.is_null();
         if owned && ctx.memory.is_none() {
@@ -175,23 +177,16 @@ impl ChildPlace {
     }
 
     /// Gives the handle to C, or the place back where there is no watch.
-    ///
-    /// # Safety
-    /// `out` is NULL or writable.
-    pub(crate) unsafe fn settle(
+    pub(crate) fn settle(
         self,
         made: Result<WatchId, Errno>,
-        out: *mut *mut sss_child_ctx,
+        out: Out<*mut sss_child_ctx>,
     ) -> Result<(), Errno> {
         let handle = made.map(|id| self.fill(id));
         if handle.is_err() {
             self.discard();
         }
-        let handle = handle?;
-        if !out.is_null() {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { out.write(handle) };
-        }
+        out.write(handle?);
         Ok(())
     }
 
@@ -220,17 +215,13 @@ impl ChildPlace {
     }
 
     /// Gives C the handle of a reserved watch.
-    ///
-    /// # Safety
-    /// `out` is NULL or writable.
-    pub(crate) unsafe fn show(&self, id: WatchId, out: *mut *mut sss_child_ctx) {
+    pub(crate) fn show(&self, id: WatchId, out: Out<*mut sss_child_ctx>) {
         if let ChildPlace::Hosted(memory) = *self {
             // SAFETY: made by new().
             unsafe { (*memory).id = id };
         }
-        if let Some(handle) = self.handle(id).filter(|_| !out.is_null()) {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { out.write(handle.0.cast()) };
+        if let Some(handle) = self.handle(id) {
+            out.write(handle.0.cast());
         }
     }
 

@@ -4,14 +4,15 @@ use std::ffi::c_void;
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver};
+use super::boundary::{errno_t, guard, symver};
 use super::child_memory::ChildPlace;
-use super::context_memory::{context, wake_own_loop};
+use super::context_memory::wake_own_loop;
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
+use super::params::{Handle, In, Out, ask_fn, event_fn};
 use super::spawn::{sss_spawn, with_spec};
 use super::watch::{deadline, sss_child_event, sss_deadline};
 use crate::communicate::{self, Done, Forms, Input, Output, Params};
-use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
+use crate::reap::callback::{Pvt, Record};
 use crate::reap::event::Told;
 use crate::spawn::SpawnError;
 use crate::sys::cancel::NoCancellation;
@@ -146,7 +147,7 @@ pub type sss_communicate_fn_t = Option<
 /// needed. A stream that has no bit here is as struct sss_spawn has it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_communicate {
+pub struct sss_communicate<'a> {
     /// sizeof(struct sss_communicate), which tells the struct's version.
     pub size: usize,
     /// SSS_COMMUNICATE_*, ORed.
@@ -174,7 +175,7 @@ pub struct sss_communicate {
     pub drain_ns: i64,
     /// A deadline for the child, which begins now; or NULL. See
     /// sss_child_set_deadline().
-    pub deadline: *const sss_deadline,
+    pub deadline: In<'a, sss_deadline<'a>>,
     /// The callback, or NULL.
     pub cb: sss_communicate_fn_t,
     /// Handed to all of them as it is; borrowed until the handle is freed.
@@ -223,44 +224,33 @@ const DRAIN_NS: u64 = 1_000_000_000;
 ///
 /// Thread-safe without a host, as sss_child_spawn(). Not for signal handlers, and
 /// no cancellation point.
-///
-/// # Safety
-/// The pointers are NULL or valid, each struct as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_communicate(
+pub extern "C" fn sss_child_communicate(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    spawn: *const sss_spawn,
-    comm: *const sss_communicate,
-    child_ctx: *mut *mut sss_child_ctx,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    spawn: In<sss_spawn>,
+    comm: In<sss_communicate>,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the context and the struct.
-        let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(comm)?) };
-        // SAFETY: as above.
-        let mut params = unsafe { params(&given) }?;
+        let (ctx, given) = (sigchld_ctx.context()?, comm.read()?);
+        let mut params = params(&given)?;
         let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         params.handle = place.object().map(Pvt);
         let mut params = Some(params);
-        // SAFETY: the caller vouches for the struct.
-        let started = unsafe {
-            with_spec(spawn, |spec| match params.take() {
-                Some(params) => communicate::start(ctx.id, spec, params),
-                None => Err(SpawnError::from(Errno::EINVAL)),
-            })
-        };
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(started, child_ctx) };
+        let started = with_spec(spawn, |spec| match params.take() {
+            Some(params) => communicate::start(ctx.id, spec, params),
+            None => Err(SpawnError::from(Errno::EINVAL)),
+        });
+        let settled = place.settle(started, child_ctx);
         wake_own_loop(ctx);
         settled
     })
 }
 symver!("sss_child_communicate");
 
-/// # Safety
-/// `given`'s pointers are valid, for as long as it says.
-unsafe fn params(given: &sss_communicate) -> Result<Params, Errno> {
+fn params(given: &sss_communicate) -> Result<Params, Errno> {
     let has = |bit| given.mask & bit != 0;
     let stray = |bit, field: bool| field && !has(bit);
     if given.mask & !KNOWN != 0
@@ -293,14 +283,8 @@ unsafe fn params(given: &sss_communicate) -> Result<Params, Errno> {
         stream: stream.map(event_fn),
     };
     let input = match given.input_fn {
-        // SAFETY: only pointee types differ; it is called with those.
-        Some(ask) => Input::Asked(unsafe {
-            std::mem::transmute::<
-                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_room, *mut c_void) -> u32,
-                AskFn,
-            >(ask)
-        }),
-        // SAFETY: as the caller promises.
+        Some(ask) => Input::Asked(ask_fn(ask)),
+        // SAFETY: the daemon's bytes, which it keeps until the callback of the end.
         None => Input::Bytes(unsafe { Bytes::from_raw(given.input.cast(), given.input_length) }),
     };
     Ok(Params {
@@ -323,15 +307,8 @@ unsafe fn params(given: &sss_communicate) -> Result<Params, Errno> {
         ],
         merged: has(SSS_COMMUNICATE_ERROR_TO_OUTPUT),
         drain,
-        // SAFETY: as the caller promises.
-        deadline: unsafe { deadline(given.deadline) }?,
-        // SAFETY: as above for ask.
-        done: given.cb.map(|call| unsafe {
-            std::mem::transmute::<
-                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_communicated, *mut c_void),
-                EventFn,
-            >(call)
-        }),
+        deadline: deadline(given.deadline)?,
+        done: given.cb.map(event_fn),
         pvt: Pvt(given.pvt),
         handle: None,
         forms: Forms {
@@ -341,18 +318,6 @@ unsafe fn params(given: &sss_communicate) -> Result<Params, Errno> {
             room,
         },
     })
-}
-
-fn event_fn(
-    call: unsafe extern "C" fn(*mut sss_child_ctx, *const sss_chunk, *mut c_void),
-) -> EventFn {
-    // SAFETY: only pointee types differ; it is called with those.
-    unsafe {
-        std::mem::transmute::<
-            unsafe extern "C" fn(*mut sss_child_ctx, *const sss_chunk, *mut c_void),
-            EventFn,
-        >(call)
-    }
 }
 
 fn done(done: &Done) -> Record {

@@ -4,13 +4,13 @@ use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::binding::Binding;
-use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
+use super::boundary::{errno_t, guard, symver};
 use super::child::sss_child_fn_t;
 use super::child_memory::of_daemon;
-use super::context_memory::{self, Context, context, wake_own_loop};
+use super::context_memory::{self, wake_own_loop};
 use super::handle::sss_sigchild_ctx;
 use super::host::{self, sss_host};
+use super::params::{Handle, In, Out, OutStruct};
 use super::turn;
 use crate::reap::callback::{Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
@@ -96,7 +96,7 @@ pub type sss_unknown_child_fn_t =
 /// what is needed.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_ctx_params {
+pub struct sss_ctx_params<'a> {
     /// sizeof(struct sss_ctx_params), which tells the struct's version.
     pub size: usize,
     /// Which of options, scope, flags and max_pidfds count: SSS_CTX_PARAM_*, ORed.
@@ -109,7 +109,7 @@ pub struct sss_ctx_params {
     pub flags: u32,
     /// The host's table, copied; NULL: the library's own memory, and callbacks
     /// from sss_child_handler() and sss_sigchld_ctx_dispatch().
-    pub host: *const sss_host,
+    pub host: In<'a, sss_host>,
     /// With a host: the parent of the context's memory, or NULL. Without: NULL.
     pub memctx: *mut c_void,
     /// With a host: its event loop, borrowed until the context is freed.
@@ -216,15 +216,12 @@ pub struct sss_ctx_stats {
 ///         Nothing has changed then.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid, `memctx` and `ev` as the host demands.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_init(
+pub extern "C" fn sss_sigchld_ctx_init(
     memctx: *mut c_void,
     ev: *mut tevent_context,
     options: c_int,
-    sigchld_ctx: *mut *mut sss_sigchild_ctx,
+    sigchld_ctx: Out<*mut sss_sigchild_ctx>,
 ) -> errno_t {
     guard(|| {
         let host = host::default();
@@ -236,8 +233,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_init(
             scope: Scope::All,
             ..Params::default()
         };
-        // SAFETY: as the caller vouches.
-        unsafe { create(params, host, memctx, ev.cast(), sigchld_ctx) }
+        create(params, host, memctx, ev.cast(), sigchld_ctx)
     })
 }
 symver!("sss_sigchld_ctx_init");
@@ -256,17 +252,13 @@ symver!("sss_sigchld_ctx_init");
 ///         signals.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; each struct is as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_create(
-    params: *const sss_ctx_params,
-    sigchld_ctx: *mut *mut sss_sigchild_ctx,
+pub extern "C" fn sss_sigchld_ctx_create(
+    params: In<sss_ctx_params>,
+    sigchld_ctx: Out<*mut sss_sigchild_ctx>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the struct.
-        let given: sss_ctx_params = unsafe { read_sized(params) }?;
+        let given = params.read()?;
         let known = SSS_CTX_PARAM_OPTIONS
             | SSS_CTX_PARAM_SCOPE
             | SSS_CTX_PARAM_FLAGS
@@ -304,33 +296,23 @@ pub unsafe extern "C" fn sss_sigchld_ctx_create(
             params.untrusted = given.flags & SSS_CTX_UNTRUSTED != 0;
             params.reap_orphans = given.flags & SSS_CTX_REAP_ORPHANS != 0;
         }
-        let host = if given.host.is_null() {
-            if !given.memctx.is_null() || !given.r#loop.is_null() {
-                return Err(Errno::EINVAL);
-            }
-            None
-        } else {
-            // SAFETY: not NULL; the caller vouches for the table.
-            Some(unsafe { host::from_c(given.host) }?)
-        };
-        // SAFETY: as the caller vouches.
-        unsafe { create(params, host, given.memctx, given.r#loop, sigchld_ctx) }
+        let host = host::from_c(given.host)?;
+        if host.is_none() && !(given.memctx.is_null() && given.r#loop.is_null()) {
+            return Err(Errno::EINVAL);
+        }
+        create(params, host, given.memctx, given.r#loop, sigchld_ctx)
     })
 }
 symver!("sss_sigchld_ctx_create");
 
-/// # Safety
-/// The pointers are as the host demands; `out` is NULL or writable.
-unsafe fn create(
+fn create(
     mut params: Params,
     host: Option<host::Host>,
     memctx: *mut c_void,
     event_loop: *mut c_void,
-    out: *mut *mut sss_sigchild_ctx,
+    out: Out<*mut sss_sigchild_ctx>,
 ) -> Result<(), Errno> {
-    if out.is_null() {
-        return Err(Errno::EINVAL);
-    }
+    let out = out.required()?;
     params.check()?;
     if let Some(host) = &host {
         params.hosted = true;
@@ -338,28 +320,10 @@ unsafe fn create(
             return Err(Errno::ENOTSUP);
         }
     }
-    let memory = context_memory::allocate_context(host.as_ref(), memctx)?;
-    let made = reap::context::create(&params).and_then(|id| {
-        // SAFETY: freshly allocated; the host's functions may look at its id.
-        unsafe { (*memory).id = id };
-        let Some(host) = host else {
-            return Ok(());
-        };
-        let binding = Binding::attach(host, turn::CALLS, id, memory.cast(), event_loop)?;
-        // SAFETY: as above.
-        unsafe { (*memory).binding = Some(binding) };
-        Ok(())
-    });
-    if let Err(errno) = made {
-        // SAFETY: made above, and handed to nobody.
-        unsafe { context_memory::discard_context(memory) };
-        return Err(errno);
-    }
-    // SAFETY: not NULL; the caller vouches for it.
-    unsafe {
-        wake_own_loop(&*memory);
-        out.write(memory.cast());
-    }
+    let calls = turn::CALLS;
+    out.write(context_memory::make(
+        &params, host, memctx, event_loop, calls,
+    )?);
     Ok(())
 }
 
@@ -399,8 +363,14 @@ pub unsafe extern "C" fn sss_child_handler(
     private_data: *mut c_void,
 ) {
     let _ = (ev, se, signum, count);
-    // SAFETY: as the caller vouches.
-    let _ = unsafe { collect(private_data.cast(), siginfo.cast()) };
+    // SAFETY: a context and a siginfo_t, or NULL, as the caller promises.
+    let (ctx, siginfo) = unsafe {
+        (
+            Handle::from_raw(private_data.cast()),
+            siginfo.cast::<sss_siginfo_t>().as_ref(),
+        )
+    };
+    let _ = collect(ctx, siginfo);
 }
 symver!("sss_child_handler");
 
@@ -419,30 +389,20 @@ symver!("sss_child_handler");
 ///         host's loop; ECHILD in a process that is not the context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_signalled(
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    siginfo: *const sss_siginfo_t,
+pub extern "C" fn sss_sigchld_ctx_signalled(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    siginfo: Option<&sss_siginfo_t>,
 ) -> errno_t {
-    // SAFETY: as the caller vouches.
-    unsafe { collect(sigchld_ctx, siginfo) }
+    collect(sigchld_ctx, siginfo)
 }
 symver!("sss_sigchld_ctx_signalled");
 
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed, `siginfo` NULL or a
-/// siginfo_t.
-unsafe fn collect(sigchld_ctx: *mut sss_sigchild_ctx, siginfo: *const sss_siginfo_t) -> errno_t {
+fn collect(sigchld_ctx: Handle<sss_sigchild_ctx>, siginfo: Option<&sss_siginfo_t>) -> errno_t {
     let mut drained = None;
     let code = guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
-        // SAFETY: the caller vouches for it.
-        let hint = unsafe { hint_of(siginfo) };
-        let mut callable = drain::signalled(ctx.id, hint)?;
+        let ctx = sigchld_ctx.context()?;
+        let mut callable = drain::signalled(ctx.id, siginfo.and_then(hint_of))?;
         match &ctx.binding {
             Some(binding) if binding.defers() => {
                 if std::mem::take(&mut callable.own) {
@@ -462,11 +422,7 @@ unsafe fn collect(sigchld_ctx: *mut sss_sigchild_ctx, siginfo: *const sss_siginf
     code
 }
 
-/// # Safety
-/// `siginfo` is NULL or readable.
-unsafe fn hint_of(siginfo: *const sss_siginfo_t) -> Option<i32> {
-    // SAFETY: as the caller vouches.
-    let info = (unsafe { siginfo.as_ref() })?;
+fn hint_of(info: &sss_siginfo_t) -> Option<i32> {
     // SAFETY: a CLD_ code, all of which are of this range, says that it is set.
     (libc::CLD_EXITED..=libc::CLD_CONTINUED)
         .contains(&info.si_code)
@@ -492,18 +448,9 @@ unsafe fn hint_of(siginfo: *const sss_siginfo_t) -> Option<i32> {
 ///
 /// Thread-safe without a host, but for one context it must be the last call.
 /// Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_free(sigchld_ctx: *mut sss_sigchild_ctx) -> errno_t {
-    guard(|| {
-        if sigchld_ctx.is_null() {
-            return Ok(());
-        }
-        // SAFETY: the caller vouches for the context.
-        unsafe { context_memory::free_context(sigchld_ctx.cast()) }
-    })
+pub extern "C" fn sss_sigchld_ctx_free(sigchld_ctx: Handle<sss_sigchild_ctx>) -> errno_t {
+    guard(|| sigchld_ctx.free_context())
 }
 symver!("sss_sigchld_ctx_free");
 
@@ -526,31 +473,9 @@ symver!("sss_sigchld_ctx_free");
 ///
 /// Not thread-safe: call it while the child has one thread. Not for signal
 /// handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: *mut sss_sigchild_ctx) -> errno_t {
-    guard(|| {
-        // SAFETY: the caller vouches for the context, and for one thread.
-        let ctx = unsafe { sigchld_ctx.cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
-        let id = reap::context::after_fork(ctx.id)?;
-        if id != ctx.id {
-            let former = std::mem::replace(&mut ctx.id, id);
-            // The loop lets go of the descriptors before they are closed: an
-            // epoll of its own keeps those that the parent has open.
-            if let Some(binding) = &mut ctx.binding {
-                binding.part();
-            }
-            reap::context::close_inherited(former);
-            if let Some(binding) = ctx.binding.take() {
-                ctx.binding = Some(binding.reattach(id, sigchld_ctx)?);
-            }
-            crate::log::after_fork(former, id)?;
-            wake_own_loop(ctx);
-        }
-        Ok(())
-    })
+pub extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: Handle<sss_sigchild_ctx>) -> errno_t {
+    guard(|| sigchld_ctx.renew())
 }
 symver!("sss_sigchld_ctx_after_fork");
 
@@ -567,18 +492,14 @@ symver!("sss_sigchld_ctx_after_fork");
 ///         ECHILD in a process that is not the context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_set_unknown_fn(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_sigchld_ctx_set_unknown_fn(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     unknown_fn: sss_unknown_child_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         let unknown = unknown_fn.map(|call| Unknown {
             call,
             pvt: Pvt(pvt),
@@ -602,19 +523,15 @@ symver!("sss_sigchld_ctx_set_unknown_fn");
 ///         that is not the context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_foreach(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_sigchld_ctx_foreach(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     info_fn: sss_child_info_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let id = unsafe { context(sigchld_ctx) }?.id;
-        let show = info_fn.ok_or(Errno::EINVAL)?;
+        let id = sigchld_ctx.context()?.id;
+        let (show, pvt) = (info_fn.ok_or(Errno::EINVAL)?, Pvt(pvt));
         reap::context::check(id)?;
         let mut cursor = 0;
         while let Some(seen) = reap::watch::next_from(id, &mut cursor) {
@@ -632,7 +549,7 @@ pub unsafe extern "C" fn sss_sigchld_ctx_foreach(
                 pvt: pvt_of_cb,
             };
             // SAFETY: the daemon's callback with its own data.
-            if unsafe { show(&raw const info, pvt) } != 0 {
+            if unsafe { show(&raw const info, pvt.0) } != 0 {
                 break;
             }
         }
@@ -651,20 +568,15 @@ symver!("sss_sigchld_ctx_foreach");
 ///         context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; `stats` is as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_stats(
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    stats: *mut sss_ctx_stats,
+pub extern "C" fn sss_sigchld_ctx_stats(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    stats: OutStruct<sss_ctx_stats>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         let counts = reap::context::stats(ctx.id)?;
-        // SAFETY: the caller vouches for the struct.
-        unsafe { write_sized(stats, counts.into()) }
+        stats.write(counts.into())
     })
 }
 symver!("sss_sigchld_ctx_stats");
@@ -713,26 +625,17 @@ impl From<reap::context::Stats> for sss_ctx_stats {
 ///         not the context's.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_fd(
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    fd: *mut c_int,
+pub extern "C" fn sss_sigchld_ctx_fd(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    fd: Out<c_int>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
-        if fd.is_null() {
-            return Err(Errno::EINVAL);
-        }
+        let (ctx, fd) = (sigchld_ctx.context()?, fd.required()?);
         if ctx.binding.is_some() {
             return Err(Errno::ENOTSUP);
         }
-        let descriptor = reap::context::descriptor(ctx.id)?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { fd.write(descriptor) };
+        fd.write(reap::context::descriptor(ctx.id)?);
         Ok(())
     })
 }
@@ -751,19 +654,15 @@ symver!("sss_sigchld_ctx_fd");
 ///         for it anew; ECHILD in a process that is not the context's.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_dispatch(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_sigchld_ctx_dispatch(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     budget: u32,
 ) -> errno_t {
     let budget = if budget == 0 { deliver::TURN } else { budget };
     let mut drained = None;
     let code = guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         if ctx.binding.is_some() {
             return Err(Errno::ENOTSUP);
         }
@@ -823,17 +722,13 @@ pub struct sss_ctx_audit {
 ///         context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; `found` is as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_audit(
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    found: *mut sss_ctx_audit,
+pub extern "C" fn sss_sigchld_ctx_audit(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    found: OutStruct<sss_ctx_audit>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         if found.is_null() {
             return Err(Errno::EINVAL);
         }
@@ -851,21 +746,15 @@ pub unsafe extern "C" fn sss_sigchld_ctx_audit(
                 findings |= bit;
             }
         }
-        // SAFETY: the caller vouches for the struct.
-        unsafe {
-            write_sized(
-                found,
-                sss_ctx_audit {
-                    size: 0,
-                    findings,
-                    reserved: 0,
-                    recovered: audit.reaper.recovered,
-                    lost: audit.reaper.lost,
-                    parked: audit.reaper.parked,
-                    unknown: audit.reaper.unknown,
-                },
-            )
-        }
+        found.write(sss_ctx_audit {
+            size: 0,
+            findings,
+            reserved: 0,
+            recovered: audit.reaper.recovered,
+            lost: audit.reaper.lost,
+            parked: audit.reaper.parked,
+            unknown: audit.reaper.unknown,
+        })
     })
 }
 symver!("sss_sigchld_ctx_audit");

@@ -4,10 +4,12 @@ use std::ffi::{CStr, c_void};
 
 use nix::errno::Errno;
 
-use super::binding::Binding;
+use super::binding::{Binding, Calls};
 use super::boundary::protect;
 use super::handle::{run_hook, sss_sigchild_ctx};
 use super::host::{Host, Memory};
+use super::params::Handle;
+use crate::reap::context::Params;
 use crate::reap::id::ContextId;
 use crate::reap::{context, deliver};
 
@@ -27,11 +29,72 @@ pub(crate) struct Context {
 /// Its struct tag, as the host's allocator shows it.
 const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
 
-/// # Safety
-/// `ctx` is NULL or a context that is not freed.
-pub(crate) unsafe fn context<'a>(ctx: *mut sss_sigchild_ctx) -> Result<&'a Context, Errno> {
-    // SAFETY: the caller vouches for it.
-    unsafe { ctx.cast::<Context>().as_ref() }.ok_or(Errno::EINVAL)
+impl<'a> Handle<'a, sss_sigchild_ctx> {
+    /// EINVAL for NULL. Not to be kept over a callback, which may free the context.
+    pub(crate) fn context(self) -> Result<&'a Context, Errno> {
+        // SAFETY: NULL, or a context that is not freed.
+        unsafe { self.as_ptr().cast::<Context>().as_ref() }.ok_or(Errno::EINVAL)
+    }
+
+    /// Makes a context this process's own after a fork.
+    pub(crate) fn renew(self) -> Result<(), Errno> {
+        // SAFETY: NULL, or a context that is not freed, which no other thread uses now.
+        let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
+        let id = context::after_fork(ctx.id)?;
+        if id == ctx.id {
+            return Ok(());
+        }
+        let former = std::mem::replace(&mut ctx.id, id);
+        // The loop lets go of the descriptors before they are closed: an
+        // epoll of its own keeps those that the parent has open.
+        if let Some(binding) = &mut ctx.binding {
+            binding.part();
+        }
+        context::close_inherited(former);
+        if let Some(binding) = ctx.binding.take() {
+            ctx.binding = Some(binding.reattach(id, self.as_ptr())?);
+        }
+        crate::log::after_fork(former, id)?;
+        wake_own_loop(ctx);
+        Ok(())
+    }
+
+    /// Ends a context and frees its memory; NULL is fine.
+    pub(crate) fn free_context(self) -> Result<(), Errno> {
+        let memory = self.as_ptr().cast::<Context>();
+        if memory.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a context that is not freed, and whose last call this is.
+        let ctx = unsafe { &mut *memory };
+        if ctx.ending {
+            // From inside a hook of its own watches.
+            return Err(Errno::EBUSY);
+        }
+        let Some(own) = ctx.memory else {
+            match context::check(ctx.id) {
+                Err(Errno::EPERM) => return Err(Errno::EPERM),
+                _ => ctx.ending = true,
+            }
+            if let Some(mut binding) = ctx.binding.take() {
+                binding.part();
+            }
+            let ended = context::free(ctx.id, run_hook);
+            // SAFETY: without an allocator of the host's the memory is calloc's.
+            unsafe { libc::free(memory.cast()) };
+            return ended;
+        };
+        match context::check(ctx.id) {
+            // The memory stays its parent's, who may still free it.
+            Err(Errno::ECHILD) => return context::free(ctx.id, run_hook),
+            other => other?,
+        }
+        // SAFETY: the host's memory; context_gone() ends the context.
+        match unsafe { (own.free)(memory.cast()) } {
+            0 => Ok(()),
+            _ => Err(Errno::EBUSY),
+        }
+    }
 }
 
 /// Has the host's loop call back for what is due; without a host the reaper
@@ -44,11 +107,38 @@ pub(crate) fn wake_own_loop(ctx: &Context) {
     }
 }
 
-/// Allocates a context's memory, its id still 0.
-pub(crate) fn allocate_context(
-    host: Option<&Host>,
+/// Makes a context; with a host it joins the loop.
+pub(crate) fn make(
+    params: &Params,
+    host: Option<Host>,
     memctx: *mut c_void,
-) -> Result<*mut Context, Errno> {
+    event_loop: *mut c_void,
+    calls: Calls,
+) -> Result<*mut sss_sigchild_ctx, Errno> {
+    let memory = allocate_context(host.as_ref(), memctx)?;
+    let made = context::create(params).and_then(|id| {
+        // SAFETY: freshly allocated; the host's functions may look at its id.
+        unsafe { (*memory).id = id };
+        let Some(host) = host else {
+            return Ok(());
+        };
+        let binding = Binding::attach(host, calls, id, memory.cast(), event_loop)?;
+        // SAFETY: as above.
+        unsafe { (*memory).binding = Some(binding) };
+        Ok(())
+    });
+    if let Err(errno) = made {
+        // SAFETY: made above, and handed to nobody.
+        unsafe { discard_context(memory) };
+        return Err(errno);
+    }
+    // SAFETY: as above.
+    wake_own_loop(unsafe { &*memory });
+    Ok(memory.cast())
+}
+
+/// Allocates a context's memory, its id still 0.
+fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Context, Errno> {
     let memory: *mut Context = match host.and_then(|host| host.memory) {
         // SAFETY: the host's own function with its own parent.
         Some(own) => unsafe {
@@ -85,7 +175,7 @@ pub(crate) fn allocate_context(
 ///
 /// # Safety
 /// `memory` is from allocate_context().
-pub(crate) unsafe fn discard_context(memory: *mut Context) {
+unsafe fn discard_context(memory: *mut Context) {
     // SAFETY: the caller vouches for the memory.
     unsafe {
         match (*memory).memory {
@@ -97,42 +187,6 @@ pub(crate) unsafe fn discard_context(memory: *mut Context) {
                 libc::free(memory.cast());
             }
         }
-    }
-}
-
-/// Ends a context and frees its memory.
-///
-/// # Safety
-/// `memory` is a live context.
-pub(crate) unsafe fn free_context(memory: *mut Context) -> Result<(), Errno> {
-    // SAFETY: the caller vouches for the memory.
-    let ctx = unsafe { &mut *memory };
-    if ctx.ending {
-        // From inside a hook of its own watches.
-        return Err(Errno::EBUSY);
-    }
-    let Some(own) = ctx.memory else {
-        match context::check(ctx.id) {
-            Err(Errno::EPERM) => return Err(Errno::EPERM),
-            _ => ctx.ending = true,
-        }
-        if let Some(mut binding) = ctx.binding.take() {
-            binding.part();
-        }
-        let ended = context::free(ctx.id, run_hook);
-        // SAFETY: without an allocator of the host's the memory is calloc's.
-        unsafe { libc::free(memory.cast()) };
-        return ended;
-    };
-    match context::check(ctx.id) {
-        // The memory stays its parent's, who may still free it.
-        Err(Errno::ECHILD) => return context::free(ctx.id, run_hook),
-        other => other?,
-    }
-    // SAFETY: the host's memory; context_gone() ends the context.
-    match unsafe { (own.free)(memory.cast()) } {
-        0 => Ok(()),
-        _ => Err(Errno::EBUSY),
     }
 }
 

@@ -1,22 +1,23 @@
 //! `sss_forksrv_*`: a small process that makes children for a large one.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver};
+use super::boundary::{errno_t, guard, symver};
 use super::child::sss_child_fn_t;
 use super::child_memory::ChildPlace;
-use super::context_memory::{Context, context, wake_own_loop};
+use super::context_memory::{Context, wake_own_loop};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
 use super::helpers;
-use super::object::{self, Held, Memory, Place};
+use super::object::{Held, Memory, Place};
+use super::params::{Handle, In, Out, Str, event_fn};
 use super::spawn::{SSS_SPAWN_ASYNC, fork_is_forced, sss_spawn, with_pty};
 use crate::forksrv::client::{Asked, Beginning, Client, Event, Kind, Restart, Settings};
 use crate::forksrv::protocol::Way;
 use crate::forksrv::server::OWN_CREDENTIALS;
 use crate::reap;
-use crate::reap::callback::{EventFn, Pvt};
+use crate::reap::callback::Pvt;
 use crate::reap::id::ContextId;
 use crate::reap::register;
 use crate::reap::spawned::Told;
@@ -41,12 +42,12 @@ impl Server {
     fn context(&self) -> Result<&Context, Errno> {
         reap::context::check(self.id)?;
         // SAFETY: live, as just seen.
-        unsafe { context(self.ctx) }
+        unsafe { Handle::from_raw(self.ctx) }.context()
     }
 }
 
-impl Held for Server {
-    type C = sss_forksrv;
+impl Held for sss_forksrv {
+    type Value = Server;
     const NAME: &'static CStr = c"struct sss_forksrv";
 }
 
@@ -149,7 +150,7 @@ pub type sss_forksrv_preload_t = Option<unsafe extern "C" fn(pvt: *mut c_void) -
 /// A fork server to be. Zero it, set size, and what else is needed. It is not kept.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_forksrv_params {
+pub struct sss_forksrv_params<'a> {
     /// sizeof(struct sss_forksrv_params), which tells the struct's version.
     pub size: usize,
     /// SSS_FORKSRV_*, ORed.
@@ -163,7 +164,7 @@ pub struct sss_forksrv_params {
     pub timeout: i64,
     /// The path of the helper; NULL for the installed one, or what the environment
     /// variable SSS_FORKSRV_HELPER says (but in a set-user-ID program).
-    pub helper: *const c_char,
+    pub helper: Str<'a>,
     /// Told of events, or NULL.
     pub event: sss_forksrv_fn_t,
     /// Handed to event as it is; borrowed until the server is freed.
@@ -206,48 +207,37 @@ const TEN_SECONDS: u64 = 10_000_000_000;
 ///
 /// Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal
 /// handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_start(
+pub extern "C" fn sss_forksrv_start(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    params: *const sss_forksrv_params,
-    srv: *mut *mut sss_forksrv,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    params: In<sss_forksrv_params>,
+    srv: Out<*mut sss_forksrv>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the context and the struct.
-        let (ctx, params) = unsafe { (context(sigchld_ctx)?, read_sized(params)?) };
-        if srv.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let place = Place::<Server>::new(ctx, memctx)?;
-        // SAFETY: the caller vouches for what the struct points to.
-        let settings = unsafe { settings(&params, place.pointer())? };
+        let (ctx, params, srv) = (sigchld_ctx.context()?, params.read()?, srv.required()?);
+        let place = Place::<sss_forksrv>::new(ctx, memctx)?;
+        let settings = settings(&params, place.pointer())?;
         let made = Client::start(ctx.id, settings)
             .map(|client| Server {
                 client,
-                ctx: sigchld_ctx,
+                ctx: sigchld_ctx.as_ptr(),
                 id: ctx.id,
             })
             .map_err(|error| Errno::from_raw(error.errno));
-        // SAFETY: not NULL; the caller vouches for it.
-        let settled = unsafe { place.settle(made, srv) };
+        let settled = place.settle(made, srv);
         wake_own_loop(ctx);
         settled
     })
 }
 symver!("sss_forksrv_start");
 
-/// # Safety
-/// What the struct points to is valid.
-unsafe fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settings, Errno> {
+fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settings, Errno> {
     let has = |flag| params.flags & flag != 0;
     let fork = has(SSS_FORKSRV_FORK);
     if params.flags & !KNOWN != 0
-        || fork && (has(SSS_FORKSRV_RESTART) || !params.helper.is_null())
+        || fork && (has(SSS_FORKSRV_RESTART) || params.helper.get().is_some())
         || !fork && params.preload.is_some()
         || has(SSS_FORKSRV_CLONE_PARENT) && has(SSS_FORKSRV_SERVERS_CHILDREN)
         || has(SSS_FORKSRV_UID) && params.uid == u32::MAX
@@ -264,9 +254,8 @@ unsafe fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result
                 pvt: Opaque(params.preload_pvt),
             }))
         } else {
-            // SAFETY: the caller vouches for the path.
             Beginning::Exec(
-                unsafe { helpers::path(params.helper, c"SSS_FORKSRV_HELPER", "sss-forksrv")? },
+                helpers::path(params.helper, c"SSS_FORKSRV_HELPER", "sss-forksrv")?,
                 fork_is_forced(),
             )
         },
@@ -295,14 +284,7 @@ unsafe fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result
             })
             .transpose()?,
         timeout: time(params.timeout)?,
-        // SAFETY: only the pointee types of the first two arguments differ; the core
-        // hands them on as they are.
-        event: params.event.map(|call| unsafe {
-            std::mem::transmute::<
-                unsafe extern "C" fn(*mut sss_forksrv, *const sss_forksrv_event, *mut c_void),
-                EventFn,
-            >(call)
-        }),
+        event: params.event.map(event_fn),
         source: Pvt(srv.cast()),
         pvt: Pvt(params.pvt),
         uid: has(SSS_FORKSRV_UID).then_some(params.uid),
@@ -350,20 +332,16 @@ fn time(nanoseconds: i64) -> Result<u64, Errno> {
 ///         not understand; ENOTSUP for SSS_SPAWN_GATE.
 ///
 /// Thread-safe without a host. Not for signal handlers, and no cancellation point.
-///
-/// # Safety
-/// The pointers are NULL or valid, `spawn` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_launch(
+pub extern "C" fn sss_forksrv_launch(
     memctx: *mut c_void,
-    srv: *mut sss_forksrv,
-    spawn: *const sss_spawn,
+    srv: Handle<sss_forksrv>,
+    spawn: In<sss_spawn>,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
-    child_ctx: *mut *mut sss_child_ctx,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
-    // SAFETY: as the caller promises.
-    guard(|| unsafe { launch(memctx, srv, spawn, None, cb, pvt, child_ctx) })
+    guard(|| launch(memctx, srv, spawn, None, cb, pvt, child_ctx))
 }
 symver!("sss_forksrv_launch");
 
@@ -394,45 +372,38 @@ pub type sss_forksrv_function_t = Option<unsafe extern "C" fn(arg: *mut c_void) 
 ///         server was not started by fork, or with SSS_FORKSRV_CLONE_PARENT.
 ///
 /// Thread-safe without a host. Not for signal handlers, and no cancellation point.
-///
-/// # Safety
-/// The pointers are NULL or valid, `spawn` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_launch_function(
+pub extern "C" fn sss_forksrv_launch_function(
     memctx: *mut c_void,
-    srv: *mut sss_forksrv,
-    spawn: *const sss_spawn,
+    srv: Handle<sss_forksrv>,
+    spawn: In<sss_spawn>,
     function: sss_forksrv_function_t,
     arg: *mut c_void,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
-    child_ctx: *mut *mut sss_child_ctx,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
         let function = Hook {
             call: function.ok_or(Errno::EINVAL)?,
             pvt: Opaque(arg),
         };
-        // SAFETY: as the caller promises.
-        unsafe { launch(memctx, srv, spawn, Some(function), cb, pvt, child_ctx) }
+        launch(memctx, srv, spawn, Some(function), cb, pvt, child_ctx)
     })
 }
 symver!("sss_forksrv_launch_function");
 
-/// # Safety
-/// As [`sss_forksrv_launch`]'s.
-unsafe fn launch(
+fn launch(
     memctx: *mut c_void,
-    srv: *mut sss_forksrv,
-    spawn: *const sss_spawn,
+    srv: Handle<sss_forksrv>,
+    spawn: In<sss_spawn>,
     function: Option<Hook>,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
-    child_ctx: *mut *mut sss_child_ctx,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> Result<(), Errno> {
     let _uncancelled = NoCancellation::begin();
-    // SAFETY: the caller vouches for the server and the struct.
-    let (server, mut given) = unsafe { (object::get::<Server>(srv)?, read_sized(spawn)?) };
+    let (server, mut given) = (srv.get()?, spawn.read()?);
     let ctx = server.context()?;
     let place = ChildPlace::new(ctx, memctx, child_ctx)?;
     let (called, with) = place.callback(cb, pvt);
@@ -445,19 +416,16 @@ unsafe fn launch(
             callback: called,
             pvt: with,
         };
-        // SAFETY: as below.
-        let settled = unsafe {
-            with_pty(
-                &raw const given,
-                |spec| {
-                    // The loop may tell of it before this returns.
-                    let begun = || place.show(id, child_ctx);
-                    let pty = server.client.launch_later(spec, function, asked, begun)?;
-                    Ok(((), pty))
-                },
-                |begun| begun,
-            )
-        };
+        let settled = with_pty(
+            &given,
+            |spec| {
+                // The loop may tell of it before this returns.
+                let begun = || place.show(id, child_ctx);
+                let pty = server.client.launch_later(spec, function, asked, begun)?;
+                Ok(((), pty))
+            },
+            |begun| begun,
+        );
         if settled.is_err() {
             let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
             place.discard();
@@ -466,17 +434,14 @@ unsafe fn launch(
         return settled;
     }
     let told = Told::Callback(called, with);
-    // SAFETY: the caller vouches for the struct and the out-pointer.
-    let settled = unsafe {
-        with_pty(
-            spawn,
-            |spec| {
-                let started = server.client.launch(spec, function, told)?;
-                Ok((started.watch, started.pty))
-            },
-            |watch| place.settle(watch, child_ctx),
-        )
-    };
+    let settled = with_pty(
+        &given,
+        |spec| {
+            let started = server.client.launch(spec, function, told)?;
+            Ok((started.watch, started.pty))
+        },
+        |watch| place.settle(watch, child_ctx),
+    );
     wake_own_loop(ctx);
     settled
 }
@@ -498,25 +463,19 @@ unsafe fn launch(
 ///         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in time.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_waitpid(
-    srv: *mut sss_forksrv,
+pub extern "C" fn sss_forksrv_waitpid(
+    srv: Handle<sss_forksrv>,
     pid: libc::pid_t,
     options: c_int,
-    wait_status: *mut c_int,
+    wait_status: Out<c_int>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the server.
-        let server = unsafe { object::get::<Server>(srv)? };
-        if pid <= 0 || wait_status.is_null() || options & !libc::WNOHANG != 0 {
+        let (server, wait_status) = (srv.get()?, wait_status.required()?);
+        if pid <= 0 || options & !libc::WNOHANG != 0 {
             return Err(Errno::EINVAL);
         }
-        let status = server.client.wait(pid, options == 0)?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { wait_status.write(status) };
+        wait_status.write(server.client.wait(pid, options == 0)?);
         Ok(())
     })
 }
@@ -532,20 +491,11 @@ symver!("sss_forksrv_waitpid");
 ///         that is not the server's client.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_pid(srv: *mut sss_forksrv, pid: *mut libc::pid_t) -> errno_t {
+pub extern "C" fn sss_forksrv_pid(srv: Handle<sss_forksrv>, pid: Out<libc::pid_t>) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the server.
-        let server = unsafe { object::get::<Server>(srv)? };
-        if pid.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let found = server.client.pid()?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { pid.write(found) };
+        let (server, pid) = (srv.get()?, pid.required()?);
+        pid.write(server.client.pid()?);
         Ok(())
     })
 }
@@ -561,15 +511,9 @@ symver!("sss_forksrv_pid");
 ///         client.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `srv` is NULL or a server that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_stop(srv: *mut sss_forksrv) -> errno_t {
-    guard(|| {
-        // SAFETY: the caller vouches for the server.
-        unsafe { object::get::<Server>(srv)? }.client.stop()
-    })
+pub extern "C" fn sss_forksrv_stop(srv: Handle<sss_forksrv>) -> errno_t {
+    guard(|| srv.get()?.client.stop())
 }
 symver!("sss_forksrv_stop");
 
@@ -582,12 +526,8 @@ symver!("sss_forksrv_stop");
 /// @return 0; EBUSY where a destructor of the host's refused.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `srv` is NULL or a server, and is not used again.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_forksrv_free(srv: *mut sss_forksrv) -> errno_t {
-    // SAFETY: the caller vouches for the server.
-    guard(|| unsafe { object::free::<Server>(srv) })
+pub extern "C" fn sss_forksrv_free(srv: Handle<sss_forksrv>) -> errno_t {
+    guard(|| srv.free())
 }
 symver!("sss_forksrv_free");

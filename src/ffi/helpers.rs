@@ -1,9 +1,11 @@
 //! Where the programs are that the library executes itself.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::CStr;
 
 use nix::errno::Errno;
 
+use super::params::Str;
+use crate::sys::environment;
 use crate::sys::strings::CStrBuf;
 
 /// Where they are installed.
@@ -14,23 +16,12 @@ const FOLDER: &str = match option_env!("SSS_SIGCHLD_HELPERS") {
 
 /// The path of a helper: the one that is given, else what the environment's variable
 /// says, else the installed one.
-///
-/// # Safety
-/// `given` is NULL or a C string.
-pub(super) unsafe fn path(
-    given: *const c_char,
-    variable: &CStr,
-    name: &str,
-) -> Result<CStrBuf, Errno> {
-    unsafe extern "C" {
-        fn secure_getenv(name: *const c_char) -> *const c_char;
-    }
-    // SAFETY: NULL or a C string in the environment.
-    let forced = unsafe { secure_getenv(variable.as_ptr()) };
-    let path = if given.is_null() { forced } else { given };
-    if !path.is_null() {
-        // SAFETY: not NULL; the caller's, or the environment's.
-        return CStrBuf::new(unsafe { CStr::from_ptr(path) });
+pub(super) fn path(given: Str<'_>, variable: &CStr, name: &str) -> Result<CStrBuf, Errno> {
+    let path = given
+        .get()
+        .or_else(|| environment::trusted_variable(variable));
+    if let Some(path) = path {
+        return CStrBuf::new(path);
     }
     let mut bytes = Vec::new();
     bytes

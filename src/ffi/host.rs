@@ -4,8 +4,9 @@ use std::ffi::{c_char, c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver};
+use super::boundary::{errno_t, guard, symver};
 use super::handle::sss_sigchild_ctx;
+use super::params::In;
 use crate::sys::fork::Setting;
 
 /// A daemon's event loop, and its allocator if it wants, as the library uses
@@ -165,13 +166,11 @@ pub(crate) fn default() -> Option<Host> {
     DEFAULT.get()
 }
 
-/// Copies and checks a daemon's table.
-///
-/// # Safety
-/// `host` points to a table as large as its size says.
-pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
-    // SAFETY: the caller vouches for the table.
-    let table: sss_host = unsafe { read_sized(host) }?;
+/// Copies and checks a daemon's table; None for NULL.
+pub(crate) fn from_c(host: In<sss_host>) -> Result<Option<Host>, Errno> {
+    let Some(table) = host.read_if_given()? else {
+        return Ok(None);
+    };
     let memory = match (table.alloc, table.free) {
         (Some(alloc), Some(free)) => Some(Memory { alloc, free }),
         (None, None) => None,
@@ -182,13 +181,13 @@ pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
         (None, None, None) => None,
         _ => return Err(Errno::EINVAL),
     };
-    Ok(Host {
+    Ok(Some(Host {
         memory,
         deferral,
         watch_fd: table.watch_fd.ok_or(Errno::EINVAL)?,
         watch_sigchld: table.watch_sigchld,
         unwatch: table.unwatch.ok_or(Errno::EINVAL)?,
-    })
+    }))
 }
 
 /// Set the host that sss_sigchld_ctx_init() uses, once, at the daemon's start.
@@ -202,19 +201,8 @@ pub(crate) unsafe fn from_c(host: *const sss_host) -> Result<Host, Errno> {
 ///         ENOMEM.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `host` is NULL or points to a table as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_host_set_default(host: *const sss_host) -> errno_t {
-    guard(|| {
-        let table = if host.is_null() {
-            None
-        } else {
-            // SAFETY: not NULL; the caller vouches for the rest.
-            Some(unsafe { from_c(host) }?)
-        };
-        DEFAULT.set(table)
-    })
+pub extern "C" fn sss_host_set_default(host: In<sss_host>) -> errno_t {
+    guard(|| DEFAULT.set(from_c(host)?))
 }
 symver!("sss_host_set_default");

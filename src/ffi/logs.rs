@@ -5,10 +5,10 @@ use std::os::fd::IntoRawFd;
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::context_memory::context;
+use super::boundary::{errno_t, guard, symver};
 use super::handle::sss_sigchild_ctx;
-use super::object::{self, Held, Memory, Place as Object};
+use super::object::{Held, Memory, Place as Object};
+use super::params::{Handle, In, Out, OutStruct, Str, event_fn};
 use crate::log::lines::Format;
 use crate::log::mailbox::{Event, Kind};
 use crate::log::rotation::Limit;
@@ -25,10 +25,10 @@ use crate::sys::{fd, unix};
 pub struct sss_log(#[allow(dead_code)] Memory<Open>);
 
 /// What the daemon has of a log.
-struct Open(LogId);
+pub(crate) struct Open(LogId);
 
-impl Held for Open {
-    type C = sss_log;
+impl Held for sss_log {
+    type Value = Open;
     const NAME: &'static CStr = c"struct sss_log";
 }
 
@@ -147,7 +147,7 @@ pub type sss_log_event_fn_t =
 /// needed. Nothing in it is kept, but for pvt.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_log_params {
+pub struct sss_log_params<'a> {
     /// sizeof(struct sss_log_params), which tells the struct's version.
     pub size: usize,
     /// Which of the fields count, and what to do with lines: SSS_LOG_*, ORed.
@@ -156,11 +156,11 @@ pub struct sss_log_params {
     pub target: u32,
     /// SSS_LOG_TO_FILE: the file, made if it is not there. Its directory is opened
     /// once, and everything else goes by that.
-    pub path: *const c_char,
+    pub path: Str<'a>,
     /// In front of each line; implies SSS_LOG_LINES. At most 256 bytes. Or NULL.
-    pub prefix: *const c_char,
+    pub prefix: Str<'a>,
     /// Syslog and journal: the program's name there. NULL for that of the process.
-    pub identifier: *const c_char,
+    pub identifier: Str<'a>,
     /// A relative path is relative to this directory; borrowed, and duplicated.
     /// Default: the working directory.
     pub dir_fd: i32,
@@ -241,22 +241,15 @@ const PRIORITIES: u32 = 0x3ff;
 
 /// Bytes of a C string, none for NULL; EINVAL where there are more than `most`, or
 /// a newline.
-///
-/// # Safety
-/// `text` is NULL or a string.
-unsafe fn short<'a>(text: *const c_char, most: usize) -> Result<&'a [u8], Errno> {
-    if text.is_null() {
-        return Ok(b"");
-    }
-    // SAFETY: the caller vouches for it.
-    let bytes = unsafe { CStr::from_ptr(text) }.to_bytes();
+fn short(text: Option<&CStr>, most: usize) -> Result<&[u8], Errno> {
+    let bytes = text.unwrap_or_default().to_bytes();
     if bytes.len() > most || bytes.contains(&b'\n') {
         return Err(Errno::EINVAL);
     }
     Ok(bytes)
 }
 
-impl sss_log_params {
+impl<'a> sss_log_params<'a> {
     fn has(&self, bit: u32) -> bool {
         self.mask & bit != 0
     }
@@ -265,9 +258,7 @@ impl sss_log_params {
         if self.has(bit) { value } else { default }
     }
 
-    /// # Safety
-    /// Its pointers are NULL or valid.
-    unsafe fn setup(&self, handle: *mut sss_log) -> Result<Setup, Errno> {
+    fn setup(&self, handle: *mut sss_log) -> Result<Setup, Errno> {
         if self.mask & !KNOWN != 0 {
             return Err(Errno::EINVAL);
         }
@@ -278,19 +269,12 @@ impl sss_log_params {
         if !(1..=LONGEST_LINE).contains(&max_line) || max_queue < least.max(LEAST_QUEUE) {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: the caller vouches for the strings.
-        let (place, prefix) = unsafe { (self.place()?, short(self.prefix, PREFIX)?) };
+        let (place, prefix) = (self.place()?, short(self.prefix.get(), PREFIX)?);
         let (time, label) = (self.has(SSS_LOG_TIME), self.has(SSS_LOG_LABEL));
         let to_bytes = matches!(place, Place::File { .. } | Place::Descriptor(_));
         let lines = !to_bytes || self.has(SSS_LOG_LINES) || time || label || !prefix.is_empty();
-        let told = self.event_fn.map(|event_fn| Told {
-            // SAFETY: the same function, with pointers for pointers.
-            call: unsafe {
-                std::mem::transmute::<
-                    unsafe extern "C" fn(*mut sss_log, *const sss_log_event, *mut c_void),
-                    crate::reap::callback::EventFn,
-                >(event_fn)
-            },
+        let told = self.event_fn.map(|call| Told {
+            call: event_fn(call),
             record,
             handle: Pvt(handle.cast()),
             pvt: Pvt(self.pvt),
@@ -316,9 +300,7 @@ impl sss_log_params {
         })
     }
 
-    /// # Safety
-    /// Its pointers are NULL or valid.
-    unsafe fn place(&self) -> Result<Place, Errno> {
+    fn place(&self) -> Result<Place, Errno> {
         let priority = self.or(SSS_LOG_PRIORITY, self.priority, PRIORITY);
         if priority > PRIORITIES {
             return Err(Errno::EINVAL);
@@ -326,9 +308,7 @@ impl sss_log_params {
         let mut digits = [0; 10];
         match self.target {
             SSS_LOG_TO_FILE => {
-                if self.path.is_null() {
-                    return Err(Errno::EINVAL);
-                }
+                let path = self.path.required()?;
                 let base = match self.has(SSS_LOG_DIR_FD) {
                     true => Some(fd::duplicate_raw(self.dir_fd)?),
                     false => None,
@@ -337,21 +317,18 @@ impl sss_log_params {
                 if mode > 0o777 {
                     return Err(Errno::EINVAL);
                 }
-                // SAFETY: not NULL; the caller vouches for it.
-                setup::place_of(base, unsafe { CStr::from_ptr(self.path) }, mode)
+                setup::place_of(base, path, mode)
             }
             SSS_LOG_TO_CALLBACK if self.event_fn.is_some() => Ok(Place::Callback),
             SSS_LOG_TO_SYSLOG => {
                 let number = decimal(priority, &mut digits);
-                // SAFETY: the caller vouches for the string.
-                let name = unsafe { self.name() }?;
+                let name = self.name()?;
                 let head = text::bytes(&[b"<", number, b">", name, b": "])?;
                 Ok(Place::Syslog(head))
             }
             SSS_LOG_TO_JOURNAL => {
                 let number = decimal(priority & 7, &mut digits);
-                // SAFETY: the caller vouches for the string.
-                let name = unsafe { self.name() }?;
+                let name = self.name()?;
                 // Identifier, unit, level; no level prefixes, no forwarding.
                 let head = text::bytes(&[name, b"\n\n", number, b"\n0\n0\n0\n0\n"])?;
                 Ok(Place::Journal(head))
@@ -363,15 +340,11 @@ impl sss_log_params {
         }
     }
 
-    /// # Safety
-    /// The identifier is NULL or a string.
-    unsafe fn name<'a>(&self) -> Result<&'a [u8], Errno> {
-        if !self.identifier.is_null() {
-            // SAFETY: the caller vouches for it.
-            return unsafe { short(self.identifier, LABEL) };
+    fn name(&self) -> Result<&'a [u8], Errno> {
+        match self.identifier.get() {
+            None => short(Some(unix::program_name()), PREFIX),
+            identifier => short(identifier, LABEL),
         }
-        // SAFETY: a string that is never freed.
-        unsafe { short(unix::program_name().as_ptr(), PREFIX) }
     }
 }
 
@@ -410,11 +383,8 @@ fn record(event: &Event) -> Record {
     })
 }
 
-/// # Safety
-/// `log` is NULL or a log that is not freed.
-pub(crate) unsafe fn id_of(log: *mut sss_log) -> Result<LogId, Errno> {
-    // SAFETY: as the caller vouches.
-    Ok(unsafe { object::get::<Open>(log) }?.0)
+pub(crate) fn id_of(log: Handle<sss_log>) -> Result<LogId, Errno> {
+    Ok(log.get()?.0)
 }
 
 /// Open a log.
@@ -439,29 +409,21 @@ pub(crate) unsafe fn id_of(log: *mut sss_log) -> Result<LogId, Errno> {
 ///         in a process that is not the context's. Nothing has changed then.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; `params` is as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_open(
+pub extern "C" fn sss_log_open(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    params: *const sss_log_params,
-    log: *mut *mut sss_log,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    params: In<sss_log_params>,
+    log: Out<*mut sss_log>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context and the struct.
-        let (ctx, params) = unsafe { (context(sigchld_ctx)?, read_sized(params)?) };
-        if log.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let object = Object::<Open>::new(ctx, memctx)?;
-        // SAFETY: the caller vouches for what the struct points to.
-        let opened = unsafe { params.setup(object.pointer()) }
+        let (ctx, params, log) = (sigchld_ctx.context()?, params.read()?, log.required()?);
+        let object = Object::<sss_log>::new(ctx, memctx)?;
+        let opened = params
+            .setup(object.pointer())
             .and_then(|setup| log::open(ctx.id, setup))
             .map(Open);
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { object.settle(opened, log) }
+        object.settle(opened, log)
     })
 }
 symver!("sss_log_open");
@@ -482,24 +444,16 @@ symver!("sss_log_open");
 ///         the host's loop; ECHILD in a process that is not the log's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_attach(
-    log: *mut sss_log,
+pub extern "C" fn sss_log_attach(
+    log: Handle<sss_log>,
     fd: c_int,
-    label: *const c_char,
-    source: *mut u64,
+    label: Str<'_>,
+    source: Out<u64>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for both.
-        let (id, label) = unsafe { (id_of(log)?, short(label, LABEL)?) };
-        let number = log::attach(id, fd, label)?;
-        if !source.is_null() {
-            // SAFETY: the caller vouches for it.
-            unsafe { source.write(number) };
-        }
+        let (id, label) = (id_of(log)?, short(label.get(), LABEL)?);
+        source.write(log::attach(id, fd, label)?);
         Ok(())
     })
 }
@@ -520,30 +474,19 @@ symver!("sss_log_attach");
 /// @return as sss_log_attach(); EINVAL also for a NULL write_fd.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_pipe(
-    log: *mut sss_log,
-    label: *const c_char,
-    write_fd: *mut c_int,
-    source: *mut u64,
+pub extern "C" fn sss_log_pipe(
+    log: Handle<sss_log>,
+    label: Str<'_>,
+    write_fd: Out<c_int>,
+    source: Out<u64>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for both.
-        let (id, label) = unsafe { (id_of(log)?, short(label, LABEL)?) };
-        if write_fd.is_null() {
-            return Err(Errno::EINVAL);
-        }
+        let (id, label) = (id_of(log)?, short(label.get(), LABEL)?);
+        let write_fd = write_fd.required()?;
         let (write, number) = log::pipe(id, label)?;
-        // SAFETY: the caller vouches for both.
-        unsafe {
-            write_fd.write(write.into_raw_fd());
-            if !source.is_null() {
-                source.write(number);
-            }
-        }
+        write_fd.write(write.into_raw_fd());
+        source.write(number);
         Ok(())
     })
 }
@@ -561,13 +504,9 @@ symver!("sss_log_pipe");
 ///         sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `log` is NULL or a log that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_drain(log: *mut sss_log, source: u64) -> errno_t {
-    // SAFETY: the caller vouches for the handle.
-    guard(|| log::end_source(unsafe { id_of(log) }?, source))
+pub extern "C" fn sss_log_drain(log: Handle<sss_log>, source: u64) -> errno_t {
+    guard(|| log::end_source(id_of(log)?, source))
 }
 symver!("sss_log_drain");
 
@@ -582,13 +521,9 @@ symver!("sss_log_drain");
 /// @return 0; EINVAL for NULL; EPERM; ECHILD: as sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `log` is NULL or a log that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_reopen(log: *mut sss_log) -> errno_t {
-    // SAFETY: the caller vouches for the handle.
-    guard(|| log::reopen(unsafe { id_of(log) }?))
+pub extern "C" fn sss_log_reopen(log: Handle<sss_log>) -> errno_t {
+    guard(|| log::reopen(id_of(log)?))
 }
 symver!("sss_log_reopen");
 
@@ -604,14 +539,10 @@ symver!("sss_log_reopen");
 ///         target is the callback; EPERM; ECHILD: as sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `log` is NULL or a log that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_flush(log: *mut sss_log, timeout: i64) -> errno_t {
+pub extern "C" fn sss_log_flush(log: Handle<sss_log>, timeout: i64) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let id = unsafe { id_of(log) }?;
+        let id = id_of(log)?;
         log::flush(id, u64::try_from(timeout).map_err(|_| Errno::EINVAL)?)
     })
 }
@@ -626,14 +557,10 @@ symver!("sss_log_flush");
 ///         sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid; `stats` is as large as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_stats(log: *mut sss_log, stats: *mut sss_log_stats) -> errno_t {
+pub extern "C" fn sss_log_stats(log: Handle<sss_log>, stats: OutStruct<sss_log_stats>) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let counts = log::stats(unsafe { id_of(log) }?)?;
+        let counts = log::stats(id_of(log)?)?;
         let told = sss_log_stats {
             size: 0,
             sources: counts.sources,
@@ -650,8 +577,7 @@ pub unsafe extern "C" fn sss_log_stats(log: *mut sss_log, stats: *mut sss_log_st
             writers: counts.writers,
             takeovers: counts.takeovers,
         };
-        // SAFETY: the caller vouches for the struct.
-        unsafe { write_sized(stats, told) }
+        stats.write(told)
     })
 }
 symver!("sss_log_stats");
@@ -670,22 +596,18 @@ symver!("sss_log_stats");
 ///         closed, and its memory is freed.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `log` is NULL or a log that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_log_free(log: *mut sss_log) -> errno_t {
+pub extern "C" fn sss_log_free(log: Handle<sss_log>) -> errno_t {
     guard(|| {
         if log.is_null() {
             return Ok(());
         }
-        // SAFETY: the caller vouches for the log.
-        let usable = log::may_free(unsafe { id_of(log) }?);
+        let usable = log::may_free(id_of(log)?);
         if usable == Err(Errno::EPERM) {
             return usable;
         }
-        // SAFETY: as above. In a forked child its copies of descriptors go.
-        unsafe { object::free::<Open>(log) }?;
+        // In a forked child its copies of descriptors go.
+        log.free()?;
         usable
     })
 }

@@ -17,6 +17,7 @@ pub mod host;
 pub mod log;
 pub mod logs;
 pub(crate) mod object;
+pub mod params;
 pub mod service;
 pub mod spawn;
 pub mod supervisor;

@@ -3,13 +3,13 @@
 //!
 //! ```ignore
 //! pub struct sss_log(object::Memory<Log>);          // opaque to C
-//! impl Held for Log { type C = sss_log; const NAME: &CStr = c"struct sss_log"; }
+//! impl Held for sss_log { type Value = Log; const NAME: &CStr = c"struct sss_log"; }
 //!
-//! let place = Place::<Log>::new(ctx, memctx)?;       // before anything else happens
+//! let place = Place::<sss_log>::new(ctx, memctx)?;   // before anything else happens
 //! let made = Log::open(ctx.id, place.pointer());     // who calls back with it may know it
-//! unsafe { place.settle(made, out) }                 // gives it to C, or the memory back
-//! let log = unsafe { object::get::<Log>(log) }?;     // EINVAL for NULL
-//! unsafe { object::free::<Log>(log) }                // drops the value: it ends itself
+//! place.settle(made, out)                            // gives it to C, or the memory back
+//! let log = log.get()?;                              // a parameter: EINVAL for NULL
+//! log.free()                                         // drops the value: it ends itself
 //! ```
 
 use std::ffi::{CStr, c_int, c_void};
@@ -18,12 +18,13 @@ use nix::errno::Errno;
 
 use super::boundary::protect;
 use super::context_memory::Context;
+use super::params::{Handle, Out};
 
-/// A value that C holds by a pointer to an opaque struct. Its Drop ends it: also
-/// in a forked child, where it only closes what it inherited.
+/// An opaque struct, by a pointer to which C holds a value.
 pub(crate) trait Held: Sized {
-    /// The opaque struct.
-    type C;
+    /// Its Drop ends it: also in a forked child, where it only closes what it
+    /// inherited.
+    type Value;
     /// Its tag, as the host's allocator shows it.
     const NAME: &'static CStr;
 }
@@ -37,13 +38,13 @@ pub(crate) struct Memory<T> {
 }
 
 /// Memory for an object that is still to be made.
-pub(crate) struct Place<T: Held>(*mut Memory<T>);
+pub(crate) struct Place<C: Held>(*mut Memory<C::Value>);
 
-impl<T: Held> Place<T> {
+impl<C: Held> Place<C> {
     /// ENOMEM; EINVAL for a memctx without a host; EPERM from a thread that is not
     /// the host's loop, whose allocator it is.
     pub(crate) fn new(ctx: &Context, memctx: *mut c_void) -> Result<Self, Errno> {
-        let size = size_of::<Memory<T>>();
+        let size = size_of::<Memory<C::Value>>();
         let own = match &ctx.binding {
             Some(binding) => binding.check_thread(ctx.id)?,
             None => None,
@@ -52,14 +53,14 @@ impl<T: Held> Place<T> {
             Some(own) => {
                 // SAFETY: the host's own function with its own parent.
                 let memory =
-                    unsafe { (own.alloc)(memctx, size, T::NAME.as_ptr(), Some(gone::<T>)) };
+                    unsafe { (own.alloc)(memctx, size, C::NAME.as_ptr(), Some(gone::<C::Value>)) };
                 (memory, Some(own.free))
             }
             None if !memctx.is_null() => return Err(Errno::EINVAL),
             // SAFETY: plain malloc(3); a failed allocation is NULL, not an abort.
             None => (unsafe { libc::malloc(size) }, None),
         };
-        let memory = memory.cast::<Memory<T>>();
+        let memory = memory.cast::<Memory<C::Value>>();
         if memory.is_null() {
             return Err(Errno::ENOMEM);
         }
@@ -69,37 +70,27 @@ impl<T: Held> Place<T> {
     }
 
     /// The object as C will know it.
-    pub(crate) fn pointer(&self) -> *mut T::C {
+    pub(crate) fn pointer(&self) -> *mut C {
         self.0.cast()
     }
 
     /// Gives the object to C, or the memory back where it was not made. With a NULL
     /// `out` the memctx owns it.
-    ///
-    /// # Safety
-    /// `out` is NULL or writable.
-    pub(crate) unsafe fn settle(
+    pub(crate) fn settle(
         self,
-        made: Result<T, Errno>,
-        out: *mut *mut T::C,
+        made: Result<C::Value, Errno>,
+        out: Out<*mut C>,
     ) -> Result<(), Errno> {
-        match made {
-            Ok(value) => {
-                // SAFETY: written by new(), and known to nobody else.
-                unsafe { (*self.0).value = Some(value) };
-                if !out.is_null() {
-                    // SAFETY: not NULL; the caller vouches for it.
-                    unsafe { out.write(self.0.cast()) };
-                }
-                std::mem::forget(self);
-                Ok(())
-            }
-            Err(errno) => Err(errno),
-        }
+        let value = made?;
+        // SAFETY: written by new(), and known to nobody else.
+        unsafe { (*self.0).value = Some(value) };
+        out.write(self.pointer());
+        std::mem::forget(self);
+        Ok(())
     }
 }
 
-impl<T: Held> Drop for Place<T> {
+impl<C: Held> Drop for Place<C> {
     fn drop(&mut self) {
         // SAFETY: written by new(), holds no value, and known to nobody else.
         unsafe { give_back(self.0) };
@@ -121,41 +112,40 @@ unsafe fn give_back<T>(memory: *mut Memory<T>) -> c_int {
     }
 }
 
-/// # Safety
-/// `object` is NULL or an object of this kind that is not freed.
-pub(crate) unsafe fn get<'a, T: Held>(object: *mut T::C) -> Result<&'a T, Errno> {
-    // SAFETY: the caller vouches for it.
-    let memory = unsafe { object.cast::<Memory<T>>().as_ref() };
-    memory
-        .and_then(|memory| memory.value.as_ref())
-        .ok_or(Errno::EINVAL)
-}
-
-/// Ends an object and frees its memory; NULL is fine. EBUSY where a destructor of
-/// the host's refused: it lives on.
-///
-/// # Safety
-/// `object` is NULL or an object of this kind, and is not used again.
-pub(crate) unsafe fn free<T: Held>(object: *mut T::C) -> Result<(), Errno> {
-    let memory = object.cast::<Memory<T>>();
-    if memory.is_null() {
-        return Ok(());
+#[allow(private_bounds, reason = "nobody but C calls from outside")]
+impl<'a, C: Held> Handle<'a, C> {
+    /// EINVAL for NULL. Not to be kept over a callback, which may free the object.
+    pub(crate) fn get(self) -> Result<&'a C::Value, Errno> {
+        // SAFETY: NULL, or an object of this kind that is not freed.
+        let memory = unsafe { self.as_ptr().cast::<Memory<C::Value>>().as_ref() };
+        memory
+            .and_then(|memory| memory.value.as_ref())
+            .ok_or(Errno::EINVAL)
     }
-    // SAFETY: the caller vouches for it.
-    unsafe {
-        if (*memory).free.is_none() {
-            drop((*memory).value.take());
+
+    /// Ends an object and frees its memory; NULL is fine. EBUSY where a destructor of
+    /// the host's refused: it lives on.
+    pub(crate) fn free(self) -> Result<(), Errno> {
+        let memory = self.as_ptr().cast::<Memory<C::Value>>();
+        if memory.is_null() {
+            return Ok(());
         }
-        // With a host gone() drops the value.
-        match give_back(memory) {
-            0 => Ok(()),
-            _ => Err(Errno::EBUSY),
+        // SAFETY: an object of this kind, which C does not use again.
+        unsafe {
+            if (*memory).free.is_none() {
+                drop((*memory).value.take());
+            }
+            // With a host gone() drops the value.
+            match give_back(memory) {
+                0 => Ok(()),
+                _ => Err(Errno::EBUSY),
+            }
         }
     }
 }
 
 /// The host's word that an object's memory is about to be freed.
-unsafe extern "C" fn gone<T: Held>(memory: *mut c_void) {
+unsafe extern "C" fn gone<T>(memory: *mut c_void) {
     // SAFETY: still readable, and written by Place::new().
     protect(|| drop(unsafe { (*memory.cast::<Memory<T>>()).value.take() }));
 }
@@ -173,8 +163,8 @@ mod tests {
     struct Thing(u32);
     struct Opaque;
 
-    impl Held for Thing {
-        type C = Opaque;
+    impl Held for Opaque {
+        type Value = Thing;
         const NAME: &'static CStr = c"struct thing";
     }
 
@@ -193,28 +183,28 @@ mod tests {
             binding: None,
             ending: false,
         };
-        let mut out = std::ptr::null_mut();
-        // SAFETY: the pointers are this frame's.
-        unsafe {
-            let place = Place::<Thing>::new(&ctx, std::ptr::null_mut()).unwrap();
-            let failed = place.settle(Err(Errno::ENOENT), &raw mut out);
-            assert_eq!((failed, out.is_null()), (Err(Errno::ENOENT), true));
+        let null = std::ptr::null_mut();
+        let mut object = null;
+        // SAFETY: this frame's.
+        let out = unsafe { Out::from_raw(&raw mut object) };
+        // SAFETY: NULL, or the object until it is freed.
+        let handle = |object: *mut Opaque| unsafe { Handle::from_raw(object) };
+        let place = || Place::<Opaque>::new(&ctx, std::ptr::null_mut()).unwrap();
+        assert_eq!(place().settle(Err(Errno::ENOENT), out), Err(Errno::ENOENT));
+        assert!(object.is_null());
 
-            let place = Place::<Thing>::new(&ctx, std::ptr::null_mut()).unwrap();
-            let pointer = place.pointer();
-            place.settle(Ok(Thing(3)), &raw mut out).unwrap();
-            assert_eq!(out, pointer);
-            assert_eq!(get::<Thing>(out).unwrap().0, 3);
-            assert_eq!(DROPPED.get(), 0);
-            free::<Thing>(out).unwrap();
-            assert_eq!(DROPPED.get(), 3);
-            assert_eq!(
-                get::<Thing>(std::ptr::null_mut()).err(),
-                Some(Errno::EINVAL)
-            );
-            free::<Thing>(std::ptr::null_mut()).unwrap();
-            let parent = (&raw mut out).cast();
-            assert_eq!(Place::<Thing>::new(&ctx, parent).err(), Some(Errno::EINVAL));
-        }
+        let place = place();
+        let pointer = place.pointer();
+        place.settle(Ok(Thing(3)), out).unwrap();
+        assert_eq!(object, pointer);
+        assert_eq!(handle(object).get().unwrap().0, 3);
+        assert_eq!(DROPPED.get(), 0);
+        handle(object).free().unwrap();
+        assert_eq!(DROPPED.get(), 3);
+        assert_eq!(handle(null).get().err(), Some(Errno::EINVAL));
+        handle(null).free().unwrap();
+        let parent = (&raw mut object).cast();
+        let failed = Place::<Opaque>::new(&ctx, parent);
+        assert_eq!(failed.err(), Some(Errno::EINVAL));
     }
 }

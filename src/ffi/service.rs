@@ -1,16 +1,17 @@
 //! `sss_service_*` and `sss_subreaper_*`: a process and all that comes of it.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::context_memory::{context, wake_own_loop};
+use super::boundary::{errno_t, guard, symver};
+use super::context_memory::wake_own_loop;
 use super::handle::sss_sigchild_ctx;
-use super::object::{self, Held, Memory, Place};
+use super::object::{Held, Memory, Place};
+use super::params::{Handle, In, Out, OutList, OutStruct, Str, event_fn};
 use super::spawn::{sss_spawn, with_spec};
 use crate::reap;
-use crate::reap::callback::{EventFn, Pvt, Record};
+use crate::reap::callback::{Pvt, Record};
 use crate::service::attribute::Evidence;
 use crate::service::kill::{self, Member};
 use crate::service::ledger::{Follow, What};
@@ -79,7 +80,7 @@ pub const SSS_SERVICE_FORKING: u32 = 0x2;
 /// How a service is known and followed. Zero it, set size, set what is needed.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_service_params {
+pub struct sss_service_params<'a> {
     /// sizeof(struct sss_service_params), which tells the struct's version.
     pub size: usize,
     /// Which of evidence, flags and cgroup_fd count: SSS_SERVICE_PARAM_*, ORed.
@@ -94,7 +95,7 @@ pub struct sss_service_params {
     pub cgroup_fd: i32,
     /// With SSS_SERVICE_FORKING: the file that the program writes its pid to, read
     /// with the daemon's credentials; or NULL. Copied.
-    pub pid_file: *const c_char,
+    pub pid_file: Str<'a>,
 }
 
 /// What happened to a service. Valid during the callback.
@@ -156,8 +157,8 @@ pub struct sss_service(#[allow(dead_code)] Memory<Service>);
 /// Ends the service's events when its memory goes.
 pub(crate) struct Service(ServiceId);
 
-impl Held for Service {
-    type C = sss_service;
+impl Held for sss_service {
+    type Value = Service;
     const NAME: &'static CStr = c"struct sss_service";
 }
 
@@ -223,16 +224,9 @@ fn record(report: &Report) -> Record {
     Record::of(event)
 }
 
-fn sink(cb: sss_service_fn_t, place: &Place<Service>, pvt: *mut c_void) -> Sink {
+fn sink(cb: sss_service_fn_t, place: &Place<sss_service>, pvt: *mut c_void) -> Sink {
     Sink {
-        // SAFETY: only the pointee types of the arguments differ; the core hands
-        // back what record() and the place made.
-        call: cb.map(|cb| unsafe {
-            std::mem::transmute::<
-                unsafe extern "C" fn(*mut sss_service, *const sss_service_event, *mut c_void),
-                EventFn,
-            >(cb)
-        }),
+        call: cb.map(event_fn),
         source: Pvt(place.pointer().cast()),
         pvt: Pvt(pvt),
         record,
@@ -245,9 +239,7 @@ const EVIDENCE: u32 = SSS_SERVICE_BY_TAG
     | SSS_SERVICE_BY_CGROUP
     | SSS_SERVICE_BY_CONNECTOR;
 
-/// # Safety
-/// `given` is NULL or a struct as its documentation says.
-unsafe fn wish(given: *const sss_service_params) -> Result<Wish, Errno> {
+fn wish(given: In<sss_service_params>) -> Result<Wish, Errno> {
     let mut wish = Wish {
         tag: true,
         environment: true,
@@ -259,11 +251,9 @@ unsafe fn wish(given: *const sss_service_params) -> Result<Wish, Errno> {
         follow: Follow::First,
         pid_file: None,
     };
-    if given.is_null() {
+    let Some(given) = given.read_if_given()? else {
         return Ok(wish);
-    }
-    // SAFETY: as the caller promises.
-    let given = unsafe { read_sized(given)? };
+    };
     let known = SSS_SERVICE_PARAM_EVIDENCE | SSS_SERVICE_PARAM_FLAGS | SSS_SERVICE_PARAM_CGROUP;
     if given.mask & !known != 0 {
         return Err(Errno::EINVAL);
@@ -291,12 +281,11 @@ unsafe fn wish(given: *const sss_service_params) -> Result<Wish, Errno> {
     if given.mask & SSS_SERVICE_PARAM_CGROUP != 0 {
         wish.cgroup = Some(given.cgroup_fd);
     }
-    if !given.pid_file.is_null() {
+    if let Some(path) = given.pid_file.get() {
         if wish.follow != Follow::Forking {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: a C string, as the caller promises.
-        let path = unsafe { CStr::from_ptr(given.pid_file) }.to_bytes_with_nul();
+        let path = path.to_bytes_with_nul();
         let mut copy = Vec::new();
         copy.try_reserve_exact(path.len())
             .map_err(|_| Errno::ENOMEM)?;
@@ -334,38 +323,29 @@ unsafe fn wish(given: *const sss_service_params) -> Result<Wish, Errno> {
 ///         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
 ///
 /// Thread-safe without a host, as sss_child_spawn(). Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid, `spawn` and `params` as their documentation
-/// says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_spawn(
+pub extern "C" fn sss_service_spawn(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    spawn: *const sss_spawn,
-    params: *const sss_service_params,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    spawn: In<sss_spawn>,
+    params: In<sss_service_params>,
     cb: sss_service_fn_t,
     pvt: *mut c_void,
-    service: *mut *mut sss_service,
+    service: Out<*mut sss_service>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
         if service.is_null() && memctx.is_null() {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: the caller vouches for the context and the struct.
-        let (ctx, wish) = unsafe { (context(sigchld_ctx)?, wish(params)?) };
+        let (ctx, wish) = (sigchld_ctx.context()?, wish(params)?);
         reap::context::check(ctx.id)?;
-        let place = Place::<Service>::new(ctx, memctx)?;
+        let place = Place::<sss_service>::new(ctx, memctx)?;
         let sink = sink(cb, &place, pvt);
-        // SAFETY: the caller vouches for the struct.
-        let started = unsafe {
-            with_spec(spawn, |spec| {
-                tracker::spawn(ctx.id, spec, wish, sink).map(Service)
-            })
-        };
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(started, service) };
+        let started = with_spec(spawn, |spec| {
+            tracker::spawn(ctx.id, spec, wish, sink).map(Service)
+        });
+        let settled = place.settle(started, service);
         wake_own_loop(ctx);
         settled
     })
@@ -389,31 +369,26 @@ symver!("sss_service_spawn");
 ///         service has it; otherwise as sss_service_spawn().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid, `params` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_attach(
+pub extern "C" fn sss_service_attach(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     pid: libc::pid_t,
-    params: *const sss_service_params,
+    params: In<sss_service_params>,
     cb: sss_service_fn_t,
     pvt: *mut c_void,
-    service: *mut *mut sss_service,
+    service: Out<*mut sss_service>,
 ) -> errno_t {
     guard(|| {
         if pid <= 0 || (service.is_null() && memctx.is_null()) {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: the caller vouches for the context and the struct.
-        let (ctx, wish) = unsafe { (context(sigchld_ctx)?, wish(params)?) };
+        let (ctx, wish) = (sigchld_ctx.context()?, wish(params)?);
         reap::context::check(ctx.id)?;
-        let place = Place::<Service>::new(ctx, memctx)?;
+        let place = Place::<sss_service>::new(ctx, memctx)?;
         let sink = sink(cb, &place, pvt);
         let attached = tracker::attach(ctx.id, pid, wish, sink).map(Service);
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(attached, service) };
+        let settled = place.settle(attached, service);
         wake_own_loop(ctx);
         settled
     })
@@ -421,12 +396,8 @@ pub unsafe extern "C" fn sss_service_attach(
 symver!("sss_service_attach");
 
 /// The id of a service, for the thread that may use it.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed.
-unsafe fn id_of(service: *mut sss_service) -> Result<ServiceId, Errno> {
-    // SAFETY: as the caller promises.
-    let id = unsafe { object::get::<Service>(service)? }.0;
+fn id_of(service: Handle<sss_service>) -> Result<ServiceId, Errno> {
+    let id = service.get()?.0;
     reap::context::check(tracker::check(id)?)?;
     Ok(id)
 }
@@ -445,23 +416,18 @@ unsafe fn id_of(service: *mut sss_service) -> Result<ServiceId, Errno> {
 ///         process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_free(service: *mut sss_service) -> errno_t {
+pub extern "C" fn sss_service_free(service: Handle<sss_service>) -> errno_t {
     guard(|| {
         if service.is_null() {
             return Ok(());
         }
-        // SAFETY: as the caller promises.
-        match unsafe { id_of(service) } {
+        match id_of(service) {
             // Its context is gone, or it is a parent's: then the memory is all.
             Ok(_) | Err(Errno::ESRCH | Errno::ECHILD | Errno::EINVAL) => {}
             Err(errno) => return Err(errno),
         }
-        // SAFETY: as the caller promises.
-        unsafe { object::free::<Service>(service) }
+        service.free()
     })
 }
 symver!("sss_service_free");
@@ -480,38 +446,15 @@ symver!("sss_service_free");
 ///         ENOMEM; EPERM from a thread that is not the host's loop; ECHILD.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed; `pids` is writable for
-/// *count numbers.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_pids(
-    service: *mut sss_service,
-    pids: *mut libc::pid_t,
-    count: *mut usize,
+pub extern "C" fn sss_service_pids(
+    service: Handle<sss_service>,
+    pids: OutList<libc::pid_t>,
+    count: Out<usize>,
 ) -> errno_t {
     guard(|| {
-        if count.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: not NULL; the caller vouches for it.
-        let room = unsafe { count.read() };
-        if pids.is_null() && room > 0 {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: as the caller promises.
-        let id = unsafe { id_of(service)? };
-        let mut found = 0;
-        tracker::pids(id, |pid| {
-            if found < room {
-                // SAFETY: there is room for so many.
-                unsafe { pids.add(found).write(pid) };
-            }
-            found += 1;
-        })?;
-        // SAFETY: as above.
-        unsafe { count.write(found) };
-        Ok(())
+        let id = id_of(service)?;
+        pids.write(count, |each| tracker::pids(id, each))
     })
 }
 symver!("sss_service_pids");
@@ -526,22 +469,14 @@ symver!("sss_service_pids");
 ///         sss_service_pids().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_main_pid(
-    service: *mut sss_service,
-    pid: *mut libc::pid_t,
+pub extern "C" fn sss_service_main_pid(
+    service: Handle<sss_service>,
+    pid: Out<libc::pid_t>,
 ) -> errno_t {
     guard(|| {
-        if pid.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: as the caller promises.
-        let standing = tracker::standing(unsafe { id_of(service)? })?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { pid.write(standing.main) };
+        let (pid, id) = (pid.required()?, id_of(service)?);
+        pid.write(tracker::standing(id)?.main);
         Ok(())
     })
 }
@@ -593,21 +528,13 @@ pub struct sss_service_status {
 ///         ECHILD: as sss_service_pids().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed; `status` is NULL or as large
-/// as its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_status(
-    service: *mut sss_service,
-    status: *mut sss_service_status,
+pub extern "C" fn sss_service_status(
+    service: Handle<sss_service>,
+    status: OutStruct<sss_service_status>,
 ) -> errno_t {
     guard(|| {
-        if status.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: as the caller promises.
-        let id = unsafe { id_of(service)? };
+        let (status, id) = (status.required()?, id_of(service)?);
         let standing = tracker::standing(id)?;
         let used = [
             (Evidence::Tag, SSS_SERVICE_BY_TAG),
@@ -636,8 +563,7 @@ pub unsafe extern "C" fn sss_service_status(
             user_ns: nanoseconds(standing.usage.user),
             system_ns: nanoseconds(standing.usage.system),
         };
-        // SAFETY: as the caller promises.
-        unsafe { write_sized(status, value) }
+        status.write(value)
     })
 }
 symver!("sss_service_status");
@@ -733,30 +659,20 @@ pub struct sss_service_killed {
 /// Thread-safe without a host. Not for signal handlers. With SIGKILL it takes
 /// milliseconds, where a process does not end by it a fifth of a second, and five seconds
 /// at most.
-///
-/// # Safety
-/// `service` is NULL or a service that is not freed; the others are NULL or as
-/// large as their size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_service_kill(
-    service: *mut sss_service,
-    how: *const sss_service_kill,
-    killed: *mut sss_service_killed,
+pub extern "C" fn sss_service_kill(
+    service: Handle<sss_service>,
+    how: In<sss_service_kill>,
+    killed: OutStruct<sss_service_killed>,
 ) -> errno_t {
     guard(|| {
-        let given = if how.is_null() {
-            None
-        } else {
-            // SAFETY: not NULL; as the caller promises.
-            Some(unsafe { read_sized(how)? })
-        };
+        let (given, killed) = (how.read_if_given()?, killed.checked()?);
         let (signal, flags) = given.map_or((libc::SIGKILL, 0), |how| (how.signal, how.flags));
         let spare_fn = given.and_then(|how| how.spare_fn.map(|call| (call, how.spare_pvt)));
         if flags & !SSS_SERVICE_SPARE_LOGINS != 0 {
             return Err(Errno::EINVAL);
         }
-        // SAFETY: as the caller promises.
-        let id = unsafe { id_of(service)? };
+        let id = id_of(service)?;
         let mut spare = |member: &Member| {
             if flags & SSS_SERVICE_SPARE_LOGINS != 0 && member.login {
                 return true;
@@ -775,9 +691,6 @@ pub unsafe extern "C" fn sss_service_kill(
         };
         let may_spare = flags != 0 || spare_fn.is_some();
         let outcome = kill::kill(id, signal, &mut spare, may_spare)?;
-        if killed.is_null() {
-            return Ok(());
-        }
         let value = sss_service_killed {
             size: size_of::<sss_service_killed>(),
             signalled: outcome.signalled,
@@ -787,8 +700,7 @@ pub unsafe extern "C" fn sss_service_kill(
             rounds: outcome.rounds,
             by_cgroup: u32::from(outcome.by_cgroup),
         };
-        // SAFETY: as the caller promises.
-        unsafe { write_sized(killed, value) }
+        killed.write_if_given(value)
     })
 }
 symver!("sss_service_kill");
@@ -822,18 +734,11 @@ symver!("sss_subreaper_enable");
 /// @return 0; EINVAL for NULL.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `enabled` is NULL or writable.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_subreaper_is_enabled(enabled: *mut c_int) -> errno_t {
+pub extern "C" fn sss_subreaper_is_enabled(enabled: Out<c_int>) -> errno_t {
     guard(|| {
-        if enabled.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        let is_set = subreaper::is_set()?;
-        // SAFETY: not NULL; the caller vouches for it.
-        unsafe { enabled.write(c_int::from(is_set)) };
+        let enabled = enabled.required()?;
+        enabled.write(c_int::from(subreaper::is_set()?));
         Ok(())
     })
 }

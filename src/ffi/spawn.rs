@@ -1,21 +1,23 @@
 //! `struct sss_spawn`: what a child is to be, as C writes it down.
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{c_int, c_void};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver};
+use super::boundary::{errno_t, guard, symver};
 use super::child::sss_child_fn_t;
-use super::child_memory::{Child, ChildPlace};
-use super::context_memory::{context, wake_own_loop};
+use super::child_memory::ChildPlace;
+use super::context_memory::wake_own_loop;
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
+use super::params::{Handle, In, List, Out, Str, Strs};
 use crate::reap::spawned;
 use crate::spawn::{
     CStrArray, Cwd, DEFAULT_SEARCH, FdMap, PTY, Rlimit, SpawnError, Spec, Step, spawn_unwatched,
 };
 use crate::sys::accounts::{self, Account};
 use crate::sys::cancel::NoCancellation;
+use crate::sys::environment;
 
 /// sss_spawn.uid counts. Where the caller's effective uid is 0 and
 /// SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
@@ -240,7 +242,7 @@ pub struct sss_spawn_rlimit {
 /// not given stays as the caller has it.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_spawn {
+pub struct sss_spawn<'a> {
     /// sizeof(struct sss_spawn), which tells the struct's version.
     pub size: usize,
     /// SSS_SPAWN_*, ORed: which fields count, but for path, argv, envp, cwd and
@@ -250,25 +252,25 @@ pub struct sss_spawn {
     pub umask: u32,
     /// The program. A relative path is looked up from the child's cwd, with the
     /// child's credentials.
-    pub path: *const c_char,
+    pub path: Str<'a>,
     /// The arguments, ended by NULL; argv[0] has to be there.
-    pub argv: *const *const c_char,
+    pub argv: Strs<'a>,
     /// The environment, ended by NULL; or NULL for the caller's.
-    pub envp: *const *const c_char,
+    pub envp: Strs<'a>,
     /// The working directory, entered with the caller's credentials unless
     /// SSS_SPAWN_CWD_AS_CHILD is given; or NULL for the caller's, or cwd_fd.
-    pub cwd: *const c_char,
+    pub cwd: Str<'a>,
     /// The descriptor map.
-    pub fds: *const sss_spawn_fd,
+    pub fds: List<'a, sss_spawn_fd>,
     /// How many entries fds has; 0 leaves the child without descriptors.
     pub fds_count: usize,
     /// Resource limits, set in this order with the caller's credentials, and after
     /// fds, whose targets RLIMIT_NOFILE does not hinder.
-    pub rlimits: *const sss_spawn_rlimit,
+    pub rlimits: List<'a, sss_spawn_rlimit>,
     /// How many entries rlimits has.
     pub rlimits_count: usize,
     /// Supplementary groups; see setgroups(2).
-    pub groups: *const u32,
+    pub groups: List<'a, u32>,
     /// How many entries groups has; 0 drops all.
     pub groups_count: usize,
     /// Real, effective and saved user id, not UINT32_MAX. A child whose ids change
@@ -302,12 +304,12 @@ pub struct sss_spawn {
     /// Where to write the SSS_SPAWN_STEP_* at which a spawn failed; or NULL. It is
     /// left alone on success, and by errors that are no step's: of the other
     /// arguments, of size, and of the context.
-    pub failed_step: *mut u32,
+    pub failed_step: Out<'a, u32>,
     /// The user to run as, by name, in place of uid: sets the user and group id and
     /// the supplementary groups as initgroups(3) does. SSS_SPAWN_GID and
     /// SSS_SPAWN_GROUPS take the place of their parts. The name is looked up by
     /// getpwnam_r(3) and getgrouplist(3) in the caller, before there is a child.
-    pub user: *const c_char,
+    pub user: Str<'a>,
     /// The signals that are blocked in the child: bit n - 1 stands for signal n.
     /// Without its bit none is.
     pub sigmask: u64,
@@ -317,7 +319,7 @@ pub struct sss_spawn {
     /// Where to write the master of the child's pseudoterminal, which the caller
     /// closes, and which is close-on-exec; with SSS_SPAWN_PTY. It is left alone if the
     /// spawn fails.
-    pub pty_master: *mut i32,
+    pub pty_master: Out<'a, i32>,
 }
 
 /// Start a child process and call back when it ends, without a window between.
@@ -349,36 +351,29 @@ pub struct sss_spawn {
 /// of descriptors meanwhile, but not the environment, nor a descriptor that spawn
 /// names. The calling thread's signals are blocked meanwhile. Not for signal
 /// handlers, and no cancellation point.
-///
-/// # Safety
-/// The pointers are NULL or valid, `spawn` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_spawn(
+pub extern "C" fn sss_child_spawn(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    spawn: *const sss_spawn,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    spawn: In<sss_spawn>,
     cb: sss_child_fn_t,
     pvt: *mut c_void,
-    child_ctx: *mut *mut sss_child_ctx,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let (ctx, given) = (sigchld_ctx.context()?, spawn.read()?);
         let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         let (cb, pvt) = place.callback(cb, pvt);
         let told = spawned::Told::Callback(cb, pvt);
-        // SAFETY: the caller vouches for the struct and the out-pointer.
-        let settled = unsafe {
-            with_pty(
-                spawn,
-                |spec| {
-                    let started = spawned::start(ctx.id, spec, told)?;
-                    Ok((started.watch, started.pty))
-                },
-                |watch| place.settle(watch, child_ctx),
-            )
-        };
+        let settled = with_pty(
+            &given,
+            |spec| {
+                let started = spawned::start(ctx.id, spec, told)?;
+                Ok((started.watch, started.pty))
+            },
+            |watch| place.settle(watch, child_ctx),
+        );
         wake_own_loop(ctx);
         settled
     })
@@ -404,29 +399,20 @@ symver!("sss_child_spawn");
 ///
 /// Thread-safe, as sss_child_spawn(). Not for signal handlers, and no cancellation
 /// point.
-///
-/// # Safety
-/// The pointers are NULL or valid, `spawn` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_spawn_unwatched(
-    spawn: *const sss_spawn,
-    pid: *mut libc::pid_t,
-    pidfd: *mut c_int,
+pub extern "C" fn sss_child_spawn_unwatched(
+    spawn: In<sss_spawn>,
+    pid: Out<libc::pid_t>,
+    pidfd: Out<c_int>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        if pid.is_null() {
-            return Err(Errno::EINVAL);
+        let pid = pid.required()?;
+        let child = with_spec(spawn, |spec| spawn_unwatched(spec, !pidfd.is_null()))?;
+        if let Some(fd) = child.pidfd {
+            pidfd.write(fd.into_raw_fd());
         }
-        // SAFETY: the caller vouches for the struct.
-        let child = unsafe { with_spec(spawn, |spec| spawn_unwatched(spec, !pidfd.is_null())) }?;
-        // SAFETY: the caller's; there is a descriptor only where it is asked for.
-        unsafe {
-            if let Some(fd) = child.pidfd {
-                pidfd.write(fd.into_raw_fd());
-            }
-            pid.write(child.pid);
-        }
+        pid.write(child.pid);
         Ok(())
     })
 }
@@ -446,15 +432,11 @@ symver!("sss_child_spawn_unwatched");
 ///         a process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers, and no cancellation point.
-///
-/// # Safety
-/// `child` is NULL or a handle; with a host its memory is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_open_gate(child: *mut sss_child_ctx) -> errno_t {
+pub extern "C" fn sss_child_open_gate(child: Handle<sss_child_ctx>) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
+        let child = child.child()?;
         let gate = spawned::take_gate(child.id())?;
         gate.open().map_err(|error| Errno::from_raw(error.errno))
     })
@@ -463,90 +445,64 @@ symver!("sss_child_open_gate");
 
 /// Hands the spec that C wrote down to `spawn`, which has no place for the master of
 /// a pseudoterminal (ENOTSUP), and tells C the step that failed. What `spawn` keeps it copies: see [`crate::spawn::OwnedSpec`].
-///
-/// # Safety
-/// `given` is NULL or a struct sss_spawn as its documentation says.
-pub(crate) unsafe fn with_spec<T>(
-    given: *const sss_spawn,
+pub(crate) fn with_spec<T>(
+    given: In<sss_spawn>,
     spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
 ) -> Result<T, Errno> {
-    // SAFETY: as the caller promises.
-    unsafe {
-        with_any_spec(given, |spec| {
-            if spec.pty {
-                return Err(SpawnError::new(Step::Pty, libc::ENOTSUP));
-            }
-            spawn(spec)
-        })
-    }
+    with_any_spec(&given.read()?, |spec| {
+        if spec.pty {
+            return Err(SpawnError::new(Step::Pty, libc::ENOTSUP));
+        }
+        spawn(spec)
+    })
 }
 
 /// The same for a `spawn` that gives that master too, which is C's if `settle` goes
 /// well.
-///
-/// # Safety
-/// As [`with_spec`]'s.
-pub(crate) unsafe fn with_pty<T>(
-    given: *const sss_spawn,
+pub(crate) fn with_pty<T>(
+    given: &sss_spawn,
     spawn: impl FnOnce(&Spec) -> Result<(T, Option<OwnedFd>), SpawnError>,
     settle: impl FnOnce(Result<T, Errno>) -> Result<(), Errno>,
 ) -> Result<(), Errno> {
     let mut pty = None;
-    // SAFETY: as the caller promises.
-    let spawned = unsafe {
-        with_any_spec(given, |spec| {
-            let (spawned, master) = spawn(spec)?;
-            pty = master;
-            Ok(spawned)
-        })
-    };
+    let spawned = with_any_spec(given, |spec| {
+        let (spawned, master) = spawn(spec)?;
+        pty = master;
+        Ok(spawned)
+    });
     settle(spawned)?;
     if let Some(master) = pty {
-        // SAFETY: the caller's, and not NULL where a pty is asked for.
-        unsafe { read_sized(given)?.pty_master.write(master.into_raw_fd()) };
+        given.pty_master.write(master.into_raw_fd());
     }
     Ok(())
 }
 
-/// # Safety
-/// As [`with_spec`]'s.
-unsafe fn with_any_spec<T>(
-    given: *const sss_spawn,
+fn with_any_spec<T>(
+    given: &sss_spawn,
     spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
 ) -> Result<T, Errno> {
-    // SAFETY: as the caller promises.
-    let given = unsafe { read_sized(given)? };
-    // SAFETY: as the caller promises; the lists live until `spawn` returns.
-    let outcome = unsafe {
-        user(&given).and_then(|user| {
-            let rlimits = rlimits(&given)?;
-            spawn(&spec(&given, &rlimits, user.as_ref())?)
-        })
-    };
+    let outcome = user(given).and_then(|user| {
+        let rlimits = rlimits(given)?;
+        spawn(&spec(given, &rlimits, user.as_ref())?)
+    });
     outcome.map_err(|error| {
-        let told = error.step.filter(|_| !given.failed_step.is_null());
-        if let Some(step) = told {
-            // SAFETY: the caller's.
-            unsafe { given.failed_step.write(step as u32) };
+        if let Some(step) = error.step {
+            given.failed_step.write(step as u32);
         }
         Errno::from_raw(error.errno)
     })
 }
 
 /// Who is named, looked up.
-///
-/// # Safety
-/// As [`with_spec`]'s.
-unsafe fn user(given: &sss_spawn) -> Result<Option<Account>, SpawnError> {
+fn user(given: &sss_spawn) -> Result<Option<Account>, SpawnError> {
     if given.mask & SSS_SPAWN_USER == 0 {
         return Ok(None);
     }
-    if given.mask & (SSS_SPAWN_UID | !KNOWN) != 0 || given.user.is_null() {
+    let named = given.user.get().ok_or(invalid())?;
+    if given.mask & (SSS_SPAWN_UID | !KNOWN) != 0 {
         return Err(invalid());
     }
-    // SAFETY: a C string.
-    let found = accounts::find(unsafe { CStr::from_ptr(given.user) });
-    found
+    accounts::find(named)
         .map(Some)
         .map_err(|errno| SpawnError::new(Step::User, errno as i32))
 }
@@ -555,109 +511,98 @@ fn invalid() -> SpawnError {
     SpawnError::new(Step::Spec, libc::EINVAL)
 }
 
-/// # Safety
-/// As [`with_spec`]'s; what it gives borrows from `given`'s pointers.
-unsafe fn spec<'a>(
-    given: &sss_spawn,
+fn spec<'a>(
+    given: &sss_spawn<'a>,
     rlimits: &'a [Rlimit],
     user: Option<&'a Account>,
 ) -> Result<Spec<'a>, SpawnError> {
     let has = |bit| given.mask & bit != 0;
     let counted = |bit, value: i32| has(bit).then_some(value);
     if given.mask & !KNOWN != 0
-        || given.path.is_null()
-        || given.argv.is_null()
-        || (has(SSS_SPAWN_CWD_FD) && !given.cwd.is_null())
+        || (has(SSS_SPAWN_CWD_FD) && given.cwd.get().is_some())
         || (has(SSS_SPAWN_PTY) && given.pty_master.is_null())
     {
         return Err(invalid());
     }
-    // SAFETY: C strings, NULL-terminated arrays of them, and lists as long as
-    // their counts say, all the caller's and valid until the spawn returns.
-    unsafe {
-        let argv = CStrArray::from_ptr(given.argv);
-        let envp = if given.envp.is_null() {
-            CStrArray::environ()
-        } else {
-            CStrArray::from_ptr(given.envp)
-        };
-        let mut spec = Spec::new(CStr::from_ptr(given.path), argv, envp);
-        if has(SSS_SPAWN_SEARCH_PATH) {
-            spec.search = Some(path_variable());
-        }
-        if has(SSS_SPAWN_CWD_FD) {
-            spec.cwd = Some(Cwd::Fd(given.cwd_fd));
-        } else if !given.cwd.is_null() {
-            spec.cwd = Some(Cwd::Path(CStr::from_ptr(given.cwd)));
-        }
-        if has(SSS_SPAWN_FDS) {
-            spec.fds = Some(list(given.fds.cast::<FdMap>(), given.fds_count)?);
-        }
-        if let Some(user) = user {
-            spec.uid = Some(user.uid);
-            spec.gid = Some(user.gid);
-            spec.groups = Some(&user.groups);
-        }
-        if has(SSS_SPAWN_UID) {
-            spec.uid = Some(given.uid);
-        }
-        if has(SSS_SPAWN_GID) {
-            spec.gid = Some(given.gid);
-        }
-        if has(SSS_SPAWN_GROUPS) {
-            spec.groups = Some(list(given.groups, given.groups_count)?);
-        }
-        if has(SSS_SPAWN_SIGMASK) {
-            spec.blocked_signals = given.sigmask;
-        }
-        if has(SSS_SPAWN_SIGIGNORE) {
-            spec.ignored_signals = given.sigignore;
-        }
-        spec.rlimits = rlimits;
-        spec.shell = has(SSS_SPAWN_SHELL);
-        spec.cwd_as_child = has(SSS_SPAWN_CWD_AS_CHILD);
-        spec.cwd_may_fail = has(SSS_SPAWN_CWD_MAY_FAIL);
-        spec.pty = has(SSS_SPAWN_PTY);
-        spec.umask = has(SSS_SPAWN_UMASK).then_some(given.umask);
-        spec.nice = counted(SSS_SPAWN_NICE, given.nice);
-        spec.oom_score_adj = counted(SSS_SPAWN_OOM_SCORE_ADJ, given.oom_score_adj);
-        spec.pgrp = counted(SSS_SPAWN_PGRP, given.pgrp);
-        spec.pdeathsig = counted(SSS_SPAWN_PDEATHSIG, given.pdeathsig);
-        spec.terminal = counted(SSS_SPAWN_TERMINAL, given.terminal_fd);
-        spec.foreground = counted(SSS_SPAWN_FOREGROUND, given.foreground_fd);
-        spec.cgroup = counted(SSS_SPAWN_CGROUP, given.cgroup_fd);
-        spec.session = has(SSS_SPAWN_SESSION);
-        spec.no_new_privs = has(SSS_SPAWN_NO_NEW_PRIVS);
-        spec.gate = has(SSS_SPAWN_GATE);
-        spec.fork = has(SSS_SPAWN_FORK) || fork_is_forced();
-        Ok(spec)
-    }
-}
-
-const _: () = assert!(size_of::<sss_spawn_fd>() == size_of::<FdMap>());
-
-/// # Safety
-/// `first` is NULL or points to `count` values that outlive `'a`.
-unsafe fn list<'a, T>(first: *const T, count: usize) -> Result<&'a [T], SpawnError> {
-    if count == 0 {
-        return Ok(&[]);
-    }
-    if first.is_null() || count > isize::MAX.unsigned_abs() / size_of::<T>() {
+    let (Some(path), Some(argv)) = (given.path.get(), given.argv.get()) else {
         return Err(invalid());
+    };
+    let envp = match given.envp.get() {
+        Some(envp) => envp,
+        None => CStrArray::environ(),
+    };
+    let mut spec = Spec::new(path, argv, envp);
+    if has(SSS_SPAWN_SEARCH_PATH) {
+        spec.search = Some(environment::variable(c"PATH").unwrap_or(DEFAULT_SEARCH));
     }
-    // SAFETY: as the caller promises.
-    Ok(unsafe { std::slice::from_raw_parts(first, count) })
+    if has(SSS_SPAWN_CWD_FD) {
+        spec.cwd = Some(Cwd::Fd(given.cwd_fd));
+    } else {
+        spec.cwd = given.cwd.get().map(Cwd::Path);
+    }
+    if has(SSS_SPAWN_FDS) {
+        spec.fds = Some(maps(list(given.fds, given.fds_count)?));
+    }
+    if let Some(user) = user {
+        spec.uid = Some(user.uid);
+        spec.gid = Some(user.gid);
+        spec.groups = Some(&user.groups);
+    }
+    if has(SSS_SPAWN_UID) {
+        spec.uid = Some(given.uid);
+    }
+    if has(SSS_SPAWN_GID) {
+        spec.gid = Some(given.gid);
+    }
+    if has(SSS_SPAWN_GROUPS) {
+        spec.groups = Some(list(given.groups, given.groups_count)?);
+    }
+    if has(SSS_SPAWN_SIGMASK) {
+        spec.blocked_signals = given.sigmask;
+    }
+    if has(SSS_SPAWN_SIGIGNORE) {
+        spec.ignored_signals = given.sigignore;
+    }
+    spec.rlimits = rlimits;
+    spec.shell = has(SSS_SPAWN_SHELL);
+    spec.cwd_as_child = has(SSS_SPAWN_CWD_AS_CHILD);
+    spec.cwd_may_fail = has(SSS_SPAWN_CWD_MAY_FAIL);
+    spec.pty = has(SSS_SPAWN_PTY);
+    spec.umask = has(SSS_SPAWN_UMASK).then_some(given.umask);
+    spec.nice = counted(SSS_SPAWN_NICE, given.nice);
+    spec.oom_score_adj = counted(SSS_SPAWN_OOM_SCORE_ADJ, given.oom_score_adj);
+    spec.pgrp = counted(SSS_SPAWN_PGRP, given.pgrp);
+    spec.pdeathsig = counted(SSS_SPAWN_PDEATHSIG, given.pdeathsig);
+    spec.terminal = counted(SSS_SPAWN_TERMINAL, given.terminal_fd);
+    spec.foreground = counted(SSS_SPAWN_FOREGROUND, given.foreground_fd);
+    spec.cgroup = counted(SSS_SPAWN_CGROUP, given.cgroup_fd);
+    spec.session = has(SSS_SPAWN_SESSION);
+    spec.no_new_privs = has(SSS_SPAWN_NO_NEW_PRIVS);
+    spec.gate = has(SSS_SPAWN_GATE);
+    spec.fork = has(SSS_SPAWN_FORK) || fork_is_forced();
+    Ok(spec)
 }
 
-/// # Safety
-/// As [`with_spec`]'s.
-unsafe fn rlimits(given: &sss_spawn) -> Result<Vec<Rlimit>, SpawnError> {
+const _: () = {
+    assert!(size_of::<sss_spawn_fd>() == size_of::<FdMap>());
+    assert!(align_of::<sss_spawn_fd>() == align_of::<FdMap>());
+};
+
+fn maps(fds: &[sss_spawn_fd]) -> &[FdMap] {
+    // SAFETY: two structs of two ints, both laid out as C has it.
+    unsafe { std::slice::from_raw_parts(fds.as_ptr().cast(), fds.len()) }
+}
+
+fn list<T>(list: List<'_, T>, count: usize) -> Result<&[T], SpawnError> {
+    list.of(count, usize::MAX).map_err(|_| invalid())
+}
+
+fn rlimits(given: &sss_spawn) -> Result<Vec<Rlimit>, SpawnError> {
     let mut rlimits = Vec::new();
     if given.mask & SSS_SPAWN_RLIMITS == 0 {
         return Ok(rlimits);
     }
-    // SAFETY: as the caller promises.
-    let given = unsafe { list(given.rlimits, given.rlimits_count)? };
+    let given = list(given.rlimits, given.rlimits_count)?;
     if given.iter().any(|rlimit| rlimit.reserved != 0) {
         return Err(invalid());
     }
@@ -674,88 +619,72 @@ unsafe fn rlimits(given: &sss_spawn) -> Result<Vec<Rlimit>, SpawnError> {
     Ok(rlimits)
 }
 
-/// The caller's PATH, or where execvp(3) looks without one.
-///
-/// # Safety
-/// Nobody changes the environment until the spawn returns.
-unsafe fn path_variable<'a>() -> &'a CStr {
-    // SAFETY: getenv gives NULL or a C string in the environment.
-    unsafe {
-        let path = libc::getenv(c"PATH".as_ptr());
-        if path.is_null() {
-            DEFAULT_SEARCH
-        } else {
-            CStr::from_ptr(path)
-        }
-    }
-}
-
 /// Whether SSS_SIGCHLD_SPAWN_FORK is set, as for a run under valgrind.
 pub(crate) fn fork_is_forced() -> bool {
-    unsafe extern "C" {
-        fn secure_getenv(name: *const c_char) -> *const c_char;
-    }
-    // SAFETY: NULL or a C string in the environment.
-    unsafe { !secure_getenv(c"SSS_SIGCHLD_SPAWN_FORK".as_ptr()).is_null() }
+    environment::trusted_variable(c"SSS_SIGCHLD_SPAWN_FORK").is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::ptr::null;
+    use crate::sys::strings::CStringArray;
 
-    fn plain(argv: &[*const c_char]) -> sss_spawn {
+    fn plain(argv: &CStringArray) -> sss_spawn<'_> {
         // SAFETY: integers and pointers, for all of which zero is valid.
         let mut spawn: sss_spawn = unsafe { std::mem::zeroed() };
         spawn.size = size_of::<sss_spawn>();
-        spawn.path = c"/bin/true".as_ptr();
-        spawn.argv = argv.as_ptr();
+        spawn.path = Str::of(Some(c"/bin/true"));
+        spawn.argv = Strs::of(Some(argv.as_array()));
         spawn
     }
 
-    fn parse(given: &sss_spawn) -> Result<(), Errno> {
-        // SAFETY: made by plain().
-        unsafe { with_spec(given, |spec| spec.check()) }
+    fn argv() -> CStringArray {
+        CStringArray::new([c"true"].into_iter()).unwrap()
+    }
+
+    fn with(
+        given: &sss_spawn,
+        look: impl FnOnce(&Spec) -> Result<(), SpawnError>,
+    ) -> Result<(), Errno> {
+        // SAFETY: made by plain(), but for its size.
+        with_spec(unsafe { In::from_raw(given) }, look)
     }
 
     #[test]
     fn fields_count_with_their_bit_only() {
-        let argv = [c"true".as_ptr(), null()];
+        let argv = argv();
         let given = plain(&argv);
-        // SAFETY: made by plain().
-        let parsed = unsafe {
-            with_spec(&raw const given, |spec| {
-                assert!(spec.uid.is_none() && spec.nice.is_none() && spec.cwd.is_none());
-                assert!(spec.fds.is_none() && spec.groups.is_none() && spec.search.is_none());
-                Ok(())
-            })
-        };
+        let parsed = with(&given, |spec| {
+            assert!(spec.uid.is_none() && spec.nice.is_none() && spec.cwd.is_none());
+            assert!(spec.fds.is_none() && spec.groups.is_none() && spec.search.is_none());
+            Ok(())
+        });
         assert_eq!(parsed, Ok(()));
         let mut with_bits = given;
         with_bits.mask = SSS_SPAWN_UID | SSS_SPAWN_FDS | SSS_SPAWN_SEARCH_PATH;
-        // SAFETY: as above.
-        let parsed = unsafe {
-            with_spec(&raw const with_bits, |spec| {
-                assert_eq!(spec.uid, Some(0));
-                assert_eq!(spec.fds.map(<[FdMap]>::len), Some(0));
-                assert!(spec.search.is_some());
-                Ok(())
-            })
-        };
+        let parsed = with(&with_bits, |spec| {
+            assert_eq!(spec.uid, Some(0));
+            assert_eq!(spec.fds.map(<[FdMap]>::len), Some(0));
+            assert!(spec.search.is_some());
+            Ok(())
+        });
         assert_eq!(parsed, Ok(()));
     }
 
     #[test]
     fn what_is_refused() {
-        let argv = [c"true".as_ptr(), null()];
+        let argv = argv();
         let mut step = 0;
         let bad = |change: &dyn Fn(&mut sss_spawn)| {
             let mut given = plain(&argv);
             change(&mut given);
-            parse(&given)
+            with(&given, |spec| spec.check())
         };
-        assert_eq!(bad(&|given| given.path = null()), Err(Errno::EINVAL));
-        assert_eq!(bad(&|given| given.argv = null()), Err(Errno::EINVAL));
+        assert_eq!(bad(&|given| given.path = Str::of(None)), Err(Errno::EINVAL));
+        assert_eq!(
+            bad(&|given| given.argv = Strs::of(None)),
+            Err(Errno::EINVAL)
+        );
         assert_eq!(bad(&|given| given.mask = 1 << 31), Err(Errno::EINVAL));
         assert_eq!(bad(&|given| given.size = 8), Err(Errno::EINVAL));
         assert_eq!(bad(&|given| given.size = 5000), Err(Errno::E2BIG));
@@ -769,17 +698,18 @@ mod tests {
         assert_eq!(
             bad(&|given| {
                 given.mask = SSS_SPAWN_CWD_FD;
-                given.cwd = c"/".as_ptr();
+                given.cwd = Str::of(Some(c"/"));
             }),
             Err(Errno::EINVAL)
         );
-        let none = [null()];
+        let none = CStringArray::new([].into_iter()).unwrap();
         let mut given = plain(&none);
-        given.failed_step = &raw mut step;
-        assert_eq!(parse(&given), Err(Errno::EINVAL));
+        // SAFETY: this frame's.
+        given.failed_step = unsafe { Out::from_raw(&raw mut step) };
+        assert_eq!(with(&given, |spec| spec.check()), Err(Errno::EINVAL));
         assert_eq!(step, SSS_SPAWN_STEP_SPEC);
         // SAFETY: NULL is allowed.
-        let parsed = unsafe { with_spec(null(), |_| Ok(())) };
+        let parsed = with_spec(unsafe { In::from_raw(std::ptr::null()) }, |_| Ok(()));
         assert_eq!(parsed, Err(Errno::EINVAL));
     }
 }

@@ -4,14 +4,14 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, protect, read_sized, symver, write_sized};
-use super::context_memory::context;
+use super::boundary::{errno_t, guard, protect, symver};
 use super::handle::sss_sigchild_ctx;
 use super::helpers;
-use super::logs::sss_log;
-use super::object::{self, Held, Memory, Place};
+use super::logs::{self, sss_log};
+use super::object::{Held, Memory, Place};
+use super::params::{Handle, In, List, Out, OutStruct, Str, ask_fn, event_fn};
 use super::spawn::{sss_spawn, with_spec};
-use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
+use crate::reap::callback::{Pvt, Record};
 use crate::spawn::{OwnedSpec, Spec};
 use crate::supervise::machine::{Cause, Command, Config, Kind, Machine, Over, State};
 use crate::supervise::policy::{Policy, Restart};
@@ -171,7 +171,7 @@ pub const SSS_UNIT_DECIDE_WAIT: u32 = 3;
 /// SIGKILL.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_stop_step {
+pub struct sss_stop_step<'a> {
     /// The signal, 1 to SIGRTMAX; 0 where command is given. SIGCONT follows it, so
     /// that a stopped process takes it.
     pub signum: i32,
@@ -181,20 +181,20 @@ pub struct sss_stop_step {
     pub timeout: i64,
     /// A command that stops the unit, started as a child with MAINPID in its
     /// environment; or NULL. Copied.
-    pub command: *const sss_spawn,
+    pub command: In<'a, sss_spawn<'a>>,
 }
 
 /// A listening socket that a unit's program gets by LISTEN_FDS; see
 /// sd_listen_fds(3).
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_unit_socket {
+pub struct sss_unit_socket<'a> {
     /// A descriptor of the caller, duplicated.
     pub fd: i32,
     /// 0.
     pub reserved: i32,
     /// Its name in LISTEN_FDNAMES, without a colon; or NULL for "unknown". Copied.
-    pub name: *const c_char,
+    pub name: Str<'a>,
 }
 
 /// Something happened to a unit. Valid until the callback returns.
@@ -269,7 +269,7 @@ pub type sss_unit_decide_fn_t = Option<
 /// Times are nanoseconds, 0 or more.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_unit {
+pub struct sss_unit<'a> {
     /// sizeof(struct sss_unit), which tells the struct's version.
     pub size: usize,
     /// SSS_UNIT_*, ORed: which integer fields count, and what else is wanted.
@@ -278,10 +278,10 @@ pub struct sss_unit {
     pub kind: u32,
     /// 1 to 255 bytes without a slash, control character or space; no two units of
     /// a context have the same.
-    pub name: *const c_char,
+    pub name: Str<'a>,
     /// The program. SSS_SPAWN_GATE is not allowed. NOTIFY_SOCKET, WATCHDOG_* and
     /// LISTEN_* of its environment are replaced or taken out.
-    pub spawn: *const sss_spawn,
+    pub spawn: In<'a, sss_spawn<'a>>,
     /// SSS_UNIT_EXEC and its like; default SSS_UNIT_EXEC.
     pub start_mode: u32,
     /// SSS_UNIT_RESTART_*; default SSS_UNIT_RESTART_NEVER.
@@ -311,7 +311,7 @@ pub struct sss_unit {
     /// After SIGKILL, how long until SSS_UNIT_EVENT_UNKILLABLE; default 5 s.
     pub kill_timeout: i64,
     /// The steps of a stop. Default: one, SIGTERM for the main process, 10 s.
-    pub stop_steps: *const sss_stop_step,
+    pub stop_steps: List<'a, sss_stop_step<'a>>,
     /// How many steps there are, 0 to 16; 0: SIGKILL at once.
     pub stop_steps_count: usize,
     /// The signal of a reload, for the main process; default SIGHUP.
@@ -319,37 +319,37 @@ pub struct sss_unit {
     /// SSS_UNIT_NEWLINE: the number of the descriptor in the program; default 3.
     pub ready_fd: i32,
     /// Exit codes, 1 to 255, that are no failure, as 0 is none; or NULL.
-    pub success_codes: *const i32,
+    pub success_codes: List<'a, i32>,
     /// How many there are.
     pub success_codes_count: usize,
     /// Signals by which an end is no failure; NULL: SIGHUP, SIGINT, SIGTERM and
     /// SIGPIPE.
-    pub success_signals: *const i32,
+    pub success_signals: List<'a, i32>,
     /// How many there are; 0 with a pointer: none.
     pub success_signals_count: usize,
     /// Names of units that were added before. This one is started after they are
     /// ready, which starts them too, and they are stopped after it is down, which
     /// stops it too. NULL for none.
-    pub after: *const *const c_char,
+    pub after: List<'a, Str<'a>>,
     /// How many there are.
     pub after_count: usize,
     /// SSS_UNIT_FORKING: the file with the main process's id; or NULL: it is the
     /// only one that lives on, else it is unknown.
-    pub pid_file: *const c_char,
+    pub pid_file: Str<'a>,
     /// Listening sockets for the program; or NULL. They become its descriptors 3
     /// and on.
-    pub sockets: *const sss_unit_socket,
+    pub sockets: List<'a, sss_unit_socket<'a>>,
     /// How many there are.
     pub sockets_count: usize,
     /// Where stdout and stderr go, by a pipe of its own for each start; or NULL: where
     /// spawn says. Borrowed until the unit is removed.
-    pub log: *mut sss_log,
+    pub log: Handle<'a, sss_log>,
     /// Asked after each end that nobody asked for; or NULL.
     pub decide: sss_unit_decide_fn_t,
     /// SSS_UNIT_GUARD: the path of the guard's program; NULL for the installed one, or
     /// what the environment variable SSS_GUARD_HELPER says (but in a set-user-ID
     /// program).
-    pub guard: *const c_char,
+    pub guard: Str<'a>,
 }
 
 /// How a unit stands.
@@ -397,8 +397,8 @@ pub struct sss_unit_ctx(#[allow(dead_code)] Memory<Unit>);
 /// What C holds of a unit.
 pub(crate) struct Unit(UnitId);
 
-impl Held for Unit {
-    type C = sss_unit_ctx;
+impl Held for sss_unit_ctx {
+    type Value = Unit;
     const NAME: &'static CStr = c"struct sss_unit_ctx";
 }
 
@@ -424,21 +424,6 @@ const MOST_STEPS: usize = 16;
 const MOST_SOCKETS: usize = 256;
 const MOST_NAMES: usize = 1_000;
 
-/// A list of C's, as long as it says; a count without a pointer is EINVAL.
-///
-/// # Safety
-/// `first` is NULL or points to `count` values that nobody changes for `'a`.
-unsafe fn list<'a, T>(first: *const T, count: usize, most: usize) -> Result<&'a [T], Errno> {
-    if count > most || (first.is_null() && count > 0) {
-        return Err(Errno::EINVAL);
-    }
-    if count == 0 {
-        return Ok(&[]);
-    }
-    // SAFETY: as the caller promises.
-    Ok(unsafe { std::slice::from_raw_parts(first, count) })
-}
-
 fn time(given: &sss_unit, bit: u32, value: i64, default: u64) -> Result<u64, Errno> {
     if given.mask & bit == 0 {
         return Ok(default);
@@ -461,14 +446,6 @@ fn copied<T: Clone>(list: &[T]) -> Result<Vec<T>, Errno> {
     copy.extend_from_slice(list);
     Ok(copy)
 }
-
-/// # Safety
-/// As for [`with_spec`].
-unsafe fn owned(spawn: *const sss_spawn) -> Result<OwnedSpec, Errno> {
-    // SAFETY: as the caller promises.
-    unsafe { with_spec(spawn, OwnedSpec::new) }
-}
-
 fn policy(given: &sss_unit) -> Result<Policy, Errno> {
     let delay = time(given, SSS_UNIT_DELAY, given.delay, 100 * MILLISECOND)?;
     let policy = Policy {
@@ -546,10 +523,7 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Errno
 }
 
 /// The steps of a stop, and the time of each.
-///
-/// # Safety
-/// `given`'s pointers are as its documentation says.
-unsafe fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
+fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
     let (mut steps, mut times) = (Vec::new(), Vec::new());
     steps
         .try_reserve_exact(MOST_STEPS)
@@ -562,9 +536,7 @@ unsafe fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
         times.push(10 * SECOND);
         return Ok((steps, times));
     }
-    // SAFETY: as the caller promises.
-    let given = unsafe { list(given.stop_steps, given.stop_steps_count, MOST_STEPS)? };
-    for step in given {
+    for step in given.stop_steps.of(given.stop_steps_count, MOST_STEPS)? {
         let time = u64::try_from(step.timeout).map_err(|_| Errno::EINVAL)?;
         let scope = match step.scope {
             SSS_STOP_MAIN => Scope::Main,
@@ -580,19 +552,15 @@ unsafe fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
             settings::signal_set(&[step.signum])?;
             Step::Signal(step.signum, scope)
         } else {
-            // SAFETY: as the caller promises.
-            Step::Command(unsafe { owned(step.command)? })
+            Step::Command(with_spec(step.command, OwnedSpec::new)?)
         });
         times.push(time);
     }
     Ok((steps, times))
 }
 
-/// # Safety
-/// As for [`steps`].
-unsafe fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
-    // SAFETY: as the caller promises.
-    let given = unsafe { list(given.sockets, given.sockets_count, MOST_SOCKETS)? };
+fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
+    let given = given.sockets.of(given.sockets_count, MOST_SOCKETS)?;
     let mut sockets = Vec::new();
     sockets
         .try_reserve_exact(given.len())
@@ -601,12 +569,7 @@ unsafe fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
         if socket.reserved != 0 {
             return Err(Errno::EINVAL);
         }
-        let name = if socket.name.is_null() {
-            c"unknown"
-        } else {
-            // SAFETY: a C string of the caller's.
-            unsafe { CStr::from_ptr(socket.name) }
-        };
+        let name = socket.name.get().unwrap_or(c"unknown");
         if name.to_bytes().contains(&b':') {
             return Err(Errno::EINVAL);
         }
@@ -618,102 +581,81 @@ unsafe fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
     Ok(sockets)
 }
 
-/// # Safety
-/// As for [`steps`].
-unsafe fn settings(
+fn settings(
     given: &sss_unit,
     cb: sss_unit_fn_t,
     pvt: *mut c_void,
     source: *mut sss_unit_ctx,
 ) -> Result<(Settings, Vec<u64>), Errno> {
     let has = |bit| given.mask & bit != 0;
-    if given.mask & !MASK != 0 || given.name.is_null() || given.spawn.is_null() {
+    if given.mask & !MASK != 0 {
         return Err(Errno::EINVAL);
     }
     let mode = mode(given)?;
-    // SAFETY: C strings and lists of the caller's.
-    unsafe {
-        let name = CStr::from_ptr(given.name);
-        settings::check_name(name)?;
-        let (steps, times) = steps(given)?;
-        let codes = list(given.success_codes, given.success_codes_count, 255)?;
-        if codes.iter().any(|code| !(1..=255).contains(code)) {
-            return Err(Errno::EINVAL);
-        }
-        let signals = if given.success_signals.is_null() {
-            &[libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE]
-        } else {
-            list(given.success_signals, given.success_signals_count, 64)?
-        };
-        let sockets = sockets(given)?;
-        let log = (!given.log.is_null()).then(|| super::logs::id_of(given.log));
-        let log = log.transpose()?;
-        let reload_signal = counted(
-            given,
-            SSS_UNIT_RELOAD_SIGNAL,
-            given.reload_signal,
-            libc::SIGHUP,
-        );
-        settings::signal_set(&[reload_signal])?;
-        let spec = with_spec(given.spawn, |spec: &Spec| {
-            if spec.gate {
-                return Err(Errno::EINVAL.into());
-            }
-            run::check_targets(spec, sockets.len(), mode, log.is_some())?;
-            OwnedSpec::new(spec)
-        })?;
-        let pid_file = (!given.pid_file.is_null()).then(|| CStr::from_ptr(given.pid_file));
-        let pid_file = pid_file.map(CStrBuf::new).transpose()?;
-        if pid_file.is_some() && mode != Mode::Forking {
-            return Err(Errno::EINVAL);
-        }
-        let settings = Settings {
-            name: CStrBuf::new(name)?,
-            spec,
-            mode,
-            talks: mode == Mode::Notify
-                || has(SSS_UNIT_RELOAD_NOTIFIES)
-                || (has(SSS_UNIT_WATCHDOG) && given.watchdog > 0),
-            steps,
-            codes: copied(codes)?,
-            signals: settings::signal_set(signals)?,
-            essential: has(SSS_UNIT_ESSENTIAL),
-            notify_all: has(SSS_UNIT_NOTIFY_ALL),
-            cgroup: has(SSS_UNIT_CGROUP),
-            guard: has(SSS_UNIT_GUARD)
-                .then(|| helpers::path(given.guard, c"SSS_GUARD_HELPER", "sss-guard"))
-                .transpose()?,
-            spares_logins: has(SSS_UNIT_SPARE_LOGINS),
-            reload_signal,
-            log,
-            pid_file,
-            sockets,
-            run_fn: service_told,
-            sink: Sink {
-                call: cb.map(as_event_fn),
-                decide: given.decide.map(as_ask_fn),
-                source: Pvt(source.cast()),
-                pvt: Pvt(pvt),
-                record,
-            },
-        };
-        Ok((settings, times))
+    let name = given.name.required()?;
+    settings::check_name(name)?;
+    let (steps, times) = steps(given)?;
+    let codes = given.success_codes.of(given.success_codes_count, 255)?;
+    if codes.iter().any(|code| !(1..=255).contains(code)) {
+        return Err(Errno::EINVAL);
     }
-}
-
-fn as_event_fn(
-    cb: unsafe extern "C" fn(*mut sss_unit_ctx, *const sss_unit_event, *mut c_void),
-) -> EventFn {
-    // SAFETY: pointers to structs are passed as any pointer is, and the engine
-    // calls it with those that it was made for.
-    unsafe { std::mem::transmute::<_, EventFn>(cb) }
-}
-
-fn as_ask_fn(
-    cb: unsafe extern "C" fn(*mut sss_unit_ctx, *const sss_unit_event, *mut c_void) -> u32,
-) -> AskFn {
-    // SAFETY: as above.
-    unsafe { std::mem::transmute::<_, AskFn>(cb) }
+    let signals = if given.success_signals.is_null() {
+        &[libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE]
+    } else {
+        given.success_signals.of(given.success_signals_count, 64)?
+    };
+    let sockets = sockets(given)?;
+    let log = (!given.log.is_null()).then(|| logs::id_of(given.log));
+    let log = log.transpose()?;
+    let reload_signal = counted(
+        given,
+        SSS_UNIT_RELOAD_SIGNAL,
+        given.reload_signal,
+        libc::SIGHUP,
+    );
+    settings::signal_set(&[reload_signal])?;
+    let spec = with_spec(given.spawn, |spec: &Spec| {
+        if spec.gate {
+            return Err(Errno::EINVAL.into());
+        }
+        run::check_targets(spec, sockets.len(), mode, log.is_some())?;
+        OwnedSpec::new(spec)
+    })?;
+    let pid_file = given.pid_file.get().map(CStrBuf::new).transpose()?;
+    if pid_file.is_some() && mode != Mode::Forking {
+        return Err(Errno::EINVAL);
+    }
+    let settings = Settings {
+        name: CStrBuf::new(name)?,
+        spec,
+        mode,
+        talks: mode == Mode::Notify
+            || has(SSS_UNIT_RELOAD_NOTIFIES)
+            || (has(SSS_UNIT_WATCHDOG) && given.watchdog > 0),
+        steps,
+        codes: copied(codes)?,
+        signals: settings::signal_set(signals)?,
+        essential: has(SSS_UNIT_ESSENTIAL),
+        notify_all: has(SSS_UNIT_NOTIFY_ALL),
+        cgroup: has(SSS_UNIT_CGROUP),
+        guard: has(SSS_UNIT_GUARD)
+            .then(|| helpers::path(given.guard, c"SSS_GUARD_HELPER", "sss-guard"))
+            .transpose()?,
+        spares_logins: has(SSS_UNIT_SPARE_LOGINS),
+        reload_signal,
+        log,
+        pid_file,
+        sockets,
+        run_fn: service_told,
+        sink: Sink {
+            call: cb.map(event_fn),
+            decide: given.decide.map(ask_fn),
+            source: Pvt(source.cast()),
+            pvt: Pvt(pvt),
+            record,
+        },
+    };
+    Ok((settings, times))
 }
 
 /// A run's service calls back; no lock is held.
@@ -810,66 +752,45 @@ fn record(report: &Report) -> Record {
 ///         has changed then.
 ///
 /// Thread-safe without a host. Not for signal handlers, and no cancellation point.
-///
-/// # Safety
-/// The pointers are NULL or valid, `unit` as its documentation says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_add(
+pub extern "C" fn sss_supervisor_add(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    unit: *const sss_unit,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    unit: In<sss_unit>,
     cb: sss_unit_fn_t,
     pvt: *mut c_void,
-    unit_ctx: *mut *mut sss_unit_ctx,
+    unit_ctx: Out<*mut sss_unit_ctx>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
-        if unit_ctx.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: the caller vouches for the struct.
-        let given = unsafe { read_sized(unit) }?;
-        let place = Place::<Unit>::new(ctx, memctx)?;
-        // SAFETY: the caller vouches for the struct.
-        let (settings, times) = unsafe { settings(&given, cb, pvt, place.pointer()) }?;
-        // SAFETY: lists and C strings of the caller's.
-        let after = unsafe { names(&given) }?;
+        let (ctx, unit_ctx) = (sigchld_ctx.context()?, unit_ctx.required()?);
+        let given = unit.read()?;
+        let place = Place::<sss_unit_ctx>::new(ctx, memctx)?;
+        let (settings, times) = settings(&given, cb, pvt, place.pointer())?;
+        let after = names(&given)?;
         let config = config(&given, settings.mode, times)?;
         let machine = Machine::new(config, policy(&given)?, random::number()?)?;
         subreaper::set(true)?;
         let added = units::add(ctx.id, settings, machine, &after).map(Unit);
-        // SAFETY: the caller vouches for the out-pointer.
-        unsafe { place.settle(added, unit_ctx) }
+        place.settle(added, unit_ctx)
     })
 }
 symver!("sss_supervisor_add");
 
-/// # Safety
-/// As for [`steps`].
-unsafe fn names<'a>(given: &sss_unit) -> Result<Vec<&'a CStr>, Errno> {
-    // SAFETY: as the caller promises.
-    let given = unsafe { list(given.after, given.after_count, MOST_NAMES)? };
+fn names<'a>(given: &sss_unit<'a>) -> Result<Vec<&'a CStr>, Errno> {
+    let given = given.after.of(given.after_count, MOST_NAMES)?;
     let mut names = Vec::new();
     names
         .try_reserve_exact(given.len())
         .map_err(|_| Errno::ENOMEM)?;
-    for &name in given {
-        if name.is_null() {
-            return Err(Errno::EINVAL);
-        }
-        // SAFETY: a C string of the caller's.
-        names.push(unsafe { CStr::from_ptr(name) });
+    for name in given {
+        names.push(name.required()?);
     }
     Ok(names)
 }
 
-/// # Safety
-/// `unit` is NULL or a unit that is not freed.
-unsafe fn id_of(unit: *mut sss_unit_ctx) -> Result<UnitId, Errno> {
-    // SAFETY: as the caller promises.
-    unsafe { object::get::<Unit>(unit) }.map(|unit| unit.0)
+fn id_of(unit: Handle<sss_unit_ctx>) -> Result<UnitId, Errno> {
+    Ok(unit.get()?.0)
 }
 
 /// Start a unit, and before it all units that come before it and are not ready.
@@ -885,13 +806,9 @@ unsafe fn id_of(unit: *mut sss_unit_ctx) -> Result<UnitId, Errno> {
 ///         its context was freed; ECHILD in a process that is not the unit's.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_start(unit: *mut sss_unit_ctx) -> errno_t {
-    // SAFETY: the caller vouches for the unit.
-    guard(|| units::command(unsafe { id_of(unit) }?, Command::Start))
+pub extern "C" fn sss_supervisor_start(unit: Handle<sss_unit_ctx>) -> errno_t {
+    guard(|| units::command(id_of(unit)?, Command::Start))
 }
 symver!("sss_supervisor_start");
 
@@ -905,13 +822,9 @@ symver!("sss_supervisor_start");
 /// @return as sss_supervisor_start(), but for ESHUTDOWN.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_stop(unit: *mut sss_unit_ctx) -> errno_t {
-    // SAFETY: the caller vouches for the unit.
-    guard(|| units::command(unsafe { id_of(unit) }?, Command::Stop))
+pub extern "C" fn sss_supervisor_stop(unit: Handle<sss_unit_ctx>) -> errno_t {
+    guard(|| units::command(id_of(unit)?, Command::Stop))
 }
 symver!("sss_supervisor_stop");
 
@@ -923,13 +836,9 @@ symver!("sss_supervisor_stop");
 /// @return as sss_supervisor_start().
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_restart(unit: *mut sss_unit_ctx) -> errno_t {
-    // SAFETY: the caller vouches for the unit.
-    guard(|| units::command(unsafe { id_of(unit) }?, Command::Restart))
+pub extern "C" fn sss_supervisor_restart(unit: Handle<sss_unit_ctx>) -> errno_t {
+    guard(|| units::command(id_of(unit)?, Command::Restart))
 }
 symver!("sss_supervisor_restart");
 
@@ -940,13 +849,9 @@ symver!("sss_supervisor_restart");
 /// @return 0; EAGAIN where it is not RUNNING; otherwise as sss_supervisor_stop().
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_reload(unit: *mut sss_unit_ctx) -> errno_t {
-    // SAFETY: the caller vouches for the unit.
-    guard(|| units::command(unsafe { id_of(unit) }?, Command::Reload))
+pub extern "C" fn sss_supervisor_reload(unit: Handle<sss_unit_ctx>) -> errno_t {
+    guard(|| units::command(id_of(unit)?, Command::Reload))
 }
 symver!("sss_supervisor_reload");
 
@@ -984,22 +889,16 @@ fn status(name: *const c_char, standing: &Standing) -> sss_unit_status {
 ///         was freed; ECHILD in a process that is not the unit's.
 ///
 /// Thread-safe. Not for signal handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit that is not freed; `status` is NULL or as large as its
-/// size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_status(
-    unit: *mut sss_unit_ctx,
-    status: *mut sss_unit_status,
+pub extern "C" fn sss_supervisor_status(
+    unit: Handle<sss_unit_ctx>,
+    status: OutStruct<sss_unit_status>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the unit.
-        let id = unsafe { id_of(unit) }?;
+        let id = id_of(unit)?;
         let standing = units::standing(id)?;
         let name = units::with(id, |settings| settings.name.as_c_str().as_ptr())?;
-        // SAFETY: the caller vouches for the struct.
-        unsafe { write_sized(status, self::status(name, &standing)) }
+        status.write(self::status(name, &standing))
     })
 }
 symver!("sss_supervisor_status");
@@ -1033,19 +932,15 @@ pub type sss_unit_info_fn_t = Option<
 ///         process.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_foreach(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_supervisor_foreach(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     cb: sss_unit_info_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     let mut ctx = None;
     let checked = guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let given = unsafe { context(sigchld_ctx) }?;
+        let given = sigchld_ctx.context()?;
         crate::reap::context::check(given.id)?;
         ctx = Some(given.id);
         Ok(())
@@ -1057,7 +952,7 @@ pub unsafe extern "C" fn sss_supervisor_foreach(
             checked
         };
     };
-    let mut cursor = 0;
+    let (mut cursor, pvt) = (0, Pvt(pvt));
     loop {
         let shown = protect(|| {
             let id = units::next(ctx, &mut cursor)?;
@@ -1072,7 +967,7 @@ pub unsafe extern "C" fn sss_supervisor_foreach(
             return 0;
         };
         // SAFETY: the daemon's callback with its own data.
-        if unsafe { show(unit.0.cast(), &raw const status, pvt) } != 0 {
+        if unsafe { show(unit.0.cast(), &raw const status, pvt.0) } != 0 {
             return 0;
         }
     }
@@ -1092,13 +987,9 @@ symver!("sss_supervisor_foreach");
 ///
 /// Thread-safe without a host; with one for the loop's thread. Not for signal
 /// handlers.
-///
-/// # Safety
-/// `unit` is NULL or a unit, and is not used again.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_remove(unit: *mut sss_unit_ctx) -> errno_t {
-    // SAFETY: the caller vouches for the unit.
-    guard(|| unsafe { object::free::<Unit>(unit) })
+pub extern "C" fn sss_supervisor_remove(unit: Handle<sss_unit_ctx>) -> errno_t {
+    guard(|| unit.free())
 }
 symver!("sss_supervisor_remove");
 
@@ -1147,28 +1038,22 @@ pub type sss_shutdown_fn_t = Option<
 ///         belongs to another process.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_shutdown(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_supervisor_shutdown(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     timeout: i64,
     cb: sss_shutdown_fn_t,
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         let timeout = u64::try_from(timeout).map_err(|_| Errno::EINVAL)?;
-        // SAFETY: pointers to structs are passed as any pointer is.
-        let call = cb.map(|cb| unsafe { std::mem::transmute::<_, EventFn>(cb) });
         units::shutdown(
             ctx.id,
             timeout,
             units::Told {
-                call,
-                source: Pvt(sigchld_ctx.cast()),
+                call: cb.map(event_fn),
+                source: Pvt(sigchld_ctx.as_ptr().cast()),
                 pvt: Pvt(pvt),
                 record: left,
             },
@@ -1208,35 +1093,19 @@ fn shutdown_event(left: Left) -> sss_shutdown_event {
 ///         ECHILD where the context belongs to another process.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `sigchld_ctx` is NULL or a context that is not freed; `left` is NULL or as large as
-/// its size says.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_supervisor_shutdown_wait(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_supervisor_shutdown_wait(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     timeout: i64,
-    left: *mut sss_shutdown_event,
+    left: OutStruct<sss_shutdown_event>,
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         let timeout = u64::try_from(timeout).map_err(|_| Errno::EINVAL)?;
-        if !left.is_null() {
-            // Before anything is stopped: whether it can be written.
-            let nothing = Left {
-                units: 0,
-                processes: 0,
-            };
-            // SAFETY: the caller vouches for the struct.
-            unsafe { write_sized(left, shutdown_event(nothing)) }?;
-        }
+        let left = left.checked()?;
         let over = units::shutdown_wait(ctx.id, timeout)?;
-        if !left.is_null() {
-            // SAFETY: as above.
-            unsafe { write_sized(left, shutdown_event(over)) }?;
-        }
+        left.write_if_given(shutdown_event(over))?;
         if over.units > 0 {
             return Err(Errno::ETIMEDOUT);
         }

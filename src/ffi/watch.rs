@@ -6,12 +6,13 @@ use std::os::fd::{FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
-use super::boundary::{errno_t, guard, read_sized, symver, write_sized};
-use super::child_memory::{Child, ChildPlace};
-use super::context_memory::{context, wake_own_loop};
+use super::boundary::{errno_t, guard, symver};
+use super::child_memory::ChildPlace;
+use super::context_memory::wake_own_loop;
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
-use crate::reap::callback::{EventFn, Pvt};
-use crate::reap::escalation::{Step, Whom};
+use super::params::{Handle, In, List, Out, OutList, OutStruct, event_fn};
+use crate::reap::callback::Pvt;
+use crate::reap::escalation::{MAX_STEPS, Step, Whom};
 use crate::reap::event::Told;
 use crate::reap::event::{Events, Fields, Source, code_and_status, raw_status};
 use crate::reap::rich;
@@ -110,7 +111,7 @@ pub struct sss_deadline_step {
 /// Zero it, set size and the steps.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_deadline {
+pub struct sss_deadline<'a> {
     /// sizeof(struct sss_deadline), which tells the struct's version.
     pub size: usize,
     /// SSS_DEADLINE_*, ORed: which fields count.
@@ -118,7 +119,7 @@ pub struct sss_deadline {
     /// 0.
     pub reserved: u32,
     /// The steps in their order; copied.
-    pub steps: *const sss_deadline_step,
+    pub steps: List<'a, sss_deadline_step>,
     /// How many: 1 to 16.
     pub steps_count: usize,
     /// Nanoseconds, 0 or more, after the last step until UNKILLABLE is told.
@@ -219,7 +220,7 @@ pub type sss_child_event_fn_t = Option<
 /// and what else is needed.
 #[repr(C)]
 #[derive(Clone, Copy)]
-pub struct sss_watch {
+pub struct sss_watch<'a> {
     /// sizeof(struct sss_watch), which tells the struct's version.
     pub size: usize,
     /// SSS_WATCH_*, ORed: which fields count, and what else is wanted. One of
@@ -237,7 +238,7 @@ pub struct sss_watch {
     /// 0.
     pub reserved: u32,
     /// A deadline for the child, which begins now; or NULL.
-    pub deadline: *const sss_deadline,
+    pub deadline: In<'a, sss_deadline<'a>>,
     /// The callback, or NULL: the child is reaped all the same.
     pub cb: sss_child_event_fn_t,
     /// Handed to cb as it is; borrowed until the watch ends.
@@ -300,22 +301,16 @@ const KNOWN: u32 = SSS_WATCH_PID
 ///         pidfd that was to be taken is still the caller's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid, each struct as large as its size says, and a
-/// pidfd that is to be taken is the caller's.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_watch(
+pub extern "C" fn sss_child_watch(
     memctx: *mut c_void,
-    sigchld_ctx: *mut sss_sigchild_ctx,
-    watch: *const sss_watch,
-    child_ctx: *mut *mut sss_child_ctx,
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
+    watch: In<sss_watch>,
+    child_ctx: Out<*mut sss_child_ctx>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context and the structs.
-        let (ctx, given) = unsafe { (context(sigchld_ctx)?, read_sized(watch)?) };
-        // SAFETY: as above.
-        let mut params = unsafe { params(&given) }?;
+        let (ctx, given) = (sigchld_ctx.context()?, watch.read()?);
+        let mut params = params(&given)?;
         let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         params.handle = place.object().map(Pvt);
         let mut due = false;
@@ -324,8 +319,7 @@ pub unsafe extern "C" fn sss_child_watch(
             // SAFETY: the caller gave it to us; ours is a duplicate.
             drop(unsafe { OwnedFd::from_raw_fd(given.pidfd) });
         }
-        // SAFETY: the caller vouches for the out-pointer.
-        let settled = unsafe { place.settle(made, child_ctx) };
+        let settled = place.settle(made, child_ctx);
         if due {
             wake_own_loop(ctx);
         }
@@ -334,9 +328,7 @@ pub unsafe extern "C" fn sss_child_watch(
 }
 symver!("sss_child_watch");
 
-/// # Safety
-/// `given`'s pointers are valid.
-unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
+fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
     let has = |bit| given.mask & bit != 0;
     if given.mask & !KNOWN != 0
         || given.reserved != 0
@@ -365,8 +357,7 @@ unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
     if events.is_empty() || !Events::KNOWN.contains(events) || want.is_empty() {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: as the caller promises.
-    let deadline = unsafe { deadline(given.deadline) }?;
+    let deadline = deadline(given.deadline)?;
     let child = if has(SSS_WATCH_PID) {
         rich::Child::Pid(given.pid)
     } else {
@@ -380,40 +371,25 @@ unsafe fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
         want,
         keep_zombie: has(SSS_WATCH_KEEP_ZOMBIE),
         deadline,
-        // SAFETY: only pointee types differ; deliver_to() calls it with those.
-        call: given.cb.map(|call| unsafe {
-            std::mem::transmute::<
-                unsafe extern "C" fn(*mut sss_child_ctx, *const sss_child_event, *mut c_void),
-                EventFn,
-            >(call)
-        }),
+        call: given.cb.map(event_fn),
         pvt: Pvt(given.pvt),
         handle: None,
     })
 }
 
 /// A deadline as C wrote it down; None for NULL.
-///
-/// # Safety
-/// `given` is NULL or valid, as are its steps.
-pub(crate) unsafe fn deadline(given: *const sss_deadline) -> Result<Option<rich::Deadline>, Errno> {
-    if given.is_null() {
+pub(crate) fn deadline(given: In<sss_deadline>) -> Result<Option<rich::Deadline>, Errno> {
+    let Some(given) = given.read_if_given()? else {
         return Ok(None);
-    }
-    // SAFETY: as the caller promises.
-    let given = unsafe { read_sized(given) }?;
-    let count = given.steps_count;
-    if given.mask & !SSS_DEADLINE_UNKILLABLE != 0
-        || given.reserved != 0
-        || given.steps.is_null()
-        || !(1..=crate::reap::escalation::MAX_STEPS).contains(&count)
-    {
+    };
+    if given.mask & !SSS_DEADLINE_UNKILLABLE != 0 || given.reserved != 0 || given.steps_count == 0 {
         return Err(Errno::EINVAL);
     }
-    // SAFETY: as the caller promises.
-    let listed = unsafe { std::slice::from_raw_parts(given.steps, count) };
+    let listed = given.steps.of(given.steps_count, MAX_STEPS)?;
     let mut steps = Vec::new();
-    steps.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)?;
+    steps
+        .try_reserve_exact(listed.len())
+        .map_err(|_| Errno::ENOMEM)?;
     for step in listed {
         steps.push(Step {
             after: u64::try_from(step.after_ns).map_err(|_| Errno::EINVAL)?,
@@ -517,18 +493,13 @@ impl From<&Told> for sss_child_event {
 ///         sss_child_kill().
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle, with a host one whose memory is not freed;
-/// `deadline` and its steps are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_set_deadline(
-    child: *mut sss_child_ctx,
-    deadline: *const sss_deadline,
+pub extern "C" fn sss_child_set_deadline(
+    child: Handle<sss_child_ctx>,
+    deadline: In<sss_deadline>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle and the struct.
-        let (child, deadline) = unsafe { (Child::from_c(child)?, self::deadline(deadline)?) };
+        let (child, deadline) = (child.child()?, self::deadline(deadline)?);
         rich::set_deadline(child.id(), deadline)
     })
 }
@@ -557,46 +528,23 @@ symver!("sss_child_set_deadline");
 ///         not the host's loop; ECHILD in a process that is not the handle's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// `child` is NULL or a handle, with a host one whose memory is not freed; the
-/// other pointers are NULL or valid.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_child_wait(
-    child: *mut sss_child_ctx,
+pub extern "C" fn sss_child_wait(
+    child: Handle<sss_child_ctx>,
     timeout_ns: i64,
-    wait_status: *mut c_int,
-    record: *mut sss_child_event,
+    wait_status: Out<c_int>,
+    record: OutStruct<sss_child_event>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the handle.
-        let child = unsafe { Child::from_c(child) }?;
+        let child = child.child()?;
         let until = until(timeout_ns)?;
-        // SAFETY: the caller vouches for the record.
-        unsafe { check_record(record) }?;
+        let record = record.checked()?;
         let told = wait::wait(child.id(), until)?;
-        if !wait_status.is_null() {
-            // SAFETY: not NULL; the caller vouches for it.
-            unsafe { wait_status.write(told.change.map_or(0, raw_status)) };
-        }
-        if !record.is_null() {
-            // SAFETY: as above.
-            unsafe { write_sized(record, sss_child_event::from(&told)) }?;
-        }
-        Ok(())
+        wait_status.write(told.change.map_or(0, raw_status));
+        record.write_if_given(sss_child_event::from(&told))
     })
 }
 symver!("sss_child_wait");
-
-/// # Safety
-/// `record` is NULL or begins with its size.
-unsafe fn check_record(record: *const sss_child_event) -> Result<(), Errno> {
-    // SAFETY: as the caller promises.
-    if !record.is_null() && unsafe { (*record).size } < 2 * size_of::<usize>() {
-        return Err(Errno::EINVAL);
-    }
-    Ok(())
-}
 
 /// A timeout as a time of CLOCK_MONOTONIC.
 fn until(timeout_ns: i64) -> Result<u64, Errno> {
@@ -627,19 +575,15 @@ fn until(timeout_ns: i64) -> Result<u64, Errno> {
 ///         not the context's.
 ///
 /// Thread-safe without a host. Not for signal handlers.
-///
-/// # Safety
-/// The pointers are NULL or valid, and left has room for *left_count pids.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sss_sigchld_ctx_wait_all(
-    sigchld_ctx: *mut sss_sigchild_ctx,
+pub extern "C" fn sss_sigchld_ctx_wait_all(
+    sigchld_ctx: Handle<sss_sigchild_ctx>,
     timeout_ns: i64,
-    left: *mut i32,
-    left_count: *mut usize,
+    left: OutList<i32>,
+    left_count: Out<usize>,
 ) -> errno_t {
     guard(|| {
-        // SAFETY: the caller vouches for the context.
-        let ctx = unsafe { context(sigchld_ctx) }?;
+        let ctx = sigchld_ctx.context()?;
         let until = until(timeout_ns)?;
         if left.is_null() != left_count.is_null() {
             return Err(Errno::EINVAL);
@@ -647,18 +591,13 @@ pub unsafe extern "C" fn sss_sigchld_ctx_wait_all(
         let waited = wait::wait_all(ctx.id, until);
         wake_own_loop(ctx);
         if !left_count.is_null() && matches!(waited, Ok(()) | Err(Errno::ETIMEDOUT)) {
-            // SAFETY: not NULL; the caller vouches for both.
-            unsafe {
-                let room = *left_count;
-                let (mut count, mut cursor) = (0, 0);
+            left.write(left_count, |each| {
+                let mut cursor = 0;
                 while let Some(pid) = wait::next_living(ctx.id, &mut cursor) {
-                    if count < room {
-                        left.add(count).write(pid);
-                    }
-                    count += 1;
+                    each(pid);
                 }
-                left_count.write(count);
-            }
+                Ok(())
+            })?;
         }
         waited
     })

@@ -12,6 +12,7 @@ pub(crate) mod clone;
 pub(crate) mod close_range;
 pub(crate) mod connector;
 pub(crate) mod credentials;
+pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod fd;
 pub(crate) mod file;
