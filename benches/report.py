@@ -26,8 +26,9 @@ RESAMPLES = 2000
 ORDER = [
     "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "pidfd-copy", "sssd", "sd-event", "glib", "libuv", "libev",
     "libevent", "tokio", "python", "sss", "forksrv", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
-    "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-libuv", "sss-libuv-fd", "sss-libev",
-    "sss-libev-fd", "sss-libevent", "sss-libevent-fd",
+    "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-glib-signalfd", "sss-libuv",
+    "sss-libuv-signalfd", "sss-libuv-fd", "sss-libev", "sss-libev-signalfd", "sss-libev-fd", "sss-libevent",
+    "sss-libevent-signalfd", "sss-libevent-fd",
 ]  # fmt: skip
 
 BY_HAND = ("raw", "raw-copy", "pidfd", "pidfd-copy")
@@ -52,12 +53,16 @@ TITLES = {
     "sss-tevent-signalfd": "**this library**, tevent with a signalfd",
     "sss-sd-event": "**this library**, sd-event by descriptor",
     "sss-sd-event-signal": "**this library**, sd-event by its signal source",
-    "sss-glib": "**this library**, GLib",
+    "sss-glib": "**this library**, GLib by descriptor",
+    "sss-glib-signalfd": "**this library**, GLib by a signalfd",
     "sss-libuv": "**this library**, libuv by uv_signal",
+    "sss-libuv-signalfd": "**this library**, libuv by a signalfd",
     "sss-libuv-fd": "**this library**, libuv by descriptor",
     "sss-libev": "**this library**, libev by ev_signal",
+    "sss-libev-signalfd": "**this library**, libev by a signalfd",
     "sss-libev-fd": "**this library**, libev by descriptor",
     "sss-libevent": "**this library**, libevent by evsignal",
+    "sss-libevent-signalfd": "**this library**, libevent by a signalfd",
     "sss-libevent-fd": "**this library**, libevent by descriptor",
 }
 
@@ -129,10 +134,10 @@ LIMITS = [
 # watcher first, where it has one. libuv's registration is in the spawn and not measured.
 LOOPS = [
     ("sd-event", "cpu_ns", ("sss-sd-event-signal", "sss-sd-event")),
-    ("glib", "cpu_ns", ("sss-glib",)),
-    ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-fd")),
-    ("libev", "cpu_ns", ("sss-libev", "sss-libev-fd")),
-    ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-fd")),
+    ("glib", "cpu_ns", ("sss-glib-signalfd", "sss-glib")),
+    ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-signalfd", "sss-libevent-fd")),
+    ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd", "sss-libev-fd")),
+    ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-signalfd", "sss-libuv-fd")),
     ("sssd", "cpu_ns", ("sss-tevent", "sss-tevent-signalfd")),
 ]
 LOOP_BARS = [("steady", n, None, metric, ours[0], peer, 1.0) for peer, metric, ours in LOOPS for n in (0, 100, 1000, 10000)]
@@ -439,7 +444,7 @@ def readme_table(results):
 
 
 def plain_ratio(ratio):
-    return digits(ratio[0])
+    return digits(ratio and ratio[0])
 
 
 # ---- tables of starting children ----

@@ -107,6 +107,13 @@ int main(void)
           .loop_free = loop_free,
           .turn = turn,
           .turn_now = turn_now },
+        { .name = "glib_signalfd",
+          .blocks = true,
+          .host = sss_glib_signalfd_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_watch_add),

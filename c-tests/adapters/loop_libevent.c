@@ -74,6 +74,14 @@ int main(void)
           .turn = turn,
           .after_fork = after_fork,
           .turn_now = turn_now },
+        { .name = "libevent_signalfd",
+          .blocks = true,
+          .host = sss_libevent_signalfd_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .after_fork = after_fork,
+          .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_new),

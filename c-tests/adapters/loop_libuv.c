@@ -131,6 +131,15 @@ int main(void)
           .turn = turn,
           .after_fork = after_fork,
           .turn_now = turn_now },
+        { .name = "libuv_signalfd",
+          .cannot = CANNOT_LOOP_FIRST,
+          .blocks = true,
+          .host = sss_uv_signalfd_host,
+          .loop_new = loop_new,
+          .loop_free = loop_free,
+          .turn = turn,
+          .after_fork = after_fork,
+          .turn_now = turn_now },
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_handles),

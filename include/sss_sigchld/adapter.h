@@ -11,6 +11,8 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
 
 #include <sss_sigchld.h>
 
@@ -61,6 +63,69 @@ static inline errno_t sss_adapter_unblock_sigchld(void)
     return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
 }
 
+/* A signalfd for SIGCHLD, which the loop polls as it polls the context's descriptor. */
+struct sss_adapter_signalfd {
+    struct sss_sigchild_ctx *ctx;
+    int fd;
+};
+
+typedef errno_t sss_adapter_watch_fn(void *owner, void *loop, int fd, void (*readable)(void *arg),
+                                     void *arg, void **out);
+
+static inline void sss_adapter_signalfd_read(void *arg)
+{
+    struct sss_adapter_signalfd *sfd = (struct sss_adapter_signalfd *)arg;
+    struct signalfd_siginfo seen;
+    siginfo_t info;
+
+    /* Nothing to read is no error: another context's signalfd was faster. */
+    if (read(sfd->fd, &seen, sizeof(seen)) == (ssize_t)sizeof(seen)) {
+        memset(&info, 0, sizeof(info));
+        info.si_signo = SIGCHLD;
+        info.si_code = seen.ssi_code;
+        info.si_pid = (pid_t)seen.ssi_pid;
+        (void)sss_sigchld_ctx_signalled(sfd->ctx, &info);
+    }
+}
+
+static inline errno_t sss_adapter_signalfd_watch(sss_adapter_watch_fn *watch, void *owner,
+                                                 void *loop, struct sss_sigchild_ctx *ctx,
+                                                 void **out)
+{
+    struct sss_adapter_signalfd *sfd = (struct sss_adapter_signalfd *)calloc(1, sizeof(*sfd));
+    errno_t ret;
+    sigset_t set;
+
+    if (sfd == NULL) {
+        return ENOMEM;
+    }
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    sfd->ctx = ctx;
+    sfd->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    ret = sfd->fd == -1 ? errno : watch(owner, loop, sfd->fd, sss_adapter_signalfd_read, sfd, out);
+    if (ret == 0) {
+        return pthread_sigmask(SIG_BLOCK, &set, NULL);
+    }
+    if (sfd->fd != -1) {
+        (void)close(sfd->fd);
+    }
+    free(sfd);
+    return ret;
+}
+
+/* Either watch of such a host. */
+static inline void sss_adapter_signalfd_unwatch(void (*unwatch)(void *watch), void *watch)
+{
+    struct sss_adapter_call call = *(struct sss_adapter_call *)watch;
+
+    unwatch(watch);
+    if (call.readable == sss_adapter_signalfd_read) {
+        (void)close(((struct sss_adapter_signalfd *)call.arg)->fd);
+        free(call.arg);
+    }
+}
+
 static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *loop,
                                              uint32_t scope, struct sss_sigchild_ctx **ctx)
 {
@@ -102,6 +167,23 @@ static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *
     SSS_ADAPTER_HOST(prefix##_signal_host, watch, prefix##_watch_sigchld,      \
                      unwatch)                                                  \
     SSS_ADAPTER_HOST(prefix##_fd_host, watch, NULL, unwatch)
+
+/* A host of a loop's that takes SIGCHLD by a signalfd. */
+#define SSS_ADAPTER_SIGNALFD_HOST(prefix, watch, unwatch)                           \
+    static inline errno_t prefix##_watch_signalfd(void *owner, void *loop,          \
+                                                  struct sss_sigchild_ctx *ctx,     \
+                                                  void **out)                       \
+    {                                                                               \
+        return sss_adapter_signalfd_watch(watch, owner, loop, ctx, out);            \
+    }                                                                               \
+                                                                                    \
+    static inline void prefix##_unwatch_signalfd(void *ptr)                         \
+    {                                                                               \
+        sss_adapter_signalfd_unwatch(unwatch, ptr);                                 \
+    }                                                                               \
+                                                                                    \
+    SSS_ADAPTER_HOST(prefix##_signalfd_host, watch, prefix##_watch_signalfd,        \
+                     prefix##_unwatch_signalfd)
 
 #ifdef __cplusplus
 }

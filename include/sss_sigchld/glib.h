@@ -20,12 +20,12 @@ extern "C" {
 
 /* What the library holds; the GMainContext, and nobody else, owns the source. */
 struct sss_glib_watch {
+    struct sss_adapter_call call;
     struct sss_glib_source *source; /* NULL: gone with the GMainContext */
 };
 
 struct sss_glib_source {
     GSource source;
-    struct sss_adapter_call call;
     struct sss_glib_watch *watch;
     struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which ends with main */
     GMainContext *main;
@@ -35,7 +35,7 @@ static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback, 
 {
     (void)callback;
     (void)data;
-    sss_adapter_ready(&((struct sss_glib_source *)source)->call);
+    sss_adapter_ready(((struct sss_glib_source *)source)->watch);
     return G_SOURCE_CONTINUE;
 }
 
@@ -60,9 +60,9 @@ static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
 
     (void)owner;
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
-    own->call.readable = readable;
-    own->call.arg = arg;
     own->watch = g_new(struct sss_glib_watch, 1);
+    own->watch->call.readable = readable;
+    own->watch->call.arg = arg;
     own->watch->source = own;
     (void)g_source_add_unix_fd(&own->source, fd, G_IO_IN);
     /* GLib blocks a source that may not, and wakes itself up to unblock it. */
@@ -90,8 +90,13 @@ static inline void sss_glib_unwatch(void *ptr)
     g_source_destroy(&own->source);
 }
 
-/** The host for GLib, by the context's descriptor: GLib takes no SIGCHLD. */
+/**
+ * sss_glib_host() needs no signal. sss_glib_signalfd_host() takes SIGCHLD by a
+ * signalfd, which is cheaper: for daemons that block SIGCHLD before they start
+ * threads. See the page.
+ */
 SSS_ADAPTER_HOST(sss_glib_host, sss_glib_watch_fd, NULL, sss_glib_unwatch)
+SSS_ADAPTER_SIGNALFD_HOST(sss_glib, sss_glib_watch_fd, sss_glib_unwatch)
 
 /**
  * Make a context on a GMainContext.

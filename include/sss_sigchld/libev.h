@@ -52,8 +52,10 @@ static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig, int 
 static inline void sss_ev_stop_reaper(struct sss_ev_watch *watch)
 {
     struct ev_watcher_list *last;
+    sigset_t former;
     ev_signal probe;
 
+    (void)pthread_sigmask(SIG_BLOCK, NULL, &former); /* libev unblocks SIGCHLD */
     ev_signal_init(&probe, sss_ev_signal_seen, SIGCHLD);
     ev_signal_start(watch->loop, &probe);
     last = (struct ev_watcher_list *)(void *)&probe;
@@ -66,6 +68,7 @@ static inline void sss_ev_stop_reaper(struct sss_ev_watch *watch)
         ev_signal_stop(watch->loop, watch->reaper);
     }
     ev_signal_stop(watch->loop, &probe);
+    (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
 }
 
 static inline void sss_ev_stop(struct sss_ev_watch *watch)
@@ -138,6 +141,7 @@ static inline void sss_ev_unwatch(void *watch)
  * loops.
  */
 SSS_ADAPTER_HOSTS(sss_ev, sss_ev_watch_fd, sss_ev_unwatch)
+SSS_ADAPTER_SIGNALFD_HOST(sss_ev, sss_ev_watch_fd, sss_ev_unwatch)
 
 /**
  * A host as sss_ev_fd_host(), with libev's reaper left alone, so that ev_child

@@ -71,6 +71,7 @@ static inline void sss_libevent_unwatch(void *ptr)
  * a time. sss_libevent_fd_host() needs no signal: for any number of them.
  */
 SSS_ADAPTER_HOSTS(sss_libevent, sss_libevent_watch_fd, sss_libevent_unwatch)
+SSS_ADAPTER_SIGNALFD_HOST(sss_libevent, sss_libevent_watch_fd, sss_libevent_unwatch)
 
 /**
  * Make a context on an event_base, with sss_libevent_signal_host().

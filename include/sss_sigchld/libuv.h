@@ -101,6 +101,7 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
 
 /** sss_uv_signal_host() takes SIGCHLD by a uv_signal_t, sss_uv_fd_host() no signal. */
 SSS_ADAPTER_HOSTS(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
+SSS_ADAPTER_SIGNALFD_HOST(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
 
 /**
  * Make a context on a loop, with sss_uv_signal_host().
