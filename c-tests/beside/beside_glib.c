@@ -3,6 +3,7 @@
  * Scope REGISTERED in a GLib main loop: GLib's child watches beside ours, as
  * many of each at the same time; no side loses a status.
  */
+#include "support/kernel.h"
 #include "support/test.h"
 
 #include <sss_sigchld/glib.h>
@@ -13,6 +14,8 @@ struct watched {
     pid_t pid;
     unsigned calls;
 };
+
+enum { EACH = 4 }; /* of each at the same time */
 
 static unsigned pending;
 
@@ -72,7 +75,7 @@ static gboolean too_late(gpointer pvt)
 
 static int rounds(void)
 {
-    return test_profile_is("plain") ? 2000 : 100;
+    return test_profile_is("plain") ? 2000 : 25;
 }
 
 static void watch_one_of_each(struct sss_sigchild_ctx *ctx, struct watched *ours,
@@ -87,26 +90,27 @@ static void watch_one_of_each(struct sss_sigchild_ctx *ctx, struct watched *ours
     pending += 2;
 }
 
-static void beside_child_watches(void **state)
+static void run_beside(const struct sss_host *host)
 {
+    struct sss_ctx_params params = params_zero();
     struct sss_sigchild_ctx *ctx;
-    struct watched ours[8], glibs[8];
+    struct watched ours[EACH], glibs[EACH];
     int round, i;
     guint timer;
 
-    (void)state;
-    check_ok(sss_glib_ctx_create(NULL, SSS_SCOPE_REGISTERED, &ctx));
+    params.host = host;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
     timer = g_timeout_add_seconds(60, too_late, NULL);
-    for (round = 0; round < rounds(); round += 8) {
+    for (round = 0; round < rounds(); round++) {
         memset(ours, 0, sizeof(ours));
         memset(glibs, 0, sizeof(glibs));
-        for (i = 0; i < 8; i++) {
+        for (i = 0; i < EACH; i++) {
             watch_one_of_each(ctx, &ours[i], &glibs[i], (round + i) % 256);
         }
         while (pending > 0) {
             g_main_context_iteration(NULL, TRUE);
         }
-        for (i = 0; i < 8; i++) {
+        for (i = 0; i < EACH; i++) {
             check_int(ours[i].calls, 1);
             check_int(glibs[i].calls, 1);
         }
@@ -116,10 +120,31 @@ static void beside_child_watches(void **state)
     check_no_children();
 }
 
+static void beside_child_watches_by_descriptor(void **state)
+{
+    (void)state;
+    run_beside(sss_glib_host());
+}
+
+static void beside_child_watches_by_signalfd(void **state)
+{
+    sigset_t set;
+
+    (void)state;
+    if (!kernel_has_pidfds()) {
+        test_skip("linux-4.19", "without pidfds GLib itself needs SIGCHLD");
+    }
+    run_beside(sss_glib_signalfd_host());
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    check_ok(sigprocmask(SIG_UNBLOCK, &set, NULL));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(beside_child_watches),
+        cmocka_unit_test(beside_child_watches_by_descriptor),
+        cmocka_unit_test(beside_child_watches_by_signalfd),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
