@@ -130,17 +130,22 @@ LIMITS = [
     ("memory", 10000, None, "descriptors", "sss-signalfd", 0),
 ]
 
-# A loop's own child watching, what is compared, and this library on that loop: by its signal
-# watcher first, where it has one. libuv's registration is in the spawn and not measured.
+# A loop's own child watching, what is compared, this library on that loop by SIGCHLD, for which the bars are,
+# and by its descriptor. libuv's registration is in the spawn and not measured.
 LOOPS = [
-    ("sd-event", "cpu_ns", ("sss-sd-event-signal", "sss-sd-event")),
-    ("glib", "cpu_ns", ("sss-glib-signalfd", "sss-glib")),
-    ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-signalfd", "sss-libevent-fd")),
-    ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd", "sss-libev-fd")),
-    ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-signalfd", "sss-libuv-fd")),
-    ("sssd", "cpu_ns", ("sss-tevent", "sss-tevent-signalfd")),
+    ("sd-event", "cpu_ns", ("sss-sd-event-signal",), ("sss-sd-event",)),
+    ("glib", "cpu_ns", ("sss-glib-signalfd",), ("sss-glib",)),
+    ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-signalfd"), ("sss-libevent-fd",)),
+    ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd"), ("sss-libev-fd",)),
+    ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-signalfd"), ("sss-libuv-fd",)),
+    ("sssd", "cpu_ns", ("sss-tevent", "sss-tevent-signalfd"), ()),
 ]
-LOOP_BARS = [("steady", n, None, metric, ours[0], peer, 1.0) for peer, metric, ours in LOOPS for n in (0, 100, 1000, 10000)]
+LOOP_BARS = [
+    ("steady", n, None, metric, subject, peer, 1.0)
+    for peer, metric, by_signal, _ in LOOPS
+    for subject in by_signal
+    for n in (0, 100, 1000, 10000)
+]
 
 # subject, at most this ratio of the median latency among 10,000 to that among none
 LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd")]
@@ -285,8 +290,8 @@ def measured_loops(results):
 def loops_section(results, cell=ratio_text):
     cases = steady_cases(results)
     rows = []
-    for peer, metric, ours in measured_loops(results):
-        mine, *theirs = ratio_rows(results, cases, metric, peer, 1000, ours, cell)
+    for peer, metric, by_signal, by_descriptor in measured_loops(results):
+        mine, *theirs = ratio_rows(results, cases, metric, peer, 1000, by_signal + by_descriptor, cell)
         rows += [mine, *theirs]
     return table(["CPU per child", *[f"N = {c[1]:,}" for c in cases]], rows)
 
@@ -305,7 +310,7 @@ def loops_report(results):
     rounds = [str(len(results.values(c, "sd-event", "cpu_ns") or [])) for c in cases]
     text += f"\nRounds: {', '.join(rounds)}.\n"
     text += "\nLatency from the child's exit to the callback, µs: median / 99th percentile.\n\n"
-    return text + latency_table(results, [s for peer, _, ours in measured_loops(results) for s in (peer, *ours)])
+    return text + latency_table(results, [s for peer, _, *ours in measured_loops(results) for s in (peer, *ours[0], *ours[1])])
 
 
 def dead_section(results, name, heading, baseline):
