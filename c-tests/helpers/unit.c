@@ -4,6 +4,7 @@
  *   say TEXT     sends TEXT to NOTIFY_SOCKET
  *   hand TEXT    sends TEXT with a pipe's end, and waits until it is closed
  *   reloading    says RELOADING=1 with the time
+ *   main         says that it is the main process, with MAINPID
  *   line FD      writes a line to the descriptor
  *   print TEXT   writes TEXT to stdout, without a newline
  *   gate PATH    waits until the FIFO is opened for writing and closed
@@ -92,6 +93,14 @@ static void reloading(void)
     clock_gettime(CLOCK_MONOTONIC, &now);
     snprintf(text, sizeof(text), "RELOADING=1\nMONOTONIC_USEC=%lld",
              now.tv_sec * 1000000LL + now.tv_nsec / 1000);
+    say(text, -1);
+}
+
+static void be_main(void)
+{
+    char text[32];
+
+    snprintf(text, sizeof(text), "MAINPID=%d", (int)getpid());
     say(text, -1);
 }
 
@@ -192,6 +201,8 @@ int main(int argc, char **argv)
             leave(0);
         } else if (strcmp(action, "login") == 0) {
             leave(4242);
+        } else if (strcmp(action, "main") == 0) {
+            be_main();
         } else if (strcmp(action, "bomb") == 0) {
             bomb();
         } else if (strcmp(action, "pause") == 0) {

@@ -131,6 +131,24 @@ static void the_main_process_may_name_another(void **state)
     check(unit_status(a).main_pid > 1);
     unit_stop(&bed, a);
     bed_end(&bed);
+    /* Its child: the end of the first process is no end of the unit then. */
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_NOTIFY_ALL;
+    a = unit_add(&bed, &unit, ACTIONS("child", "main", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    pid_t main_pid = unit_status(a).main_pid, first;
+    check_int(children_of_ours(&first, 1), 1);
+    check(main_pid > 1 && main_pid != first);
+    check_ok(kill(first, SIGKILL));
+    until_processes(&bed, a, 1);
+    check_int(unit_status(a).state, SSS_UNIT_RUNNING);
+    check_int(unit_status(a).main_pid, main_pid);
+    check_ok(kill(main_pid, SIGKILL));
+    until_states(&bed, "aG aR aF");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
+    unit_stop(&bed, a);
+    bed_end(&bed);
 }
 
 static void no_sign_of_life(void **state)
@@ -349,6 +367,8 @@ static void sockets_are_handed_over(void **state)
     (void)state;
     setenv("NOTIFY_SOCKET", "/ours", 1);
     setenv("LISTEN_PID", "1", 1);
+    setenv("WATCHDOG_USEC", "1", 1);
+    setenv("WATCHDOG_PID", "1", 1);
     bed_start(&bed, SSS_SCOPE_ALL);
     check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));
     check_ok(pipe2(out, O_CLOEXEC));
@@ -357,7 +377,8 @@ static void sockets_are_handed_over(void **state)
     char *path = helper_path("unit");
     const char *argv[] = { path,         "fd",  "3",          "fd",  "4",          "env",
                            "LISTEN_FDS", "env", "LISTEN_PID", "env", "LISTEN_FDNAMES",
-                           "env",        "NOTIFY_SOCKET", "pause", NULL };
+                           "env",        "NOTIFY_SOCKET", "env", "WATCHDOG_USEC", "env",
+                           "WATCHDOG_PID", "pause", NULL };
     struct sss_spawn spawn = { .size = sizeof(spawn),
                                .mask = SSS_SPAWN_FDS,
                                .path = path,
@@ -375,7 +396,8 @@ static void sockets_are_handed_over(void **state)
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG aR");
     snprintf(wanted, sizeof(wanted),
-             "LISTEN_FDS=2\nLISTEN_PID=%d\nLISTEN_FDNAMES=web:unknown\nNOTIFY_SOCKET=(none)\n",
+             "LISTEN_FDS=2\nLISTEN_PID=%d\nLISTEN_FDNAMES=web:unknown\nNOTIFY_SOCKET=(none)\n"
+             "WATCHDOG_USEC=(none)\nWATCHDOG_PID=(none)\n",
              unit_status(a).main_pid);
     while (length < (ssize_t)strlen(wanted) &&
            (got = read(out[0], text + length, sizeof(text) - 1 - length)) > 0) {
@@ -387,6 +409,8 @@ static void sockets_are_handed_over(void **state)
     bed_end(&bed);
     unsetenv("NOTIFY_SOCKET");
     unsetenv("LISTEN_PID");
+    unsetenv("WATCHDOG_USEC");
+    unsetenv("WATCHDOG_PID");
 }
 
 static void one_log_over_all_starts(void **state)

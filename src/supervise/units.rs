@@ -433,7 +433,10 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
             let alone = !unit.services().any(run::lives);
             unit.inbox.ended = Some((seen.status, alone));
         }
-        run::MAIN_CHANGED if current => unit.inbox.main = Some(seen.pid),
+        // Where the program has named another, the end of the first changes nothing.
+        run::MAIN_CHANGED if current && (unit.main == 0 || unit.inbox.ended.is_some()) => {
+            unit.inbox.main = Some(seen.pid);
+        }
         run::DEAD if current => unit.inbox.dead = true,
         // Perhaps only logins are left.
         run::EXITED if current && unit.settings.spares_logins => {}
