@@ -972,7 +972,8 @@ typedef void sss_siginfo_t;
 #define SSS_STOP_MAIN 1
 
 /**
- * sss_stop_step.scope: the process group of the main process.
+ * sss_stop_step.scope: the process group of the main process; of a group that no
+ * process of the unit leads, such as the daemon's own, only those of the unit.
  */
 #define SSS_STOP_GROUP 2
 

@@ -1,6 +1,7 @@
 /* A unit's states, as each way to start, to fail and to stop brings them about. */
 #include "support/test.h"
 
+#include "support/spawn.h"
 #include "support/unit.h"
 
 static void starts_runs_and_stops(void **state)
@@ -123,6 +124,41 @@ static void a_stop_takes_its_steps(void **state)
     check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
     unit_stop(&bed, a);
     bed_end(&bed);
+}
+
+/* The main process and its child, in the group that we are in too, and in one of their own. */
+static void a_stop_reaches_a_group(void **state)
+{
+    static const struct sss_stop_step step = { SIGUSR1, SSS_STOP_GROUP, 3600000 * MS, NULL };
+    char *path = helper_path("unit");
+    const char *argv[] = { path, "child", "say", "READY=1", "pause", NULL };
+
+    (void)state;
+    for (int own = 0; own < 2; own++) {
+        struct sss_spawn spawn = spawn_zero();
+        struct sss_unit unit = unit_zero("a");
+        struct bed bed;
+
+        bed_start(&bed, SSS_SCOPE_ALL);
+        spawn.path = path;
+        spawn.argv = argv;
+        spawn.mask |= own ? SSS_SPAWN_SESSION : 0;
+        unit.spawn = &spawn;
+        unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE | SSS_UNIT_NOTIFY_ALL;
+        unit.start_mode = SSS_UNIT_NOTIFY;
+        unit.stop_steps = &step;
+        unit.stop_steps_count = 1;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, "aG aR");
+        until_processes(&bed, a, 2);
+        check_ok(sss_supervisor_stop(a));
+        until_states(&bed, "aG aR aP aS");
+        check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGUSR1)));
+        unit_stop(&bed, a);
+        bed_end(&bed);
+    }
+    free(path);
 }
 
 static void what_is_left_is_stopped_before_the_next_start(void **state)
@@ -433,6 +469,7 @@ int main(void)
         cmocka_unit_test(a_crash_loop_fails),
         cmocka_unit_test(ends_that_are_no_failure),
         cmocka_unit_test(a_stop_takes_its_steps),
+        cmocka_unit_test(a_stop_reaches_a_group),
         cmocka_unit_test(what_is_left_is_stopped_before_the_next_start),
         cmocka_unit_test(a_restart_by_main_spares_the_others),
         cmocka_unit_test(a_start_that_cannot_be),

@@ -104,7 +104,8 @@ pub const SSS_UNIT_RESTART_ALWAYS: u32 = 3;
 
 /// sss_stop_step.scope: the main process.
 pub const SSS_STOP_MAIN: u32 = 1;
-/// sss_stop_step.scope: the process group of the main process.
+/// sss_stop_step.scope: the process group of the main process; of a group that no
+/// process of the unit leads, such as the daemon's own, only those of the unit.
 pub const SSS_STOP_GROUP: u32 = 2;
 /// sss_stop_step.scope: every process of the unit that the spare rule does not
 /// name.

@@ -351,13 +351,24 @@ pub(crate) fn kill_main(service: Option<ServiceId>, main: i32, signal: i32) {
     }
 }
 
-/// The same for its process group.
+/// The same for its process group. A group that none of the run leads may be our own, with
+/// all that we started: then only those of the run are meant.
 pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
-    if service.is_some_and(|service| is_member(service, main)) {
-        if let Some(group) = signal::group_of(main) {
-            let _ = signal::kill(-group, signal);
-        }
+    let Some(service) = service.filter(|&service| is_member(service, main)) else {
+        return;
+    };
+    let Some(group) = signal::group_of(main) else {
+        return;
+    };
+    if is_member(service, group) {
+        let _ = signal::kill(-group, signal);
+        return;
     }
+    let _ = tracker::pids(service, |pid| {
+        if signal::group_of(pid) == Some(group) {
+            let _ = signal::kill(pid, signal);
+        }
+    });
 }
 
 /// Signals every process of a run, but for its logins where these are spared; SIGKILL
