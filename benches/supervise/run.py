@@ -25,7 +25,7 @@ import tempfile
 import time
 
 IDLE_SECONDS = 60
-# The library looks at all processes 1, 4, 16 seconds after a change, then once a minute.
+# The library looks at all processes 1, 5, 21 seconds after a change, then once a minute.
 SETTLE_SECONDS = 30
 
 
