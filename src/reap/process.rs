@@ -21,7 +21,7 @@ use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
 use crate::sys::fork::{Generation, PerProcess, leak, unleak, unmap_pages};
 use crate::sys::futex::EventCount;
-use crate::sys::lock::{Mutex, MutexGuard, is_awaited};
+use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::mmap;
 use crate::sys::thread::{self, Thread};
 use crate::sys::timer::SignalTimer;
@@ -111,21 +111,9 @@ impl<'a> Locked<'a> {
 
     /// Gives the lock up, to another thread if one waits for it, and takes it again.
     pub(crate) fn give_way(self) -> Self {
-        let awaited = is_awaited(&self.0);
-        let mutex: &'a Mutex<Reaper> = MutexGuard::mutex(&self.0);
-        drop(self);
-        let mut left = if awaited { PATIENCE } else { 0 };
-        while left > 0 && !mutex.is_locked() {
-            std::thread::yield_now();
-            left -= 1;
-        }
-        Locked(mutex.lock())
+        self.unlocked(|| ()).0
     }
 }
-
-/// How often the processor is given up for a thread that waits for the lock and is
-/// being woken: some hundred microseconds.
-const PATIENCE: u32 = 256;
 
 pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
 

@@ -7,6 +7,10 @@
 //! lock is held over system calls, and asks at each lock and unlock whether the
 //! thread panics, for a poison that is not wanted here: a panic is caught at the
 //! border, the lock is given up on its way there, and what it left is used on.
+//!
+//! A thread that unlocks and locks again is quicker than one that has to be woken
+//! first, and a loop that takes many dead children does so every other millisecond:
+//! who was woken in vain once is handed the lock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -20,6 +24,10 @@ const FREE: u32 = 0;
 const LOCKED: u32 = 1;
 /// Locked, and somebody may sleep.
 const AWAITED: u32 = 2;
+/// Locked, and somebody was woken in vain, who waits until it is his.
+const STARVED: u32 = 3;
+/// Locked by nobody yet: it is for one who was woken.
+const HANDED: u32 = 4;
 
 /// The lock without what it guards. Zero bytes are a free one.
 #[repr(transparent)]
@@ -61,30 +69,47 @@ unsafe impl lock_api::RawMutex for RawFutex {
 
     #[inline]
     unsafe fn unlock(&self) {
-        if self.0.swap(FREE, Ordering::Release) == AWAITED {
-            wake_one(&self.0);
+        let unlocked = self
+            .0
+            .compare_exchange(LOCKED, FREE, Ordering::Release, Ordering::Relaxed);
+        if unlocked.is_err() {
+            unlock_awaited(&self.0);
         }
     }
 }
 
-/// Whether another thread may wait for the lock that is held.
-pub(crate) fn is_awaited<T>(held: &MutexGuard<'_, T>) -> bool {
-    // SAFETY: its state is read.
-    let raw = unsafe { MutexGuard::mutex(held).raw() };
-    raw.0.load(Ordering::Relaxed) == AWAITED
-}
-
+/// Locks it, and leaves it AWAITED, as others may sleep.
 #[cold]
 #[inline(never)]
 fn await_free(state: &AtomicU32) {
-    while state.swap(AWAITED, Ordering::Acquire) != FREE {
-        futex::wait(state, AWAITED);
+    let mut woken = false;
+    loop {
+        let seen = state.load(Ordering::Relaxed);
+        let mine = seen == FREE || (seen == HANDED && woken);
+        let mark = if mine {
+            AWAITED
+        } else {
+            seen.max(if woken { STARVED } else { AWAITED })
+        };
+        let marked = state.compare_exchange(seen, mark, Ordering::Acquire, Ordering::Relaxed);
+        if marked.is_err() {
+            continue;
+        }
+        if mine {
+            return;
+        }
+        futex::wait(state, mark);
+        woken = true;
     }
 }
 
+/// A lock that is handed over is taken by a thread that was woken: who left the mark
+/// STARVED is one.
 #[cold]
 #[inline(never)]
-fn wake_one(state: &AtomicU32) {
+fn unlock_awaited(state: &AtomicU32) {
+    let next = |held| Some(if held == STARVED { HANDED } else { FREE });
+    let _ = state.fetch_update(Ordering::Release, Ordering::Relaxed, next);
     futex::wake(state, 1);
 }
 
@@ -132,6 +157,23 @@ mod tests {
             drop(held);
         });
         assert!(turn.try_lock().is_some());
+    }
+
+    #[test]
+    fn who_was_woken_in_vain_is_next() {
+        let had_it = Mutex::new(false);
+        // SAFETY: its state is read.
+        let state = unsafe { &had_it.raw().0 };
+        let held = had_it.lock();
+        std::thread::scope(|scope| {
+            scope.spawn(|| *had_it.lock() = true);
+            while state.load(Ordering::Relaxed) != STARVED {
+                futex::wake(state, 1);
+                std::thread::yield_now();
+            }
+            drop(held);
+            assert!(*had_it.lock());
+        });
     }
 
     #[test]
