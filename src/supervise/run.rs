@@ -364,11 +364,8 @@ pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
         let _ = signal::kill(-group, signal);
         return;
     }
-    let _ = tracker::pids(service, |pid| {
-        if signal::group_of(pid) == Some(group) {
-            let _ = signal::kill(pid, signal);
-        }
-    });
+    let elsewhere = &mut |one: &kill::Member| signal::group_of(one.pid) != Some(group);
+    let _ = kill::kill(service, signal, elsewhere, true);
 }
 
 /// Signals every process of a run, but for its logins where these are spared; SIGKILL
