@@ -132,7 +132,7 @@ static void beside_child_watches_by_signalfd(void **state)
 
     (void)state;
     if (!kernel_has_pidfds()) {
-        test_skip("linux-4.19", "without pidfds GLib itself needs SIGCHLD");
+        test_skip("linux-4.19 valgrind", "without pidfds GLib itself needs SIGCHLD");
     }
     run_beside(sss_glib_signalfd_host());
     sigemptyset(&set);
