@@ -995,6 +995,9 @@ impl Shared {
                 break;
             };
             let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
+            if wanted {
+                remote::ended(self.ctx, pid);
+            }
             full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
             if !wanted {
                 self.forget(remote);

@@ -884,7 +884,8 @@ impl Exchange {
             Said::End if self.ready => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
             Said::End => return Err(Errno::ECONNRESET.into()),
         }
-        let held = self.ready && (self.way == Way::Clients || self.pidfd.is_some());
+        // The server's word comes with a pidfd, where the kernel has those.
+        let held = self.ready && (self.way == Way::Clients || self.remote != 0);
         if held && self.way == Way::Clients && pidfd {
             // It is held, and ours: nobody else has its pid.
             self.pidfd = pidfd::open(self.pid).ok();

@@ -58,8 +58,22 @@ impl Reaper {
         }
         match self.wait_pid(slot.pid, self.options(leader), usage) {
             Ok(found) => found.map(|(_, status, usage)| self.reaped((status, usage))),
-            Err(Errno::ECHILD) => Some(self.lost(slot.pid)),
+            Err(Errno::ECHILD) => self.ask_elsewhere(slot.pid),
             Err(_) => None,
+        }
+    }
+
+    /// What is known of a child that is not ours to wait for. None where a fork server
+    /// will tell.
+    #[cold]
+    fn ask_elsewhere(&mut self, pid: i32) -> Option<(Change, Facts)> {
+        match self.remotes.take(pid, self.kernel.now()) {
+            Word::Status(status) => {
+                self.counts.recovered += 1;
+                Some((classify(status), Facts::RECOVERED))
+            }
+            Word::Later => None,
+            Word::Never => Some(self.lost(pid)),
         }
     }
 
@@ -91,7 +105,7 @@ impl Reaper {
                     self.hear_nothing_of_one();
                     found.map(kept)
                 }
-                Err(_) => Some(self.lost(slot.pid)),
+                Err(_) => self.ask_elsewhere(slot.pid),
             },
             (Err(_), Some(_)) => {
                 self.lose_pidfd(leader);
@@ -225,13 +239,9 @@ impl Reaper {
                     note(Note::Recovered(pid));
                     return Some((classify(status), Facts::RECOVERED));
                 }
-                Exit::Unknown => match self.remotes.take(pid, self.kernel.now()) {
-                    Word::Status(status) => {
-                        self.counts.recovered += 1;
-                        return Some((classify(status), Facts::RECOVERED));
-                    }
-                    Word::Later => break,
-                    Word::Never => return Some(self.lost(pid)),
+                Exit::Unknown => match self.ask_elsewhere(pid) {
+                    None => break,
+                    told => return told,
                 },
                 Exit::InFlight => self.kernel.yield_now(),
             }

@@ -57,6 +57,7 @@ impl Reaper {
         let slot = self.table.slot(leader);
         match slot.pidfd() {
             Some(held) => duplicate(held.borrow()),
+            None if self.remotes.is_reaped(slot.pid) => Err(Errno::ESRCH),
             None => pidfd::open(slot.pid),
         }
     }
@@ -70,6 +71,8 @@ impl Reaper {
                 Err(Errno::ENOSYS | Errno::EPERM) => by_pid(held.borrow(), slot.pid, signum),
                 sent => sent,
             },
+            // It is dead, and a fork server reaps it.
+            None if self.remotes.is_reaped(slot.pid) => Ok(()),
             None => signal::kill(slot.pid, signum),
         }
     }

@@ -262,7 +262,7 @@ impl Reaper {
         rich: bool,
     ) -> Result<Found, Errno> {
         let lies = known.is_some_and(|leader| self.table.slot(leader).is(Flags::ZOMBIE));
-        if lies {
+        if lies || self.is_remote(pid, known) {
             return Ok(Found::default());
         }
         let mut trusted = self.trusts_signal(me);
@@ -339,6 +339,12 @@ impl Reaper {
             usage: found.and_then(|(_, _, usage)| usage),
             ..Found::default()
         })
+    }
+
+    /// Whether it is watched, and by its pid alone, as a fork server's child.
+    fn is_remote(&self, pid: i32, known: Option<u32>) -> bool {
+        known.is_some_and(|leader| self.table.slot(leader).pidfd().is_none())
+            && self.remotes.holds(pid)
     }
 
     /// A child sends no SIGCHLD, and is held by a pidfd: if nobody polls that, it is

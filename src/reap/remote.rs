@@ -26,6 +26,13 @@ pub(crate) fn expect(ctx: ContextId, pid: i32) -> Result<(), Errno> {
     remotes.expect(pid, |pid| table.find(pid).is_some())
 }
 
+/// The server is about to be asked to reap it.
+pub(crate) fn ended(ctx: ContextId, pid: i32) {
+    if let Ok(mut reaper) = lock(ctx.depth) {
+        reaper.remotes.set(pid, State::Ended);
+    }
+}
+
 /// It has told.
 pub(crate) fn told(ctx: ContextId, pid: i32, status: i32) {
     if let Ok(mut reaper) = lock(ctx.depth) {

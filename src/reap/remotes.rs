@@ -1,6 +1,9 @@
 //! Children of a fork server's own, which the server reaps. It tells their statuses, as
 //! the kernel keeps none for our pidfds (before Linux 6.15). Pure; [`super::remote`] is
 //! what the server's client calls.
+//!
+//! Before Linux 5.3 there are no pidfds, and their pids must do. A pid is the child's until
+//! the server is asked to reap it.
 
 use nix::errno::Errno;
 
@@ -8,6 +11,8 @@ use nix::errno::Errno;
 pub(super) enum State {
     /// The server will tell.
     Awaited,
+    /// The child is dead, and the server is asked to reap it: its pid may be another's soon.
+    Ended,
     Told(i32),
     /// The server is being ended; until when its child is waited for.
     Orphan(u64),
@@ -39,6 +44,21 @@ impl Remotes {
         Ok(())
     }
 
+    fn state(&self, pid: i32) -> Option<State> {
+        let found = self.0.iter().find(|&&(known, _)| known == pid);
+        found.map(|&(_, state)| state)
+    }
+
+    /// Whether it is a server's child, whose end was not told.
+    pub(super) fn holds(&self, pid: i32) -> bool {
+        matches!(self.state(pid), Some(State::Awaited | State::Ended))
+    }
+
+    /// Whether its pid may be another's.
+    pub(super) fn is_reaped(&self, pid: i32) -> bool {
+        self.state(pid) == Some(State::Ended)
+    }
+
     /// Whether it was known.
     pub(super) fn forget(&mut self, pid: i32) -> bool {
         let before = self.0.len();
@@ -54,9 +74,8 @@ impl Remotes {
 
     /// A status is given once.
     pub(crate) fn take(&mut self, pid: i32, now: u64) -> Word {
-        let state = self.0.iter().find(|&&(known, _)| known == pid);
-        let word = match state.map(|&(_, state)| state) {
-            Some(State::Awaited) => Word::Later,
+        let word = match self.state(pid) {
+            Some(State::Awaited | State::Ended) => Word::Later,
             Some(State::Orphan(until)) if now < until => Word::Later,
             Some(State::Told(status)) => Word::Status(status),
             Some(State::Orphan(_)) | None => Word::Never,
@@ -78,7 +97,12 @@ mod tests {
         assert_eq!(remotes.take(7, 0), Word::Never);
         remotes.0.push((7, State::Awaited));
         assert_eq!(remotes.take(7, 0), Word::Later);
+        assert!(remotes.holds(7) && !remotes.is_reaped(7));
+        remotes.set(7, State::Ended);
+        assert_eq!(remotes.take(7, 0), Word::Later);
+        assert!(remotes.holds(7) && remotes.is_reaped(7));
         remotes.set(7, State::Told(256));
+        assert!(!remotes.holds(7));
         assert_eq!(remotes.take(7, 0), Word::Status(256));
         assert_eq!(remotes.take(7, 0), Word::Never);
     }

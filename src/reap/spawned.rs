@@ -238,6 +238,7 @@ impl Reaper {
         let keep = matches!(told, Told::Keeping(..));
         let found = match child.pidfd {
             Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
+            None if self.remotes.holds(pid) => Found::default(),
             None => self
                 .find_child(me, pid, known, keep, !matches!(told, Told::Callback(..)))
                 .unwrap_or_else(|_| {
@@ -276,6 +277,7 @@ impl Reaper {
         let known = self.find_fresh(pid);
         let found = match child.pidfd {
             Some(fd) => self.find_spawned(pid, Pidfd::from(fd)),
+            None if self.remotes.holds(pid) => Found::default(),
             None => self.find_child(me, pid, known, false, false)?,
         };
         self.muted.push(at);
