@@ -20,6 +20,7 @@ use crate::reap::rich;
 use crate::reap::spawned;
 use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::spawn::{FdMap, SpawnError, Spec, Step};
+use crate::sys::error::Error;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Bytes;
 use crate::sys::pipe::{self, NoSigpipe, Pipe};
@@ -182,7 +183,7 @@ struct State {
 }
 
 impl State {
-    fn new(params: &Params) -> Result<Self, Errno> {
+    fn new(params: &Params) -> Result<Self, Error> {
         let mut input = Feed {
             fd: None,
             ask: None,
@@ -245,7 +246,7 @@ impl State {
         let mut childs = Vec::new();
         reserve(&mut map, given.len() + 3)?;
         reserve(&mut childs, 3)?;
-        let failed = |errno: Errno| SpawnError::new(Step::Descriptors, errno as i32);
+        let failed = |error: Error| SpawnError::during(Step::Descriptors, error);
         if params.input.is_some() {
             let pipe = Pipe::to_child().map_err(failed)?;
             map.push(FdMap::new(pipe.childs.as_raw_fd(), 0));
@@ -424,7 +425,7 @@ impl State {
                 }
                 Ok(None) => return None,
                 Err(errno) => {
-                    self.close_input(errno as i32);
+                    self.close_input(errno.errno as i32);
                     return None;
                 }
             }
@@ -458,7 +459,7 @@ impl State {
         match stream.collect() {
             Ok(false) => {}
             Ok(true) => self.close_stream(index, 0),
-            Err(errno) => self.close_stream(index, errno as i32),
+            Err(errno) => self.close_stream(index, errno.errno as i32),
         }
         None
     }
@@ -492,7 +493,7 @@ impl State {
                     pvt: self.pvt,
                 });
             }
-            (Err(errno), _) => self.close_stream(index, errno as i32),
+            (Err(errno), _) => self.close_stream(index, errno.errno as i32),
         }
         None
     }
@@ -548,7 +549,7 @@ impl Stream {
 
     /// Reads and keeps what is there, but no more than a step's share. Whether it
     /// was read to the end.
-    fn collect(&mut self) -> Result<bool, Errno> {
+    fn collect(&mut self) -> Result<bool, Error> {
         let mut share = STEP;
         while share > 0 {
             let Some(fd) = &self.fd else {
@@ -596,6 +597,7 @@ impl Stream {
     }
 }
 
-fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<(), Errno> {
-    list.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)
+fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<(), Error> {
+    list.try_reserve_exact(count)
+        .map_err(|_| Errno::ENOMEM.into())
 }

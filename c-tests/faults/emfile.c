@@ -2,6 +2,7 @@
 #include "support/test.h"
 
 #include <sys/resource.h>
+#include <syslog.h>
 
 #include "support/kernel.h"
 
@@ -29,7 +30,7 @@ static void allow_descriptors(void)
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-enum { COUNT = 10 };
+enum { COUNT = 10, LINE = 128 };
 
 static void watch_some(struct loop *loop, bool forbid)
 {
@@ -128,8 +129,16 @@ static void heals_by_itself(void **state)
     in_child(heals, NULL);
 }
 
+static void keep_line(uint32_t level, const char *message, void *pvt)
+{
+    check_int(level, LOG_DEBUG);
+    snprintf(pvt, LINE, "%s", message);
+}
+
+/* The errno says that something is short, the log which call found it so. */
 static void no_context_descriptor(void *unused)
 {
+    char line[LINE] = "";
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
@@ -138,8 +147,11 @@ static void no_context_descriptor(void *unused)
     int fd = -1;
 
     (void)unused;
+    check_ok(sss_sigchld_set_log_fn(keep_line, line));
     forbid_descriptors();
     check_int(sss_sigchld_ctx_fd(ctx, &fd), EMFILE);
+    check(strcmp(line, "epoll_create: Too many open files") == 0);
+    check_ok(sss_sigchld_set_log_fn(NULL, NULL));
     check_int(fd, -1);
     check_int(sss_sigchld_ctx_dispatch(ctx, 0), ENOTSUP);
     allow_descriptors();

@@ -9,6 +9,7 @@ use super::handle::sss_sigchild_ctx;
 use super::host::{Host, Memory, PointerFn};
 use crate::reap::id::ContextId;
 use crate::reap::{context, deliver};
+use crate::sys::error::Error;
 use crate::sys::thread::{self, Thread};
 
 /// What the loop calls with the context.
@@ -42,7 +43,7 @@ impl Binding {
         ctx: ContextId,
         owner: *mut sss_sigchild_ctx,
         event_loop: *mut c_void,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, Error> {
         let mut binding = Binding {
             host,
             calls,
@@ -55,9 +56,9 @@ impl Binding {
         };
         match binding.join(owner) {
             Ok(()) => Ok(binding),
-            Err(errno) => {
+            Err(error) => {
                 binding.part();
-                Err(errno)
+                Err(error)
             }
         }
     }
@@ -67,12 +68,12 @@ impl Binding {
         mut self,
         ctx: ContextId,
         owner: *mut sss_sigchild_ctx,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, Error> {
         self.part();
         Self::attach(self.host, self.calls, ctx, owner, self.event_loop)
     }
 
-    fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Errno> {
+    fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Error> {
         let id = self.ctx;
         let owner = memory.cast::<c_void>();
         if let Some(deferral) = self.host.deferral {
@@ -80,7 +81,7 @@ impl Binding {
             self.deferral =
                 unsafe { (deferral.make)(owner, self.event_loop, self.calls.deferred, owner) };
             if self.deferral.is_null() {
-                return Err(Errno::ENOMEM);
+                return Err(Errno::ENOMEM.into());
             }
         }
         let descriptor = context::descriptor(id)?;
@@ -123,7 +124,7 @@ impl Binding {
     }
 
     /// The host's allocator, which is the loop thread's own: EPERM from another one.
-    pub(crate) fn check_thread(&self, id: ContextId) -> Result<Option<Memory>, Errno> {
+    pub(crate) fn check_thread(&self, id: ContextId) -> Result<Option<Memory>, Error> {
         context::check_attached(id, self.thread)?;
         Ok(self.host.memory)
     }
@@ -143,9 +144,9 @@ impl Binding {
     }
 }
 
-fn errno(code: errno_t) -> Result<(), Errno> {
+fn errno(code: errno_t) -> Result<(), Error> {
     match code {
         0 => Ok(()),
-        code => Err(Errno::from_raw(code)),
+        code => Err(Errno::from_raw(code).into()),
     }
 }

@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use nix::errno::Errno;
 
 use crate::reap::log;
+use crate::sys::error::Error;
 
 /// 0 or a positive errno.
 #[allow(non_camel_case_types)]
@@ -28,10 +29,18 @@ pub(crate) use symver;
 
 /// Runs an export's body: errno is as before, a panic becomes
 /// ENOTRECOVERABLE, messages noted under the lock go out.
-pub(crate) fn guard(body: impl FnOnce() -> Result<(), Errno>) -> errno_t {
-    protect(body).map_or(Errno::ENOTRECOVERABLE as errno_t, |done| {
-        done.err().map_or(0, |errno| errno as errno_t)
+pub(crate) fn guard(body: impl FnOnce() -> Result<(), Error>) -> errno_t {
+    protect(|| body().inspect_err(tell_of)).map_or(Errno::ENOTRECOVERABLE as errno_t, |done| {
+        done.err().map_or(0, |error| error.errno as errno_t)
     })
+}
+
+/// The daemon gets the errno alone; its log tells which call it comes from.
+#[cold]
+fn tell_of(error: &Error) {
+    if error.call.is_some() {
+        log::note(log::Note::Failed(*error));
+    }
 }
 
 /// Runs library code that C must never unwind out of; None after a panic.
@@ -82,7 +91,10 @@ mod tests {
     #[test]
     fn errno_is_kept() {
         Errno::set_raw(77);
-        assert_eq!(guard(|| Err(Errno::EINVAL)), Errno::EINVAL as errno_t);
+        assert_eq!(
+            guard(|| Err(Errno::EINVAL.into())),
+            Errno::EINVAL as errno_t
+        );
         assert_eq!(Errno::last_raw(), 77);
     }
 }

@@ -12,6 +12,7 @@ use super::params::{Handle, Out};
 use crate::reap::callback::{Hook, HookFn, Pvt};
 use crate::reap::watch::{self, Ask, How, Released};
 use crate::reap::{kill, register};
+use crate::sys::error::Error;
 
 /// Given as wait_status where the status cannot be had because somebody else
 /// took it. None of WIFEXITED, WIFSIGNALED, WIFSTOPPED and WIFCONTINUED is true
@@ -90,7 +91,7 @@ pub extern "C" fn sss_child_register(
     guard(|| {
         let ctx = sigchld_ctx.context()?;
         if pid <= 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let place = ChildPlace::new(ctx, memctx, child_ctx)?;
         let mut due = false;
@@ -162,7 +163,7 @@ pub extern "C" fn sss_child_register_reserved(
     guard(|| {
         let child = child.child()?;
         if pid <= 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let (called, with) = child.callback(cb, pvt);
         register::register_reserved(child.id(), pid, called, with)?;
@@ -191,7 +192,7 @@ pub extern "C" fn sss_child_current(child: Out<*mut sss_child_ctx>) -> errno_t {
         let child = child.required()?;
         let current = current();
         if current.is_null() {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         child.write(current);
         Ok(())
@@ -278,7 +279,7 @@ pub extern "C" fn sss_child_release(
 }
 symver!("sss_child_release");
 
-fn unwatch(child: &Child, how: How) -> Result<Released, Errno> {
+fn unwatch(child: &Child, how: How) -> Result<Released, Error> {
     match *child {
         Child::Plain(id) => watch::unwatch(id, how, Ask::Hook(run_hook)),
         Child::Hosted(id, memory) => {

@@ -11,6 +11,7 @@ use super::params::{Handle, Out};
 use crate::reap::callback::{ChildFn, Pvt};
 use crate::reap::id::WatchId;
 use crate::reap::watch::{self, Ask, How};
+use crate::sys::error::Error;
 
 /// A handle that is an object of the host's.
 pub(crate) struct ChildMemory {
@@ -58,10 +59,10 @@ pub(crate) enum Child {
 
 impl Handle<'_, sss_child_ctx> {
     /// EINVAL for NULL.
-    pub(crate) fn child(self) -> Result<Child, Errno> {
+    pub(crate) fn child(self) -> Result<Child, Error> {
         let child = self.as_ptr();
         if child.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         if let Some(id) = WatchId::from_tagged(child.addr() as u64) {
             return Ok(Child::Plain(id));
@@ -116,10 +117,10 @@ impl ChildPlace {
         ctx: &Context,
         memctx: *mut c_void,
         handle: Out<*mut sss_child_ctx>,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, Error> {
         let owned = !memctx.is_null();
         if owned && ctx.memory.is_none() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         if handle.is_null() && !owned {
             return Ok(ChildPlace::Nowhere);
@@ -142,7 +143,7 @@ impl ChildPlace {
         }
         .cast::<ChildMemory>();
         if memory.is_null() {
-            return Err(Errno::ENOMEM);
+            return Err(Errno::ENOMEM.into());
         }
         // SAFETY: large enough and aligned.
         unsafe {
@@ -179,9 +180,9 @@ impl ChildPlace {
     /// Gives the handle to C, or the place back where there is no watch.
     pub(crate) fn settle(
         self,
-        made: Result<WatchId, Errno>,
+        made: Result<WatchId, Error>,
         out: Out<*mut sss_child_ctx>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         let handle = made.map(|id| self.fill(id));
         if handle.is_err() {
             self.discard();

@@ -16,6 +16,7 @@ use crate::reap::callback::{Pvt, Record};
 use crate::reap::event::Told;
 use crate::spawn::SpawnError;
 use crate::sys::cancel::NoCancellation;
+use crate::sys::error::Error;
 use crate::sys::opaque::Bytes;
 
 /// The child's standard input is a pipe: what input or input_fn gives, then the
@@ -250,7 +251,7 @@ pub extern "C" fn sss_child_communicate(
 }
 symver!("sss_child_communicate");
 
-fn params(given: &sss_communicate) -> Result<Params, Errno> {
+fn params(given: &sss_communicate) -> Result<Params, Error> {
     let has = |bit| given.mask & bit != 0;
     let stray = |bit, field: bool| field && !has(bit);
     if given.mask & !KNOWN != 0
@@ -267,7 +268,7 @@ fn params(given: &sss_communicate) -> Result<Params, Errno> {
         || stray(SSS_COMMUNICATE_OUTPUT, has(SSS_COMMUNICATE_ERROR_TO_OUTPUT))
         || has(SSS_COMMUNICATE_ERROR) && has(SSS_COMMUNICATE_ERROR_TO_OUTPUT)
     {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let drain = if has(SSS_COMMUNICATE_DRAIN) {
         u64::try_from(given.drain_ns).map_err(|_| Errno::EINVAL)?

@@ -15,6 +15,7 @@ use super::turn;
 use crate::reap::callback::{Pvt, Unknown};
 use crate::reap::context::{Params, Scope};
 use crate::reap::{self, audit, deliver, drain};
+use crate::sys::error::Error;
 
 /// An event loop of tevent's; the library hands it to the host only.
 #[allow(non_camel_case_types)]
@@ -226,7 +227,7 @@ pub extern "C" fn sss_sigchld_ctx_init(
     guard(|| {
         let host = host::default();
         if host.is_none() && !(memctx.is_null() && ev.is_null()) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let params = Params {
             options,
@@ -264,7 +265,7 @@ pub extern "C" fn sss_sigchld_ctx_create(
             | SSS_CTX_PARAM_FLAGS
             | SSS_CTX_PARAM_MAX_PIDFDS;
         if given.mask & !known != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let mut params = Params {
             unknown: given.unknown_fn.map(|call| Unknown {
@@ -274,7 +275,7 @@ pub extern "C" fn sss_sigchld_ctx_create(
             ..Params::default()
         };
         if given.reserved != 0 {
-            return Err(Errno::E2BIG);
+            return Err(Errno::E2BIG.into());
         }
         if given.mask & SSS_CTX_PARAM_MAX_PIDFDS != 0 {
             params.max_pidfds = Some(given.max_pidfds);
@@ -286,19 +287,19 @@ pub extern "C" fn sss_sigchld_ctx_create(
             params.scope = match given.scope {
                 SSS_SCOPE_REGISTERED => Scope::Registered,
                 SSS_SCOPE_ALL => Scope::All,
-                _ => return Err(Errno::EINVAL),
+                _ => return Err(Errno::EINVAL.into()),
             };
         }
         if given.mask & SSS_CTX_PARAM_FLAGS != 0 {
             if given.flags & !(SSS_CTX_UNTRUSTED | SSS_CTX_REAP_ORPHANS) != 0 {
-                return Err(Errno::EINVAL);
+                return Err(Errno::EINVAL.into());
             }
             params.untrusted = given.flags & SSS_CTX_UNTRUSTED != 0;
             params.reap_orphans = given.flags & SSS_CTX_REAP_ORPHANS != 0;
         }
         let host = host::from_c(given.host)?;
         if host.is_none() && !(given.memctx.is_null() && given.r#loop.is_null()) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         create(params, host, given.memctx, given.r#loop, sigchld_ctx)
     })
@@ -311,13 +312,13 @@ fn create(
     memctx: *mut c_void,
     event_loop: *mut c_void,
     out: Out<*mut sss_sigchild_ctx>,
-) -> Result<(), Errno> {
+) -> Result<(), Error> {
     let out = out.required()?;
     params.check()?;
     if let Some(host) = &host {
         params.hosted = true;
         if host.watch_sigchld.is_none() && params.options != 0 {
-            return Err(Errno::ENOTSUP);
+            return Err(Errno::ENOTSUP.into());
         }
     }
     let calls = turn::CALLS;
@@ -633,7 +634,7 @@ pub extern "C" fn sss_sigchld_ctx_fd(
     guard(|| {
         let (ctx, fd) = (sigchld_ctx.context()?, fd.required()?);
         if ctx.binding.is_some() {
-            return Err(Errno::ENOTSUP);
+            return Err(Errno::ENOTSUP.into());
         }
         fd.write(reap::context::descriptor(ctx.id)?);
         Ok(())
@@ -664,7 +665,7 @@ pub extern "C" fn sss_sigchld_ctx_dispatch(
     let code = guard(|| {
         let ctx = sigchld_ctx.context()?;
         if ctx.binding.is_some() {
-            return Err(Errno::ENOTSUP);
+            return Err(Errno::ENOTSUP.into());
         }
         drain::readable(ctx.id, budget)?;
         drained = Some(ctx.id);
@@ -730,7 +731,7 @@ pub extern "C" fn sss_sigchld_ctx_audit(
     guard(|| {
         let ctx = sigchld_ctx.context()?;
         if found.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let audit = audit::audit(ctx.id)?;
         wake_own_loop(ctx);

@@ -12,6 +12,7 @@ use super::params::Handle;
 use crate::reap::context::Params;
 use crate::reap::id::ContextId;
 use crate::reap::{context, deliver};
+use crate::sys::error::Error;
 
 /// A context.
 pub(crate) struct Context {
@@ -31,13 +32,13 @@ const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
 
 impl<'a> Handle<'a, sss_sigchild_ctx> {
     /// EINVAL for NULL. Not to be kept over a callback, which may free the context.
-    pub(crate) fn context(self) -> Result<&'a Context, Errno> {
+    pub(crate) fn context(self) -> Result<&'a Context, Error> {
         // SAFETY: NULL, or a context that is not freed.
-        unsafe { self.as_ptr().cast::<Context>().as_ref() }.ok_or(Errno::EINVAL)
+        unsafe { self.as_ptr().cast::<Context>().as_ref() }.ok_or(Errno::EINVAL.into())
     }
 
     /// Makes a context this process's own after a fork.
-    pub(crate) fn renew(self) -> Result<(), Errno> {
+    pub(crate) fn renew(self) -> Result<(), Error> {
         // SAFETY: NULL, or a context that is not freed, which no other thread uses now.
         let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
         let id = context::after_fork(ctx.id)?;
@@ -60,7 +61,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
     }
 
     /// Ends a context and frees its memory; NULL is fine.
-    pub(crate) fn free_context(self) -> Result<(), Errno> {
+    pub(crate) fn free_context(self) -> Result<(), Error> {
         let memory = self.as_ptr().cast::<Context>();
         if memory.is_null() {
             return Ok(());
@@ -69,11 +70,14 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         let ctx = unsafe { &mut *memory };
         if ctx.ending {
             // From inside a hook of its own watches.
-            return Err(Errno::EBUSY);
+            return Err(Errno::EBUSY.into());
         }
         let Some(own) = ctx.memory else {
             match context::check(ctx.id) {
-                Err(Errno::EPERM) => return Err(Errno::EPERM),
+                Err(Error {
+                    errno: Errno::EPERM,
+                    ..
+                }) => return Err(Errno::EPERM.into()),
                 _ => ctx.ending = true,
             }
             if let Some(mut binding) = ctx.binding.take() {
@@ -86,13 +90,16 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         };
         match context::check(ctx.id) {
             // The memory stays its parent's, who may still free it.
-            Err(Errno::ECHILD) => return context::free(ctx.id, run_hook),
+            Err(Error {
+                errno: Errno::ECHILD,
+                ..
+            }) => return context::free(ctx.id, run_hook),
             other => other?,
         }
         // SAFETY: the host's memory; context_gone() ends the context.
         match unsafe { (own.free)(memory.cast()) } {
             0 => Ok(()),
-            _ => Err(Errno::EBUSY),
+            _ => Err(Errno::EBUSY.into()),
         }
     }
 }
@@ -114,7 +121,7 @@ pub(crate) fn make(
     memctx: *mut c_void,
     event_loop: *mut c_void,
     calls: Calls,
-) -> Result<*mut sss_sigchild_ctx, Errno> {
+) -> Result<*mut sss_sigchild_ctx, Error> {
     let memory = allocate_context(host.as_ref(), memctx)?;
     let made = context::create(params).and_then(|id| {
         // SAFETY: freshly allocated; the host's functions may look at its id.
@@ -127,10 +134,10 @@ pub(crate) fn make(
         unsafe { (*memory).binding = Some(binding) };
         Ok(())
     });
-    if let Err(errno) = made {
+    if let Err(error) = made {
         // SAFETY: made above, and handed to nobody.
         unsafe { discard_context(memory) };
-        return Err(errno);
+        return Err(error);
     }
     // SAFETY: as above.
     wake_own_loop(unsafe { &*memory });
@@ -138,7 +145,7 @@ pub(crate) fn make(
 }
 
 /// Allocates a context's memory, its id still 0.
-fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Context, Errno> {
+fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Context, Error> {
     let memory: *mut Context = match host.and_then(|host| host.memory) {
         // SAFETY: the host's own function with its own parent.
         Some(own) => unsafe {
@@ -150,13 +157,13 @@ fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Con
             )
         },
         // It has no memctx that could be the parent.
-        None if !memctx.is_null() => return Err(Errno::EINVAL),
+        None if !memctx.is_null() => return Err(Errno::EINVAL.into()),
         // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
         None => unsafe { libc::calloc(1, size_of::<Context>()) },
     }
     .cast();
     if memory.is_null() {
-        return Err(Errno::ENOMEM);
+        return Err(Errno::ENOMEM.into());
     }
     // SAFETY: large enough and aligned.
     unsafe {

@@ -22,7 +22,9 @@ use crate::reap::id::ContextId;
 use crate::reap::register;
 use crate::reap::spawned::Told;
 use crate::reap::watch::{self, Ask, How};
+use crate::spawn::SpawnError;
 use crate::sys::cancel::NoCancellation;
+use crate::sys::error::Error;
 use crate::sys::opaque::Opaque;
 use crate::sys::zygote::Hook;
 
@@ -39,7 +41,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Its context, if that was not freed.
-    fn context(&self) -> Result<&Context, Errno> {
+    fn context(&self) -> Result<&Context, Error> {
         reap::context::check(self.id)?;
         // SAFETY: live, as just seen.
         unsafe { Handle::from_raw(self.ctx) }.context()
@@ -225,7 +227,7 @@ pub extern "C" fn sss_forksrv_start(
                 ctx: sigchld_ctx.as_ptr(),
                 id: ctx.id,
             })
-            .map_err(|error| Errno::from_raw(error.errno));
+            .map_err(SpawnError::source);
         let settled = place.settle(made, srv);
         wake_own_loop(ctx);
         settled
@@ -233,7 +235,7 @@ pub extern "C" fn sss_forksrv_start(
 }
 symver!("sss_forksrv_start");
 
-fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settings, Errno> {
+fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settings, Error> {
     let has = |flag| params.flags & flag != 0;
     let fork = has(SSS_FORKSRV_FORK);
     if params.flags & !KNOWN != 0
@@ -243,7 +245,7 @@ fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settin
         || has(SSS_FORKSRV_UID) && params.uid == u32::MAX
         || has(SSS_FORKSRV_GID) && params.gid == u32::MAX
     {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     // A server with fewer rights cannot give the daemon's own to a child.
     let dropped = has(SSS_FORKSRV_UID) || has(SSS_FORKSRV_GID);
@@ -274,7 +276,7 @@ fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settin
         },
         restart: has(SSS_FORKSRV_RESTART)
             .then(|| {
-                Ok::<_, Errno>(Restart {
+                Ok::<_, Error>(Restart {
                     burst: match params.restart_burst {
                         0 => BURST,
                         burst => burst.min(1000),
@@ -294,11 +296,11 @@ fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settin
 }
 
 /// Nanoseconds, of which 0 is ten seconds.
-fn time(nanoseconds: i64) -> Result<u64, Errno> {
+fn time(nanoseconds: i64) -> Result<u64, Error> {
     match u64::try_from(nanoseconds) {
         Ok(0) => Ok(TEN_SECONDS),
         Ok(time) => Ok(time),
-        Err(_) => Err(Errno::EINVAL),
+        Err(_) => Err(Errno::EINVAL.into()),
     }
 }
 
@@ -401,7 +403,7 @@ fn launch(
     cb: sss_child_fn_t,
     pvt: *mut c_void,
     child_ctx: Out<*mut sss_child_ctx>,
-) -> Result<(), Errno> {
+) -> Result<(), Error> {
     let _uncancelled = NoCancellation::begin();
     let (server, mut given) = (srv.get()?, spawn.read()?);
     let ctx = server.context()?;
@@ -473,7 +475,7 @@ pub extern "C" fn sss_forksrv_waitpid(
     guard(|| {
         let (server, wait_status) = (srv.get()?, wait_status.required()?);
         if pid <= 0 || options & !libc::WNOHANG != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         wait_status.write(server.client.wait(pid, options == 0)?);
         Ok(())

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use super::params::Str;
 use crate::sys::environment;
+use crate::sys::error::Error;
 use crate::sys::strings::CStrBuf;
 
 /// Where they are installed.
@@ -16,7 +17,7 @@ const FOLDER: &str = match option_env!("SSS_SIGCHLD_HELPERS") {
 
 /// The path of a helper: the one that is given, else what the environment's variable
 /// says, else the installed one.
-pub(super) fn path(given: Str<'_>, variable: &CStr, name: &str) -> Result<CStrBuf, Errno> {
+pub(super) fn path(given: Str<'_>, variable: &CStr, name: &str) -> Result<CStrBuf, Error> {
     let path = given
         .get()
         .or_else(|| environment::trusted_variable(variable));

@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::boundary::{errno_t, guard, symver};
 use super::handle::sss_sigchild_ctx;
 use super::params::In;
+use crate::sys::error::Error;
 use crate::sys::fork::Setting;
 
 /// A daemon's event loop, and its allocator if it wants, as the library uses
@@ -167,19 +168,19 @@ pub(crate) fn default() -> Option<Host> {
 }
 
 /// Copies and checks a daemon's table; None for NULL.
-pub(crate) fn from_c(host: In<sss_host>) -> Result<Option<Host>, Errno> {
+pub(crate) fn from_c(host: In<sss_host>) -> Result<Option<Host>, Error> {
     let Some(table) = host.read_if_given()? else {
         return Ok(None);
     };
     let memory = match (table.alloc, table.free) {
         (Some(alloc), Some(free)) => Some(Memory { alloc, free }),
         (None, None) => None,
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::EINVAL.into()),
     };
     let deferral = match (table.defer_new, table.defer, table.defer_free) {
         (Some(make), Some(run), Some(free)) => Some(Deferral { make, run, free }),
         (None, None, None) => None,
-        _ => return Err(Errno::EINVAL),
+        _ => return Err(Errno::EINVAL.into()),
     };
     Ok(Some(Host {
         memory,

@@ -21,7 +21,8 @@ pub type sss_log_fn_t =
 /// The library prints nothing; without a callback its messages are dropped.
 /// One callback serves the whole process. It runs in whatever thread called
 /// into the library, after that call's work is done, without a lock held, and
-/// must not call back into the library.
+/// must not call back into the library. Where a function fails because a system
+/// call did, a message of level LOG_DEBUG names that call.
 ///
 /// @param log_fn  the callback, or NULL for none.
 /// @param pvt     handed to the callback as it is; borrowed until replaced.

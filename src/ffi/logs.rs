@@ -17,6 +17,7 @@ use crate::log::text;
 use crate::log::{self, LABEL, LogId};
 use crate::reap::callback::Pvt;
 use crate::sys::bits::ToSigned;
+use crate::sys::error::Error;
 use crate::sys::opaque::Record;
 use crate::sys::{fd, unix};
 
@@ -241,10 +242,10 @@ const PRIORITIES: u32 = 0x3ff;
 
 /// Bytes of a C string, none for NULL; EINVAL where there are more than `most`, or
 /// a newline.
-fn short(text: Option<&CStr>, most: usize) -> Result<&[u8], Errno> {
+fn short(text: Option<&CStr>, most: usize) -> Result<&[u8], Error> {
     let bytes = text.unwrap_or_default().to_bytes();
     if bytes.len() > most || bytes.contains(&b'\n') {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     Ok(bytes)
 }
@@ -258,16 +259,16 @@ impl<'a> sss_log_params<'a> {
         if self.has(bit) { value } else { default }
     }
 
-    fn setup(&self, handle: *mut sss_log) -> Result<Setup, Errno> {
+    fn setup(&self, handle: *mut sss_log) -> Result<Setup, Error> {
         if self.mask & !KNOWN != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let max_line = self.or(SSS_LOG_MAX_LINE, self.max_line, LINE);
         let least = 4 * u64::from(max_line);
         let max_queue = self.or(SSS_LOG_MAX_QUEUE, self.max_queue, QUEUE.max(least));
         let max_age = self.or(SSS_LOG_MAX_AGE, self.max_age, 0);
         if !(1..=LONGEST_LINE).contains(&max_line) || max_queue < least.max(LEAST_QUEUE) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let (place, prefix) = (self.place()?, short(self.prefix.get(), PREFIX)?);
         let (time, label) = (self.has(SSS_LOG_TIME), self.has(SSS_LOG_LABEL));
@@ -300,10 +301,10 @@ impl<'a> sss_log_params<'a> {
         })
     }
 
-    fn place(&self) -> Result<Place, Errno> {
+    fn place(&self) -> Result<Place, Error> {
         let priority = self.or(SSS_LOG_PRIORITY, self.priority, PRIORITY);
         if priority > PRIORITIES {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let mut digits = [0; 10];
         match self.target {
@@ -315,7 +316,7 @@ impl<'a> sss_log_params<'a> {
                 };
                 let mode = self.or(SSS_LOG_MODE, self.mode, MODE);
                 if mode > 0o777 {
-                    return Err(Errno::EINVAL);
+                    return Err(Errno::EINVAL.into());
                 }
                 setup::place_of(base, path, mode)
             }
@@ -336,11 +337,11 @@ impl<'a> sss_log_params<'a> {
             SSS_LOG_TO_FD if self.has(SSS_LOG_FD) => {
                 Ok(Place::Descriptor(fd::duplicate_raw(self.fd)?))
             }
-            _ => Err(Errno::EINVAL),
+            _ => Err(Errno::EINVAL.into()),
         }
     }
 
-    fn name(&self) -> Result<&'a [u8], Errno> {
+    fn name(&self) -> Result<&'a [u8], Error> {
         match self.identifier.get() {
             None => short(Some(unix::program_name()), PREFIX),
             identifier => short(identifier, LABEL),
@@ -383,7 +384,7 @@ fn record(event: &Event) -> Record {
     })
 }
 
-pub(crate) fn id_of(log: Handle<sss_log>) -> Result<LogId, Errno> {
+pub(crate) fn id_of(log: Handle<sss_log>) -> Result<LogId, Error> {
     Ok(log.get()?.0)
 }
 
@@ -603,7 +604,7 @@ pub extern "C" fn sss_log_free(log: Handle<sss_log>) -> errno_t {
             return Ok(());
         }
         let usable = log::may_free(id_of(log)?);
-        if usable == Err(Errno::EPERM) {
+        if usable == Err(Errno::EPERM.into()) {
             return usable;
         }
         // In a forked child its copies of descriptors go.

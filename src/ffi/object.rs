@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use super::boundary::protect;
 use super::context_memory::Context;
 use super::params::{Handle, Out};
+use crate::sys::error::Error;
 
 /// An opaque struct, by a pointer to which C holds a value.
 pub(crate) trait Held: Sized {
@@ -43,7 +44,7 @@ pub(crate) struct Place<C: Held>(*mut Memory<C::Value>);
 impl<C: Held> Place<C> {
     /// ENOMEM; EINVAL for a memctx without a host; EPERM from a thread that is not
     /// the host's loop, whose allocator it is.
-    pub(crate) fn new(ctx: &Context, memctx: *mut c_void) -> Result<Self, Errno> {
+    pub(crate) fn new(ctx: &Context, memctx: *mut c_void) -> Result<Self, Error> {
         let size = size_of::<Memory<C::Value>>();
         let own = match &ctx.binding {
             Some(binding) => binding.check_thread(ctx.id)?,
@@ -56,13 +57,13 @@ impl<C: Held> Place<C> {
                     unsafe { (own.alloc)(memctx, size, C::NAME.as_ptr(), Some(gone::<C::Value>)) };
                 (memory, Some(own.free))
             }
-            None if !memctx.is_null() => return Err(Errno::EINVAL),
+            None if !memctx.is_null() => return Err(Errno::EINVAL.into()),
             // SAFETY: plain malloc(3); a failed allocation is NULL, not an abort.
             None => (unsafe { libc::malloc(size) }, None),
         };
         let memory = memory.cast::<Memory<C::Value>>();
         if memory.is_null() {
-            return Err(Errno::ENOMEM);
+            return Err(Errno::ENOMEM.into());
         }
         // SAFETY: large enough, and aligned as malloc aligns.
         unsafe { memory.write(Memory { value: None, free }) };
@@ -78,9 +79,9 @@ impl<C: Held> Place<C> {
     /// `out` the memctx owns it.
     pub(crate) fn settle(
         self,
-        made: Result<C::Value, Errno>,
+        made: Result<C::Value, Error>,
         out: Out<*mut C>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         let value = made?;
         // SAFETY: written by new(), and known to nobody else.
         unsafe { (*self.0).value = Some(value) };
@@ -115,17 +116,17 @@ unsafe fn give_back<T>(memory: *mut Memory<T>) -> c_int {
 #[allow(private_bounds, reason = "nobody but C calls from outside")]
 impl<'a, C: Held> Handle<'a, C> {
     /// EINVAL for NULL. Not to be kept over a callback, which may free the object.
-    pub(crate) fn get(self) -> Result<&'a C::Value, Errno> {
+    pub(crate) fn get(self) -> Result<&'a C::Value, Error> {
         // SAFETY: NULL, or an object of this kind that is not freed.
         let memory = unsafe { self.as_ptr().cast::<Memory<C::Value>>().as_ref() };
         memory
             .and_then(|memory| memory.value.as_ref())
-            .ok_or(Errno::EINVAL)
+            .ok_or(Errno::EINVAL.into())
     }
 
     /// Ends an object and frees its memory; NULL is fine. EBUSY where a destructor of
     /// the host's refused: it lives on.
-    pub(crate) fn free(self) -> Result<(), Errno> {
+    pub(crate) fn free(self) -> Result<(), Error> {
         let memory = self.as_ptr().cast::<Memory<C::Value>>();
         if memory.is_null() {
             return Ok(());
@@ -138,7 +139,7 @@ impl<'a, C: Held> Handle<'a, C> {
             // With a host gone() drops the value.
             match give_back(memory) {
                 0 => Ok(()),
-                _ => Err(Errno::EBUSY),
+                _ => Err(Errno::EBUSY.into()),
             }
         }
     }
@@ -190,7 +191,10 @@ mod tests {
         // SAFETY: NULL, or the object until it is freed.
         let handle = |object: *mut Opaque| unsafe { Handle::from_raw(object) };
         let place = || Place::<Opaque>::new(&ctx, std::ptr::null_mut()).unwrap();
-        assert_eq!(place().settle(Err(Errno::ENOENT), out), Err(Errno::ENOENT));
+        assert_eq!(
+            place().settle(Err(Errno::ENOENT.into()), out),
+            Err(Errno::ENOENT.into())
+        );
         assert!(object.is_null());
 
         let place = place();
@@ -201,10 +205,10 @@ mod tests {
         assert_eq!(DROPPED.get(), 0);
         handle(object).free().unwrap();
         assert_eq!(DROPPED.get(), 3);
-        assert_eq!(handle(null).get().err(), Some(Errno::EINVAL));
+        assert_eq!(handle(null).get().err(), Some(Errno::EINVAL.into()));
         handle(null).free().unwrap();
         let parent = (&raw mut object).cast();
         let failed = Place::<Opaque>::new(&ctx, parent);
-        assert_eq!(failed.err(), Some(Errno::EINVAL));
+        assert_eq!(failed.err(), Some(Errno::EINVAL.into()));
     }
 }

@@ -14,6 +14,7 @@ use std::marker::PhantomData;
 use nix::errno::Errno;
 
 use crate::reap::callback::{AskFn, EventFn};
+use crate::sys::error::Error;
 use crate::sys::strings::CStrArray;
 
 /// The kinds of pointers: all are copied as pointers are.
@@ -68,17 +69,17 @@ pointer! {
 impl<T: Copy> In<'_, T> {
     /// A copy, as openat2(2) makes it: a shorter struct is filled up with zeros, a longer
     /// one must end in zeros. EINVAL for NULL.
-    pub(crate) fn read(self) -> Result<T, Errno> {
+    pub(crate) fn read(self) -> Result<T, Error> {
         if self.0.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         // SAFETY: every such struct begins with its size.
         let size = unsafe { self.0.cast::<usize>().read() };
         if size < size_of::<usize>() * 2 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         if size > 4096 {
-            return Err(Errno::E2BIG);
+            return Err(Errno::E2BIG.into());
         }
         if size > size_of::<T>() {
             // SAFETY: C promises `size` readable bytes.
@@ -89,7 +90,7 @@ impl<T: Copy> In<'_, T> {
                 )
             };
             if tail.iter().any(|&byte| byte != 0) {
-                return Err(Errno::E2BIG);
+                return Err(Errno::E2BIG.into());
             }
         }
         let mut copy = std::mem::MaybeUninit::<T>::zeroed();
@@ -106,7 +107,7 @@ impl<T: Copy> In<'_, T> {
     }
 
     /// The same, where NULL is allowed.
-    pub(crate) fn read_if_given(self) -> Result<Option<T>, Errno> {
+    pub(crate) fn read_if_given(self) -> Result<Option<T>, Error> {
         if self.0.is_null() {
             return Ok(None);
         }
@@ -121,9 +122,9 @@ pointer! {
 
 impl<T> Out<'_, T> {
     /// EINVAL for NULL.
-    pub(crate) fn required(self) -> Result<Self, Errno> {
+    pub(crate) fn required(self) -> Result<Self, Error> {
         if self.0.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         Ok(self)
     }
@@ -144,24 +145,24 @@ pointer! {
 }
 
 impl<T: Copy> OutStruct<'_, T> {
-    fn size(self) -> Result<usize, Errno> {
+    fn size(self) -> Result<usize, Error> {
         if self.0.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         // SAFETY: not NULL, and every such struct begins with its size.
         match unsafe { self.0.cast::<usize>().read() } {
-            size if size < size_of::<usize>() * 2 => Err(Errno::EINVAL),
+            size if size < size_of::<usize>() * 2 => Err(Errno::EINVAL.into()),
             size => Ok(size),
         }
     }
 
     /// EINVAL as write(), before anything is done.
-    pub(crate) fn required(self) -> Result<Self, Errno> {
+    pub(crate) fn required(self) -> Result<Self, Error> {
         self.size().map(|_| self)
     }
 
     /// The same, where NULL is allowed.
-    pub(crate) fn checked(self) -> Result<Self, Errno> {
+    pub(crate) fn checked(self) -> Result<Self, Error> {
         if self.0.is_null() {
             return Ok(self);
         }
@@ -170,7 +171,7 @@ impl<T: Copy> OutStruct<'_, T> {
 
     /// Writes no further than C's size, which stays as it is. EINVAL for NULL or a size
     /// that is too small.
-    pub(crate) fn write(self, mut value: T) -> Result<(), Errno> {
+    pub(crate) fn write(self, mut value: T) -> Result<(), Error> {
         let size = self.size()?;
         let known = size.min(size_of::<T>());
         // SAFETY: `value` begins with its size; both are valid for `known` bytes.
@@ -185,7 +186,7 @@ impl<T: Copy> OutStruct<'_, T> {
     }
 
     /// The same, where NULL is allowed.
-    pub(crate) fn write_if_given(self, value: T) -> Result<(), Errno> {
+    pub(crate) fn write_if_given(self, value: T) -> Result<(), Error> {
         if self.0.is_null() {
             return Ok(());
         }
@@ -200,12 +201,12 @@ pointer! {
 
 impl<'a, T> List<'a, T> {
     /// EINVAL for NULL with a count, and for more than `most`.
-    pub(crate) fn of(self, count: usize, most: usize) -> Result<&'a [T], Errno> {
+    pub(crate) fn of(self, count: usize, most: usize) -> Result<&'a [T], Error> {
         if count == 0 {
             return Ok(&[]);
         }
         if self.0.is_null() || count > most || count > isize::MAX.unsigned_abs() / size_of::<T>() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         // SAFETY: as long as its count says.
         Ok(unsafe { std::slice::from_raw_parts(self.0, count) })
@@ -224,13 +225,13 @@ impl<T> OutList<'_, T> {
     pub(crate) fn write(
         self,
         count: Out<usize>,
-        list: impl FnOnce(&mut dyn FnMut(T)) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        list: impl FnOnce(&mut dyn FnMut(T)) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         let count = count.required()?;
         // SAFETY: not NULL; C says there how many fit.
         let room = unsafe { count.0.read() };
         if self.0.is_null() && room > 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let mut found = 0;
         list(&mut |value| {
@@ -258,8 +259,8 @@ impl<'a> Str<'a> {
     }
 
     /// EINVAL for NULL.
-    pub(crate) fn required(self) -> Result<&'a CStr, Errno> {
-        self.get().ok_or(Errno::EINVAL)
+    pub(crate) fn required(self) -> Result<&'a CStr, Error> {
+        self.get().ok_or(Errno::EINVAL.into())
     }
 
     #[cfg(test)]
@@ -316,7 +317,7 @@ mod tests {
         second: usize,
     }
 
-    fn read(words: &[usize]) -> Result<Sized2, Errno> {
+    fn read(words: &[usize]) -> Result<Sized2, Error> {
         // SAFETY: each array is as long as its first element says.
         unsafe { In::from_raw(words.as_ptr().cast::<Sized2>()) }.read()
     }
@@ -325,11 +326,11 @@ mod tests {
     fn sized_struct_grows_as_openat2_does() {
         let known = read(&[32, 1, 2, 0]).unwrap();
         assert_eq!((known.first, known.second), (1, 2));
-        assert_eq!(read(&[32, 1, 2, 3]), Err(Errno::E2BIG));
+        assert_eq!(read(&[32, 1, 2, 3]), Err(Errno::E2BIG.into()));
         let filled = read(&[16, 1]).unwrap();
         assert_eq!((filled.first, filled.second), (1, 0));
-        assert_eq!(read(&[8]), Err(Errno::EINVAL));
-        assert_eq!(read(&[5000]), Err(Errno::E2BIG));
+        assert_eq!(read(&[8]), Err(Errno::EINVAL.into()));
+        assert_eq!(read(&[5000]), Err(Errno::E2BIG.into()));
     }
 
     #[test]
@@ -349,7 +350,10 @@ mod tests {
         let mut long = [32, 7, 7, 7];
         assert_eq!((write(&mut long), long), (Ok(()), [32, 1, 2, 0]));
         let mut tiny = [8, 7];
-        assert_eq!((write(&mut tiny), tiny), (Err(Errno::EINVAL), [8, 7]));
+        assert_eq!(
+            (write(&mut tiny), tiny),
+            (Err(Errno::EINVAL.into()), [8, 7])
+        );
     }
 
     #[test]
@@ -363,18 +367,18 @@ mod tests {
                 Out::from_raw(null),
             )
         };
-        assert_eq!(given.read(), Err(Errno::EINVAL));
+        assert_eq!(given.read(), Err(Errno::EINVAL.into()));
         assert_eq!(given.read_if_given(), Ok(None));
         let value = Sized2 {
             size: 24,
             first: 0,
             second: 0,
         };
-        assert_eq!(out.write(value), Err(Errno::EINVAL));
+        assert_eq!(out.write(value), Err(Errno::EINVAL.into()));
         assert_eq!(out.write_if_given(value), Ok(()));
-        assert_eq!(to.required().err(), Some(Errno::EINVAL));
+        assert_eq!(to.required().err(), Some(Errno::EINVAL.into()));
         to.write(value);
-        assert_eq!(Str::of(None).required(), Err(Errno::EINVAL));
+        assert_eq!(Str::of(None).required(), Err(Errno::EINVAL.into()));
         assert_eq!(Str::of(Some(c"text")).get(), Some(c"text"));
     }
 
@@ -389,9 +393,9 @@ mod tests {
             )
         };
         assert_eq!(list.of(3, 3), Ok(&numbers[..]));
-        assert_eq!(list.of(3, 2), Err(Errno::EINVAL));
+        assert_eq!(list.of(3, 2), Err(Errno::EINVAL.into()));
         assert_eq!(null.of(0, 3), Ok(&[][..]));
-        assert_eq!(null.of(1, 3), Err(Errno::EINVAL));
+        assert_eq!(null.of(1, 3), Err(Errno::EINVAL.into()));
 
         let (mut room, mut count) = ([0; 2], 2);
         // SAFETY: there is room for two.

@@ -17,6 +17,7 @@ use crate::service::kill::{self, Member};
 use crate::service::ledger::{Follow, What};
 use crate::service::tracker::{self, Report, ServiceId, Sink, Wish};
 use crate::sys::cancel::NoCancellation;
+use crate::sys::error::Error;
 use crate::sys::subreaper;
 
 /// An event: a process of the service became a child of this process, because its
@@ -239,7 +240,7 @@ const EVIDENCE: u32 = SSS_SERVICE_BY_TAG
     | SSS_SERVICE_BY_CGROUP
     | SSS_SERVICE_BY_CONNECTOR;
 
-fn wish(given: In<sss_service_params>) -> Result<Wish, Errno> {
+fn wish(given: In<sss_service_params>) -> Result<Wish, Error> {
     let mut wish = Wish {
         tag: true,
         environment: true,
@@ -256,11 +257,11 @@ fn wish(given: In<sss_service_params>) -> Result<Wish, Errno> {
     };
     let known = SSS_SERVICE_PARAM_EVIDENCE | SSS_SERVICE_PARAM_FLAGS | SSS_SERVICE_PARAM_CGROUP;
     if given.mask & !known != 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     if given.mask & SSS_SERVICE_PARAM_EVIDENCE != 0 {
         if given.evidence & !EVIDENCE != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let has = |bit| given.evidence & bit != 0;
         wish.tag = has(SSS_SERVICE_BY_TAG);
@@ -271,7 +272,7 @@ fn wish(given: In<sss_service_params>) -> Result<Wish, Errno> {
     }
     if given.mask & SSS_SERVICE_PARAM_FLAGS != 0 {
         if given.flags & !(SSS_SERVICE_EXACT | SSS_SERVICE_FORKING) != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         wish.exact = given.flags & SSS_SERVICE_EXACT != 0;
         if given.flags & SSS_SERVICE_FORKING != 0 {
@@ -283,7 +284,7 @@ fn wish(given: In<sss_service_params>) -> Result<Wish, Errno> {
     }
     if let Some(path) = given.pid_file.get() {
         if wish.follow != Follow::Forking {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let path = path.to_bytes_with_nul();
         let mut copy = Vec::new();
@@ -336,7 +337,7 @@ pub extern "C" fn sss_service_spawn(
     guard(|| {
         let _uncancelled = NoCancellation::begin();
         if service.is_null() && memctx.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let (ctx, wish) = (sigchld_ctx.context()?, wish(params)?);
         reap::context::check(ctx.id)?;
@@ -381,7 +382,7 @@ pub extern "C" fn sss_service_attach(
 ) -> errno_t {
     guard(|| {
         if pid <= 0 || (service.is_null() && memctx.is_null()) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let (ctx, wish) = (sigchld_ctx.context()?, wish(params)?);
         reap::context::check(ctx.id)?;
@@ -396,7 +397,7 @@ pub extern "C" fn sss_service_attach(
 symver!("sss_service_attach");
 
 /// The id of a service, for the thread that may use it.
-fn id_of(service: Handle<sss_service>) -> Result<ServiceId, Errno> {
+fn id_of(service: Handle<sss_service>) -> Result<ServiceId, Error> {
     let id = service.get()?.0;
     reap::context::check(tracker::check(id)?)?;
     Ok(id)
@@ -424,8 +425,12 @@ pub extern "C" fn sss_service_free(service: Handle<sss_service>) -> errno_t {
         }
         match id_of(service) {
             // Its context is gone, or it is a parent's: then the memory is all.
-            Ok(_) | Err(Errno::ESRCH | Errno::ECHILD | Errno::EINVAL) => {}
-            Err(errno) => return Err(errno),
+            Ok(_)
+            | Err(Error {
+                errno: Errno::ESRCH | Errno::ECHILD | Errno::EINVAL,
+                ..
+            }) => {}
+            Err(error) => return Err(error),
         }
         service.free()
     })
@@ -670,7 +675,7 @@ pub extern "C" fn sss_service_kill(
         let (signal, flags) = given.map_or((libc::SIGKILL, 0), |how| (how.signal, how.flags));
         let spare_fn = given.and_then(|how| how.spare_fn.map(|call| (call, how.spare_pvt)));
         if flags & !SSS_SERVICE_SPARE_LOGINS != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let id = id_of(service)?;
         let mut spare = |member: &Member| {
@@ -721,7 +726,7 @@ symver!("sss_service_kill");
 pub extern "C" fn sss_subreaper_enable(enable: c_int) -> errno_t {
     guard(|| match enable {
         0 | 1 => subreaper::set(enable == 1),
-        _ => Err(Errno::EINVAL),
+        _ => Err(Errno::EINVAL.into()),
     })
 }
 symver!("sss_subreaper_enable");

@@ -3,8 +3,6 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::{IntoRawFd, OwnedFd};
 
-use nix::errno::Errno;
-
 use super::boundary::{errno_t, guard, symver};
 use super::child::sss_child_fn_t;
 use super::child_memory::ChildPlace;
@@ -18,6 +16,7 @@ use crate::spawn::{
 use crate::sys::accounts::{self, Account};
 use crate::sys::cancel::NoCancellation;
 use crate::sys::environment;
+use crate::sys::error::Error;
 
 /// sss_spawn.uid counts. Where the caller's effective uid is 0 and
 /// SSS_SPAWN_GROUPS is not given, the supplementary groups are dropped too.
@@ -438,7 +437,7 @@ pub extern "C" fn sss_child_open_gate(child: Handle<sss_child_ctx>) -> errno_t {
         let _uncancelled = NoCancellation::begin();
         let child = child.child()?;
         let gate = spawned::take_gate(child.id())?;
-        gate.open().map_err(|error| Errno::from_raw(error.errno))
+        gate.open().map_err(SpawnError::source)
     })
 }
 symver!("sss_child_open_gate");
@@ -448,7 +447,7 @@ symver!("sss_child_open_gate");
 pub(crate) fn with_spec<T>(
     given: In<sss_spawn>,
     spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
-) -> Result<T, Errno> {
+) -> Result<T, Error> {
     with_any_spec(&given.read()?, |spec| {
         if spec.pty {
             return Err(SpawnError::new(Step::Pty, libc::ENOTSUP));
@@ -462,8 +461,8 @@ pub(crate) fn with_spec<T>(
 pub(crate) fn with_pty<T>(
     given: &sss_spawn,
     spawn: impl FnOnce(&Spec) -> Result<(T, Option<OwnedFd>), SpawnError>,
-    settle: impl FnOnce(Result<T, Errno>) -> Result<(), Errno>,
-) -> Result<(), Errno> {
+    settle: impl FnOnce(Result<T, Error>) -> Result<(), Error>,
+) -> Result<(), Error> {
     let mut pty = None;
     let spawned = with_any_spec(given, |spec| {
         let (spawned, master) = spawn(spec)?;
@@ -480,7 +479,7 @@ pub(crate) fn with_pty<T>(
 fn with_any_spec<T>(
     given: &sss_spawn,
     spawn: impl FnOnce(&Spec) -> Result<T, SpawnError>,
-) -> Result<T, Errno> {
+) -> Result<T, Error> {
     let outcome = user(given).and_then(|user| {
         let rlimits = rlimits(given)?;
         spawn(&spec(given, &rlimits, user.as_ref())?)
@@ -489,7 +488,7 @@ fn with_any_spec<T>(
         if let Some(step) = error.step {
             given.failed_step.write(step as u32);
         }
-        Errno::from_raw(error.errno)
+        error.source()
     })
 }
 
@@ -504,7 +503,7 @@ fn user(given: &sss_spawn) -> Result<Option<Account>, SpawnError> {
     }
     accounts::find(named)
         .map(Some)
-        .map_err(|errno| SpawnError::new(Step::User, errno as i32))
+        .map_err(|error| SpawnError::during(Step::User, error))
 }
 
 fn invalid() -> SpawnError {
@@ -628,6 +627,7 @@ pub(crate) fn fork_is_forced() -> bool {
 mod tests {
     use super::*;
     use crate::sys::strings::CStringArray;
+    use nix::errno::Errno;
 
     fn plain(argv: &CStringArray) -> sss_spawn<'_> {
         // SAFETY: integers and pointers, for all of which zero is valid.
@@ -645,7 +645,7 @@ mod tests {
     fn with(
         given: &sss_spawn,
         look: impl FnOnce(&Spec) -> Result<(), SpawnError>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         // SAFETY: made by plain(), but for its size.
         with_spec(unsafe { In::from_raw(given) }, look)
     }
@@ -680,36 +680,42 @@ mod tests {
             change(&mut given);
             with(&given, |spec| spec.check())
         };
-        assert_eq!(bad(&|given| given.path = Str::of(None)), Err(Errno::EINVAL));
+        assert_eq!(
+            bad(&|given| given.path = Str::of(None)),
+            Err(Errno::EINVAL.into())
+        );
         assert_eq!(
             bad(&|given| given.argv = Strs::of(None)),
-            Err(Errno::EINVAL)
+            Err(Errno::EINVAL.into())
         );
-        assert_eq!(bad(&|given| given.mask = 1 << 31), Err(Errno::EINVAL));
-        assert_eq!(bad(&|given| given.size = 8), Err(Errno::EINVAL));
-        assert_eq!(bad(&|given| given.size = 5000), Err(Errno::E2BIG));
+        assert_eq!(
+            bad(&|given| given.mask = 1 << 31),
+            Err(Errno::EINVAL.into())
+        );
+        assert_eq!(bad(&|given| given.size = 8), Err(Errno::EINVAL.into()));
+        assert_eq!(bad(&|given| given.size = 5000), Err(Errno::E2BIG.into()));
         assert_eq!(
             bad(&|given| {
                 given.mask = SSS_SPAWN_FDS;
                 given.fds_count = 1;
             }),
-            Err(Errno::EINVAL)
+            Err(Errno::EINVAL.into())
         );
         assert_eq!(
             bad(&|given| {
                 given.mask = SSS_SPAWN_CWD_FD;
                 given.cwd = Str::of(Some(c"/"));
             }),
-            Err(Errno::EINVAL)
+            Err(Errno::EINVAL.into())
         );
         let none = CStringArray::new([].into_iter()).unwrap();
         let mut given = plain(&none);
         // SAFETY: this frame's.
         given.failed_step = unsafe { Out::from_raw(&raw mut step) };
-        assert_eq!(with(&given, |spec| spec.check()), Err(Errno::EINVAL));
+        assert_eq!(with(&given, |spec| spec.check()), Err(Errno::EINVAL.into()));
         assert_eq!(step, SSS_SPAWN_STEP_SPEC);
         // SAFETY: NULL is allowed.
         let parsed = with_spec(unsafe { In::from_raw(std::ptr::null()) }, |_| Ok(()));
-        assert_eq!(parsed, Err(Errno::EINVAL));
+        assert_eq!(parsed, Err(Errno::EINVAL.into()));
     }
 }

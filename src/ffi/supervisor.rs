@@ -20,6 +20,7 @@ use crate::supervise::settings::{self, Mode, Scope, Settings, Sink, Socket, Step
 use crate::supervise::units::{self, Left, Report, Standing, UnitId, What};
 use crate::sys::bits::ToSigned;
 use crate::sys::cancel::NoCancellation;
+use crate::sys::error::Error;
 use crate::sys::strings::CStrBuf;
 use crate::sys::{fd, random, subreaper};
 
@@ -425,11 +426,11 @@ const MOST_STEPS: usize = 16;
 const MOST_SOCKETS: usize = 256;
 const MOST_NAMES: usize = 1_000;
 
-fn time(given: &sss_unit, bit: u32, value: i64, default: u64) -> Result<u64, Errno> {
+fn time(given: &sss_unit, bit: u32, value: i64, default: u64) -> Result<u64, Error> {
     if given.mask & bit == 0 {
         return Ok(default);
     }
-    u64::try_from(value).map_err(|_| Errno::EINVAL)
+    u64::try_from(value).map_err(|_| Errno::EINVAL.into())
 }
 
 fn counted<T: Copy>(given: &sss_unit, bit: u32, value: T, default: T) -> T {
@@ -440,14 +441,14 @@ fn counted<T: Copy>(given: &sss_unit, bit: u32, value: T, default: T) -> T {
     }
 }
 
-fn copied<T: Clone>(list: &[T]) -> Result<Vec<T>, Errno> {
+fn copied<T: Clone>(list: &[T]) -> Result<Vec<T>, Error> {
     let mut copy = Vec::new();
     copy.try_reserve_exact(list.len())
         .map_err(|_| Errno::ENOMEM)?;
     copy.extend_from_slice(list);
     Ok(copy)
 }
-fn policy(given: &sss_unit) -> Result<Policy, Errno> {
+fn policy(given: &sss_unit) -> Result<Policy, Error> {
     let delay = time(given, SSS_UNIT_DELAY, given.delay, 100 * MILLISECOND)?;
     let policy = Policy {
         restart: match counted(
@@ -459,7 +460,7 @@ fn policy(given: &sss_unit) -> Result<Policy, Errno> {
             SSS_UNIT_RESTART_NEVER => Restart::Never,
             SSS_UNIT_RESTART_ON_FAILURE => Restart::OnFailure,
             SSS_UNIT_RESTART_ALWAYS => Restart::Always,
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EINVAL.into()),
         },
         delay,
         delay_max: time(given, SSS_UNIT_DELAY, given.delay_max, delay)?,
@@ -473,7 +474,7 @@ fn policy(given: &sss_unit) -> Result<Policy, Errno> {
     Ok(policy)
 }
 
-fn mode(given: &sss_unit) -> Result<Mode, Errno> {
+fn mode(given: &sss_unit) -> Result<Mode, Error> {
     let default = SSS_UNIT_EXEC;
     Ok(
         match counted(given, SSS_UNIT_START_MODE, given.start_mode, default) {
@@ -483,19 +484,19 @@ fn mode(given: &sss_unit) -> Result<Mode, Errno> {
             SSS_UNIT_NEWLINE => {
                 Mode::Newline(counted(given, SSS_UNIT_READY_FD, given.ready_fd, fd::FIRST))
             }
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EINVAL.into()),
         },
     )
 }
 
-fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Errno> {
+fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error> {
     let has = |bit| given.mask & bit != 0;
     Ok(Config {
         kind: match counted(given, SSS_UNIT_KIND, given.kind, SSS_UNIT_LONG_LIVED) {
             SSS_UNIT_LONG_LIVED => Kind::LongLived,
             // It is ready by its end.
             SSS_UNIT_ONESHOT if mode == Mode::Exec => Kind::Oneshot,
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EINVAL.into()),
         },
         over: if has(SSS_UNIT_OVER_MAIN) {
             Over::Main
@@ -524,7 +525,7 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Errno
 }
 
 /// The steps of a stop, and the time of each.
-fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
+fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Error> {
     let (mut steps, mut times) = (Vec::new(), Vec::new());
     steps
         .try_reserve_exact(MOST_STEPS)
@@ -544,10 +545,10 @@ fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
             SSS_STOP_GROUP => Scope::Group,
             SSS_STOP_TREE => Scope::Tree,
             0 if !step.command.is_null() => Scope::Main,
-            _ => return Err(Errno::EINVAL),
+            _ => return Err(Errno::EINVAL.into()),
         };
         if time == 0 || step.command.is_null() == (step.signum == 0) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         steps.push(if step.command.is_null() {
             settings::signal_set(&[step.signum])?;
@@ -560,7 +561,7 @@ fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Errno> {
     Ok((steps, times))
 }
 
-fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
+fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Error> {
     let given = given.sockets.of(given.sockets_count, MOST_SOCKETS)?;
     let mut sockets = Vec::new();
     sockets
@@ -568,11 +569,11 @@ fn sockets(given: &sss_unit) -> Result<Vec<Socket>, Errno> {
         .map_err(|_| Errno::ENOMEM)?;
     for socket in given {
         if socket.reserved != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let name = socket.name.get().unwrap_or(c"unknown");
         if name.to_bytes().contains(&b':') {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         sockets.push(Socket {
             fd: fd::duplicate_raw(socket.fd)?,
@@ -587,10 +588,10 @@ fn settings(
     cb: sss_unit_fn_t,
     pvt: *mut c_void,
     source: *mut sss_unit_ctx,
-) -> Result<(Settings, Vec<u64>), Errno> {
+) -> Result<(Settings, Vec<u64>), Error> {
     let has = |bit| given.mask & bit != 0;
     if given.mask & !MASK != 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let mode = mode(given)?;
     let name = given.name.required()?;
@@ -598,7 +599,7 @@ fn settings(
     let (steps, times) = steps(given)?;
     let codes = given.success_codes.of(given.success_codes_count, 255)?;
     if codes.iter().any(|code| !(1..=255).contains(code)) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let signals = if given.success_signals.is_null() {
         &[libc::SIGHUP, libc::SIGINT, libc::SIGTERM, libc::SIGPIPE]
@@ -624,7 +625,7 @@ fn settings(
     })?;
     let pid_file = given.pid_file.get().map(CStrBuf::new).transpose()?;
     if pid_file.is_some() && mode != Mode::Forking {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let settings = Settings {
         name: CStrBuf::new(name)?,
@@ -778,7 +779,7 @@ pub extern "C" fn sss_supervisor_add(
 }
 symver!("sss_supervisor_add");
 
-fn names<'a>(given: &sss_unit<'a>) -> Result<Vec<&'a CStr>, Errno> {
+fn names<'a>(given: &sss_unit<'a>) -> Result<Vec<&'a CStr>, Error> {
     let given = given.after.of(given.after_count, MOST_NAMES)?;
     let mut names = Vec::new();
     names
@@ -790,7 +791,7 @@ fn names<'a>(given: &sss_unit<'a>) -> Result<Vec<&'a CStr>, Errno> {
     Ok(names)
 }
 
-fn id_of(unit: Handle<sss_unit_ctx>) -> Result<UnitId, Errno> {
+fn id_of(unit: Handle<sss_unit_ctx>) -> Result<UnitId, Error> {
     Ok(unit.get()?.0)
 }
 
@@ -1108,7 +1109,7 @@ pub extern "C" fn sss_supervisor_shutdown_wait(
         let over = units::shutdown_wait(ctx.id, timeout)?;
         left.write_if_given(shutdown_event(over))?;
         if over.units > 0 {
-            return Err(Errno::ETIMEDOUT);
+            return Err(Errno::ETIMEDOUT.into());
         }
         Ok(())
     })

@@ -18,6 +18,7 @@ use crate::reap::event::{Events, Fields, Source, code_and_status, raw_status};
 use crate::reap::rich;
 use crate::reap::wait;
 use crate::sys::bits::ToSigned;
+use crate::sys::error::Error;
 use crate::sys::{clock, fd, process_info, signal};
 
 /// The child exited by itself. As all SSS_CHILD_EVENT_*: a bit of
@@ -328,7 +329,7 @@ pub extern "C" fn sss_child_watch(
 }
 symver!("sss_child_watch");
 
-fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
+fn params(given: &sss_watch) -> Result<rich::Params, Error> {
     let has = |bit| given.mask & bit != 0;
     if given.mask & !KNOWN != 0
         || given.reserved != 0
@@ -336,7 +337,7 @@ fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
         || has(SSS_WATCH_TAKE_PIDFD) && !has(SSS_WATCH_PIDFD)
         || has(SSS_WATCH_PID) && given.pid < 1
     {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let events = if has(SSS_WATCH_EVENTS) {
         u8::try_from(given.events)
@@ -355,7 +356,7 @@ fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
         Fields::DEFAULT
     };
     if events.is_empty() || !Events::KNOWN.contains(events) || want.is_empty() {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let deadline = deadline(given.deadline)?;
     let child = if has(SSS_WATCH_PID) {
@@ -378,12 +379,12 @@ fn params(given: &sss_watch) -> Result<rich::Params, Errno> {
 }
 
 /// A deadline as C wrote it down; None for NULL.
-pub(crate) fn deadline(given: In<sss_deadline>) -> Result<Option<rich::Deadline>, Errno> {
+pub(crate) fn deadline(given: In<sss_deadline>) -> Result<Option<rich::Deadline>, Error> {
     let Some(given) = given.read_if_given()? else {
         return Ok(None);
     };
     if given.mask & !SSS_DEADLINE_UNKILLABLE != 0 || given.reserved != 0 || given.steps_count == 0 {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let listed = given.steps.of(given.steps_count, MAX_STEPS)?;
     let mut steps = Vec::new();
@@ -399,7 +400,7 @@ pub(crate) fn deadline(given: In<sss_deadline>) -> Result<Option<rich::Deadline>
             whom: match step.whom {
                 SSS_STEP_CHILD => Whom::Child,
                 SSS_STEP_GROUP => Whom::Group,
-                _ => return Err(Errno::EINVAL),
+                _ => return Err(Errno::EINVAL.into()),
             },
         });
     }
@@ -547,11 +548,11 @@ pub extern "C" fn sss_child_wait(
 symver!("sss_child_wait");
 
 /// A timeout as a time of CLOCK_MONOTONIC.
-fn until(timeout_ns: i64) -> Result<u64, Errno> {
+fn until(timeout_ns: i64) -> Result<u64, Error> {
     match u64::try_from(timeout_ns) {
         Ok(timeout) => Ok(clock::now().saturating_add(timeout)),
         Err(_) if timeout_ns == -1 => Ok(u64::MAX),
-        Err(_) => Err(Errno::EINVAL),
+        Err(_) => Err(Errno::EINVAL.into()),
     }
 }
 
@@ -586,11 +587,20 @@ pub extern "C" fn sss_sigchld_ctx_wait_all(
         let ctx = sigchld_ctx.context()?;
         let until = until(timeout_ns)?;
         if left.is_null() != left_count.is_null() {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let waited = wait::wait_all(ctx.id, until);
         wake_own_loop(ctx);
-        if !left_count.is_null() && matches!(waited, Ok(()) | Err(Errno::ETIMEDOUT)) {
+        if !left_count.is_null()
+            && matches!(
+                waited,
+                Ok(())
+                    | Err(Error {
+                        errno: Errno::ETIMEDOUT,
+                        ..
+                    })
+            )
+        {
             left.write(left_count, |each| {
                 let mut cursor = 0;
                 while let Some(pid) = wait::next_living(ctx.id, &mut cursor) {

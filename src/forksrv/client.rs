@@ -19,6 +19,7 @@ use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::reap::watch::{self, Ask, How};
 use crate::reap::{remote, rich, wait};
 use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
+use crate::sys::error::{Error, out_of_memory};
 use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
@@ -218,12 +219,12 @@ impl State {
     }
 
     /// Room for one launch more, and to tell of all.
-    fn make_room(&mut self) -> Result<(), Errno> {
+    fn make_room(&mut self) -> Result<(), Error> {
         let going_on = self.launches.len() + self.stepped;
         self.launches
             .try_reserve(self.stepped + 1)
             .and_then(|()| self.over.try_reserve(going_on + 1))
-            .map_err(|_| Errno::ENOMEM)
+            .map_err(out_of_memory)
     }
 
     /// Its status was taken, or is somebody else's to take. Its pid as we know it.
@@ -402,10 +403,13 @@ impl Client {
 
     /// Waits for a child, without taking its end from whoever watches it: the raw
     /// status. EAGAIN where it lives and `block` is not set.
-    pub(crate) fn wait(&self, pid: i32, block: bool) -> Result<i32, Errno> {
+    pub(crate) fn wait(&self, pid: i32, block: bool) -> Result<i32, Error> {
         let until = if block { u64::MAX } else { 0 };
         let link = match self.wait_directly(pid, until) {
-            Err(Errno::ESRCH) => self.shared.link(),
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            }) => self.shared.link(),
             waited => return waited,
         };
         // Not ours. What the server has nobody here watches, so that no record of
@@ -423,20 +427,23 @@ impl Client {
                 self.shared.reaped(pid, Some(status));
                 Ok(status)
             }
-            Ok(None) => Err(Errno::EAGAIN),
+            Ok(None) => Err(Errno::EAGAIN.into()),
             // Its children are ours by now.
-            Err(Errno::ECONNRESET | Errno::ENOTCONN) => {
-                self.wait_directly(pid, until).map_err(|errno| match errno {
-                    Errno::ESRCH => Errno::ECHILD,
-                    errno => errno,
-                })
-            }
+            Err(Error {
+                errno: Errno::ECONNRESET | Errno::ENOTCONN,
+                ..
+            }) => self.wait_directly(pid, until).map_err(|mut error| {
+                if error.errno == Errno::ESRCH {
+                    error.errno = Errno::ECHILD;
+                }
+                error
+            }),
             Err(errno) => Err(errno),
         }
     }
 
     /// By a watch of its own; ESRCH where it is no child of ours.
-    fn wait_directly(&self, pid: i32, until: u64) -> Result<i32, Errno> {
+    fn wait_directly(&self, pid: i32, until: u64) -> Result<i32, Error> {
         let params = rich::Params {
             child: rich::Child::Pid(pid),
             events: Events::DEFAULT,
@@ -455,13 +462,16 @@ impl Client {
         }
         match waited {
             Ok(told) => Ok(told.change.map_or(LOST, raw_status)),
-            Err(Errno::ETIMEDOUT) => Err(Errno::EAGAIN),
+            Err(Error {
+                errno: Errno::ETIMEDOUT,
+                ..
+            }) => Err(Errno::EAGAIN.into()),
             Err(errno) => Err(errno),
         }
     }
 
     /// Tells the server to end. Its children live on.
-    pub(crate) fn stop(&self) -> Result<(), Errno> {
+    pub(crate) fn stop(&self) -> Result<(), Error> {
         let link = self.shared.link()?;
         self.shared.state.lock().stopping = true;
         let deadline = clock::now().saturating_add(self.shared.settings.timeout);
@@ -469,7 +479,7 @@ impl Client {
     }
 
     /// The server's pid.
-    pub(crate) fn pid(&self) -> Result<i32, Errno> {
+    pub(crate) fn pid(&self) -> Result<i32, Error> {
         Ok(self.shared.link()?.pid)
     }
 }
@@ -491,18 +501,18 @@ impl Drop for Client {
 }
 
 impl Shared {
-    fn link(&self) -> Result<Arc<Link>, Errno> {
+    fn link(&self) -> Result<Arc<Link>, Error> {
         if process::own() != self.owner {
-            return Err(Errno::ECHILD);
+            return Err(Errno::ECHILD.into());
         }
-        self.state.lock().link.clone().ok_or(Errno::ENOTCONN)
+        self.state.lock().link.clone().ok_or(Errno::ENOTCONN.into())
     }
 
     /// Whether the server can have its children run functions.
-    fn may_run(&self, function: Option<Hook>) -> Result<(), Errno> {
+    fn may_run(&self, function: Option<Hook>) -> Result<(), Error> {
         let forked = matches!(self.settings.beginning, Beginning::Fork(_));
         if function.is_some() && (!forked || self.settings.way == Way::Clients) {
-            return Err(Errno::ENOTSUP);
+            return Err(Errno::ENOTSUP.into());
         }
         Ok(())
     }
@@ -882,7 +892,10 @@ impl Shared {
         loop {
             let got = match seqpacket::receive(link.control.as_fd(), &mut bytes, &mut fds) {
                 Ok(got) => got,
-                Err(Errno::EAGAIN | Errno::ENOMEM) => return,
+                Err(Error {
+                    errno: Errno::EAGAIN | Errno::ENOMEM,
+                    ..
+                }) => return,
                 Err(_) => break,
             };
             if got.length == 0 {
@@ -902,7 +915,7 @@ impl Shared {
     }
 
     /// The server has a child of its own.
-    fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Errno> {
+    fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Error> {
         // One that had this pid before was waited for.
         self.forget(remote);
         let mut state = self.state.lock();
@@ -998,7 +1011,7 @@ impl Shared {
             if wanted {
                 remote::ended(self.ctx, pid);
             }
-            full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT);
+            full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT.into());
             if !wanted {
                 self.forget(remote);
                 continue;

@@ -20,6 +20,7 @@ use super::protocol::{
 };
 use crate::spawn::{Cwd, FdMap, PTY, SpawnError, Spawned, Spec, Step, copied};
 use crate::sys::arc::Arc;
+use crate::sys::error::Error;
 use crate::sys::file::Place;
 use crate::sys::pty::Pty;
 use crate::sys::seqpacket::{self, Wait};
@@ -59,7 +60,7 @@ impl Link {
 
     /// Has the server reap a child of its own, as soon as that is dead, without telling
     /// its status. ETIMEDOUT where the server's queue is full.
-    pub(crate) fn forget(&self, pid: i32) -> Result<(), Errno> {
+    pub(crate) fn forget(&self, pid: i32) -> Result<(), Error> {
         let request = Request::Wait {
             pid,
             options: 0,
@@ -70,7 +71,7 @@ impl Link {
 
     /// Asks the server for the status of a child of its own: None where it lives, ECHILD
     /// where the server has no such child.
-    pub(crate) fn wait(&self, pid: i32, block: bool, deadline: u64) -> Result<Option<i32>, Errno> {
+    pub(crate) fn wait(&self, pid: i32, block: bool, deadline: u64) -> Result<Option<i32>, Error> {
         let (mine, theirs) = seqpacket::pair()?;
         let options = if block { WAIT_BLOCK } else { 0 };
         let request = Request::Wait {
@@ -84,9 +85,9 @@ impl Link {
         loop {
             let got = seqpacket::receive(mine.as_fd(), &mut bytes, &mut Vec::new());
             match got {
-                Ok(got) if got.length == 0 => return Err(Errno::ECONNRESET),
+                Ok(got) if got.length == 0 => return Err(Errno::ECONNRESET.into()),
                 Ok(got) => {
-                    return match Reply::decode(&bytes[..got.length])? {
+                    return match Reply::decode(&bytes[..got.length]).map_err(Errno::from)? {
                         Reply::Status {
                             errno: 0, pid: 0, ..
                         } => Ok(None),
@@ -94,18 +95,21 @@ impl Link {
                             errno: 0, status, ..
                         } => Ok(Some(status)),
                         Reply::Status { errno, .. } | Reply::Failed { errno, .. } => {
-                            Err(Errno::from_raw(errno))
+                            Err(Errno::from_raw(errno).into())
                         }
-                        _ => Err(Errno::EPROTO),
+                        _ => Err(Errno::EPROTO.into()),
                     };
                 }
-                Err(Errno::EAGAIN) => {
+                Err(Error {
+                    errno: Errno::EAGAIN,
+                    ..
+                }) => {
                     let mut waits = [Wait::readable(mine.as_fd()), self.death()];
                     if !wait_for(self, &mut waits, deadline)? {
-                        return Err(Errno::ETIMEDOUT);
+                        return Err(Errno::ETIMEDOUT.into());
                     }
                     if !waits[0].is_ready() && self.is_dead() {
-                        return Err(Errno::ECONNRESET);
+                        return Err(Errno::ECONNRESET.into());
                     }
                 }
                 Err(errno) => return Err(errno),
@@ -125,17 +129,17 @@ impl Link {
         request: &Request,
         reply: Option<RawFd>,
         deadline: u64,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         loop {
             match self.try_request(request, reply)? {
                 Flow::Sent => return Ok(()),
                 Flow::Full => {
                     let mut waits = [Wait::writable(self.control.as_fd()), self.death()];
                     if !wait_for(self, &mut waits, deadline)? {
-                        return Err(Errno::ETIMEDOUT);
+                        return Err(Errno::ETIMEDOUT.into());
                     }
                     if self.is_dead() {
-                        return Err(Errno::ECONNRESET);
+                        return Err(Errno::ECONNRESET.into());
                     }
                 }
                 Flow::Later => pause(deadline)?,
@@ -144,12 +148,21 @@ impl Link {
     }
 
     /// The same without waiting.
-    fn try_request(&self, request: &Request, reply: Option<RawFd>) -> Result<Flow, Errno> {
+    fn try_request(&self, request: &Request, reply: Option<RawFd>) -> Result<Flow, Error> {
         match seqpacket::send(self.control.as_fd(), &request.encode(), reply.as_slice()) {
             Ok(()) => Ok(Flow::Sent),
-            Err(Errno::EAGAIN) => Ok(Flow::Full),
-            Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => Ok(Flow::Later),
-            Err(Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED) => Err(Errno::ECONNRESET),
+            Err(Error {
+                errno: Errno::EAGAIN,
+                ..
+            }) => Ok(Flow::Full),
+            Err(Error {
+                errno: Errno::ETOOMANYREFS | Errno::ENOBUFS,
+                ..
+            }) => Ok(Flow::Later),
+            Err(Error {
+                errno: Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED,
+                ..
+            }) => Err(Errno::ECONNRESET.into()),
             Err(errno) => Err(errno),
         }
     }
@@ -168,7 +181,7 @@ enum Flow {
 
 /// Waits for one of them, and looks at a server without a pidfd now and then: false
 /// where the deadline has come.
-fn wait_for(link: &Link, waits: &mut [Wait], deadline: u64) -> Result<bool, Errno> {
+fn wait_for(link: &Link, waits: &mut [Wait], deadline: u64) -> Result<bool, Error> {
     loop {
         let look = if link.pidfd.is_some() {
             deadline
@@ -184,10 +197,10 @@ fn wait_for(link: &Link, waits: &mut [Wait], deadline: u64) -> Result<bool, Errn
     }
 }
 
-fn pause(deadline: u64) -> Result<(), Errno> {
+fn pause(deadline: u64) -> Result<(), Error> {
     let until = clock::now() + IN_FLIGHT;
     if until >= deadline {
-        return Err(Errno::ETIMEDOUT);
+        return Err(Errno::ETIMEDOUT.into());
     }
     seqpacket::ready(&mut [], Some(until)).map(drop)
 }
@@ -222,7 +235,7 @@ fn pack(link: &Link, spec: &Spec, function: Option<Hook>) -> Result<Packet, Spaw
         Some(Cwd::Path(path)) => Some(Directory::Path(path)),
     };
     let pty = spec.pty.then(|| Pty::new(spec.uid)).transpose();
-    let pty = pty.map_err(|errno| SpawnError::new(Step::Pty, errno as i32))?;
+    let pty = pty.map_err(|error| SpawnError::during(Step::Pty, error))?;
     let (pty, terminal) = pty.map(|pty| (pty.master, pty.terminal)).unzip();
     let slave = terminal.as_ref().map(AsRawFd::as_raw_fd);
     let standard = match slave {
@@ -364,8 +377,8 @@ impl Sent {
     }
 }
 
-fn memory(errno: Errno) -> SpawnError {
-    SpawnError::new(Step::Memory, errno as i32)
+fn memory(error: impl Into<Error>) -> SpawnError {
+    SpawnError::during(Step::Memory, error.into())
 }
 
 /// What is left of a launch that was given up before anything came back: a process
@@ -408,7 +421,10 @@ impl Stray {
             let mut fds = Vec::new();
             let got = match seqpacket::receive(self.socket.as_fd(), &mut bytes, &mut fds) {
                 Ok(got) if got.length > 0 => got,
-                Err(Errno::EAGAIN | Errno::ENOMEM) => return Looked::MoreToCome,
+                Err(Error {
+                    errno: Errno::EAGAIN | Errno::ENOMEM,
+                    ..
+                }) => return Looked::MoreToCome,
                 Ok(_) | Err(_) => break,
             };
             let sender = got.sender.map_or(0, |sender| sender.pid);
@@ -542,7 +558,7 @@ pub(crate) fn launch(
     function: Option<Hook>,
     way: Way,
     deadline: u64,
-    found: impl FnOnce(i32, i32) -> Result<(), Errno>,
+    found: impl FnOnce(i32, i32) -> Result<(), Error>,
 ) -> Result<Spawned, Failed> {
     let begun = Beginning::new(link, spec, function, way, deadline);
     let Beginning {
@@ -585,7 +601,7 @@ struct Outgoing {
 
 impl Outgoing {
     /// Sends what goes into the launch's own socket without waiting.
-    fn send(&mut self, exchange: &Exchange) -> Result<Flow, Errno> {
+    fn send(&mut self, exchange: &Exchange) -> Result<Flow, Error> {
         while self.bytes < self.packet.bytes.len() {
             let fds = &self.packet.fds[self.fds..];
             let bytes = &self.packet.bytes[self.bytes..];
@@ -598,10 +614,19 @@ impl Outgoing {
                     self.bytes += length;
                     self.fds += fds.len();
                 }
-                Err(Errno::EAGAIN) => return Ok(Flow::Full),
-                Err(Errno::ETOOMANYREFS | Errno::ENOBUFS) => return Ok(Flow::Later),
+                Err(Error {
+                    errno: Errno::EAGAIN,
+                    ..
+                }) => return Ok(Flow::Full),
+                Err(Error {
+                    errno: Errno::ETOOMANYREFS | Errno::ENOBUFS,
+                    ..
+                }) => return Ok(Flow::Later),
                 // The server has closed its end; what it said is there to read.
-                Err(Errno::EPIPE | Errno::ECONNRESET) => self.bytes = self.packet.bytes.len(),
+                Err(Error {
+                    errno: Errno::EPIPE | Errno::ECONNRESET,
+                    ..
+                }) => self.bytes = self.packet.bytes.len(),
                 Err(errno) => return Err(errno),
             }
         }
@@ -609,7 +634,7 @@ impl Outgoing {
     }
 
     /// Sends the request, and what of the order goes in before it.
-    fn send_request(&mut self, exchange: &Exchange) -> Result<(), Errno> {
+    fn send_request(&mut self, exchange: &Exchange) -> Result<(), Error> {
         self.send(exchange)?;
         let theirs = self.theirs.as_ref().map(AsRawFd::as_raw_fd);
         exchange
@@ -635,7 +660,7 @@ impl Outgoing {
     }
 
     /// Sends what can be sent now.
-    fn go_on(&mut self, exchange: &Exchange) -> Result<Needs, Errno> {
+    fn go_on(&mut self, exchange: &Exchange) -> Result<Needs, Error> {
         let mut flow = self.send(exchange)?;
         if let Some(theirs) = &self.theirs {
             // The rest of the order comes after the request, in a queue that the server
@@ -659,7 +684,7 @@ impl Outgoing {
 
     /// Keeps copies of the descriptors that are still to be sent: the caller may close
     /// its own.
-    fn keep(&mut self) -> Result<(), Errno> {
+    fn keep(&mut self) -> Result<(), Error> {
         let left = &mut self.packet.fds[self.fds..];
         self.kept
             .try_reserve_exact(left.len())
@@ -934,8 +959,14 @@ impl Exchange {
         let mut fds = Vec::new();
         let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::ECONNRESET) => return Ok(Some(Said::End)),
+            Err(Error {
+                errno: Errno::EAGAIN,
+                ..
+            }) => return Ok(None),
+            Err(Error {
+                errno: Errno::ECONNRESET,
+                ..
+            }) => return Ok(Some(Said::End)),
             Err(errno) => return Err(errno.into()),
         };
         if got.length == 0 {
@@ -954,8 +985,7 @@ impl Exchange {
                 }
                 Said::Failed(SpawnError {
                     step: Step::from_number(step),
-                    errno,
-                    pid: 0,
+                    ..Errno::from_raw(errno).into()
                 })
             }
             Ok(Reply::Made { pid, way }) => {
@@ -1059,7 +1089,11 @@ impl Exchange {
             return self.stray();
         }
         match self.link.wait(self.remote, true, self.deadline) {
-            Ok(_) | Err(Errno::ECHILD) => Left::Reaped(self.remote),
+            Ok(_)
+            | Err(Error {
+                errno: Errno::ECHILD,
+                ..
+            }) => Left::Reaped(self.remote),
             Err(_) => Left::Child(self.remote, self.pid),
         }
     }

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use super::protocol::{Directory, Order, Packed, Reply, Way};
 use crate::spawn::post::{Post, Posted, Then, above_targets, post, shares_memory};
 use crate::spawn::{CStringArray, Cwd, FdMap, Rlimit, SpawnError, Spec, Step};
+use crate::sys::error::Error;
 use crate::sys::process_status::{self, Status, StatusFile};
 use crate::sys::program::{Capabilities, LETTER, Letter};
 use crate::sys::seqpacket::{self, Sender};
@@ -142,7 +143,7 @@ pub(crate) fn carry_out(
     let moved = (whom.reply.as_raw_fd() < least)
         .then(|| fd::duplicate_from(whom.reply, least))
         .transpose()
-        .map_err(|errno| SpawnError::new(Step::Descriptors, errno as i32))?;
+        .map_err(|error| SpawnError::during(Step::Descriptors, error))?;
     let ready = Reply::Ready {
         pid: 0,
         way: if whom.siblings {
@@ -183,7 +184,7 @@ pub(crate) fn carry_out(
     let latch = (!shares_memory(&spec, &posting))
         .then(seqpacket::pair)
         .transpose()
-        .map_err(|errno| SpawnError::new(Step::Gate, errno as i32))?;
+        .map_err(|error| SpawnError::during(Step::Gate, error))?;
     let (ours, childs) = latch.unzip();
     posting.until_exec = childs.as_ref().map(AsRawFd::as_raw_fd);
     Ok(Made {
@@ -271,8 +272,8 @@ fn pgrp(order: &Order<Packed>, base: &Base) -> Option<i32> {
     order.pgrp.or((moved && !order.session).then_some(group))
 }
 
-fn memory(errno: Errno) -> SpawnError {
-    SpawnError::new(Step::Memory, errno as i32)
+fn memory(error: impl Into<Error>) -> SpawnError {
+    SpawnError::during(Step::Memory, error.into())
 }
 
 fn collected<T>(items: impl Iterator<Item = T> + Clone) -> Result<Vec<T>, SpawnError> {

@@ -14,6 +14,7 @@ use std::ffi::CStr;
 use nix::errno::Errno;
 
 use crate::sys::bits::{ToSigned, ToUnsigned};
+use crate::sys::error::Error;
 
 /// Changes with every change here: both ends have to be of the same.
 pub(crate) const VERSION: u16 = 1;
@@ -426,7 +427,7 @@ impl<'a> Iterator for Packed<'a> {
 
 impl<'a, Strings: Iterator<Item = &'a CStr> + Clone> Order<'a, Strings> {
     /// The order as bytes: E2BIG for one that is too long.
-    pub(crate) fn encode(&self) -> Result<Vec<u8>, Errno> {
+    pub(crate) fn encode(&self) -> Result<Vec<u8>, Error> {
         let mut out = Writer(Vec::new());
         out.0.try_reserve(PAGE).map_err(|_| Errno::ENOMEM)?;
         out.string(self.path)?;
@@ -545,28 +546,28 @@ impl<'a> Order<'a, Packed<'a>> {
 struct Writer(Vec<u8>);
 
 impl Writer {
-    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Errno> {
+    fn bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
         if self.0.len() + bytes.len() > ORDER_MOST {
-            return Err(Errno::E2BIG);
+            return Err(Errno::E2BIG.into());
         }
         self.0.try_reserve(bytes.len()).map_err(|_| Errno::ENOMEM)?;
         self.0.extend_from_slice(bytes);
         Ok(())
     }
 
-    fn word(&mut self, word: u32) -> Result<(), Errno> {
+    fn word(&mut self, word: u32) -> Result<(), Error> {
         self.bytes(&word.to_ne_bytes())
     }
 
-    fn long(&mut self, long: u64) -> Result<(), Errno> {
+    fn long(&mut self, long: u64) -> Result<(), Error> {
         self.bytes(&long.to_ne_bytes())
     }
 
-    fn length(&mut self, length: usize) -> Result<(), Errno> {
+    fn length(&mut self, length: usize) -> Result<(), Error> {
         self.word(u32::try_from(length).map_err(|_| Errno::E2BIG)?)
     }
 
-    fn directory(&mut self, directory: Directory) -> Result<(), Errno> {
+    fn directory(&mut self, directory: Directory) -> Result<(), Error> {
         match directory {
             Directory::Path(path) => {
                 self.word(0)?;
@@ -579,7 +580,7 @@ impl Writer {
         }
     }
 
-    fn string(&mut self, string: &CStr) -> Result<(), Errno> {
+    fn string(&mut self, string: &CStr) -> Result<(), Error> {
         self.length(string.count_bytes() + 1)?;
         self.bytes(string.to_bytes_with_nul())
     }
@@ -588,7 +589,7 @@ impl Writer {
     fn strings<'s>(
         &mut self,
         strings: impl Iterator<Item = &'s CStr> + Clone,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         let start = self.0.len();
         self.long(0)?;
         let mut count: u32 = 0;
@@ -605,8 +606,8 @@ impl Writer {
     fn option<T>(
         &mut self,
         value: Option<T>,
-        put: impl FnOnce(&mut Self, T) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        put: impl FnOnce(&mut Self, T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.word(u32::from(value.is_some()))?;
         value.map_or(Ok(()), |value| put(self, value))
     }
@@ -614,8 +615,8 @@ impl Writer {
     fn list<T>(
         &mut self,
         list: &[T],
-        put: impl Fn(&mut Self, &T) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        put: impl Fn(&mut Self, &T) -> Result<(), Error>,
+    ) -> Result<(), Error> {
         self.length(list.len())?;
         list.iter().try_for_each(|item| put(self, item))
     }

@@ -12,6 +12,7 @@ use super::protocol::{CAN_CLONE_PARENT, Order, PART, REQUEST, Reply, Request, WA
 use crate::spawn::Step;
 use crate::spawn::post::Posted;
 use crate::sys::bits::ToSigned;
+use crate::sys::error::Error;
 use crate::sys::seqpacket::{self, Sender};
 use crate::sys::{clock, credentials, fd, limits, process, signal, wait};
 
@@ -143,7 +144,7 @@ pub(crate) struct Dropped {
 }
 
 impl Dropped {
-    pub(crate) fn apply(&self) -> Result<(), Errno> {
+    pub(crate) fn apply(&self) -> Result<(), Error> {
         credentials::drop_to(self.uid, self.gid, self.no_new_privs)
     }
 }
@@ -163,7 +164,10 @@ impl Server {
         let mut fds = Vec::new();
         let got = loop {
             match seqpacket::receive(control.as_fd(), &mut bytes, &mut fds) {
-                Err(Errno::EAGAIN) => {
+                Err(Error {
+                    errno: Errno::EAGAIN,
+                    ..
+                }) => {
                     let mut waits = [seqpacket::Wait::readable(control.as_fd())];
                     let by = clock::now() + LOOK_AFTER;
                     seqpacket::ready(&mut waits, Some(by)).map_err(|_| EXIT_NO_START)?;
@@ -348,7 +352,10 @@ impl Server {
         let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
             // No memory now: it is asked again.
-            Err(Errno::EAGAIN | Errno::ENOMEM) => return,
+            Err(Error {
+                errno: Errno::EAGAIN | Errno::ENOMEM,
+                ..
+            }) => return,
             Err(_) => {
                 self.done = true;
                 return;
@@ -426,8 +433,11 @@ impl Server {
         while order.bytes.len() < order.expected || order.fds.len() < order.descriptors {
             match receive_part(&mut order) {
                 Ok(()) => {}
-                Err(Errno::EAGAIN) => return self.keep(order),
-                Err(errno) => return refuse(Some(&order.reply), errno),
+                Err(Error {
+                    errno: Errno::EAGAIN,
+                    ..
+                }) => return self.keep(order),
+                Err(error) => return refuse(Some(&order.reply), error.errno),
             }
         }
         if order.polled {
@@ -620,7 +630,7 @@ impl Server {
         // A client that has no end of the socket any more is about to be gone.
         let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
         let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
-        self.owed = sent.is_err_and(|errno| full.contains(&errno));
+        self.owed = sent.is_err_and(|error| full.contains(&error.errno));
         child.told = !self.owed;
     }
 
@@ -704,7 +714,7 @@ fn send_status(reply: Option<&OwnedFd>, status: Reply) {
 }
 
 /// Takes the next part of an order: EAGAIN where it has not come yet.
-fn receive_part(order: &mut Incoming) -> Result<(), Errno> {
+fn receive_part(order: &mut Incoming) -> Result<(), Error> {
     let length = order.bytes.len();
     let room = (order.expected - length).min(PART) + 1;
     order.bytes.try_reserve(room).map_err(|_| Errno::ENOMEM)?;
@@ -719,13 +729,13 @@ fn receive_part(order: &mut Incoming) -> Result<(), Errno> {
     let got = got?;
     if got.truncated {
         // The kernel lets no more descriptors in: ours are limited too.
-        return Err(Errno::EMFILE);
+        return Err(Errno::EMFILE.into());
     }
     if got.length == 0 {
-        return Err(Errno::EPIPE);
+        return Err(Errno::EPIPE.into());
     }
     if order.bytes.len() > order.expected || order.fds.len() > order.descriptors {
-        return Err(Errno::EPROTO);
+        return Err(Errno::EPROTO.into());
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use super::rotation::{self, Step};
 use super::setup::Setup;
 use super::stamp;
 use super::text::{bytes, string};
+use crate::sys::error::Error;
 use crate::sys::{clock, file, memory};
 
 const SECOND: u64 = 1_000_000_000;
@@ -52,12 +53,12 @@ pub(crate) struct Done {
     pub(crate) bytes: usize,
     pub(crate) rotations: u64,
     /// It went on in spite of them; the last one.
-    pub(crate) error: Option<Errno>,
+    pub(crate) error: Option<Error>,
 }
 
 impl File {
     /// Opens it, so that what is wrong with it is found at once.
-    pub(crate) fn open(&mut self, path: Path, setup: &Setup) -> Result<(), Errno> {
+    pub(crate) fn open(&mut self, path: Path, setup: &Setup) -> Result<(), Error> {
         if self.opened.is_none() {
             self.opened = Some(self.open_by_name(path, setup)?);
             self.reopen = false;
@@ -79,7 +80,7 @@ impl File {
     }
 
     /// Nothing waits to be written: what is asked for besides is done now.
-    pub(crate) fn rest(&mut self, path: Path, setup: &Setup) -> Result<(), Errno> {
+    pub(crate) fn rest(&mut self, path: Path, setup: &Setup) -> Result<(), Error> {
         if self.reopen {
             self.opened = Some(self.open_by_name(path, setup)?);
             self.reopen = false;
@@ -93,12 +94,12 @@ impl File {
         setup: &Setup,
         mut pending: &[u8],
         done: &mut Done,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         self.look(path, setup, done);
         self.open(path, setup)?;
         while !pending.is_empty() {
             let Some(opened) = &self.opened else {
-                return Err(Errno::ENOENT);
+                return Err(Errno::ENOENT.into());
             };
             let length = match self.next(opened, setup, pending) {
                 Step::Write(length) => length,
@@ -116,7 +117,7 @@ impl File {
             };
             let written = file::write(opened.fd.as_fd(), &pending[..length])?;
             if written == 0 {
-                return Err(Errno::EIO);
+                return Err(Errno::EIO.into());
             }
             if let Some(opened) = &mut self.opened {
                 opened.size += written as u64;
@@ -191,9 +192,9 @@ impl File {
         }
     }
 
-    fn open_by_name(&mut self, path: Path, setup: &Setup) -> Result<Opened, Errno> {
+    fn open_by_name(&mut self, path: Path, setup: &Setup) -> Result<Opened, Error> {
         let mut opened = self.open_in_directory(path);
-        if opened.as_ref().err() == Some(&Errno::ENOENT) {
+        if opened.as_ref().err() == Some(&Errno::ENOENT.into()) {
             // The directory was removed; perhaps there is another one by now.
             self.dir = None;
             opened = self.open_in_directory(path);
@@ -211,7 +212,7 @@ impl File {
         Ok(opened)
     }
 
-    fn open_in_directory(&mut self, path: Path) -> Result<Opened, Errno> {
+    fn open_in_directory(&mut self, path: Path) -> Result<Opened, Error> {
         let dir = match &self.dir {
             Some(dir) => dir,
             None => {
@@ -233,9 +234,9 @@ impl File {
     /// One rename, then a new file; whether it was needed. Killed in between,
     /// the next one who opens the log makes the file; killed after, the next
     /// rotation removes what is too old.
-    fn rotate(&mut self, path: Path, setup: &Setup) -> Result<bool, Errno> {
+    fn rotate(&mut self, path: Path, setup: &Setup) -> Result<bool, Error> {
         let (Some(dir), Some(opened)) = (&self.dir, &mut self.opened) else {
-            return Err(Errno::ENOENT);
+            return Err(Errno::ENOENT.into());
         };
         let dir = dir.as_fd();
         let current = file::stat(opened.fd.as_fd())?;
@@ -260,13 +261,21 @@ impl File {
                 renamed = true;
             }
             // Somebody else renamed it: a new one is all that is needed.
-            Ok(_) | Err(Errno::ENOENT) => {}
+            Ok(_)
+            | Err(Error {
+                errno: Errno::ENOENT,
+                ..
+            }) => {}
             Err(errno) => return Err(errno),
         }
         let surplus = rotation::surplus(&mut times, setup.keep);
         for &time in &times[..surplus] {
             match file::unlink(dir, &name_at(path.name, time)?) {
-                Ok(()) | Err(Errno::ENOENT) => {}
+                Ok(())
+                | Err(Error {
+                    errno: Errno::ENOENT,
+                    ..
+                }) => {}
                 Err(errno) => return Err(errno),
             }
         }
@@ -278,7 +287,7 @@ impl File {
 }
 
 /// The times of the files that were rotated.
-fn times(dir: BorrowedFd, base: &CStr) -> Result<Vec<u64>, Errno> {
+fn times(dir: BorrowedFd, base: &CStr) -> Result<Vec<u64>, Error> {
     let mut times = Vec::new();
     let mut full = false;
     file::list(dir, |name| {
@@ -290,11 +299,11 @@ fn times(dir: BorrowedFd, base: &CStr) -> Result<Vec<u64>, Errno> {
         }
     })?;
     if full {
-        return Err(Errno::ENOMEM);
+        return Err(Errno::ENOMEM.into());
     }
     Ok(times)
 }
 
-fn name_at(base: &CStr, time: u64) -> Result<CString, Errno> {
+fn name_at(base: &CStr, time: u64) -> Result<CString, Error> {
     string(&bytes(&[base.to_bytes(), b".", &stamp::name(time)])?)
 }

@@ -1,8 +1,7 @@
 //! Bytes become lines, and lines the text that is written.
 
-use nix::errno::Errno;
-
 use super::stamp::Stamper;
+use crate::sys::error::Error;
 
 /// Where a line is from.
 #[derive(Clone, Copy)]
@@ -89,7 +88,7 @@ impl Splitter {
     }
 
     /// The same state, for another process.
-    pub(crate) fn copy(&self) -> Result<Self, Errno> {
+    pub(crate) fn copy(&self) -> Result<Self, Error> {
         let partial = super::text::bytes(&[&self.partial])?;
         Ok(Splitter { partial, ..*self })
     }

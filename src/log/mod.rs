@@ -26,6 +26,7 @@ use nix::errno::Errno;
 use crate::reap::context;
 use crate::reap::id::ContextId;
 use crate::sys::arc::Arc;
+use crate::sys::error::Error;
 use crate::sys::fork::Generation;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, fd, file};
@@ -64,7 +65,7 @@ pub(crate) struct LogId(pub(crate) u64);
 pub(crate) const LABEL: usize = 64;
 
 /// Opens a log.
-pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Errno> {
+pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Error> {
     context::check(ctx)?;
     let id = LogId(next_id());
     let threads = &LOGS.get_or_make(make_threads)?.value;
@@ -83,7 +84,7 @@ fn begin(
     id: LogId,
     setup: Setup,
     target: Target,
-) -> Result<Arc<Log>, Errno> {
+) -> Result<Arc<Log>, Error> {
     let log = Arc::try_new(Log::new(id.0, ctx, setup, target))?;
     task::begin(ctx, &log)?;
     if let Err(errno) = threads.add(&log) {
@@ -94,7 +95,7 @@ fn begin(
 }
 
 /// Has a log read a descriptor, which is duplicated; the source's number.
-pub(crate) fn attach(id: LogId, fd: RawFd, label: &[u8]) -> Result<u64, Errno> {
+pub(crate) fn attach(id: LogId, fd: RawFd, label: &[u8]) -> Result<u64, Error> {
     let (own, log) = find(id)?;
     attach_own(own, log, fd::duplicate_raw(fd)?, label, next_id())
 }
@@ -105,7 +106,7 @@ fn attach_own(
     fd: OwnedFd,
     label: &[u8],
     id: u64,
-) -> Result<u64, Errno> {
+) -> Result<u64, Error> {
     let label = text::bytes(&[label])?;
     file::set_nonblocking(fd.as_fd())?;
     let splitter = Splitter::new(log.setup.max_line);
@@ -122,7 +123,7 @@ fn attach_own(
 }
 
 /// A new pipe that a log reads: its writing end, and the source's number.
-pub(crate) fn pipe(id: LogId, label: &[u8]) -> Result<(OwnedFd, u64), Errno> {
+pub(crate) fn pipe(id: LogId, label: &[u8]) -> Result<(OwnedFd, u64), Error> {
     let (own, log) = find(id)?;
     let (read, write) = file::pipe()?;
     let source = attach_own(own, log, read, label, next_id())?;
@@ -130,17 +131,17 @@ pub(crate) fn pipe(id: LogId, label: &[u8]) -> Result<(OwnedFd, u64), Errno> {
 }
 
 /// All who write to a source are dead: it ends with what it holds.
-pub(crate) fn end_source(id: LogId, source: u64) -> Result<(), Errno> {
+pub(crate) fn end_source(id: LogId, source: u64) -> Result<(), Error> {
     let (own, log) = find(id)?;
     if own.end_source(log.id, source) {
         Ok(())
     } else {
-        Err(Errno::ESRCH)
+        Err(Errno::ESRCH.into())
     }
 }
 
 /// Has a log's target opened anew.
-pub(crate) fn reopen(id: LogId) -> Result<(), Errno> {
+pub(crate) fn reopen(id: LogId) -> Result<(), Error> {
     let (own, log) = find(id)?;
     own.reopen(&log);
     Ok(())
@@ -148,17 +149,17 @@ pub(crate) fn reopen(id: LogId) -> Result<(), Errno> {
 
 /// Waits until what a log's sources hold now is written; ETIMEDOUT after so many
 /// nanoseconds.
-pub(crate) fn flush(id: LogId, timeout: u64) -> Result<(), Errno> {
+pub(crate) fn flush(id: LogId, timeout: u64) -> Result<(), Error> {
     let (own, log) = find(id)?;
     if log.setup.tells_lines() {
-        return Err(Errno::ENOTSUP);
+        return Err(Errno::ENOTSUP.into());
     }
     own.flush(&log, clock::now().saturating_add(timeout))
 }
 
 /// Lets go of a log: its sources end with what they hold, which is still written.
 /// No event of it is told any more once this returns.
-pub(crate) fn free(id: LogId) -> Result<(), Errno> {
+pub(crate) fn free(id: LogId) -> Result<(), Error> {
     let (own, log) = match find(id) {
         Ok(found) => found,
         Err(errno) => {
@@ -174,7 +175,7 @@ pub(crate) fn free(id: LogId) -> Result<(), Errno> {
 }
 
 /// Whether this thread of this process may free a log.
-pub(crate) fn may_free(id: LogId) -> Result<(), Errno> {
+pub(crate) fn may_free(id: LogId) -> Result<(), Error> {
     find(id).map(drop)
 }
 
@@ -196,7 +197,7 @@ pub(crate) struct Stats {
     pub(crate) takeovers: u64,
 }
 
-pub(crate) fn stats(id: LogId) -> Result<Stats, Errno> {
+pub(crate) fn stats(id: LogId) -> Result<Stats, Error> {
     let (own, log) = find(id)?;
     let state = own.state.lock();
     let backlog = log.backlog.lock();
@@ -218,17 +219,20 @@ pub(crate) fn stats(id: LogId) -> Result<Stats, Errno> {
 }
 
 /// A log of this process, for a thread that may use it.
-fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Errno> {
+fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Error> {
     let own = LOGS.get().ok_or(Errno::ECHILD)?;
     let found = own.value.state.lock().find(id.0);
     match found {
         Some(log) => match context::check(log.ctx) {
-            Err(Errno::EPERM) => Err(Errno::EPERM),
+            Err(Error {
+                errno: Errno::EPERM,
+                ..
+            }) => Err(Errno::EPERM.into()),
             // A log outlives its context.
             _ => Ok((&own.value, log)),
         },
-        None if id.0 < own.value.first_id => Err(Errno::ECHILD),
-        None => Err(Errno::ESRCH),
+        None if id.0 < own.value.first_id => Err(Errno::ECHILD.into()),
+        None => Err(Errno::ESRCH.into()),
     }
 }
 
@@ -249,7 +253,7 @@ fn former() -> impl Iterator<Item = &'static Generation<Threads>> {
 }
 
 /// The logs of a context that was taken along over a fork go on in this process.
-pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Errno> {
+pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Error> {
     for generation in former() {
         // Held by a thread that is not here: what it guards may be torn.
         let mut state = generation.value.state.try_lock().ok_or(Errno::EBUSY)?;

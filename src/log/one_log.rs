@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use nix::errno::Errno;
+use crate::sys::error::Error;
 
 use super::backlog::Backlog;
 use super::queue::Queue;
@@ -45,9 +45,9 @@ impl Counts {
         self.read.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn failed(&self, errno: Errno) {
+    pub(super) fn failed(&self, error: Error) {
         self.errors.fetch_add(1, Ordering::Relaxed);
-        let errno = (errno as i32).unsigned_abs();
+        let errno = (error.errno as i32).unsigned_abs();
         self.last_error.store(errno, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use nix::errno::Errno;
 
+use crate::sys::error::Error;
+
 /// The size of most chunks; a line that is longer gets one for itself.
 pub(crate) const CHUNK: usize = 64 * 1024;
 
@@ -61,7 +63,7 @@ impl Queue {
         &mut self,
         parts: &[&[u8]],
         spare: impl FnOnce() -> Option<Vec<u8>>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         let length = parts.iter().map(|part| part.len()).sum();
         let fits = |chunk: &&mut Vec<u8>| chunk.capacity() - chunk.len() >= length;
         if self.chunks.back_mut().as_ref().is_some_and(fits) {
@@ -134,7 +136,7 @@ impl Queue {
 }
 
 /// An empty chunk of this capacity.
-pub(crate) fn memory(capacity: usize) -> Result<Vec<u8>, Errno> {
+pub(crate) fn memory(capacity: usize) -> Result<Vec<u8>, Error> {
     let mut chunk = Vec::new();
     chunk
         .try_reserve_exact(capacity)

@@ -9,6 +9,7 @@ use super::lines::Format;
 use super::rotation::Limit;
 use super::text::{bytes, string};
 use crate::reap::callback::{EventFn, Pvt};
+use crate::sys::error::Error;
 use crate::sys::fd;
 
 /// Where a log's text goes.
@@ -77,7 +78,7 @@ impl Setup {
     }
 
     /// The same for a forked process, which has copies of the descriptors.
-    pub(crate) fn copy(&self) -> Result<Setup, Errno> {
+    pub(crate) fn copy(&self) -> Result<Setup, Error> {
         let place = match &self.place {
             Place::File {
                 base,
@@ -110,7 +111,7 @@ impl Setup {
 }
 
 /// A file's place, of a path; EINVAL where it names no file.
-pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<Place, Errno> {
+pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<Place, Error> {
     let path = path.to_bytes();
     let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(0) => (&b"/"[..], &path[1..]),
@@ -118,7 +119,7 @@ pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<
         None => (&b"."[..], path),
     };
     if name.is_empty() || name == b"." || name == b".." {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     Ok(Place::File {
         base,

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 
 use super::file_target::{Done, File, Path};
 use super::setup::{Place, Setup};
+use crate::sys::error::Error;
 use crate::sys::unix::{self, Kind};
 use crate::sys::{file, memory};
 
@@ -23,7 +24,7 @@ pub(crate) struct Target {
 
 impl Target {
     /// Opens it, so that what is wrong is found at once.
-    pub(crate) fn open(&mut self, setup: &Setup) -> Result<(), Errno> {
+    pub(crate) fn open(&mut self, setup: &Setup) -> Result<(), Error> {
         match &setup.place {
             Place::File { .. } => self.file.open(path_of(&setup.place), setup),
             Place::Syslog(_) => self.connect(SYSLOG, Kind::Datagrams, &[]),
@@ -47,7 +48,7 @@ impl Target {
     }
 
     /// There is nothing to write.
-    pub(crate) fn rest(&mut self, setup: &Setup) -> Result<(), Errno> {
+    pub(crate) fn rest(&mut self, setup: &Setup) -> Result<(), Error> {
         match &setup.place {
             Place::File { .. } => self.file.rest(path_of(&setup.place), setup),
             _ => Ok(()),
@@ -60,7 +61,7 @@ impl Target {
         setup: &Setup,
         text: &[u8],
         done: &mut Done,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         match &setup.place {
             Place::File { .. } => self.file.write(path_of(&setup.place), setup, text, done),
             Place::Descriptor(fd) => {
@@ -83,28 +84,31 @@ impl Target {
         }
     }
 
-    fn connect(&mut self, path: &std::ffi::CStr, kind: Kind, head: &[u8]) -> Result<(), Errno> {
+    fn connect(&mut self, path: &std::ffi::CStr, kind: Kind, head: &[u8]) -> Result<(), Error> {
         if self.socket.is_some() {
             return Ok(());
         }
         let socket = unix::connect(path, kind)?;
         // The socket is new: a few bytes fit.
         if !head.is_empty() && unix::send(socket.as_fd(), head)? != head.len() {
-            return Err(Errno::EAGAIN);
+            return Err(Errno::EAGAIN.into());
         }
         self.socket = Some(socket);
         Ok(())
     }
 
-    fn send_lines(&self, head: &[u8], text: &[u8], done: &mut Done) -> Result<(), Errno> {
+    fn send_lines(&self, head: &[u8], text: &[u8], done: &mut Done) -> Result<(), Error> {
         let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?.as_fd();
         while done.bytes < text.len() {
             let rest = &text[done.bytes..];
             let length = memory::find(b'\n', rest).unwrap_or(rest.len());
             let line = &rest[..length];
             match unix::send_datagram(socket, [head, line]) {
-                Err(Errno::EMSGSIZE) => {
-                    done.error = Some(Errno::EMSGSIZE);
+                Err(Error {
+                    errno: Errno::EMSGSIZE,
+                    ..
+                }) => {
+                    done.error = Some(Errno::EMSGSIZE.into());
                     unix::send_datagram(socket, [head, &line[..length.min(DATAGRAM)]])?;
                 }
                 sent => sent?,
@@ -114,7 +118,7 @@ impl Target {
         Ok(())
     }
 
-    fn send_bytes(&self, text: &[u8], done: &mut Done) -> Result<(), Errno> {
+    fn send_bytes(&self, text: &[u8], done: &mut Done) -> Result<(), Error> {
         let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?.as_fd();
         while done.bytes < text.len() {
             done.bytes += unix::send(socket, &text[done.bytes..])?;
@@ -123,8 +127,15 @@ impl Target {
     }
 
     /// After anything but a full buffer it is connected anew.
-    fn disconnect_if_gone(&mut self, sent: Result<(), Errno>) -> Result<(), Errno> {
-        if !matches!(sent, Ok(()) | Err(Errno::EAGAIN | Errno::ENOBUFS)) {
+    fn disconnect_if_gone(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
+        if !matches!(
+            sent,
+            Ok(())
+                | Err(Error {
+                    errno: Errno::EAGAIN | Errno::ENOBUFS,
+                    ..
+                })
+        ) {
             self.socket = None;
         }
         sent
@@ -151,6 +162,7 @@ fn path_of(place: &Place) -> Path<'_> {
 }
 
 /// Nobody will ever read from it again: what is for it is dropped.
-pub(crate) fn is_gone(setup: &Setup, errno: Errno) -> bool {
-    matches!(setup.place, Place::Descriptor(_)) && matches!(errno, Errno::EPIPE | Errno::EBADF)
+pub(crate) fn is_gone(setup: &Setup, error: Error) -> bool {
+    matches!(setup.place, Place::Descriptor(_))
+        && matches!(error.errno, Errno::EPIPE | Errno::EBADF)
 }

@@ -7,14 +7,14 @@ use super::threads::LOGS;
 use crate::reap::callback::Call;
 use crate::reap::id::ContextId;
 use crate::reap::task::{self, Arc, Task, Why};
-use nix::errno::Errno;
+use crate::sys::error::Error;
 
 struct Teller {
     log: Arc<Log>,
 }
 
 /// Has a log's events told by its context, if they are asked for.
-pub(crate) fn begin(ctx: ContextId, log: &Arc<Log>) -> Result<(), Errno> {
+pub(crate) fn begin(ctx: ContextId, log: &Arc<Log>) -> Result<(), Error> {
     if log.setup.told.is_none() {
         return Ok(());
     }

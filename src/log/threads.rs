@@ -18,6 +18,7 @@ use super::backlog::Spares;
 use super::one_log::{Log, PAUSE, Phase};
 use super::source::Source;
 use crate::sys::arc::Arc;
+use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
 use crate::sys::futex::EventCount;
 use crate::sys::lock::Mutex;
@@ -116,7 +117,7 @@ impl Threads {
     }
 
     /// Adds a log, and starts the threads if it is the first.
-    pub(crate) fn add(&'static self, log: &Arc<Log>) -> Result<(), Errno> {
+    pub(crate) fn add(&'static self, log: &Arc<Log>) -> Result<(), Error> {
         let mut state = self.state.lock();
         let logs = state.logs.len() + 1;
         state.logs.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
@@ -136,7 +137,7 @@ impl Threads {
         started
     }
 
-    pub(super) fn start(&'static self, state: &mut State) -> Result<(), Errno> {
+    pub(super) fn start(&'static self, state: &mut State) -> Result<(), Error> {
         if !state.reader {
             pthread::start(c"sss-log-read", self.reads, 0)?;
             state.reader = true;
@@ -147,7 +148,7 @@ impl Threads {
         Ok(())
     }
 
-    pub(super) fn start_writer(&'static self, state: &mut State) -> Result<(), Errno> {
+    pub(super) fn start_writer(&'static self, state: &mut State) -> Result<(), Error> {
         let free = state.writers.iter().position(|writer| !writer.lives);
         let slot = free.ok_or(Errno::EAGAIN)?;
         pthread::start(c"sss-log-write", self.writes, slot)?;
@@ -166,11 +167,11 @@ impl Threads {
         self.work.tell_all();
     }
 
-    pub(crate) fn attach(&self, source: Source) -> Result<(), Errno> {
+    pub(crate) fn attach(&self, source: Source) -> Result<(), Error> {
         let source = Arc::try_new(source)?;
         let mut state = self.state.lock();
         if source.log.work.lock().freed {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         let all = state.live_sources + 1;
         let State {
@@ -191,12 +192,12 @@ impl Threads {
         };
         let token = token(index, state.sources[index].0);
         let poller = state.poller.clone().ok_or(Errno::ESRCH)?;
-        poller
-            .add(source.fd.as_fd(), token)
-            .map_err(|errno| match errno {
-                Errno::EPERM => Errno::ENOTSUP,
-                errno => errno,
-            })?;
+        poller.add(source.fd.as_fd(), token).map_err(|mut error| {
+            if error.errno == Errno::EPERM {
+                error.errno = Errno::ENOTSUP;
+            }
+            error
+        })?;
         source.log.work.lock().sources += 1;
         state.sources[index].1 = Some(source);
         state.live_sources += 1;
@@ -299,7 +300,7 @@ impl Threads {
     }
 
     /// Waits until what a log's sources hold now is read and written.
-    pub(crate) fn flush(&self, log: &Arc<Log>, until: u64) -> Result<(), Errno> {
+    pub(crate) fn flush(&self, log: &Arc<Log>, until: u64) -> Result<(), Error> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let mut state = self.state.lock();
         let round = {
@@ -317,7 +318,7 @@ impl Threads {
             }
             let now = clock::now();
             if now >= until {
-                break Err(Errno::ETIMEDOUT);
+                break Err(Errno::ETIMEDOUT.into());
             }
             let seen = self.progress.seen();
             drop(state);

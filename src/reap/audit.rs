@@ -1,13 +1,12 @@
 //! A look at what could keep exits from being told, and its mending.
 
-use nix::errno::Errno;
-
 use super::agenda::Debt;
 use super::drain::pay_all;
 use super::id::ContextId;
 use super::log::{Note, note};
 use super::pidfds::GIVEN_BACK;
 use super::process::{Attending, Counts, Reaper, lock};
+use crate::sys::error::Error;
 use crate::sys::fd;
 use crate::sys::signal::{self, Disposition};
 
@@ -21,7 +20,7 @@ pub(crate) struct Audit {
     pub(crate) reaper: Counts,
 }
 
-pub(crate) fn audit(id: ContextId) -> Result<Audit, Errno> {
+pub(crate) fn audit(id: ContextId) -> Result<Audit, Error> {
     let now = Disposition::read();
     let blocked = signal::sigchld_blocked();
     let mut reaper = lock(id.depth)?;

@@ -16,6 +16,7 @@ pub(crate) use super::subscriber::{Params, Scope};
 use super::table::{Flags, NIL};
 use super::{task, watch};
 use crate::sys::epoll::Descriptor;
+use crate::sys::error::Error;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
 use crate::sys::{unload, wiped};
@@ -36,7 +37,7 @@ fn prepare() {
 /// How many callbacks may run at a time before a dispatch has to make room.
 const RUNNING: usize = 16;
 
-pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
+pub(crate) fn create(params: &Params) -> Result<ContextId, Error> {
     prepare();
     let own = PROCESS.get_or_make(Process::new)?;
     let mut reaper = own.value.lock();
@@ -91,21 +92,21 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Errno> {
 }
 
 /// Whether the context is live, of this process, and this thread's to use.
-pub(crate) fn check(id: ContextId) -> Result<(), Errno> {
+pub(crate) fn check(id: ContextId) -> Result<(), Error> {
     lock(id.depth)?.context(id).map(drop)
 }
 
 /// The same, without the lock, for one that a host's loop of this thread has.
-pub(crate) fn check_attached(id: ContextId, loops: Thread) -> Result<(), Errno> {
+pub(crate) fn check_attached(id: ContextId, loops: Thread) -> Result<(), Error> {
     process(id.depth)?;
     if loops != thread::current() {
-        return Err(Errno::EPERM);
+        return Err(Errno::EPERM.into());
     }
     Ok(())
 }
 
 /// The host's loop has no signals: what ended before told nobody.
-pub(crate) fn unheard(id: ContextId) -> Result<(), Errno> {
+pub(crate) fn unheard(id: ContextId) -> Result<(), Error> {
     let mut reaper = lock(id.depth)?;
     reaper.context(id)?;
     reaper.attending = Attending::One(id.index);
@@ -115,7 +116,7 @@ pub(crate) fn unheard(id: ContextId) -> Result<(), Errno> {
 }
 
 /// The host has taken SIGCHLD: what ended before told nobody.
-pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
+pub(crate) fn signal_taken(id: ContextId) -> Result<(), Error> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
@@ -129,7 +130,7 @@ pub(crate) fn signal_taken(id: ContextId) -> Result<(), Errno> {
     Ok(())
 }
 
-pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(), Errno> {
+pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(), Error> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.params.unknown = unknown;
@@ -144,7 +145,7 @@ pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(),
 }
 
 /// The descriptor to poll; from now on somebody does.
-pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Errno> {
+pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Error> {
     let mut reaper = lock(id.depth)?;
     reaper.context(id)?;
     reaper.ensure_descriptor(id.index)?;
@@ -178,7 +179,7 @@ pub(crate) struct Stats {
     pub(crate) reaper: Counts,
 }
 
-pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
+pub(crate) fn stats(id: ContextId) -> Result<Stats, Error> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     let (watches, pending, delivered) = (ctx.watches, u64::from(ctx.queued), ctx.delivered);
@@ -192,7 +193,7 @@ pub(crate) fn stats(id: ContextId) -> Result<Stats, Errno> {
 
 /// A context is being freed: no callback of it begins any more, and none runs
 /// in another thread once this returns.
-fn begin_end(id: ContextId) -> Result<(), Errno> {
+fn begin_end(id: ContextId) -> Result<(), Error> {
     let own = process(id.depth)?;
     let mut reaper = own.value.lock();
     reaper.context(id)?.ending = true;
@@ -203,7 +204,7 @@ fn begin_end(id: ContextId) -> Result<(), Errno> {
 }
 
 /// Ends a context and its watches, whose hooks run first.
-pub(crate) fn free(id: ContextId, run: watch::RunHook) -> Result<(), Errno> {
+pub(crate) fn free(id: ContextId, run: watch::RunHook) -> Result<(), Error> {
     // In a forked child there is nothing to wait for, and no hook runs.
     let _ = begin_end(id);
     watch::run_hooks(id, run);
@@ -248,7 +249,7 @@ pub(crate) fn close_inherited(id: ContextId) {
 
 /// The context of a former process as one of this process, which is to close
 /// what it inherited of the former.
-pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Errno> {
+pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Error> {
     if process(id.depth).is_ok() {
         check(id)?;
         return Ok(id);

@@ -16,6 +16,7 @@ use super::process::Reaper;
 use super::remotes::Word;
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
+use crate::sys::error::Error;
 use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::signal;
 use crate::sys::usage::Usage;
@@ -51,14 +52,20 @@ impl Reaper {
         if let Some(pidfd) = slot.pidfd() {
             match self.kernel.reap(pidfd, usage) {
                 Ok(found) => return found.map(|found| self.reaped(found)),
-                Err(Errno::ECHILD) => return self.recover(slot.pid, pidfd),
+                Err(Error {
+                    errno: Errno::ECHILD,
+                    ..
+                }) => return self.recover(slot.pid, pidfd),
                 // No pidfd any more.
                 Err(_) => self.lose_pidfd(leader),
             }
         }
         match self.wait_pid(slot.pid, self.options(leader), usage) {
             Ok(found) => found.map(|(_, status, usage)| self.reaped((status, usage))),
-            Err(Errno::ECHILD) => self.ask_elsewhere(slot.pid),
+            Err(Error {
+                errno: Errno::ECHILD,
+                ..
+            }) => self.ask_elsewhere(slot.pid),
             Err(_) => None,
         }
     }
@@ -98,9 +105,21 @@ impl Reaper {
         };
         match (self.kernel.look(slot.pid, slot.pidfd()), slot.pidfd()) {
             (Ok(found), _) => found.map(kept),
-            (Err(Errno::ECHILD), Some(pidfd)) => self.recover(slot.pid, pidfd),
+            (
+                Err(Error {
+                    errno: Errno::ECHILD,
+                    ..
+                }),
+                Some(pidfd),
+            ) => self.recover(slot.pid, pidfd),
             // Only __WALL sees one that sends no SIGCHLD.
-            (Err(Errno::ECHILD), None) => match self.kernel.look_at_mute(slot.pid) {
+            (
+                Err(Error {
+                    errno: Errno::ECHILD,
+                    ..
+                }),
+                None,
+            ) => match self.kernel.look_at_mute(slot.pid) {
                 Ok(found) => {
                     self.hear_nothing_of_one();
                     found.map(kept)
@@ -128,9 +147,9 @@ impl Reaper {
         pid: i32,
         options: i32,
         usage: bool,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         let found = self.kernel.wait(pid, options, usage);
-        if found.as_ref().err() != Some(&Errno::ECHILD) {
+        if found.as_ref().err() != Some(&Errno::ECHILD.into()) {
             return found;
         }
         let found = self.kernel.wait(pid, options | libc::__WALL, usage);
@@ -147,7 +166,7 @@ impl Reaper {
         pid: i32,
         options: i32,
         usage: bool,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         self.kernel.wait(pid, options, usage)
     }
 
@@ -172,7 +191,7 @@ impl Reaper {
     pub(crate) fn wait_any(
         &self,
         options: i32,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         self.kernel.wait(-1, options, self.may_want_usage())
     }
 

@@ -10,6 +10,7 @@ use super::policy::{Facts, Look, Plan, UNHEARD_FIRST, When};
 use super::process::{Attending, Locked, Reaper, lock};
 use super::sweep::Seen;
 use crate::sys::clock;
+use crate::sys::error::Error;
 
 /// For whom the caller is to make callbacks, as no loop comes round for them.
 #[derive(Clone, Copy, Debug)]
@@ -24,7 +25,7 @@ pub(crate) struct Callable {
 
 /// SIGCHLD came, and named a child that changed, if any. Signals merge: others
 /// may have changed too.
-pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Errno> {
+pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Error> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     ctx.signalled = true;
@@ -52,11 +53,11 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
 }
 
 /// The context's descriptor is readable. EBADF where the daemon has closed it.
-pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Errno> {
+pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Error> {
     let mut reaper = lock(id.depth)?;
     let ctx = reaper.context(id)?;
     if !ctx.polled {
-        return Err(Errno::ENOTSUP);
+        return Err(Errno::ENOTSUP.into());
     }
     ctx.announced = false;
     // Else the thread that makes its callbacks has to be told.

@@ -8,6 +8,7 @@
 use nix::errno::Errno;
 
 use super::event::Taken;
+use crate::sys::error::Error;
 
 /// Whom a step's signal reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,14 +59,14 @@ impl Escalation {
         steps: Vec<Step>,
         unkillable: Option<u64>,
         now: u64,
-    ) -> Result<Self, Errno> {
+    ) -> Result<Self, Error> {
         if steps.is_empty() || steps.len() > MAX_STEPS {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let mut times = steps.iter().map(|step| step.after).chain(unkillable);
         let last = times.try_fold(now, u64::checked_add);
         if last.is_none_or(|last| i64::try_from(last).is_err()) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let at = now + steps[0].after;
         let mut done = Vec::new();

@@ -10,13 +10,12 @@
 //! found by WNOWAIT, and behind one that lies at the head, which that shows over
 //! again, by a scan of /proc.
 
-use nix::errno::Errno;
-
 use super::agenda::Debt;
 use super::policy::{HOLD, Look};
 use super::process::Reaper;
 use super::sweep::Seen;
 use super::table::{Flags, NIL};
+use crate::sys::error::Error;
 
 impl Reaper {
     /// Whether a wait for any child could take one that is to be kept.
@@ -183,7 +182,7 @@ impl Reaper {
     /// The scan was made, without the lock. One that may have missed some, as children
     /// came and went all the while, is made again. Without /proc, or without memory,
     /// the unknown are found when the kept one is gone.
-    pub(crate) fn end_scan(&mut self, all: Result<bool, Errno>, began: u64) {
+    pub(crate) fn end_scan(&mut self, all: Result<bool, Error>, began: u64) {
         let now = self.kernel.now();
         let rests_until = self.policy.looked(Look::Scan, false, now - began, now);
         if all == Ok(false) && self.keep.hidden {

@@ -2,9 +2,8 @@
 //! drain, with every merge and every theft, is tested against a model without a
 //! process.
 
-use nix::errno::Errno;
-
 use crate::sys::epoll::{Descriptor, EVENTS, Event};
+use crate::sys::error::Error;
 use crate::sys::pidfd::{self, Exit, Pidfd};
 use crate::sys::signal::{self, Disposition};
 use crate::sys::usage::Usage;
@@ -25,30 +24,30 @@ pub(crate) trait Kernel: Sync {
         pid: i32,
         options: i32,
         usage: bool,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno>;
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error>;
     /// The process behind a pidfd: its end, which reaps it.
-    fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Errno>;
+    fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Error>;
     /// A child's end, which leaves it a zombie.
-    fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Errno>;
+    fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Error>;
     /// The same for one that sends no SIGCHLD.
-    fn look_at_mute(&self, pid: i32) -> Result<Waited, Errno>;
+    fn look_at_mute(&self, pid: i32) -> Result<Waited, Error>;
     /// A child's stop or continue, and no end.
-    fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Errno>;
+    fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Error>;
     /// A child that ended and nobody has waited for, and that is left so.
-    fn any_dead(&self) -> Result<Option<i32>, Errno>;
+    fn any_dead(&self) -> Result<Option<i32>, Error>;
     /// All children that ended and nobody has waited for, from /proc, also those that
     /// `any_dead` does not show as another one stands before them. Whether these are
     /// all; made without the lock, as it takes a microsecond for each child.
-    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno>;
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Error>;
     /// Whether this is a child of ours that nobody has reaped.
     fn is_child(&self, pid: i32) -> bool;
     /// The same; EBADF where the number is no pidfd, EINVAL where none can be waited
     /// for.
-    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Errno>;
+    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Error>;
     /// What is known of the end of a process that somebody else reaped.
     fn exit_status(&self, pidfd: Pidfd) -> Exit;
 
-    fn open(&self, pid: i32) -> Result<Pidfd, Errno>;
+    fn open(&self, pid: i32) -> Result<Pidfd, Error>;
     fn close(&self, pidfd: Pidfd);
     /// The same at a number that select(2) does not need, where the limit allows.
     fn move_up(&self, pidfd: Pidfd, limit: u32) -> Pidfd;
@@ -56,11 +55,11 @@ pub(crate) trait Kernel: Sync {
     fn descriptor_limit(&self) -> u32;
 
     /// Has a context told of a pidfd once, when it becomes readable.
-    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Errno>;
+    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error>;
     /// False where it has no such pidfd: then the number is not ours to close.
     fn remove(&self, from: &Descriptor, pidfd: Pidfd) -> bool;
     /// Takes what there is, without waiting.
-    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Errno>;
+    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Error>;
 
     fn disposition(&self) -> Disposition;
     /// SIGCHLD to this process, to wake whoever takes it.
@@ -90,7 +89,7 @@ impl Kernel for Linux {
         pid: i32,
         options: i32,
         usage: bool,
-    ) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         if usage {
             let found = wait::waitpid_usage(pid, options)?;
             return Ok(found.map(|(pid, status, usage)| (pid, status, Some(usage))));
@@ -99,7 +98,7 @@ impl Kernel for Linux {
         Ok(found.map(|(pid, status)| (pid, status, None)))
     }
 
-    fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Errno> {
+    fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Error> {
         if usage {
             let found = wait::reap_usage(pidfd.borrow())?;
             return Ok(found.map(|(status, usage)| (status, Some(usage))));
@@ -107,7 +106,7 @@ impl Kernel for Linux {
         Ok(wait::reap(pidfd.borrow())?.map(|status| (status, None)))
     }
 
-    fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Errno> {
+    fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Error> {
         let found = match pidfd {
             Some(pidfd) => wait::look(pidfd.borrow())?,
             None => wait::look_pid(pid)?,
@@ -115,20 +114,20 @@ impl Kernel for Linux {
         Ok(found.map(|(status, usage)| (status, Some(usage))))
     }
 
-    fn look_at_mute(&self, pid: i32) -> Result<Waited, Errno> {
+    fn look_at_mute(&self, pid: i32) -> Result<Waited, Error> {
         let found = wait::look_mute(pid)?;
         Ok(found.map(|(status, usage)| (status, Some(usage))))
     }
 
-    fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Errno> {
+    fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Error> {
         wait::jobs(pid, options)
     }
 
-    fn any_dead(&self) -> Result<Option<i32>, Errno> {
+    fn any_dead(&self) -> Result<Option<i32>, Error> {
         wait::any_dead()
     }
 
-    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno> {
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Error> {
         let all = procfs::own_children(ended, &mut procfs::Scratch::default())?;
         ended.retain(|&pid| matches!(wait::look_pid(pid), Ok(Some(_))));
         Ok(all)
@@ -138,7 +137,7 @@ impl Kernel for Linux {
         wait::is_child_pid(pid)
     }
 
-    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Errno> {
+    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Error> {
         wait::holds_child(pidfd.borrow())
     }
 
@@ -146,7 +145,7 @@ impl Kernel for Linux {
         pidfd::exit_status(pidfd.borrow())
     }
 
-    fn open(&self, pid: i32) -> Result<Pidfd, Errno> {
+    fn open(&self, pid: i32) -> Result<Pidfd, Error> {
         pidfd::open(pid).map(Pidfd::from)
     }
 
@@ -162,7 +161,7 @@ impl Kernel for Linux {
         fd::limit()
     }
 
-    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Errno> {
+    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error> {
         to.add(pidfd.borrow(), pid)
     }
 
@@ -170,7 +169,7 @@ impl Kernel for Linux {
         from.remove(pidfd.borrow())
     }
 
-    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Errno> {
+    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Error> {
         from.take(events)
     }
 

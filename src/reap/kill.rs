@@ -8,19 +8,23 @@ use super::id::WatchId;
 use super::pidfds::GIVEN_BACK;
 use super::process::{Reaper, lock};
 use super::table::{Flags, Slot};
+use crate::sys::error::Error;
 use crate::sys::fd::duplicate;
 use crate::sys::{pidfd, signal, wait};
 
 /// The lock that also guards the reap is held: while it is, the child's pid is
 /// the child's, zombie or not.
-pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
+pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Error> {
     if !signal::is_signal(signum) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
     match reaper.send(reaper.table.slot(leader), signum) {
-        Err(Errno::EBADF) => {
+        Err(Error {
+            errno: Errno::EBADF,
+            ..
+        }) => {
             // The daemon has closed it; the child is not reaped, and its pid its own.
             reaper.lose_pidfd(leader);
             reaper.send(reaper.table.slot(leader), signum)
@@ -31,44 +35,50 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Errno> {
 
 /// Other code of the daemon may have reaped the child, whose pid may be a
 /// stranger's by now; the pidfd tells. A zombie takes no signal.
-fn by_pid(held: BorrowedFd, pid: i32, signum: i32) -> Result<(), Errno> {
+fn by_pid(held: BorrowedFd, pid: i32, signum: i32) -> Result<(), Error> {
     if !pidfd::has_ended(held) {
         return signal::kill(pid, signum);
     }
     if wait::is_child(held) {
         Ok(())
     } else {
-        Err(Errno::ESRCH)
+        Err(Errno::ESRCH.into())
     }
 }
 
 /// A pidfd of the child, the caller's own.
-pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Errno> {
+pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Error> {
     let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
     match reaper.own_pidfd(leader) {
-        Err(Errno::EMFILE) if reaper.give_back(GIVEN_BACK) > 0 => reaper.own_pidfd(leader),
+        Err(Error {
+            errno: Errno::EMFILE,
+            ..
+        }) if reaper.give_back(GIVEN_BACK) > 0 => reaper.own_pidfd(leader),
         opened => opened,
     }
 }
 
 impl Reaper {
-    fn own_pidfd(&self, leader: u32) -> Result<OwnedFd, Errno> {
+    fn own_pidfd(&self, leader: u32) -> Result<OwnedFd, Error> {
         let slot = self.table.slot(leader);
         match slot.pidfd() {
             Some(held) => duplicate(held.borrow()),
-            None if self.remotes.is_reaped(slot.pid) => Err(Errno::ESRCH),
+            None if self.remotes.is_reaped(slot.pid) => Err(Errno::ESRCH.into()),
             None => pidfd::open(slot.pid),
         }
     }
 
     /// Sends a signal to the child of this slot, which leads and is not reaped.
-    pub(crate) fn send(&self, slot: &Slot, signum: i32) -> Result<(), Errno> {
+    pub(crate) fn send(&self, slot: &Slot, signum: i32) -> Result<(), Error> {
         match slot.pidfd() {
             Some(held) => match pidfd::send_signal(held.borrow(), signum) {
                 // A filter may refuse the newer call; where it is the child that may
                 // not be signalled, kill(2) says so too.
-                Err(Errno::ENOSYS | Errno::EPERM) => by_pid(held.borrow(), slot.pid, signum),
+                Err(Error {
+                    errno: Errno::ENOSYS | Errno::EPERM,
+                    ..
+                }) => by_pid(held.borrow(), slot.pid, signum),
                 sent => sent,
             },
             // It is dead, and a fork server reaps it.
@@ -78,11 +88,11 @@ impl Reaper {
     }
 
     /// The leader of a watch's child, if the child is still to be reaped.
-    fn unreaped(&self, id: WatchId) -> Result<u32, Errno> {
+    fn unreaped(&self, id: WatchId) -> Result<u32, Error> {
         let (_, slot) = self.watch(id)?;
         if slot.flags.intersects(Flags::INERT | Flags::ENDED) {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
-        self.table.find(slot.pid).ok_or(Errno::ESRCH)
+        self.table.find(slot.pid).ok_or(Errno::ESRCH.into())
     }
 }

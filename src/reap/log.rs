@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_void};
+use std::fmt::{self, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use nix::errno::Errno;
-
+use crate::sys::error::Error;
 use crate::sys::fork::Setting;
 
 use super::callback::Pvt;
@@ -30,8 +30,10 @@ pub(crate) enum Note {
     Unknown(i32),
     /// This child ended a minute ago, no service claims it, and nobody reaps it.
     Left(i32),
-    /// No pidfd could be had, with this errno; sweeps go on.
-    NoPidfd(i32),
+    /// No pidfd could be had; sweeps go on.
+    NoPidfd(Error),
+    /// A call of ours failed, and with it the daemon's.
+    Failed(Error),
     /// The daemon has closed the pidfd of this child.
     Closed(i32),
     /// SIGCHLD is ignored or has SA_NOCLDWAIT.
@@ -55,11 +57,19 @@ impl Note {
                 LOG_WARNING
             }
             Note::Recovered(_) | Note::Unknown(_) | Note::NoPidfd(_) => LOG_INFO,
-            Note::Context(_) => LOG_DEBUG,
+            Note::Context(_) | Note::Failed(_) => LOG_DEBUG,
         }
     }
 
-    /// The message: text, a number if there is one, text.
+    fn error(self) -> Option<Error> {
+        match self {
+            Note::NoPidfd(error) | Note::Failed(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    /// The message: text, a number if there is one, text. What failed stands behind
+    /// them in words of its own: see [`Note::error`].
     fn parts(self) -> (&'static str, Option<i32>, &'static str) {
         match self {
             Note::Panic => ("internal error: a call was given up", None, ""),
@@ -79,11 +89,12 @@ impl Note {
                 Some(pid),
                 " ended, is no service's, and nobody reaps it",
             ),
-            Note::NoPidfd(errno) => (
-                "no pidfd to be had: children are waited for one by one; errno ",
-                Some(errno),
+            Note::NoPidfd(_) => (
+                "no pidfd to be had, children are waited for one by one: ",
+                None,
                 "",
             ),
+            Note::Failed(_) => ("", None, ""),
             Note::Closed(pid) => (
                 "child ",
                 Some(pid),
@@ -123,6 +134,10 @@ impl Line {
             line.push_number(number.unsigned_abs());
         }
         line.push(after.as_bytes());
+        if let Some(error) = note.error() {
+            // What does not fit is cut.
+            let _ = write!(line, "{error}");
+        }
         line
     }
 
@@ -145,6 +160,13 @@ impl Line {
     }
 }
 
+impl Write for Line {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        self.push(part.as_bytes());
+        Ok(())
+    }
+}
+
 const KEPT: usize = 8;
 
 thread_local! {
@@ -158,7 +180,7 @@ static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 static SINK: Setting<Option<Sink>> = Setting::new(None);
 
-pub(crate) fn set_sink(sink: Option<Sink>) -> Result<(), Errno> {
+pub(crate) fn set_sink(sink: Option<Sink>) -> Result<(), Error> {
     SINK.set(sink)
 }
 
@@ -200,10 +222,21 @@ pub(crate) fn take(mut each: impl FnMut(Sink, u32, *const c_char)) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::error::Call;
+    use nix::errno::Errno;
 
     fn text(note: Note) -> String {
         let line = Line::of(note);
         String::from_utf8(line.text[..line.length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_message_names_the_call_that_failed() {
+        assert_eq!(
+            text(Note::NoPidfd(Call::pidfd_open.failed(Errno::EMFILE))),
+            "no pidfd to be had, children are waited for one by one: \
+             pidfd_open: Too many open files"
+        );
     }
 
     #[test]
@@ -212,7 +245,11 @@ mod tests {
             text(Note::Unknown(4_194_304)),
             "child 4194304 ended, and nobody had registered it"
         );
-        for note in [Note::Recovered(i32::MAX), Note::NoPidfd(24), Note::AutoReap] {
+        for note in [
+            Note::Recovered(i32::MAX),
+            Note::NoPidfd(Call::pidfd_open.failed(Errno::EMFILE)),
+            Note::AutoReap,
+        ] {
             let line = Line::of(note);
             assert!(line.length < line.text.len() - 1, "{note:?} is cut");
             assert_eq!(line.text[line.length], 0);

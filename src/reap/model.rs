@@ -19,6 +19,7 @@ use super::status::LOST;
 use super::subscriber::{Context, Params, Scope};
 use super::sweep::Seen;
 use crate::sys::epoll::{Descriptor, Event};
+use crate::sys::error::Error;
 use crate::sys::lock::Mutex;
 use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::signal::Disposition;
@@ -84,7 +85,7 @@ impl Kernel for Model {
 
     fn yield_now(&self) {}
 
-    fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Errno> {
+    fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         let mut world = self.0.lock();
         world.now += world.price;
         let ours = |state: &State| !matches!(state, State::Taken(_));
@@ -95,7 +96,7 @@ impl Kernel for Model {
             .map(|(&child, &state)| (child, state))
             .collect::<Vec<_>>();
         if found.is_empty() {
-            return Err(Errno::ECHILD);
+            return Err(Errno::ECHILD.into());
         }
         let dead = found.iter().find_map(|&(child, state)| match state {
             State::Dead(status) => Some((child, status)),
@@ -107,38 +108,38 @@ impl Kernel for Model {
         Ok(dead.map(|(child, status)| (child, status, None)))
     }
 
-    fn reap(&self, pidfd: Pidfd, _: bool) -> Result<Waited, Errno> {
+    fn reap(&self, pidfd: Pidfd, _: bool) -> Result<Waited, Error> {
         let pid = self.0.lock().pidfds[&pidfd.to_bits()];
         let found = self.wait(pid, 0, false)?;
         Ok(found.map(|(_, status, _)| (status, None)))
     }
 
-    fn look(&self, pid: i32, _: Option<Pidfd>) -> Result<Waited, Errno> {
+    fn look(&self, pid: i32, _: Option<Pidfd>) -> Result<Waited, Error> {
         let mut world = self.0.lock();
         world.now += world.price;
         match world.children.get(&pid) {
             Some(State::Dead(status)) => Ok(Some((*status, None))),
             Some(State::Lives) => Ok(None),
-            _ => Err(Errno::ECHILD),
+            _ => Err(Errno::ECHILD.into()),
         }
     }
 
-    fn look_at_mute(&self, pid: i32) -> Result<Waited, Errno> {
+    fn look_at_mute(&self, pid: i32) -> Result<Waited, Error> {
         self.look(pid, None)
     }
 
-    fn jobs(&self, _: i32, _: i32) -> Result<Option<i32>, Errno> {
+    fn jobs(&self, _: i32, _: i32) -> Result<Option<i32>, Error> {
         Ok(None)
     }
 
-    fn any_dead(&self) -> Result<Option<i32>, Errno> {
+    fn any_dead(&self) -> Result<Option<i32>, Error> {
         let world = self.0.lock();
         let dead = |state: &State| matches!(state, State::Dead(_));
         let found = world.children.iter().find(|(_, state)| dead(state));
         Ok(found.map(|(&pid, _)| pid))
     }
 
-    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Errno> {
+    fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Error> {
         let world = self.0.lock();
         let dead = |state: &State| matches!(state, State::Dead(_));
         ended.extend(
@@ -158,7 +159,7 @@ impl Kernel for Model {
         )
     }
 
-    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Errno> {
+    fn holds_child(&self, pidfd: Pidfd) -> Result<bool, Error> {
         let pid = self.0.lock().pidfds[&pidfd.to_bits()];
         Ok(self.is_child(pid))
     }
@@ -172,14 +173,14 @@ impl Kernel for Model {
         }
     }
 
-    fn open(&self, pid: i32) -> Result<Pidfd, Errno> {
+    fn open(&self, pid: i32) -> Result<Pidfd, Error> {
         let mut world = self.0.lock();
         world.now += world.price;
         if world.refused {
-            return Err(Errno::EMFILE);
+            return Err(Errno::EMFILE.into());
         }
         if !world.children.contains_key(&pid) {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         world.next_pidfd += 1;
         let pidfd = world.next_pidfd;
@@ -201,7 +202,7 @@ impl Kernel for Model {
         1_000
     }
 
-    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Errno> {
+    fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error> {
         let mut world = self.0.lock();
         world.now += world.price;
         let entry = (to.raw(), pidfd.to_bits());
@@ -220,7 +221,7 @@ impl Kernel for Model {
         world.watched.remove(&entry)
     }
 
-    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Errno> {
+    fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Error> {
         let mut world = self.0.lock();
         let mut taken = 0;
         while taken < events.len() {

@@ -15,6 +15,7 @@ use super::process::Reaper;
 use super::subscriber::Context;
 use super::table::{Flags, NIL, Slot};
 use crate::sys::epoll::{Descriptor, EVENTS, Event};
+use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 
 /// What a context's epoll had beside pidfds.
@@ -64,12 +65,12 @@ impl Reaper {
     }
 
     /// A pidfd of a child of ours: ESRCH where it is none.
-    pub(crate) fn open_pidfd(&mut self, index: u16, pid: i32) -> Result<Pidfd, Errno> {
+    pub(crate) fn open_pidfd(&mut self, index: u16, pid: i32) -> Result<Pidfd, Error> {
         if self.pidfds_useless {
-            return Err(Errno::ENOSYS);
+            return Err(Errno::ENOSYS.into());
         }
         if !self.may_have_pidfd(index) {
-            return Err(Errno::EMFILE);
+            return Err(Errno::EMFILE.into());
         }
         self.ensure_descriptor(index)?;
         let pidfd = self.kernel.open(pid)?;
@@ -78,7 +79,7 @@ impl Reaper {
             Ok(false) => {
                 // Reaped by somebody else, and the pid is a stranger's already.
                 self.kernel.close(pidfd);
-                Err(Errno::ESRCH)
+                Err(Errno::ESRCH.into())
             }
             Err(errno) => {
                 self.kernel.close(pidfd);
@@ -89,22 +90,28 @@ impl Reaper {
 
     /// Whether a fresh pidfd is a child's of ours. ENOSYS where the kernel cannot
     /// wait for one (Linux 5.3): then there are none from now on.
-    pub(crate) fn is_held(&mut self, pidfd: Pidfd) -> Result<bool, Errno> {
+    pub(crate) fn is_held(&mut self, pidfd: Pidfd) -> Result<bool, Error> {
         match self.kernel.holds_child(pidfd) {
-            Err(Errno::EINVAL) => {
+            Err(Error {
+                errno: Errno::EINVAL,
+                ..
+            }) => {
                 self.pidfds_useless = true;
-                Err(Errno::ENOSYS)
+                Err(Errno::ENOSYS.into())
             }
             held => held,
         }
     }
 
     /// Gives a young child a pidfd.
-    pub(crate) fn make_old(&mut self, leader: u32) -> Result<(), Errno> {
+    pub(crate) fn make_old(&mut self, leader: u32) -> Result<(), Error> {
         let slot = *self.table.slot(leader);
         match self.open_pidfd(slot.context, slot.pid) {
             Ok(pidfd) => self.adopt_pidfd(leader, pidfd),
-            Err(Errno::ESRCH) => {
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            }) => {
                 self.wait_child(leader);
                 Ok(())
             }
@@ -113,7 +120,7 @@ impl Reaper {
     }
 
     /// Gives a young child this pidfd of its own.
-    pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+    pub(crate) fn adopt_pidfd(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Error> {
         if self.table.slot(leader).is(Flags::OLD) {
             // Another thread registered it meanwhile, and it has one.
             self.kernel.close(pidfd);
@@ -136,7 +143,7 @@ impl Reaper {
 
     /// Has a pidfd wake whoever watches the child: each context whose descriptor
     /// is polled, and at least that of the watch which leads.
-    fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Errno> {
+    fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Error> {
         let mut at = leader;
         while at != NIL {
             let Slot { context, pid, .. } = *self.table.slot(at);
@@ -306,10 +313,13 @@ impl Reaper {
         had - self.table.old()
     }
 
-    pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Errno> {
+    pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Error> {
         if self.at(index).descriptor.is_none() {
             let descriptor = match Descriptor::new() {
-                Err(Errno::EMFILE) if self.give_back(GIVEN_BACK) > 0 => Descriptor::new()?,
+                Err(Error {
+                    errno: Errno::EMFILE,
+                    ..
+                }) if self.give_back(GIVEN_BACK) > 0 => Descriptor::new()?,
                 made => made?,
             };
             self.at_mut(index).descriptor = Some(descriptor);
@@ -376,9 +386,9 @@ impl Reaper {
         at != NIL
     }
 
-    pub(crate) fn no_pidfd(&mut self, errno: Errno) {
+    pub(crate) fn no_pidfd(&mut self, error: Error) {
         self.counts.no_pidfd += 1;
-        note(Note::NoPidfd(errno as i32));
+        note(Note::NoPidfd(error));
     }
 
     /// Somebody polls for a context from now on: its children's pidfds are to wake
@@ -410,7 +420,7 @@ impl Reaper {
     /// Takes what a context's epoll has, at most `left` events, which it counts down,
     /// and as long as the lock may be held; what else was among it. EBADF where the
     /// daemon has closed it.
-    pub(crate) fn take_pidfds(&mut self, index: u16, left: &mut u32) -> Result<Taken, Errno> {
+    pub(crate) fn take_pidfds(&mut self, index: u16, left: &mut u32) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         let mut until = u64::MAX;
         let mut events: Events = [Event::Wake; EVENTS];
@@ -421,7 +431,7 @@ impl Reaper {
             };
             let Ok(found) = self.kernel.take(descriptor, &mut events[..asked]) else {
                 self.lose_descriptor(index);
-                return Err(Errno::EBADF);
+                return Err(Errno::EBADF.into());
             };
             for event in &events[..found] {
                 match *event {

@@ -19,6 +19,7 @@ use super::table::{Flags, Slot, Table};
 use super::tasks::{TaskId, Tasks};
 use crate::spawn::Gate;
 use crate::sys::epoll::Descriptor;
+use crate::sys::error::Error;
 use crate::sys::fork::{Generation, PerProcess, leak, unleak, unmap_pages};
 use crate::sys::futex::EventCount;
 use crate::sys::lock::{Mutex, MutexGuard};
@@ -139,15 +140,15 @@ pub(crate) const TASK: u32 = 1 << 31;
 const DEPTH_MASK: u32 = 0xfff;
 
 /// This process's part, if the id with this depth is of this process.
-pub(crate) fn process(depth: u32) -> Result<&'static Generation<Process>, Errno> {
+pub(crate) fn process(depth: u32) -> Result<&'static Generation<Process>, Error> {
     PROCESS
         .get()
         .filter(|own| own.depth() & DEPTH_MASK == depth & DEPTH_MASK)
-        .ok_or(Errno::ECHILD)
+        .ok_or(Errno::ECHILD.into())
 }
 
 /// The reaper, locked, if the id with this depth is of this process.
-pub(crate) fn lock(depth: u32) -> Result<Locked<'static>, Errno> {
+pub(crate) fn lock(depth: u32) -> Result<Locked<'static>, Error> {
     Ok(process(depth)?.value.lock())
 }
 
@@ -329,7 +330,7 @@ impl Reaper {
 
     /// A live context, for the thread that may use it.
     #[inline(never)]
-    pub(crate) fn context(&mut self, id: ContextId) -> Result<&mut Context, Errno> {
+    pub(crate) fn context(&mut self, id: ContextId) -> Result<&mut Context, Error> {
         let ctx = self.live(id).ok_or(Errno::EINVAL)?;
         ctx.admits()?;
         Ok(ctx)
@@ -370,7 +371,7 @@ impl Reaper {
     /// The slot of a live handle, for the thread that may use it; ESRCH where
     /// the handle was freed.
     #[inline(never)]
-    pub(crate) fn watch(&self, id: WatchId) -> Result<(u32, &Slot), Errno> {
+    pub(crate) fn watch(&self, id: WatchId) -> Result<(u32, &Slot), Error> {
         let at = id.index();
         let slot = self
             .table

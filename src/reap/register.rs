@@ -10,6 +10,7 @@ use super::log::{Note, note};
 use super::process::{Attending, Reaper, lock};
 use super::status::{Change, Jobs, classify};
 use super::table::{Flags, NIL};
+use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::usage::Usage;
 
@@ -21,7 +22,7 @@ pub(crate) fn register(
     callback: Option<ChildFn>,
     pvt: Pvt,
     due: &mut bool,
-) -> Result<WatchId, Errno> {
+) -> Result<WatchId, Error> {
     let mut reaper = lock(ctx.depth)?;
     let hosted = reaper.context(ctx)?.params.hosted;
     if hosted {
@@ -36,7 +37,7 @@ pub(crate) fn register(
 }
 
 /// Makes a watch whose child comes later, and room for that.
-pub(crate) fn reserve(ctx: ContextId) -> Result<WatchId, Errno> {
+pub(crate) fn reserve(ctx: ContextId) -> Result<WatchId, Error> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
     reaper.reserve()?;
@@ -52,11 +53,11 @@ pub(crate) fn register_reserved(
     pid: i32,
     callback: Option<ChildFn>,
     pvt: Pvt,
-) -> Result<(), Errno> {
+) -> Result<(), Error> {
     let mut reaper = lock(id.depth())?;
     let (at, slot) = reaper.watch(id)?;
     if !slot.is_reserved() {
-        return Err(Errno::EALREADY);
+        return Err(Errno::EALREADY.into());
     }
     let me = slot.context;
     reaper.serving = Some(me);
@@ -81,7 +82,7 @@ pub(crate) struct Found {
 }
 
 impl Reaper {
-    fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Errno> {
+    fn register(&mut self, me: u16, pid: i32, sink: Sink) -> Result<WatchId, Error> {
         let known = self.find_fresh(pid);
         let found = self.find_child(me, pid, known, false, false)?;
         Ok(self.insert(me, pid, found, sink, false))
@@ -183,16 +184,16 @@ impl Reaper {
 
     /// Room for one watch more than those that are promised to a spawn or to a
     /// reservation.
-    pub(crate) fn reserve(&mut self) -> Result<(), Errno> {
+    pub(crate) fn reserve(&mut self) -> Result<(), Error> {
         let wanted = self.spawning + self.reserved + 1;
-        self.table.reserve(wanted).ok_or(Errno::ENOMEM)
+        self.table.reserve(wanted).ok_or(Errno::ENOMEM.into())
     }
 
     /// The same for `pid`; nothing is allocated for a stranger.
-    pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Errno> {
+    pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Error> {
         let there = self.table.has_room(self.spawning + self.reserved + 1);
         if !there && !self.kernel.is_child(pid) && !self.parked.holds(pid) {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         self.reserve()
     }
@@ -260,7 +261,7 @@ impl Reaper {
         known: Option<u32>,
         keep: bool,
         rich: bool,
-    ) -> Result<Found, Errno> {
+    ) -> Result<Found, Error> {
         let lies = known.is_some_and(|leader| self.table.slot(leader).is(Flags::ZOMBIE));
         if lies || self.is_remote(pid, known) {
             return Ok(Found::default());
@@ -283,7 +284,10 @@ impl Reaper {
                     }
                     return Ok(self.held(pid, pidfd));
                 }
-                Err(Errno::ESRCH) => return self.find_gone(pid),
+                Err(Error {
+                    errno: Errno::ESRCH,
+                    ..
+                }) => return self.find_gone(pid),
                 Err(errno) => refused = Some(errno),
             }
         }
@@ -357,7 +361,7 @@ impl Reaper {
     }
 
     /// What the pidfd stands for cannot change.
-    pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Errno> {
+    pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Error> {
         match self.is_held(pidfd) {
             Ok(true) => Ok(self.held(pid, pidfd)),
             Ok(false) => {
@@ -381,7 +385,7 @@ impl Reaper {
     }
 
     /// No child of ours, or one that was reaped before.
-    fn find_gone(&mut self, pid: i32) -> Result<Found, Errno> {
+    fn find_gone(&mut self, pid: i32) -> Result<Found, Error> {
         if let Some(leader) = self.table.find(pid) {
             self.wait_child(leader);
         }

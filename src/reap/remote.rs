@@ -1,10 +1,9 @@
 //! What a fork server's client tells of children that the server reaps.
 
-use nix::errno::Errno;
-
 use super::id::ContextId;
 use super::process::{Reaper, lock};
 use super::remotes::State;
+use crate::sys::error::Error;
 
 /// How long, in nanoseconds, an end is waited for whose server is being ended: the child
 /// is ours soon.
@@ -20,7 +19,7 @@ impl Reaper {
 }
 
 /// The server will tell how this child ends.
-pub(crate) fn expect(ctx: ContextId, pid: i32) -> Result<(), Errno> {
+pub(crate) fn expect(ctx: ContextId, pid: i32) -> Result<(), Error> {
     let mut reaper = lock(ctx.depth)?;
     let Reaper { remotes, table, .. } = &mut *reaper;
     remotes.expect(pid, |pid| table.find(pid).is_some())

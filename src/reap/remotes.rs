@@ -7,6 +7,8 @@
 
 use nix::errno::Errno;
 
+use crate::sys::error::Error;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// The server will tell.
@@ -35,7 +37,7 @@ impl Remotes {
     }
 
     /// The server will tell of it. `watched` says of whom somebody still wants to know.
-    pub(super) fn expect(&mut self, pid: i32, watched: impl Fn(i32) -> bool) -> Result<(), Errno> {
+    pub(super) fn expect(&mut self, pid: i32, watched: impl Fn(i32) -> bool) -> Result<(), Error> {
         self.forget(pid);
         self.0
             .retain(|&(pid, state)| state == State::Awaited || watched(pid));

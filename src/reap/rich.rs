@@ -20,6 +20,7 @@ use super::status::Change;
 use super::table::{Flags, NIL};
 use super::tasks::TaskId;
 use super::watch::{Ask, How, unwatch};
+use crate::sys::error::Error;
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::usage;
 use crate::sys::{clock, process_info, signal};
@@ -55,7 +56,7 @@ pub(crate) struct Deadline {
 
 /// Watches a child richly. `due` is set where the context's host is to come
 /// round.
-pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<WatchId, Errno> {
+pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<WatchId, Error> {
     let mut reaper = lock(ctx.depth)?;
     let context = reaper.context(ctx)?;
     let hosted = context.params.hosted;
@@ -63,7 +64,7 @@ pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<Wa
     if params.events.intersects(Events::JOBS) && unheard
         || params.deadline.is_some() && !context.polled
     {
-        return Err(Errno::ENOTSUP);
+        return Err(Errno::ENOTSUP.into());
     }
     if hosted {
         reaper.attending = Attending::One(ctx.index);
@@ -76,7 +77,7 @@ pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<Wa
 
 /// Sets a watch's deadline in place of its former one; None takes it away.
 /// ENOTSUP for a watch that is not a rich one, or whose context nobody polls.
-pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<(), Errno> {
+pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<(), Error> {
     let mut reaper = lock(id.depth())?;
     let (at, slot) = reaper.watch(id)?;
     let (over, context) = (
@@ -85,10 +86,10 @@ pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<()
     );
     let index = slot.sink.rich().ok_or(Errno::ENOTSUP)?;
     if over {
-        return Err(Errno::ESRCH);
+        return Err(Errno::ESRCH.into());
     }
     let escalation = match deadline {
-        Some(_) if !reaper.at(context).polled => return Err(Errno::ENOTSUP),
+        Some(_) if !reaper.at(context).polled => return Err(Errno::ENOTSUP.into()),
         Some(deadline) => Some(begin(deadline)?),
         None => None,
     };
@@ -106,7 +107,7 @@ pub(crate) fn prepare(
     companion: TaskId,
     deadline: Option<Deadline>,
     handle: Option<Pvt>,
-) -> Result<u32, Errno> {
+) -> Result<u32, Error> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
     let escalation = deadline.map(begin).transpose()?;
@@ -152,24 +153,27 @@ pub(crate) fn take_end(id: WatchId) -> Option<Told> {
     reaper.take_end_of(at)
 }
 
-fn begin(deadline: Deadline) -> Result<Box<Escalation>, Errno> {
+fn begin(deadline: Deadline) -> Result<Box<Escalation>, Error> {
     let escalation = Escalation::begin(deadline.steps, deadline.unkillable, clock::now())?;
-    Box::try_new(escalation).map_err(|_| Errno::ENOMEM)
+    Box::try_new(escalation).map_err(|_| Errno::ENOMEM.into())
 }
 
 impl Reaper {
-    fn watch_richly(&mut self, me: u16, params: Params) -> Result<WatchId, Errno> {
+    fn watch_richly(&mut self, me: u16, params: Params) -> Result<WatchId, Error> {
         let (pid, pidfd) = match params.child {
             Child::Pid(pid) => (pid, None),
             Child::Pidfd(fd, pid) => (pid, Some(fd)),
         };
         if pid <= 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         let by_pid = pidfd.is_none();
         match self.reserve_for(pid) {
             // The child is gone, but a watch that is still held has its record.
-            Err(Errno::ESRCH) if by_pid && self.latched(pid).is_some() => self.reserve()?,
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            }) if by_pid && self.latched(pid).is_some() => self.reserve()?,
             room => room?,
         }
         let escalation = params.deadline.map(begin).transpose()?;
@@ -188,7 +192,10 @@ impl Reaper {
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
         // Looked for last: it takes a look at each watch of the process.
         let late = match found {
-            Err(Errno::ESRCH) if by_pid => self.latched(pid),
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            }) if by_pid => self.latched(pid),
             _ => None,
         };
         let (found, facts) = match (found, late) {
@@ -262,13 +269,13 @@ impl Reaper {
         pidfd: Option<OwnedFd>,
         want: Fields,
         keep: bool,
-    ) -> Result<Found, Errno> {
+    ) -> Result<Found, Error> {
         let known = self.find_fresh(pid);
         if let Some(fd) = pidfd {
             let fd = Pidfd::from(fd);
             if self.kernel.holds_child(fd) == Ok(false) {
                 fd.close();
-                return Err(Errno::ESRCH);
+                return Err(Errno::ESRCH.into());
             }
             return self.find_held(pid, fd);
         }
@@ -486,11 +493,11 @@ impl Reaper {
 /// Deadlines.
 impl Reaper {
     /// Room for one deadline more in a context.
-    fn reserve_deadline(&mut self, index: u16) -> Result<(), Errno> {
+    fn reserve_deadline(&mut self, index: u16) -> Result<(), Error> {
         let riches = self.riches.count as usize + 1;
         let ctx = self.at_mut(index);
         let all = ctx.tasks as usize + riches;
-        ctx.deadlines.reserve(all).map_err(|_| Errno::ENOMEM)
+        ctx.deadlines.reserve(all).map_err(|_| Errno::ENOMEM.into())
     }
 
     /// Sets or takes away a rich watch's escalation.
@@ -544,7 +551,7 @@ impl Reaper {
             Some(Due::Unkillable) => Events::UNKILLABLE,
             Some(Due::Step(number, step)) => {
                 let sent = self.send_step(leader, step);
-                let errno = sent.err().map_or(0, |errno| errno as i32);
+                let errno = sent.err().map_or(0, |errno| errno.errno as i32);
                 if let Some(rich) = self.riches.get_mut(index) {
                     rich.step = Taken {
                         index: number,
@@ -576,7 +583,7 @@ impl Reaper {
 
     /// Sends a step's signal. The child is not reaped, so that neither its pid nor
     /// the number of a group that it leads can be another's.
-    fn send_step(&self, leader: u32, step: Step) -> Result<(), Errno> {
+    fn send_step(&self, leader: u32, step: Step) -> Result<(), Error> {
         let slot = self.table.slot(leader);
         if step.whom == Whom::Group && signal::leads_group(slot.pid) {
             return signal::kill(-slot.pid, step.signum);

@@ -13,6 +13,7 @@ use super::status::Change;
 use super::table::NIL;
 use super::tasks::TaskId;
 use crate::sys::clock;
+use crate::sys::error::Error;
 
 /// What a rich watch has beyond its slot.
 #[derive(Debug)]
@@ -168,7 +169,7 @@ impl Riches {
         self.boxes.get_mut(index as usize)?.as_deref_mut()
     }
 
-    pub(crate) fn insert(&mut self, rich: Rich) -> Result<u32, Errno> {
+    pub(crate) fn insert(&mut self, rich: Rich) -> Result<u32, Error> {
         let stops = rich.events.intersects(Events::JOBS);
         let rich = Box::try_new(rich).map_err(|_| Errno::ENOMEM)?;
         let index = match self.free.pop() {

@@ -13,6 +13,7 @@ use super::status::{Change, classify};
 use super::table::Flags;
 use super::tasks::TaskId;
 use crate::spawn::{Gate, SpawnError, Spawned, Spec, spawn};
+use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::poll;
 
@@ -93,7 +94,7 @@ pub(crate) struct Starting {
 }
 
 impl Starting {
-    pub(crate) fn begin(ctx: ContextId) -> Result<Self, Errno> {
+    pub(crate) fn begin(ctx: ContextId) -> Result<Self, Error> {
         Ok(Starting {
             ctx,
             pidfd: begin(ctx)?,
@@ -110,7 +111,7 @@ impl Starting {
         child: Spawned,
         callback: Option<ChildFn>,
         pvt: Pvt,
-    ) -> Result<(), (Self, Errno)> {
+    ) -> Result<(), (Self, Error)> {
         let registered = lock(self.ctx.depth).and_then(|mut reaper| {
             reaper.register_muted(id, child, Sink::of(callback, pvt))?;
             reaper.spawned();
@@ -156,7 +157,7 @@ pub(crate) fn unmute(id: WatchId, runs: bool) {
 /// Whether the child needs a pidfd. Until the spawn is over there is room for its
 /// watch, and no unknown child is told of at once, as it may be this one: another
 /// thread may reap it before it is registered.
-fn begin(ctx: ContextId) -> Result<bool, Errno> {
+fn begin(ctx: ContextId) -> Result<bool, Error> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
     reaper.reserve()?;
@@ -174,7 +175,7 @@ fn begin(ctx: ContextId) -> Result<bool, Errno> {
 
 /// Registers the child. EINVAL where the context was freed meanwhile, ESRCH where
 /// the task was removed; then the child is ended.
-fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Errno> {
+fn end(ctx: ContextId, child: Spawned, told: Told) -> Result<WatchId, Error> {
     let mut reaper = lock(ctx.depth)?;
     if let Err(errno) = reaper.may_tell(ctx, told) {
         drop(reaper);
@@ -213,17 +214,17 @@ fn give_up(ctx: ContextId, dead: i32) {
 }
 
 /// The gate that holds a watch's child, taken out to be opened.
-pub(crate) fn take_gate(id: WatchId) -> Result<Gate, Errno> {
+pub(crate) fn take_gate(id: WatchId) -> Result<Gate, Error> {
     let mut reaper = lock(id.depth())?;
     let (at, slot) = reaper.watch(id)?;
     let over = slot.flags.intersects(Flags::INERT | Flags::ENDED);
     let none = if over { Errno::ESRCH } else { Errno::EALREADY };
-    reaper.take_gate(at).ok_or(none)
+    reaper.take_gate(at).ok_or(none.into())
 }
 
 impl Reaper {
     /// Whether there is somebody to tell, and room for it.
-    fn may_tell(&mut self, ctx: ContextId, told: Told) -> Result<(), Errno> {
+    fn may_tell(&mut self, ctx: ContextId, told: Told) -> Result<(), Error> {
         self.live(ctx).ok_or(Errno::EINVAL)?;
         match told {
             Told::Callback(..) | Told::Rich(_) => Ok(()),
@@ -265,10 +266,10 @@ impl Reaper {
         id
     }
 
-    fn register_muted(&mut self, id: WatchId, child: Spawned, sink: Sink) -> Result<(), Errno> {
+    fn register_muted(&mut self, id: WatchId, child: Spawned, sink: Sink) -> Result<(), Error> {
         let (at, slot) = self.watch(id)?;
         if !slot.is_reserved() {
-            return Err(Errno::EALREADY);
+            return Err(Errno::EALREADY.into());
         }
         let me = slot.context;
         let pid = child.pid;

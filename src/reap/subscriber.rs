@@ -7,6 +7,7 @@ use super::deadlines::Deadlines;
 use super::status::Change;
 use super::table::NIL;
 use crate::sys::epoll::Descriptor;
+use crate::sys::error::Error;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
 
@@ -33,9 +34,9 @@ pub(crate) struct Params {
 }
 
 impl Params {
-    pub(crate) fn check(&self) -> Result<(), Errno> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.options & !(libc::WUNTRACED | libc::WCONTINUED) != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         Ok(())
     }
@@ -113,9 +114,9 @@ impl Context {
     }
 
     /// Whether the calling thread may use it.
-    pub(crate) fn admits(&self) -> Result<(), Errno> {
+    pub(crate) fn admits(&self) -> Result<(), Error> {
         if self.params.hosted && self.thread != thread::current() {
-            return Err(Errno::EPERM);
+            return Err(Errno::EPERM.into());
         }
         Ok(())
     }

@@ -185,7 +185,7 @@ impl Reaper {
             }
             self.agenda.paid(Debt::Walk);
             // No child at all: whoever is in the table was taken.
-            if found.err() == Some(Errno::ECHILD) && self.table.young() > 0 {
+            if found.is_err_and(|error| error == Errno::ECHILD) && self.table.young() > 0 {
                 self.agenda.owe(Debt::Each, now);
             }
             return Seen::All;

@@ -59,20 +59,21 @@ use super::process::{Reaper, lock, process};
 use super::riches::RICH;
 use super::table::{Flags, NIL};
 use super::tasks::{Entry, Watched};
+use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::thread;
 
 /// Has a context step a task. ENOTSUP where nobody polls the context's
 /// descriptor; EINVAL where the context is over or ends; ENOMEM.
-pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<TaskId, Errno> {
+pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<TaskId, Error> {
     let task: Arc<dyn Task> = task.clone().coerce(|pointer| pointer);
     let mut reaper = lock(ctx.depth)?;
     let context = reaper.live(ctx).ok_or(Errno::EINVAL)?;
     if context.ending {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     if !context.polled {
-        return Err(Errno::ENOTSUP);
+        return Err(Errno::ENOTSUP.into());
     }
     let all = context.tasks as usize + 1;
     context.deadlines.reserve(all).map_err(|_| Errno::ENOMEM)?;
@@ -115,7 +116,7 @@ pub(crate) fn set_deadline(id: TaskId, at: Option<u64>) {
 /// A descriptor that the task watches already is watched for this from now on.
 /// Errors are epoll_ctl(2)'s: EPERM for a plain file, EEXIST where another task
 /// of the context watches it; ESRCH where the task is removed.
-pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), Errno> {
+pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), Error> {
     let mut locked = lock(id.depth)?;
     let reaper = &mut *locked;
     let entry = reaper.tasks.find_mut(id).ok_or(Errno::ESRCH)?;
@@ -171,7 +172,7 @@ pub(crate) fn watch_child(
     pidfd: Option<OwnedFd>,
     token: u64,
     keep_zombie: bool,
-) -> Result<WatchId, Errno> {
+) -> Result<WatchId, Error> {
     let mut reaper = lock(id.depth)?;
     let me = reaper.tasks.find(id).ok_or(Errno::ESRCH)?.context;
     reaper.reserve_for(pid)?;
@@ -230,14 +231,16 @@ pub(crate) fn remove_next(ctx: ContextId, cursor: &mut u32) -> bool {
 impl Reaper {
     /// Makes room for the token of a watch, whichever slot it gets; ESRCH where the
     /// task is removed.
-    pub(crate) fn reserve_for_task(&mut self, id: TaskId) -> Result<(), Errno> {
+    pub(crate) fn reserve_for_task(&mut self, id: TaskId) -> Result<(), Error> {
         self.tasks.find(id).ok_or(Errno::ESRCH)?;
         let wanted = self.table.bound() as usize + 1;
         let short = wanted.saturating_sub(self.tokens.len());
         self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
         // Each watch's end, of those that live and of this one.
         let room = self.task_watches + 1;
-        self.task_ends.try_reserve(room).map_err(|_| Errno::ENOMEM)
+        self.task_ends
+            .try_reserve(room)
+            .map_err(|_| Errno::ENOMEM.into())
     }
 
     /// The sink of the watch that is inserted next, in the room that was made for it.
@@ -661,7 +664,7 @@ mod tests {
         unwatch_fd(id, fd);
         turns.dispatch(100);
         assert_eq!(task.taken(), []);
-        assert_eq!(watch_fd(id, -1, Interest::BOTH), Err(Errno::EBADF));
+        assert_eq!(watch_fd(id, -1, Interest::BOTH), Err(Errno::EBADF.into()));
     }
 
     fn child() -> std::process::Child {
@@ -697,7 +700,10 @@ mod tests {
         assert_eq!(ends, [(5, pid, 0, true), (6, pid, 0, true)]);
         let stats = context::stats(turns.ctx).unwrap();
         assert_eq!((stats.watches, stats.pending), (0, 0));
-        assert_eq!(watch_child(id, pid, None, 8, false), Err(Errno::ESRCH));
+        assert_eq!(
+            watch_child(id, pid, None, 8, false),
+            Err(Errno::ESRCH.into())
+        );
     }
 
     #[test]
@@ -857,7 +863,7 @@ mod tests {
                 dispatcher.join().unwrap();
             });
             post(id);
-            assert_eq!(watch_fd(id, 0, Interest::READ), Err(Errno::ESRCH));
+            assert_eq!(watch_fd(id, 0, Interest::READ), Err(Errno::ESRCH.into()));
             turns.dispatch(100);
         }
     }
@@ -884,8 +890,8 @@ mod tests {
     fn a_context_that_nobody_polls_has_no_tasks() {
         let ctx = context::create(&context::Params::default()).unwrap();
         let task = Arc::try_new(Noting::new(None)).unwrap();
-        assert_eq!(add(ctx, &task), Err(Errno::ENOTSUP));
+        assert_eq!(add(ctx, &task), Err(Errno::ENOTSUP.into()));
         context::free(ctx, |_| true).unwrap();
-        assert_eq!(add(ctx, &task), Err(Errno::EINVAL));
+        assert_eq!(add(ctx, &task), Err(Errno::EINVAL.into()));
     }
 }

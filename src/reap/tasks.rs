@@ -9,6 +9,7 @@ use super::deadlines::NOWHERE;
 use super::table::NIL;
 use crate::sys::arc::Arc;
 use crate::sys::epoll::Interest;
+use crate::sys::error::Error;
 use crate::sys::thread::Thread;
 use crate::sys::usage::Usage;
 
@@ -208,13 +209,13 @@ impl Tasks {
         &mut self,
         task: Arc<dyn Task>,
         context: u16,
-    ) -> Result<(u32, u32), Errno> {
+    ) -> Result<(u32, u32), Error> {
         let index = match self.free {
             Some(index) => index,
             None => {
                 let index = self.bound();
                 if index == MAX_TASKS {
-                    return Err(Errno::ENOMEM);
+                    return Err(Errno::ENOMEM.into());
                 }
                 self.entries.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 self.entries.push(Entry {

@@ -8,6 +8,7 @@ use super::id::{ContextId, WatchId};
 use super::process::lock;
 use super::table::{Flags, NIL};
 use super::watch::next_from;
+use crate::sys::error::Error;
 use crate::sys::{clock, poll};
 
 /// How long to wait at first and at last, in nanoseconds, where no descriptor
@@ -18,23 +19,30 @@ const LAST_NAP: u64 = 32_000_000;
 /// Waits until `until`, in nanoseconds of CLOCK_MONOTONIC, for a watch's child to
 /// end, and takes the end: no callback tells of it any more. ETIMEDOUT where it
 /// lives on; ESRCH where the watch is over without an end.
-pub(crate) fn wait(id: WatchId, until: u64) -> Result<Told, Errno> {
+pub(crate) fn wait(id: WatchId, until: u64) -> Result<Told, Error> {
     wait_for_end(id, until)?;
     let mut reaper = lock(id.depth())?;
     let (at, _) = reaper.watch(id)?;
-    reaper.take_end_of(at).ok_or(Errno::ESRCH)
+    reaper.take_end_of(at).ok_or(Errno::ESRCH.into())
 }
 
 /// Waits until all children that a context watches have ended. ETIMEDOUT where
 /// one lives on; their ends are told by the context's dispatch.
-pub(crate) fn wait_all(ctx: ContextId, until: u64) -> Result<(), Errno> {
+pub(crate) fn wait_all(ctx: ContextId, until: u64) -> Result<(), Error> {
     let mut result = Ok(());
     let mut cursor = 0;
     super::context::check(ctx)?;
     while let Some(seen) = next_from(ctx, &mut cursor) {
         match wait_for_end(seen.id, until) {
-            Err(Errno::ESRCH) | Ok(()) => {}
-            Err(Errno::ETIMEDOUT) => result = Err(Errno::ETIMEDOUT),
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            })
+            | Ok(()) => {}
+            Err(Error {
+                errno: Errno::ETIMEDOUT,
+                ..
+            }) => result = Err(Errno::ETIMEDOUT.into()),
             Err(errno) => return Err(errno),
         }
     }
@@ -69,7 +77,7 @@ pub(crate) fn next_living(ctx: ContextId, cursor: &mut u32) -> Option<i32> {
     None
 }
 
-fn wait_for_end(id: WatchId, until: u64) -> Result<(), Errno> {
+fn wait_for_end(id: WatchId, until: u64) -> Result<(), Error> {
     let mut nap = FIRST_NAP;
     loop {
         let mut reaper = lock(id.depth())?;
@@ -79,7 +87,7 @@ fn wait_for_end(id: WatchId, until: u64) -> Result<(), Errno> {
             return Ok(());
         }
         if slot_is_over(&reaper, at) {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         let leader = reaper.table.find(pid).ok_or(Errno::ESRCH)?;
         if reaper.wait_child(leader) {
@@ -91,7 +99,7 @@ fn wait_for_end(id: WatchId, until: u64) -> Result<(), Errno> {
         }
         let now = clock::now();
         if now >= until {
-            return Err(Errno::ETIMEDOUT);
+            return Err(Errno::ETIMEDOUT.into());
         }
         let deadline = reaper.at(context).deadlines.first();
         let by = deadline.map_or(until, |(at, _)| at.min(until));

@@ -7,6 +7,7 @@ use super::id::{ContextId, WatchId};
 use super::process::{Locked, Process, Reaper, Running, lock, process};
 use super::status::Jobs;
 use super::table::Flags;
+use crate::sys::error::Error;
 use crate::sys::thread;
 
 /// One watch, as an enumeration shows it.
@@ -35,15 +36,19 @@ pub(crate) fn let_free_itself(id: WatchId) {
 }
 
 /// Whether the handle is of this process and this thread's to use.
-pub(crate) fn check(id: WatchId) -> Result<(), Errno> {
+pub(crate) fn check(id: WatchId) -> Result<(), Error> {
     match lock(id.depth())?.watch(id) {
-        Ok(_) | Err(Errno::ESRCH) => Ok(()),
+        Ok(_)
+        | Err(Error {
+            errno: Errno::ESRCH,
+            ..
+        }) => Ok(()),
         Err(errno) => Err(errno),
     }
 }
 
 /// The child's pid; after its end a number only.
-pub(crate) fn pid(id: WatchId) -> Result<i32, Errno> {
+pub(crate) fn pid(id: WatchId) -> Result<i32, Error> {
     let reaper = lock(id.depth())?;
     let (_, slot) = reaper.watch(id)?;
     Ok(slot.pid)
@@ -54,20 +59,20 @@ pub(crate) fn is_watched(ctx: ContextId, pid: i32) -> bool {
     lock(ctx.depth).is_ok_and(|reaper| reaper.table.find(pid).is_some())
 }
 
-pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> Result<(), Errno> {
+pub(crate) fn set_callback(id: WatchId, callback: Option<ChildFn>, pvt: Pvt) -> Result<(), Error> {
     let mut reaper = lock(id.depth())?;
     let (at, slot) = reaper.watch(id)?;
     if slot.is(Flags::INERT) {
-        return Err(Errno::ESRCH);
+        return Err(Errno::ESRCH.into());
     }
     if slot.sink.rich().is_some() {
-        return Err(Errno::ENOTSUP);
+        return Err(Errno::ENOTSUP.into());
     }
     reaper.table.slot_mut(at).sink = Sink::of(callback, pvt);
     Ok(())
 }
 
-pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Errno> {
+pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Error> {
     let mut reaper = lock(id.depth())?;
     let (at, _) = reaper.watch(id)?;
     let wanted = at as usize + 1;
@@ -133,7 +138,7 @@ pub(crate) enum Released {
 /// another thread once this returns. EBUSY where somebody refused, or where this
 /// thread's own hook runs: it cannot end its own watch. To release, ESRCH where the
 /// handle was freed or a newer registration took the watch's place.
-pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno> {
+pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Error> {
     let mut own = &process(id.depth())?.value;
     let (mut reaper, mut there) = quiet(own, id)?;
     if let Some(at) = there {
@@ -157,7 +162,7 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno
             own.hook_returned(&mut reaper);
             if !agreed && !matches!(ask, Ask::Gone(_)) {
                 reaper.lives_on(id);
-                return Err(Errno::EBUSY);
+                return Err(Errno::EBUSY.into());
             }
             drop(reaper);
             (reaper, there) = quiet(own, id)?;
@@ -169,7 +174,7 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno
     }
     let released = match there {
         Some(at) => reaper.released(at, how)?,
-        None if how == How::Release => return Err(Errno::ESRCH),
+        None if how == How::Release => return Err(Errno::ESRCH.into()),
         None => Released::Back,
     };
     if let Ask::Memory(_, free) = ask {
@@ -181,7 +186,7 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno
             return Ok(released);
         }
         own.lock().lives_on(id);
-        return Err(Errno::EBUSY);
+        return Err(Errno::EBUSY.into());
     }
     let Some(at) = there else {
         return Ok(released);
@@ -200,12 +205,15 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Errno
 
 /// The reaper, once no callback and no hook of a watch runs in another thread, and
 /// the watch's slot, if it is not over.
-fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<u32>), Errno> {
+fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<u32>), Error> {
     let mut reaper = own.lock();
     loop {
         let there = match reaper.watch(id) {
             Ok((at, _)) => Some(at),
-            Err(Errno::ESRCH) => None,
+            Err(Error {
+                errno: Errno::ESRCH,
+                ..
+            }) => None,
             Err(errno) => return Err(errno),
         };
         // Also those of a watch which its own callback has ended.
@@ -332,7 +340,7 @@ impl Reaper {
     }
 
     #[inline(always)]
-    fn begin_hook(&mut self, at: u32) -> Result<Option<Hook>, Errno> {
+    fn begin_hook(&mut self, at: u32) -> Result<Option<Hook>, Error> {
         let slot = self.table.slot_mut(at);
         if !slot.is(Flags::HOOKED) {
             return Ok(None);
@@ -342,7 +350,7 @@ impl Reaper {
             let me = thread::current();
             let own = |run: &Running| run.hook && run.thread == me && run.watch == id;
             return if self.running.iter().any(own) {
-                Err(Errno::EBUSY)
+                Err(Errno::EBUSY.into())
             } else {
                 // It has agreed.
                 Ok(None)
@@ -387,14 +395,14 @@ impl Reaper {
     }
 
     /// What the end of a watch gives.
-    fn released(&self, at: u32, how: How) -> Result<Released, Errno> {
+    fn released(&self, at: u32, how: How) -> Result<Released, Error> {
         let slot = self.table.slot(at);
         if how == How::Keep {
             Ok(Released::Back)
         } else if slot.flags.intersects(Flags::ENDED | Flags::TOLD) {
             Ok(Released::Ended(slot.end_status()))
         } else if slot.is(Flags::INERT) {
-            Err(Errno::ESRCH)
+            Err(Errno::ESRCH.into())
         } else {
             Ok(Released::Back)
         }

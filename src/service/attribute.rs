@@ -2,10 +2,9 @@
 //! questions, which are asked in the order of their strength and no further than
 //! is needed.
 
-use nix::errno::Errno;
-
 pub(crate) use super::ledger::{Evidence, Identity};
 use super::ledger::{Ledger, Process, State};
+use crate::sys::error::Error;
 
 /// What may be asked about a child of ours.
 pub(crate) trait Facts {
@@ -36,7 +35,7 @@ pub(crate) fn look_at(
     ledger: &mut Ledger,
     pid: i32,
     facts: &mut impl Facts,
-) -> Result<Verdict, Errno> {
+) -> Result<Verdict, Error> {
     let below = match ledger.process(pid).copied() {
         None => None,
         Some(process) => match process.state {

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::ledger::{Identity, Key, State};
 use super::tracker::{ServiceId, Tracker, identity, with};
+use crate::sys::error::Error;
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 
 /// What ends a kill that meets no end.
@@ -76,13 +77,13 @@ impl Target {
         })
     }
 
-    fn send(&self, signum: i32) -> Result<(), Errno> {
+    fn send(&self, signum: i32) -> Result<(), Error> {
         if let Some(pidfd) = &self.pidfd {
             return pidfd::send_signal(pidfd.as_fd(), signum);
         }
         // No pidfds here: as sure as a look just before can make it.
         if identity(self.pid) != self.identity {
-            return Err(Errno::ESRCH);
+            return Err(Errno::ESRCH.into());
         }
         signal::kill(self.pid, signum)
     }
@@ -115,14 +116,14 @@ impl Target {
 
 /// How many members live, zombies not counted, that are not spared; the caller's own
 /// look, which needs no loop.
-pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Errno> {
+pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Error> {
     let (members, _) = with(id, members)?;
     Ok(members.iter().filter(|(member, _)| !spare(member)).count())
 }
 
 /// What another process needs to watch the service's cgroup and to kill it:
 /// cgroup.events and cgroup.kill. ENOTSUP where it has none.
-pub(crate) fn handles(id: ServiceId) -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(crate) fn handles(id: ServiceId) -> Result<(OwnedFd, OwnedFd), Error> {
     with(id, |tracker, key| {
         let cgroup = tracker.cgroup(key).ok_or(Errno::ENOTSUP)?;
         Ok((cgroup.open_events()?, cgroup.open_kill()?))
@@ -136,9 +137,9 @@ pub(crate) fn kill(
     signum: i32,
     spare: &mut dyn FnMut(&Member) -> bool,
     may_spare: bool,
-) -> Result<Outcome, Errno> {
+) -> Result<Outcome, Error> {
     if !(1..=64).contains(&signum) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     let mut round = Round {
         id,
@@ -158,7 +159,7 @@ pub(crate) fn kill(
     if !may_spare {
         let killed = with(id, |tracker, key| match tracker.cgroup(key) {
             Some(cgroup) => cgroup.kill(),
-            None => Err(Errno::ENOENT),
+            None => Err(Errno::ENOENT.into()),
         });
         round.outcome.by_cgroup = killed.is_ok();
     }
@@ -181,7 +182,7 @@ impl Round {
     fn until_nothing_is_left(
         &mut self,
         spare: &mut dyn FnMut(&Member) -> bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         let begun = clock::now();
         let (mut quiet, mut waited) = (0, 0);
         while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
@@ -217,7 +218,7 @@ impl Round {
     }
 
     /// Looks for members, and holds those that are neither held nor spared.
-    fn collect(&mut self, spare: &mut dyn FnMut(&Member) -> bool) -> Result<(), Errno> {
+    fn collect(&mut self, spare: &mut dyn FnMut(&Member) -> bool) -> Result<(), Error> {
         let stop = self.stop_at_once;
         let (members, arrivals) = with(self.id, |tracker, key| {
             tracker.stopping = stop.then_some(key.index);
@@ -251,7 +252,10 @@ impl Round {
         for target in &mut self.targets[since..] {
             match target.send(signum) {
                 Ok(()) if signum != libc::SIGSTOP => self.outcome.signalled += 1,
-                Err(Errno::EPERM) => {
+                Err(Error {
+                    errno: Errno::EPERM,
+                    ..
+                }) => {
                     target.refused = true;
                     self.outcome.refused += u32::from(signum != libc::SIGSTOP);
                 }
@@ -269,7 +273,10 @@ impl Round {
                     target.killed = true;
                     reached += 1;
                 }
-                Err(Errno::EPERM) => target.refused = true,
+                Err(Error {
+                    errno: Errno::EPERM,
+                    ..
+                }) => target.refused = true,
                 Err(_) => {}
             }
         }
@@ -289,8 +296,8 @@ impl Round {
 }
 
 /// What may be different soon.
-pub(crate) fn is_shortage(errno: Errno) -> bool {
-    matches!(errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+pub(crate) fn is_shortage(error: Error) -> bool {
+    matches!(error.errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
 }
 
 /// A service's live members, what tells those below from later processes, and how
@@ -299,7 +306,7 @@ pub(crate) fn is_shortage(errno: Errno) -> bool {
 fn members(
     tracker: &mut Tracker,
     key: Key,
-) -> Result<(Vec<(Member, Option<Identity>)>, u64), Errno> {
+) -> Result<(Vec<(Member, Option<Identity>)>, u64), Error> {
     tracker.look()?;
     tracker.walk_now(key.index);
     let service = tracker.ledger.get(key).ok_or(Errno::ESRCH)?;

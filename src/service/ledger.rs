@@ -12,6 +12,7 @@ use hashbrown::HashTable;
 use nix::errno::Errno;
 
 use crate::sys::bits::ToUnsigned;
+use crate::sys::error::Error;
 
 /// By what a process was attributed; the numbers are the header's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -161,8 +162,8 @@ pub(crate) struct Ledger {
 }
 
 #[allow(clippy::needless_pass_by_value)] // as map_err() wants it
-fn nomem(_: std::collections::TryReserveError) -> Errno {
-    Errno::ENOMEM
+fn nomem(_: std::collections::TryReserveError) -> Error {
+    Errno::ENOMEM.into()
 }
 
 fn hash(pid: i32) -> u64 {
@@ -171,7 +172,7 @@ fn hash(pid: i32) -> u64 {
 
 impl Ledger {
     /// A service that is about to be started, with room for all that it needs.
-    pub(crate) fn add(&mut self, tag: u64, follow: Follow) -> Result<Key, Errno> {
+    pub(crate) fn add(&mut self, tag: u64, follow: Follow) -> Result<Key, Error> {
         self.services.try_reserve(1).map_err(nomem)?;
         let slots = self.services.len() + 1;
         for list in [&mut self.free, &mut self.touched, &mut self.fresh] {
@@ -304,7 +305,7 @@ impl Ledger {
     }
 
     /// Room for one more process of a service, and for all that it may still tell.
-    fn room_for_process(&mut self, service: u32) -> Result<(), Errno> {
+    fn room_for_process(&mut self, service: u32) -> Result<(), Error> {
         self.processes
             .try_reserve(1, |process| hash(process.pid))
             .map_err(|_| Errno::ENOMEM)?;
@@ -325,7 +326,7 @@ impl Ledger {
         parent: i32,
         identity: Identity,
         evidence: Evidence,
-    ) -> Result<bool, Errno> {
+    ) -> Result<bool, Error> {
         if let Some(known) = self.process_mut(pid) {
             match known.state {
                 State::Below(former) if former == identity => {
@@ -359,7 +360,7 @@ impl Ledger {
         pid: i32,
         parent: i32,
         evidence: Evidence,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         if self.process(pid).is_some() {
             self.remove(pid);
         }
@@ -433,7 +434,7 @@ impl Ledger {
         &mut self,
         wanted: &dyn Fn(u32) -> bool,
         members: &mut Vec<i32>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         members.try_reserve(self.processes.len()).map_err(nomem)?;
         for process in self.processes.iter_mut() {
             process.seen = true;

@@ -2,15 +2,14 @@
 //! that it is a valid soft limit below any hard limit worth the name, and that
 //! nested supervisors do not take each other's processes for theirs.
 
-use nix::errno::Errno;
-
+use crate::sys::error::Error;
 use crate::sys::random;
 
 /// The environment variable that carries the tag, as 16 hexadecimal digits.
 pub(crate) const VARIABLE: &str = "SSS_SERVICE_TAG";
 
 /// A new tag. Its highest bit is set: no limit that an administrator chose has it.
-pub(crate) fn random() -> Result<u64, Errno> {
+pub(crate) fn random() -> Result<u64, Error> {
     Ok(random::number()? & ((1 << 62) - 1) | 1 << 61)
 }
 

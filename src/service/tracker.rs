@@ -30,6 +30,7 @@ use crate::spawn::{Rlimit, SpawnError, Spec, Step};
 use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::connector::{Connector, Message, Read};
+use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::strings::CStringArray;
@@ -200,22 +201,22 @@ fn hash(pid: i32) -> u64 {
 }
 
 /// This process's services.
-fn tracker() -> Result<MutexGuard<'static, Tracker>, Errno> {
+fn tracker() -> Result<MutexGuard<'static, Tracker>, Error> {
     Ok(TRACKER.get().ok_or(Errno::ECHILD)?.value.lock())
 }
 
-fn tracker_of(id: ServiceId) -> Result<MutexGuard<'static, Tracker>, Errno> {
+fn tracker_of(id: ServiceId) -> Result<MutexGuard<'static, Tracker>, Error> {
     let own = TRACKER.get().ok_or(Errno::ECHILD)?;
     let tracker = own.value.lock();
     // Ids hold a few bits of the depth.
     if ServiceId::new(id.key(), tracker.depth) == id {
         Ok(tracker)
     } else {
-        Err(Errno::ECHILD)
+        Err(Errno::ECHILD.into())
     }
 }
 
-fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Errno> {
+fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Error> {
     let own = TRACKER.get_or_make(|_| Some(Mutex::new(Tracker::new(ctx.depth))))?;
     Ok(own.value.lock())
 }
@@ -302,28 +303,31 @@ struct Starting {
 }
 
 /// Makes a service of which no process runs yet.
-fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Errno> {
+fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
     procfs::check()?;
     if !subreaper::adopts()? {
         subreaper::set(true)?;
     }
     let (cgroup, cgroup_errno) = cgroup_for(&wish);
     if wish.exact && cgroup.is_none() {
-        return Err(Errno::from_raw(cgroup_errno));
+        return Err(Errno::from_raw(cgroup_errno).into());
     }
     let tag = tag::random()?;
     // A limit that forbids it is a reason not to use it, not to fail.
     let limit = wish.tag.then(|| rlimit_tag::for_child(tag)).transpose();
     let mut refused = Refused {
         cgroup: cgroup_errno,
-        tag: limit.as_ref().err().map_or(0, |&errno| errno as i32),
+        tag: limit.as_ref().err().map_or(0, |&errno| errno.errno as i32),
         ..Refused::default()
     };
     let limit = limit.unwrap_or(None);
     let mut tracker = made(ctx)?;
     let keeper = tracker.keeper(ctx)?;
     if wish.connector {
-        refused.connector = tracker.listen(keeper).err().map_or(0, |errno| errno as i32);
+        refused.connector = tracker
+            .listen(keeper)
+            .err()
+            .map_or(0, |errno| errno.errno as i32);
     }
     let slots = tracker.ledger.services().count() + 1;
     let short = (slots + 1).saturating_sub(tracker.extras.len());
@@ -390,7 +394,7 @@ fn cgroup_for(wish: &Wish) -> (Option<Cgroup>, i32) {
     };
     match cgroup {
         Ok(cgroup) => (Some(cgroup), 0),
-        Err(errno) => (None, errno as i32),
+        Err(errno) => (None, errno.errno as i32),
     }
 }
 
@@ -433,7 +437,7 @@ pub(crate) fn spawn_after(
     spec: &Spec,
     wish: Wish,
     sink: Sink,
-    prepare: impl FnOnce(ServiceId) -> Result<(), Errno>,
+    prepare: impl FnOnce(ServiceId) -> Result<(), Error>,
 ) -> Result<ServiceId, SpawnError> {
     spec.check()?;
     if spec.gate {
@@ -498,7 +502,7 @@ fn start(ctx: ContextId, spec: &Spec, starting: &Starting, exact: bool) -> Resul
     outcome.map(drop)
 }
 
-fn watch(task: TaskId, pid: i32) -> Result<WatchId, Errno> {
+fn watch(task: TaskId, pid: i32) -> Result<WatchId, Error> {
     task::watch_child(task, pid, None, 0, true)
 }
 
@@ -525,9 +529,9 @@ fn give_up(id: ServiceId) {
 
 /// Makes a running child the first process of a new service. ESRCH for a
 /// stranger, EBUSY for a process that a service has.
-pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result<ServiceId, Errno> {
+pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result<ServiceId, Error> {
     if !wait::is_child_pid(pid) {
-        return Err(Errno::ESRCH);
+        return Err(Errno::ESRCH.into());
     }
     let starting = begin(ctx, wish, sink)?;
     let attached = tracker_of(starting.id)
@@ -540,7 +544,7 @@ pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result
 
 /// Ends the events of a service. None runs once this returns, but for the
 /// caller's own. Its processes stay claimed until they are gone.
-pub(crate) fn free(id: ServiceId) -> Result<(), Errno> {
+pub(crate) fn free(id: ServiceId) -> Result<(), Error> {
     let task = {
         let mut tracker = tracker_of(id)?;
         let Some(extra) = tracker.extra_mut(id.key()) else {
@@ -562,7 +566,7 @@ pub(crate) fn free(id: ServiceId) -> Result<(), Errno> {
 }
 
 /// The pids of a service's live processes, after a look.
-pub(crate) fn pids(id: ServiceId, mut tell: impl FnMut(i32)) -> Result<(), Errno> {
+pub(crate) fn pids(id: ServiceId, mut tell: impl FnMut(i32)) -> Result<(), Error> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     tracker.look()?;
@@ -585,7 +589,7 @@ pub(crate) struct Standing {
 }
 
 /// How many processes of a service are known and live now; without a look for more.
-pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
+pub(crate) fn living(id: ServiceId) -> Result<u32, Error> {
     let tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     Ok(tracker.living(id.key().index))
@@ -595,7 +599,7 @@ pub(crate) fn living(id: ServiceId) -> Result<u32, Errno> {
 /// process that is dead but not reaped yet may have left a child, which the kernel then
 /// gave to us. So this looks again until a look finds no further process. Where none is
 /// known, not even a dead one, the look that came before each end was told is enough.
-pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
+pub(crate) fn lives(id: ServiceId) -> Result<bool, Error> {
     let mut tracker = tracker_of(id)?;
     tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     while tracker.living(id.key().index) == 0 {
@@ -616,7 +620,7 @@ pub(crate) fn lives(id: ServiceId) -> Result<bool, Errno> {
 }
 
 /// How a service stands.
-pub(crate) fn standing(id: ServiceId) -> Result<Standing, Errno> {
+pub(crate) fn standing(id: ServiceId) -> Result<Standing, Error> {
     let tracker = tracker_of(id)?;
     let service = tracker.ledger.get(id.key()).ok_or(Errno::ESRCH)?;
     let extra = tracker.extra(id.key()).ok_or(Errno::ESRCH)?;
@@ -631,20 +635,20 @@ pub(crate) fn standing(id: ServiceId) -> Result<Standing, Errno> {
     })
 }
 
-pub(crate) fn check(id: ServiceId) -> Result<ContextId, Errno> {
+pub(crate) fn check(id: ServiceId) -> Result<ContextId, Error> {
     let tracker = tracker_of(id)?;
     tracker
         .extra(id.key())
         .filter(|extra| extra.task.is_some())
         .map(|extra| extra.ctx)
-        .ok_or(Errno::ESRCH)
+        .ok_or(Errno::ESRCH.into())
 }
 
 /// For a kill: the lock, with what the ledger and the cgroup say.
 pub(super) fn with<T>(
     id: ServiceId,
-    f: impl FnOnce(&mut Tracker, Key) -> Result<T, Errno>,
-) -> Result<T, Errno> {
+    f: impl FnOnce(&mut Tracker, Key) -> Result<T, Error>,
+) -> Result<T, Error> {
     let mut tracker = tracker_of(id)?;
     let key = id.key();
     tracker.ledger.get(key).ok_or(Errno::ESRCH)?;
@@ -703,7 +707,7 @@ impl Tracker {
     }
 
     /// The context's keeper, made where there is none.
-    fn keeper(&mut self, ctx: ContextId) -> Result<TaskId, Errno> {
+    fn keeper(&mut self, ctx: ContextId) -> Result<TaskId, Error> {
         if let Some(keeper) = self.keepers.iter().find(|keeper| keeper.ctx == ctx) {
             return Ok(keeper.task);
         }
@@ -721,7 +725,7 @@ impl Tracker {
     }
 
     /// Opens the connector, for as long as there are services.
-    fn listen(&mut self, keeper: TaskId) -> Result<(), Errno> {
+    fn listen(&mut self, keeper: TaskId) -> Result<(), Error> {
         if self.connector.is_some() {
             return Ok(());
         }
@@ -744,7 +748,7 @@ impl Tracker {
     }
 
     /// Looks at our children: each new one is attributed, or left to the application.
-    pub(super) fn look(&mut self) -> Result<(), Errno> {
+    pub(super) fn look(&mut self) -> Result<(), Error> {
         // Whoever the reaper means stands among our children by now.
         orphan::take_prompt(self.depth);
         // Who was forked before its parent ended has its record by now.
@@ -777,7 +781,7 @@ impl Tracker {
     /// Reads our children; whether none can have been missed. One reading does where
     /// nobody else could take a child out of the list, and all that we still watch
     /// are in it.
-    fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Errno> {
+    fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Error> {
         std::mem::swap(&mut self.previous, children);
         let alone = procfs::own_children_once(children, &mut self.scratch)?;
         let ledger = &self.ledger;
@@ -796,7 +800,7 @@ impl Tracker {
         procfs::own_children(children, &mut self.scratch)
     }
 
-    fn look_at(&mut self, pid: i32) -> Result<(), Errno> {
+    fn look_at(&mut self, pid: i32) -> Result<(), Error> {
         let known = self.ledger.process(pid).map(|process| process.state);
         if matches!(known, Some(State::Ours | State::Ended)) {
             return Ok(());
@@ -901,7 +905,7 @@ impl Tracker {
         true
     }
 
-    fn add_foreign(&mut self, pid: i32) -> Result<(), Errno> {
+    fn add_foreign(&mut self, pid: i32) -> Result<(), Error> {
         self.forget_foreign(pid);
         self.foreign
             .try_reserve(1, |known| hash(known.pid))
@@ -1116,10 +1120,10 @@ impl Tracker {
         self.changed();
     }
 
-    fn attach(&mut self, key: Key, task: TaskId, pid: i32) -> Result<(), Errno> {
+    fn attach(&mut self, key: Key, task: TaskId, pid: i32) -> Result<(), Error> {
         self.look()?;
         if self.ledger.process(pid).is_some() {
-            return Err(Errno::EBUSY);
+            return Err(Errno::EBUSY.into());
         }
         let tag = self.ledger.get(key).ok_or(Errno::ESRCH)?.tag;
         if let Some(extra) = self.extra_mut(key) {
@@ -1137,7 +1141,7 @@ impl Tracker {
             None
         };
         if let (Some(errno), Some(extra)) = (refused, self.extra_mut(key)) {
-            extra.refused.tag = errno as i32;
+            extra.refused.tag = errno.errno as i32;
             extra.used &= !(1 << Evidence::Tag as u32);
         }
         watch(task, pid)?;

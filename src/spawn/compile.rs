@@ -15,6 +15,7 @@ use super::{Cwd, PTY, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
+use crate::sys::error::Error;
 use crate::sys::gate;
 use crate::sys::namespace::child_is_elsewhere;
 use crate::sys::pidfd;
@@ -34,9 +35,9 @@ pub(crate) struct Ties {
 impl Ties {
     pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
         let pty = spec.pty.then(|| Pty::new(spec.uid)).transpose();
-        let pty = pty.map_err(|errno| SpawnError::new(Step::Pty, errno as i32))?;
+        let pty = pty.map_err(|error| SpawnError::during(Step::Pty, error))?;
         let gate = spec.gate.then(gate::pair).transpose();
-        let gate = gate.map_err(|errno| SpawnError::new(Step::Gate, errno))?;
+        let gate = gate.map_err(|error| SpawnError::during(Step::Gate, error))?;
         let parent = Self::parent(spec)?;
         Ok(Ties { gate, parent, pty })
     }
@@ -52,8 +53,11 @@ impl Ties {
         match pidfd::open(getpid()) {
             Ok(parent) => Ok(Some(parent)),
             // The end of file at the gate, or the signal itself, must do.
-            Err(Errno::ENOSYS | Errno::EPERM) => Ok(None),
-            Err(errno) => Err(SpawnError::new(step, errno as i32)),
+            Err(Error {
+                errno: Errno::ENOSYS | Errno::EPERM,
+                ..
+            }) => Ok(None),
+            Err(errno) => Err(SpawnError::during(step, errno)),
         }
     }
 

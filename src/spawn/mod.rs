@@ -31,6 +31,7 @@ pub(crate) use crate::sys::strings::CStringArray;
 use crate::sys::clone::{self, Child, Failure, Manner, Meeting, Pidfd};
 use crate::sys::close_range::{self, is_missing};
 use crate::sys::credentials::{gids, uids};
+use crate::sys::error::{Call, Error};
 use crate::sys::gate;
 use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
@@ -42,6 +43,8 @@ pub(crate) struct SpawnError {
     /// The step that failed. None for an error that is no step's: the context's.
     pub(crate) step: Option<Step>,
     pub(crate) errno: i32,
+    /// The call that failed, where it is known: most steps are calls of the child's.
+    pub(crate) call: Option<Call>,
     /// The dead child, if others could have waited for it; else 0.
     pub(crate) pid: i32,
 }
@@ -51,6 +54,34 @@ impl SpawnError {
         SpawnError {
             step: Some(step),
             errno,
+            call: None,
+            pid: 0,
+        }
+    }
+
+    /// This error came of what a step needs.
+    pub(crate) fn during(step: Step, error: Error) -> Self {
+        SpawnError {
+            step: Some(step),
+            ..error.into()
+        }
+    }
+
+    /// What it was, without its step.
+    pub(crate) fn source(self) -> Error {
+        Error {
+            call: self.call,
+            errno: Errno::from_raw(self.errno),
+        }
+    }
+}
+
+impl From<Error> for SpawnError {
+    fn from(error: Error) -> Self {
+        SpawnError {
+            step: None,
+            errno: error.errno as i32,
+            call: error.call,
             pid: 0,
         }
     }
@@ -58,11 +89,7 @@ impl SpawnError {
 
 impl From<Errno> for SpawnError {
     fn from(errno: Errno) -> Self {
-        SpawnError {
-            step: None,
-            errno: errno as i32,
-            pid: 0,
-        }
+        Error::from(errno).into()
     }
 }
 
@@ -138,14 +165,12 @@ pub(crate) fn spawn_unwatched(spec: &Spec, wanted: bool) -> Result<Spawned, Spaw
     if wanted && child.pidfd.is_none() {
         match pidfd::open(child.pid) {
             Ok(fd) => child.pidfd = Some(fd),
-            Err(errno) => {
+            Err(mut error) => {
                 wait::put_down(child.pid);
-                let errno = if errno == Errno::ENOSYS {
-                    libc::ENOTSUP
-                } else {
-                    errno as i32
-                };
-                return Err(SpawnError::new(Step::Clone, errno));
+                if error.errno == Errno::ENOSYS {
+                    error.errno = Errno::ENOTSUP;
+                }
+                return Err(SpawnError::during(Step::Clone, error));
             }
         }
     }
@@ -174,15 +199,17 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
     clone::start(&program, manner).map_err(|failure| {
         let by_clone = matches!(failure, Failure::Clone(_));
         let error = match failure {
-            Failure::Memory(errno) => SpawnError::new(Step::Memory, errno),
-            Failure::Clone(errno) => SpawnError::new(clone_step(manner, errno), errno),
+            Failure::Memory(error) => SpawnError::during(Step::Memory, error),
+            Failure::Clone(error) => SpawnError::during(clone_step(manner, error.errno), error),
             Failure::Child { pid, failed } => {
                 let (step, errno) = match failed {
                     Some((index, errno)) => (program.step(index), errno),
                     None => (Step::Exec, libc::EINTR),
                 };
-                let step = Some(step);
-                SpawnError { step, errno, pid }
+                SpawnError {
+                    pid,
+                    ..SpawnError::new(step, errno)
+                }
             }
         };
         Attempt { error, by_clone }
@@ -190,9 +217,9 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
 }
 
 /// Errors of clone3(2) that speak of the cgroup.
-fn clone_step(manner: Manner, errno: i32) -> Step {
+fn clone_step(manner: Manner, errno: Errno) -> Step {
     match errno {
-        libc::EACCES | libc::EBADF | libc::EBUSY | libc::ENODEV | libc::EOPNOTSUPP
+        Errno::EACCES | Errno::EBADF | Errno::EBUSY | Errno::ENODEV | Errno::EOPNOTSUPP
             if manner.cgroup.is_some() =>
         {
             Step::Cgroup

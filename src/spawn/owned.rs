@@ -7,6 +7,7 @@ use nix::errno::Errno;
 use super::map::FdMap;
 use super::spec::{Cwd, PTY, Rlimit, Spec};
 use super::{CStrArray, SpawnError, Step};
+use crate::sys::error::Error;
 use crate::sys::fd;
 use crate::sys::strings::{CStrBuf, CStringArray};
 
@@ -131,7 +132,7 @@ impl Held {
         if let Some((_, ours)) = self.0.iter().find(|&&(theirs, _)| theirs == fd) {
             return Ok(ours.as_raw_fd());
         }
-        let ours = fd::duplicate_raw(fd).map_err(|errno| SpawnError::new(step, errno as i32))?;
+        let ours = fd::duplicate_raw(fd).map_err(|error| SpawnError::during(step, error))?;
         let number = ours.as_raw_fd();
         self.0.push((fd, ours));
         Ok(number)
@@ -147,6 +148,6 @@ pub(crate) fn copied<T: Copy>(list: &[T]) -> Result<Vec<T>, SpawnError> {
     Ok(copy)
 }
 
-fn memory(errno: Errno) -> SpawnError {
-    SpawnError::new(Step::Memory, errno as i32)
+fn memory(error: impl Into<Error>) -> SpawnError {
+    SpawnError::during(Step::Memory, error.into())
 }

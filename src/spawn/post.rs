@@ -65,7 +65,7 @@ pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
         let program = compile::posted(spec, post, manner, candidates.as_ref())?;
         if let Some(function) = post.function {
             let (pid, pidfd) = clone::post_function(&program, function)
-                .map_err(|errno| SpawnError::new(Step::Clone, errno))?;
+                .map_err(|error| SpawnError::during(Step::Clone, error))?;
             return Ok(Posted {
                 pid,
                 pidfd,
@@ -82,16 +82,16 @@ pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
                     execs: manner.share_memory && execs,
                 });
             }
-            Err(Failure::Clone(errno)) if is_missing(errno) && manner.share_memory => {
+            Err(Failure::Clone(error)) if is_missing(error.errno as i32) && manner.share_memory => {
                 manner.share_memory = false;
             }
-            Err(Failure::Clone(errno))
-                if is_missing(errno) && spec.pidfd && manner.pidfd != Pidfd::None =>
+            Err(Failure::Clone(error))
+                if is_missing(error.errno as i32) && spec.pidfd && manner.pidfd != Pidfd::None =>
             {
                 manner.pidfd = Pidfd::None;
             }
-            Err(Failure::Clone(errno)) => return Err(SpawnError::new(Step::Clone, errno)),
-            Err(Failure::Memory(errno)) => return Err(SpawnError::new(Step::Memory, errno)),
+            Err(Failure::Clone(error)) => return Err(SpawnError::during(Step::Clone, error)),
+            Err(Failure::Memory(error)) => return Err(SpawnError::during(Step::Memory, error)),
             // It tells of itself, so this does not come.
             Err(Failure::Child { pid, .. }) => {
                 return Ok(Posted {

@@ -14,6 +14,7 @@
 use nix::errno::Errno;
 
 use super::policy::{History, Policy, Verdict};
+use crate::sys::error::Error;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, PartialOrd, Ord, Hash)]
 pub(crate) enum State {
@@ -227,7 +228,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(config: Config, policy: Policy, seed: u64) -> Result<Self, Errno> {
+    pub(crate) fn new(config: Config, policy: Policy, seed: u64) -> Result<Self, Error> {
         let history = History::new(policy)?;
         Ok(Machine {
             watchdog: config.watchdog,
@@ -292,7 +293,7 @@ impl Machine {
     }
 
     /// A command. EAGAIN for a reload of what does not run; nothing changes then.
-    pub(crate) fn command(&mut self, command: Command, now: u64) -> Result<Actions, Errno> {
+    pub(crate) fn command(&mut self, command: Command, now: u64) -> Result<Actions, Error> {
         let mut actions = Actions::none();
         self.commanded |= matches!(command, Command::Start | Command::Restart);
         match (command, self.state) {
@@ -359,7 +360,7 @@ impl Machine {
                     self.reload_asked = Some(now);
                 }
             }
-            (Command::Reload, _) => return Err(Errno::EAGAIN),
+            (Command::Reload, _) => return Err(Errno::EAGAIN.into()),
         }
         Ok(actions)
     }

@@ -6,6 +6,7 @@
 use nix::errno::Errno;
 
 use super::machine::{Command, State};
+use crate::sys::error::Error;
 
 /// A unit's place in the order, and what it waits for.
 #[derive(Debug, Default)]
@@ -50,7 +51,7 @@ pub(crate) struct Order {
 impl Order {
     /// Adds a unit behind others; its number. ENOENT where one of these is not
     /// there.
-    pub(crate) fn add(&mut self, before: &[u32]) -> Result<u32, Errno> {
+    pub(crate) fn add(&mut self, before: &[u32]) -> Result<u32, Error> {
         let number = match self.places.iter().position(|place| !place.used) {
             Some(free) => free,
             None => self.places.len(),
@@ -58,7 +59,7 @@ impl Order {
         let index = u32::try_from(number).map_err(|_| Errno::ENOMEM)?;
         for &other in before {
             if !self.is_there(other) {
-                return Err(Errno::ENOENT);
+                return Err(Errno::ENOENT.into());
             }
         }
         // Everything that can fail comes first. Each may start, stop and give up.
@@ -324,9 +325,9 @@ mod tests {
     fn a_unit_that_is_not_there_is_refused() {
         let mut order = Order::default();
         let one = order.add(&[]).unwrap();
-        assert_eq!(order.add(&[one, 7]), Err(Errno::ENOENT));
+        assert_eq!(order.add(&[one, 7]), Err(Errno::ENOENT.into()));
         order.remove(one);
-        assert_eq!(order.add(&[one]), Err(Errno::ENOENT));
+        assert_eq!(order.add(&[one]), Err(Errno::ENOENT.into()));
         assert_eq!(order.add(&[]), Ok(one));
     }
 

@@ -3,6 +3,8 @@
 
 use nix::errno::Errno;
 
+use crate::sys::error::Error;
+
 /// After which ends a unit is started again.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) enum Restart {
@@ -35,9 +37,9 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    pub(crate) fn check(&self) -> Result<(), Errno> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if self.delay_max < self.delay || self.jitter > 100 || self.starts > MAX_STARTS {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         Ok(())
     }
@@ -72,7 +74,7 @@ pub(crate) struct History {
 
 impl History {
     /// Takes all the memory that it will need.
-    pub(crate) fn new(policy: Policy) -> Result<Self, Errno> {
+    pub(crate) fn new(policy: Policy) -> Result<Self, Error> {
         policy.check()?;
         let mut starts = Vec::new();
         if policy.is_limited() {
@@ -208,7 +210,7 @@ mod tests {
                 ..policy()
             },
         ] {
-            assert_eq!(History::new(bad).err(), Some(Errno::EINVAL));
+            assert_eq!(History::new(bad).err(), Some(Errno::EINVAL.into()));
         }
     }
 

@@ -16,7 +16,8 @@ use crate::reap::watch::{self, Ask, How};
 use crate::service::kill;
 use crate::service::ledger::{Follow, What};
 use crate::service::tracker::{self, Report, ServiceId, Sink, Wish};
-use crate::spawn::{CStringArray, FdMap, OwnedSpec, Spec};
+use crate::spawn::{CStringArray, FdMap, OwnedSpec, SpawnError, Spec};
+use crate::sys::error::Error;
 use crate::sys::notify_socket::NotifySocket;
 use crate::sys::{credentials, fd, file, pidfd, procfs, signal, wait};
 
@@ -87,7 +88,7 @@ pub(crate) fn start(
     settings: &Settings,
     notify: Option<&NotifySocket>,
     watchdog: u64,
-) -> Result<Started, Errno> {
+) -> Result<Started, Error> {
     let spec = settings.spec.spec();
     let (ready, line) = match settings.mode {
         Mode::Newline(_) => {
@@ -141,8 +142,8 @@ pub(crate) fn start(
         Some(path) => guard(ctx, service, path.as_c_str()),
         None => Ok(()),
     };
-    let service = tracker::spawn_after(ctx, &spec, wish, sink, prepare)
-        .map_err(|error| Errno::from_raw(error.errno))?;
+    let service =
+        tracker::spawn_after(ctx, &spec, wish, sink, prepare).map_err(SpawnError::source)?;
     let pid = tracker::standing(service).map_or(0, |standing| standing.root);
     Ok(Started {
         run: Run {
@@ -157,7 +158,7 @@ pub(crate) fn start(
 /// Starts the guard of a run: it kills the cgroup when this process has died, and ends
 /// when the cgroup is empty again or removed. In a session of its own: a terminal's
 /// signals are not for it.
-fn guard(ctx: ContextId, service: ServiceId, path: &CStr) -> Result<(), Errno> {
+fn guard(ctx: ContextId, service: ServiceId, path: &CStr) -> Result<(), Error> {
     let supervisor = pidfd::open(nix::unistd::getpid().as_raw())?;
     let (events, kill) = kill::handles(service)?;
     let targets = [&supervisor, &events, &kill].into_iter().zip(0..);
@@ -179,20 +180,19 @@ fn guard(ctx: ContextId, service: ServiceId, path: &CStr) -> Result<(), Errno> {
 }
 
 /// Starts a child of which nobody is told. It is still reaped.
-fn start_unwatched(ctx: ContextId, spec: &Spec) -> Result<(), Errno> {
+fn start_unwatched(ctx: ContextId, spec: &Spec) -> Result<(), Error> {
     let nobody = Told::Callback(None, Pvt(std::ptr::null_mut()));
-    let started =
-        spawned::start(ctx, spec, nobody).map_err(|error| Errno::from_raw(error.errno))?;
+    let started = spawned::start(ctx, spec, nobody).map_err(SpawnError::source)?;
     watch::unwatch(started.watch, How::Keep, Ask::Nobody).map(drop)
 }
 
-fn copied(text: &CStr) -> Result<CString, Errno> {
+fn copied(text: &CStr) -> Result<CString, Error> {
     let mut bytes = Vec::new();
     bytes
         .try_reserve_exact(text.count_bytes() + 1)
         .map_err(|_| Errno::ENOMEM)?;
     bytes.extend_from_slice(text.to_bytes());
-    CString::new(bytes).map_err(|_| Errno::EINVAL)
+    CString::new(bytes).map_err(|_| Errno::EINVAL.into())
 }
 
 /// What goes to the log.
@@ -204,7 +204,7 @@ fn descriptors(
     settings: &Settings,
     line: Option<&OwnedFd>,
     output: Option<&OwnedFd>,
-) -> Result<Option<Vec<FdMap>>, Errno> {
+) -> Result<Option<Vec<FdMap>>, Error> {
     if settings.sockets.is_empty() && line.is_none() && output.is_none() {
         return Ok(None);
     }
@@ -249,7 +249,7 @@ fn environment(
     settings: &Settings,
     notify: Option<&NotifySocket>,
     watchdog: u64,
-) -> Result<CStringArray, Errno> {
+) -> Result<CStringArray, Error> {
     let count = settings.sockets.len();
     let listen = (count > 0)
         .then(|| variable(&[b"LISTEN_FDS=", Number::of(count as u64).as_bytes()]))
@@ -277,7 +277,7 @@ fn environment(
     CStringArray::new(kept.chain(ours).chain(own_pid))
 }
 
-fn names(settings: &Settings) -> Result<CString, Errno> {
+fn names(settings: &Settings) -> Result<CString, Error> {
     let mut text = Vec::new();
     let length: usize = settings
         .sockets
@@ -294,13 +294,13 @@ fn names(settings: &Settings) -> Result<CString, Errno> {
     variable(&[b"LISTEN_FDNAMES=", &text])
 }
 
-fn variable(parts: &[&[u8]]) -> Result<CString, Errno> {
+fn variable(parts: &[&[u8]]) -> Result<CString, Error> {
     let mut text = Vec::new();
     let length: usize = parts.iter().map(|part| part.len()).sum();
     text.try_reserve_exact(length + 1)
         .map_err(|_| Errno::ENOMEM)?;
     parts.iter().for_each(|part| text.extend_from_slice(part));
-    CString::new(text).map_err(|_| Errno::EINVAL)
+    CString::new(text).map_err(|_| Errno::EINVAL.into())
 }
 
 /// A number in decimal.
@@ -332,7 +332,7 @@ impl Number {
 
 /// Starts the command of a stop's step, with MAINPID in its environment. It is
 /// reaped, and nobody is told of its end.
-pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<(), Errno> {
+pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<(), Error> {
     let spec = command.spec();
     let pid = Number::of(u64::from(main.unsigned_abs()));
     let variable = variable(&[b"MAINPID=", pid.as_bytes()])?;
@@ -435,7 +435,7 @@ pub(crate) fn dead_status(pid: i32) -> i32 {
 }
 
 pub(crate) fn exists(pid: i32) -> bool {
-    pid > 0 && signal::kill(pid, 0) != Err(Errno::ESRCH)
+    pid > 0 && signal::kill(pid, 0) != Err(Errno::ESRCH.into())
 }
 
 /// Whether a sender with this uid may speak for the unit: root, ourselves, or the
@@ -473,11 +473,11 @@ pub(crate) fn check_targets(
     sockets: usize,
     mode: Mode,
     logs: bool,
-) -> Result<(), Errno> {
+) -> Result<(), Error> {
     let sockets = fd::FIRST..fd::FIRST + RawFd::try_from(sockets).map_err(|_| Errno::EINVAL)?;
     let line = match mode {
         Mode::Newline(line) if line < fd::FIRST || sockets.contains(&line) => {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         Mode::Newline(line) => Some(line),
         _ => None,
@@ -488,7 +488,7 @@ pub(crate) fn check_targets(
             || (logs && OUTPUT.contains(&entry.target))
     };
     if spec.fds.is_some_and(|fds| fds.iter().any(taken)) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::report::Report;
 use crate::log::LogId;
 use crate::reap::callback::{AskFn, EventFn, Pvt, Record};
 use crate::spawn::OwnedSpec;
+use crate::sys::error::Error;
 use crate::sys::strings::CStrBuf;
 
 /// How a unit says that it is ready.
@@ -109,20 +110,20 @@ impl Settings {
 pub(crate) const MAX_NAME: usize = 255;
 
 /// A name that can stand in a file's name and in a line of text.
-pub(crate) fn check_name(name: &CStr) -> Result<(), Errno> {
+pub(crate) fn check_name(name: &CStr) -> Result<(), Error> {
     let bytes = name.to_bytes();
     let bad = |&byte: &u8| byte <= b' ' || byte == 0x7f || byte == b'/';
     if bytes.is_empty() || bytes.len() > MAX_NAME || bytes.iter().any(bad) {
-        return Err(Errno::EINVAL);
+        return Err(Errno::EINVAL.into());
     }
     Ok(())
 }
 
 /// A set of signals.
-pub(crate) fn signal_set(signals: &[i32]) -> Result<u64, Errno> {
+pub(crate) fn signal_set(signals: &[i32]) -> Result<u64, Error> {
     signals.iter().try_fold(0, |set, &signal| {
         if !(1..=64).contains(&signal) {
-            return Err(Errno::EINVAL);
+            return Err(Errno::EINVAL.into());
         }
         Ok(set | 1 << (signal - 1))
     })
@@ -136,10 +137,10 @@ mod tests {
     #[test]
     fn names_that_are_trouble_are_refused() {
         for bad in [c"", c"a b", c"a/b", c"a\n", c"\x7f"] {
-            assert_eq!(check_name(bad), Err(Errno::EINVAL));
+            assert_eq!(check_name(bad), Err(Errno::EINVAL.into()));
         }
         let long = CString::new(vec![b'x'; MAX_NAME + 1]).unwrap();
-        assert_eq!(check_name(&long), Err(Errno::EINVAL));
+        assert_eq!(check_name(&long), Err(Errno::EINVAL.into()));
         assert_eq!(check_name(c"nginx@1.service"), Ok(()));
     }
 
@@ -147,8 +148,8 @@ mod tests {
     fn a_set_of_signals_has_their_bits() {
         assert_eq!(signal_set(&[1, 15]), Ok(1 | 1 << 14));
         assert_eq!(signal_set(&[64]), Ok(1 << 63));
-        assert_eq!(signal_set(&[0]), Err(Errno::EINVAL));
-        assert_eq!(signal_set(&[65]), Err(Errno::EINVAL));
+        assert_eq!(signal_set(&[0]), Err(Errno::EINVAL.into()));
+        assert_eq!(signal_set(&[65]), Err(Errno::EINVAL.into()));
         assert_eq!(signal_set(&[]), Ok(0));
     }
 }

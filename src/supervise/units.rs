@@ -26,6 +26,7 @@ use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::service::tracker::ServiceId;
 use crate::sys::bits::ToSigned;
 use crate::sys::clock;
+use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::notify_socket::NotifySocket;
@@ -207,7 +208,7 @@ pub(crate) struct Units {
     touched: Vec<u32>,
 }
 
-fn units() -> Result<MutexGuard<'static, Units>, Errno> {
+fn units() -> Result<MutexGuard<'static, Units>, Error> {
     Ok(UNITS.get().ok_or(Errno::ECHILD)?.value.lock())
 }
 
@@ -233,7 +234,7 @@ pub(crate) fn add(
     settings: Settings,
     machine: Machine,
     after: &[&std::ffi::CStr],
-) -> Result<UnitId, Errno> {
+) -> Result<UnitId, Error> {
     let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
     let notify = settings.talks.then(NotifySocket::new).transpose()?;
     let mut units = own.value.lock();
@@ -282,11 +283,11 @@ const LAST_WAIT: u64 = 2_000_000_000;
 
 /// Stops all units of a context in reverse order. During another one EALREADY, and
 /// that one ends within this time.
-pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), Errno> {
+pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), Error> {
     let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
     let at = clock::now().saturating_add(timeout);
     if own.value.lock().hasten_shutdown(ctx, at) {
-        return Err(Errno::EALREADY);
+        return Err(Errno::EALREADY.into());
     }
     let task = Arc::try_new(ShutdownTask {
         ctx,
@@ -307,11 +308,11 @@ pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), E
 
 /// The same in the calling thread, which waits for the end; no callback is made
 /// meanwhile.
-pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Errno> {
+pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error> {
     let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
     let at = clock::now().saturating_add(timeout);
     if own.value.lock().hasten_shutdown(ctx, at) {
-        return Err(Errno::EALREADY);
+        return Err(Errno::EALREADY.into());
     }
     own.value.lock().begin_shutdown(ctx, None, at, None)?;
     let mut pause = FIRST_PAUSE;
@@ -341,16 +342,18 @@ const LAST_PAUSE: u64 = 10_000_000;
 
 /// Asks something of a unit; its task does it. EAGAIN for a reload of what does
 /// not run; ESHUTDOWN for a start during a shutdown; ESRCH where the unit is gone.
-pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Errno> {
+pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Error> {
     let mut units = units()?;
     let index = units.find(id).ok_or(Errno::ESRCH)?;
     let starts = matches!(command, Command::Start | Command::Restart);
     if starts && units.is_shutting_down(index) {
-        return Err(Errno::ESHUTDOWN);
+        return Err(Errno::ESHUTDOWN.into());
     }
     let unit = units.unit_mut(index).ok_or(Errno::ESRCH)?;
     match command {
-        Command::Reload if unit.machine.state() != State::Running => return Err(Errno::EAGAIN),
+        Command::Reload if unit.machine.state() != State::Running => {
+            return Err(Errno::EAGAIN.into());
+        }
         Command::Reload => unit.wishes.reload = true,
         command => unit.wishes.command = Some(command),
     }
@@ -359,10 +362,10 @@ pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Errno> {
 }
 
 /// How a unit stands.
-pub(crate) fn standing(id: UnitId) -> Result<Standing, Errno> {
+pub(crate) fn standing(id: UnitId) -> Result<Standing, Error> {
     let units = units()?;
     let index = units.find(id).ok_or(Errno::ESRCH)?;
-    units.standing(index).ok_or(Errno::ESRCH)
+    units.standing(index).ok_or(Errno::ESRCH.into())
 }
 
 /// The next unit of a context at or after `cursor`.
@@ -381,13 +384,13 @@ pub(crate) fn next(ctx: ContextId, cursor: &mut u32) -> Option<UnitId> {
 }
 
 /// What a unit was made of, for its name and who is told.
-pub(crate) fn with<T>(id: UnitId, f: impl FnOnce(&Settings) -> T) -> Result<T, Errno> {
+pub(crate) fn with<T>(id: UnitId, f: impl FnOnce(&Settings) -> T) -> Result<T, Error> {
     let units = units()?;
     let index = units.find(id).ok_or(Errno::ESRCH)?;
     units
         .unit(index)
         .map(|unit| f(&unit.settings))
-        .ok_or(Errno::ESRCH)
+        .ok_or(Errno::ESRCH.into())
 }
 
 /// Takes a unit out: no callback of it runs once this returns. Its processes live
@@ -500,9 +503,9 @@ impl Units {
         machine: Machine,
         after: &[&std::ffi::CStr],
         notify: Option<NotifySocket>,
-    ) -> Result<UnitId, Errno> {
+    ) -> Result<UnitId, Error> {
         if self.named(ctx, settings.name.as_c_str()).is_some() {
-            return Err(Errno::EEXIST);
+            return Err(Errno::EEXIST.into());
         }
         let mut before = Vec::new();
         before.try_reserve_exact(after.len()).map_err(memory)?;
@@ -569,7 +572,7 @@ impl Units {
         Ok(id)
     }
 
-    fn enlist(&mut self, ctx: ContextId, index: u32, before: &[u32]) -> Result<u32, Errno> {
+    fn enlist(&mut self, ctx: ContextId, index: u32, before: &[u32]) -> Result<u32, Error> {
         let group = self.group(ctx).ok_or(Errno::EINVAL)?;
         group.slots.try_reserve(1).map_err(memory)?;
         let most = (group.units as usize + 1) * MOST_EVENTS;
@@ -630,11 +633,11 @@ impl Units {
         task: Option<TaskId>,
         at: u64,
         told: Option<Told>,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         self.make_group(ctx)?;
         let group = self.group(ctx).ok_or(Errno::ENOMEM)?;
         if group.shutdown.is_some() {
-            return Err(Errno::EALREADY);
+            return Err(Errno::EALREADY.into());
         }
         group.shutdown = Some(Shutdown {
             task,
@@ -760,7 +763,7 @@ impl Units {
         }
     }
 
-    fn make_group(&mut self, ctx: ContextId) -> Result<(), Errno> {
+    fn make_group(&mut self, ctx: ContextId) -> Result<(), Error> {
         if self.group(ctx).is_none() {
             self.groups.try_reserve(1).map_err(memory)?;
             self.groups.push(Group {
@@ -925,7 +928,7 @@ impl Units {
                         Ok(()) => Event::Spawned,
                         Err(errno) => {
                             if let Some(unit) = self.unit_mut(index) {
-                                unit.error = errno as i32;
+                                unit.error = errno.errno as i32;
                             }
                             Event::SpawnFailed
                         }
@@ -961,7 +964,7 @@ impl Units {
     }
 
     /// Starts a run.
-    fn start(&mut self, index: u32) -> Result<(), Errno> {
+    fn start(&mut self, index: u32) -> Result<(), Error> {
         let id = self.id(index);
         let unit = self.unit_mut(index).ok_or(Errno::ESRCH)?;
         unit.former.try_reserve(1).map_err(memory)?;

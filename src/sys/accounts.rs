@@ -6,6 +6,8 @@ use std::ptr::null_mut;
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error, out_of_memory};
+
 /// Who a child shall be.
 #[derive(Debug)]
 pub(crate) struct Account {
@@ -19,17 +21,17 @@ pub(crate) struct Account {
 const MOST: usize = 1 << 20;
 
 /// ENOENT where there is no such user.
-pub(crate) fn find(name: &CStr) -> Result<Account, Errno> {
+pub(crate) fn find(name: &CStr) -> Result<Account, Error> {
     let (uid, gid) = ids(name)?;
     let groups = groups(name, gid)?;
     Ok(Account { uid, gid, groups })
 }
 
-fn ids(name: &CStr) -> Result<(u32, u32), Errno> {
+fn ids(name: &CStr) -> Result<(u32, u32), Error> {
     let mut buffer: Vec<c_char> = Vec::new();
     let mut size = 1024;
     loop {
-        buffer.try_reserve_exact(size).map_err(|_| Errno::ENOMEM)?;
+        buffer.try_reserve_exact(size).map_err(out_of_memory)?;
         // SAFETY: passwd is plain data, for which zeros are valid.
         let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
         let mut found = null_mut();
@@ -44,25 +46,23 @@ fn ids(name: &CStr) -> Result<(u32, u32), Errno> {
             )
         };
         match error {
-            0 if found.is_null() => return Err(Errno::ENOENT),
+            0 if found.is_null() => return Err(Call::getpwnam_r.failed(Errno::ENOENT)),
             0 => return Ok((entry.pw_uid, entry.pw_gid)),
             libc::ERANGE if size < MOST => size *= 4,
             libc::EINTR => {}
             // Some databases say "no such user" so.
-            libc::ESRCH => return Err(Errno::ENOENT),
-            error => return Err(Errno::from_raw(error)),
+            libc::ESRCH => return Err(Call::getpwnam_r.failed(Errno::ENOENT)),
+            error => return Err(Call::getpwnam_r.failed(Errno::from_raw(error))),
         }
     }
 }
 
-fn groups(name: &CStr, gid: u32) -> Result<Vec<u32>, Errno> {
+fn groups(name: &CStr, gid: u32) -> Result<Vec<u32>, Error> {
     let mut groups: Vec<u32> = Vec::new();
     let mut room = 32;
     loop {
-        let length = usize::try_from(room).map_err(|_| Errno::ENOMEM)?;
-        groups
-            .try_reserve_exact(length)
-            .map_err(|_| Errno::ENOMEM)?;
+        let length = usize::try_from(room).map_err(out_of_memory)?;
+        groups.try_reserve_exact(length).map_err(out_of_memory)?;
         let mut count = room;
         // SAFETY: room for so many groups; what it says it wrote is there.
         unsafe {
@@ -73,7 +73,7 @@ fn groups(name: &CStr, gid: u32) -> Result<Vec<u32>, Errno> {
         }
         // Too little room: `count` is what it takes, in libcs that say so.
         if length > MOST {
-            return Err(Errno::EINVAL);
+            return Err(Call::getgrouplist.failed(Errno::EINVAL));
         }
         room = count.max(room * 2);
     }

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 
-use nix::errno::Errno;
+use super::error::{Error, out_of_memory};
 
 #[repr(C)]
 pub(crate) struct Counted<T: ?Sized> {
@@ -29,11 +29,11 @@ unsafe impl<T: ?Sized + Send + Sync> Sync for Arc<T> {}
 
 impl<T> Arc<T> {
     /// ENOMEM, and the value dropped, when memory is out.
-    pub(crate) fn try_new(value: T) -> Result<Self, Errno> {
+    pub(crate) fn try_new(value: T) -> Result<Self, Error> {
         // SAFETY: the layout has a size; what is there is written before it is read.
         let counted = unsafe {
             let place = alloc(Layout::new::<Counted<T>>()).cast::<Counted<T>>();
-            let place = NonNull::new(place).ok_or(Errno::ENOMEM)?;
+            let place = NonNull::new(place).ok_or_else(|| out_of_memory(()))?;
             place.write(Counted {
                 count: AtomicUsize::new(1),
                 value,

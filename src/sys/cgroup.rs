@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, getpid, read, unlinkat, write};
 
+use super::error::{Call, During, Error, out_of_memory};
 use super::procfs;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -39,22 +40,25 @@ struct Mount {
     root: Vec<u8>,
 }
 
-fn copy(parts: &[&[u8]]) -> Result<Vec<u8>, Errno> {
+fn copy(parts: &[&[u8]]) -> Result<Vec<u8>, Error> {
     let mut copy = Vec::new();
     let length = parts.iter().map(|part| part.len()).sum();
-    copy.try_reserve_exact(length).map_err(|_| Errno::ENOMEM)?;
+    copy.try_reserve_exact(length).map_err(out_of_memory)?;
     parts.iter().for_each(|part| copy.extend_from_slice(part));
     Ok(copy)
 }
 
-fn c_string(parts: &[&[u8]]) -> Result<CString, Errno> {
+fn c_string(parts: &[&[u8]]) -> Result<CString, Error> {
     let bytes = copy(&[&copy(parts)?, &[0]])?;
-    CString::from_vec_with_nul(bytes).map_err(|_| Errno::EINVAL)
+    CString::from_vec_with_nul(bytes).map_err(|_| Call::open.failed(Errno::EINVAL))
 }
+
+/// No cgroup of version 2 is ours, or none is mounted.
+const NO_CGROUP: Error = Call::open.failed(Errno::ENOENT);
 
 /// The first mount of cgroup2. Paths with blanks, which are escaped, are not
 /// looked for.
-fn mount() -> Result<Mount, Errno> {
+fn mount() -> Result<Mount, Error> {
     let mut text = Vec::new();
     procfs::own_file("mountinfo", &mut text)?;
     for line in text.split(|&byte| byte == b'\n') {
@@ -69,7 +73,7 @@ fn mount() -> Result<Mount, Errno> {
             });
         }
     }
-    Err(Errno::ENOENT)
+    Err(NO_CGROUP)
 }
 
 fn join(path: &[u8]) -> &[u8] {
@@ -77,38 +81,39 @@ fn join(path: &[u8]) -> &[u8] {
 }
 
 /// The daemon's own cgroup: where it is mounted, and what it is called.
-fn own() -> Result<(CString, Vec<u8>), Errno> {
+fn own() -> Result<(CString, Vec<u8>), Error> {
     let mount = mount()?;
     let mut text = Vec::new();
-    let own = procfs::cgroup(getpid().as_raw(), &mut text).ok_or(Errno::ENOENT)?;
-    let below = own.strip_prefix(join(&mount.root)).ok_or(Errno::ENOENT)?;
+    let own = procfs::cgroup(getpid().as_raw(), &mut text).ok_or(NO_CGROUP)?;
+    let below = own.strip_prefix(join(&mount.root)).ok_or(NO_CGROUP)?;
     let place = c_string(&[join(&mount.point), join(below)])?;
     Ok((place, copy(&[own])?))
 }
 
 /// What begins the name of each cgroup that a daemon makes, so that those of a
 /// daemon that crashed are known: "sss-", its pid and its start time.
-fn prefix(pid: i32, started: u64) -> Result<Vec<u8>, Errno> {
+fn prefix(pid: i32, started: u64) -> Result<Vec<u8>, Error> {
     use std::io::Write;
     let mut name = Vec::new();
-    name.try_reserve(48).map_err(|_| Errno::ENOMEM)?;
-    write!(name, "sss-{pid}-{started}-").map_err(|_| Errno::ENOMEM)?;
+    name.try_reserve(48).map_err(out_of_memory)?;
+    write!(name, "sss-{pid}-{started}-").map_err(out_of_memory)?;
     Ok(name)
 }
 
 impl Cgroup {
     /// Makes one below the daemon's own, and sees whether it can be killed.
-    pub(crate) fn make(tag: u64) -> Result<Self, Errno> {
+    pub(crate) fn make(tag: u64) -> Result<Self, Error> {
         use std::io::Write;
         let (parent, own) = own()?;
         remove_leftovers(&parent);
         let me = getpid().as_raw();
         let mut name = prefix(me, procfs::stat(me)?.started)?;
-        write!(name, "{tag:016x}").map_err(|_| Errno::ENOMEM)?;
+        write!(name, "{tag:016x}").map_err(out_of_memory)?;
         let path = copy(&[join(&own), b"/", &name])?;
         let name = c_string(&[&name])?;
-        let above = open(parent.as_c_str(), DIRECTORY, Mode::empty())?;
-        mkdirat(&above, name.as_c_str(), Mode::from_bits_truncate(0o755))?;
+        let above = open(parent.as_c_str(), DIRECTORY, Mode::empty()).during(Call::open)?;
+        let mode = Mode::from_bits_truncate(0o755);
+        mkdirat(&above, name.as_c_str(), mode).during(Call::mkdirat)?;
         let made = Made { parent, name };
         match openat(&above, made.name.as_c_str(), DIRECTORY, Mode::empty()) {
             Ok(directory) => {
@@ -122,26 +127,26 @@ impl Cgroup {
             }
             Err(errno) => {
                 made.remove();
-                Err(errno)
+                Err(Call::openat.failed(errno))
             }
         }
     }
 
     /// One that the daemon made: a copy of its directory's descriptor is kept.
-    pub(crate) fn given(directory: i32) -> Result<Self, Errno> {
+    pub(crate) fn given(directory: i32) -> Result<Self, Error> {
         if directory < 0 {
-            return Err(Errno::EBADF);
+            return Err(Call::openat.failed(Errno::EBADF));
         }
         // SAFETY: the caller's, borrowed for this call.
         let given = unsafe { BorrowedFd::borrow_raw(directory) };
-        let directory = openat(given, c".", DIRECTORY, Mode::empty())?;
+        let directory = openat(given, c".", DIRECTORY, Mode::empty()).during(Call::openat)?;
         let link = c_string(&[b"/proc/self/fd/", number(directory.as_raw_fd())?.as_slice()])?;
-        let place = nix::fcntl::readlink(link.as_c_str())?;
+        let place = nix::fcntl::readlink(link.as_c_str()).during(Call::readlink)?;
         let mount = mount()?;
         let place = std::os::unix::ffi::OsStrExt::as_bytes(place.as_os_str());
         let below = place
             .strip_prefix(join(&mount.point))
-            .ok_or(Errno::EINVAL)?;
+            .ok_or(Call::readlink.failed(Errno::EINVAL))?;
         let path = copy(&[join(&mount.root), below])?;
         Ok(Cgroup {
             directory,
@@ -162,19 +167,19 @@ impl Cgroup {
             .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest == b" (deleted)")
     }
 
-    pub(crate) fn open_kill(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_kill(&self) -> Result<OwnedFd, Error> {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(&self.directory, c"cgroup.kill", flags, Mode::empty())
+        openat(&self.directory, c"cgroup.kill", flags, Mode::empty()).during(Call::openat)
     }
 
     /// Kills all members, however fast they fork (Linux 5.14).
-    pub(crate) fn kill(&self) -> Result<(), Errno> {
-        write(self.open_kill()?, b"1").map(drop)
+    pub(crate) fn kill(&self) -> Result<(), Error> {
+        write(self.open_kill()?, b"1").during(Call::write).map(drop)
     }
 
-    pub(crate) fn open_events(&self) -> Result<OwnedFd, Errno> {
+    pub(crate) fn open_events(&self) -> Result<OwnedFd, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        openat(&self.directory, c"cgroup.events", flags, Mode::empty())
+        openat(&self.directory, c"cgroup.events", flags, Mode::empty()).during(Call::openat)
     }
 
     /// Whether no process is in it or below it; a zombie is none.
@@ -190,9 +195,10 @@ impl Cgroup {
     }
 
     /// Appends the processes that are directly in it.
-    pub(crate) fn members(&self, found: &mut Vec<i32>) -> Result<(), Errno> {
+    pub(crate) fn members(&self, found: &mut Vec<i32>) -> Result<(), Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty())?;
+        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty());
+        let procs = procs.during(Call::openat)?;
         procfs::read_numbers(&procs, found)
     }
 }
@@ -215,11 +221,11 @@ impl Made {
     }
 }
 
-fn number(value: i32) -> Result<Vec<u8>, Errno> {
+fn number(value: i32) -> Result<Vec<u8>, Error> {
     use std::io::Write;
     let mut text = Vec::new();
-    text.try_reserve(12).map_err(|_| Errno::ENOMEM)?;
-    write!(text, "{value}").map_err(|_| Errno::ENOMEM)?;
+    text.try_reserve(12).map_err(out_of_memory)?;
+    write!(text, "{value}").map_err(out_of_memory)?;
     Ok(text)
 }
 

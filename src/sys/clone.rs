@@ -10,9 +10,8 @@ use std::arch::asm;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr::null;
 
-use nix::errno::Errno;
-
 use super::child::{child_main, prepare};
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 use super::mmap::{Shared, Stack};
 use super::program::{Program, Report, Start};
@@ -57,9 +56,9 @@ pub(crate) struct Child {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Failure {
     /// There was no memory for a stack or a shared page.
-    Memory(i32),
+    Memory(Error),
     /// The kernel made none.
-    Clone(i32),
+    Clone(Error),
     /// It failed at an op of its program, with an errno, or was killed before it
     /// execed. The pid of one that others could have waited for; else 0.
     Child {
@@ -196,7 +195,7 @@ pub(crate) fn post(
 pub(crate) fn post_function(
     program: &Program,
     function: Hook,
-) -> Result<(i32, Option<OwnedFd>), i32> {
+) -> Result<(i32, Option<OwnedFd>), Error> {
     let report = Report::default();
     let start = program.start(&report, null());
     let blocked = AllBlocked::begin();
@@ -210,7 +209,7 @@ pub(crate) fn post_function(
             libc::_exit(function.run());
         }
     }
-    let pid = Errno::result(pid).map_err(|errno| errno as i32)?;
+    let pid = Call::fork.result(pid)?;
     // Nobody reaps it before it is asked for.
     Ok((pid, pidfd::open(pid).ok()))
 }
@@ -388,7 +387,7 @@ fn clone(
     manner: Manner,
     stack: Option<&Stack>,
     exit_signal: i32,
-) -> Result<(i32, Option<OwnedFd>), i32> {
+) -> Result<(i32, Option<OwnedFd>), Error> {
     let mut pidfd = -1_i32;
     let mut flags = 0;
     if manner.share_memory {
@@ -415,7 +414,7 @@ fn clone(
         let args = [address(&raw const args), size_of::<CloneArgs>(), 0];
         // SAFETY: valid arguments; the child's stack is its own and its Start,
         // in this frame, is either copied or kept until the child has left.
-        unsafe { enter(libc::SYS_clone3, args, start)? }
+        unsafe { enter(libc::SYS_clone3, args, start) }
     } else {
         let top = bottom + length;
         let mut args = [flags | word(exit_signal), top, address(&raw mut pidfd)];
@@ -423,8 +422,9 @@ fn clone(
             args.swap(0, 1); // see clone(2), C library/kernel differences
         }
         // SAFETY: as above.
-        unsafe { enter(libc::SYS_clone, args, start)? }
-    };
+        unsafe { enter(libc::SYS_clone, args, start) }
+    }
+    .during(Call::clone)?;
     // An old kernel ignores CLONE_PIDFD and leaves the number alone.
     // SAFETY: else the kernel gave it to us just now.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });

@@ -3,6 +3,7 @@
 //! CAP_NET_ADMIN; where the kernel does not acknowledge, it is not there.
 
 use super::bits::ToSigned;
+use super::error::{Call, Error};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -92,11 +93,11 @@ pub(crate) struct Connector(OwnedFd);
 
 impl Connector {
     /// Begins to listen. ENOTSUP where the kernel does not acknowledge.
-    pub(crate) fn open() -> Result<Self, Errno> {
+    pub(crate) fn open() -> Result<Self, Error> {
         let flags = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: no memory is passed.
         let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_CONNECTOR) };
-        let fd = Errno::result(fd)?;
+        let fd = Call::socket.result(fd)?;
         // SAFETY: the kernel just gave it to us.
         let socket = Connector(unsafe { OwnedFd::from_raw_fd(fd) });
         socket.filter()?;
@@ -106,19 +107,21 @@ impl Connector {
         loop {
             match socket.read()? {
                 Read::Message(Message::Acknowledged(0)) => return Ok(socket),
-                Read::Message(Message::Acknowledged(_)) => return Err(Errno::EPERM),
+                Read::Message(Message::Acknowledged(_)) => {
+                    return Err(Call::sendmsg.failed(Errno::EPERM));
+                }
                 Read::Message(_) | Read::Overrun => {}
                 Read::Nothing => match poll(&mut waiting, PollTimeout::from(PATIENCE)) {
-                    Ok(0) => return Err(Errno::ENOTSUP),
+                    Ok(0) => return Err(Call::sendmsg.failed(Errno::ENOTSUP)),
                     Ok(_) | Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(errno),
+                    Err(errno) => return Err(Call::poll.failed(errno)),
                 },
             }
         }
     }
 
     /// Lets through acknowledgements, forks and exits only.
-    fn filter(&self) -> Result<(), Errno> {
+    fn filter(&self) -> Result<(), Error> {
         let code = |op: u32, k: u32, jt: u8, jf: u8| libc::sock_filter {
             code: u16::try_from(op).unwrap_or(0),
             jt,
@@ -154,10 +157,10 @@ impl Connector {
                 libc::socklen_t::try_from(size_of_val(&program)).unwrap_or(0),
             )
         };
-        Errno::result(attached).map(drop)
+        Call::setsockopt.result(attached).map(drop)
     }
 
-    fn bind(&self) -> Result<(), Errno> {
+    fn bind(&self) -> Result<(), Error> {
         // SAFETY: plain data, for which zeros are valid.
         let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
         address.nl_family = u16::try_from(libc::AF_NETLINK).unwrap_or(0);
@@ -170,11 +173,11 @@ impl Connector {
                 libc::socklen_t::try_from(size_of_val(&address)).unwrap_or(0),
             )
         };
-        Errno::result(bound).map(drop)
+        Call::bind.result(bound).map(drop)
     }
 
     /// Asks the kernel to begin or to end.
-    fn control(&self, operation: u32) -> Result<(), Errno> {
+    fn control(&self, operation: u32) -> Result<(), Error> {
         const LENGTH: usize = EVENT + 4;
         let mut message = [0_u8; LENGTH];
         let length = u32::try_from(LENGTH).unwrap_or(0);
@@ -194,14 +197,14 @@ impl Connector {
                 libc::MSG_NOSIGNAL,
             )
         };
-        Errno::result(sent).map(drop)
+        Call::sendmsg.result(sent).map(drop)
     }
 
     pub(crate) fn fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 
-    pub(crate) fn read(&self) -> Result<Read, Errno> {
+    pub(crate) fn read(&self) -> Result<Read, Error> {
         let mut message = [0_u8; 256];
         // SAFETY: writes no more than the array's bytes.
         let got = unsafe {
@@ -220,7 +223,7 @@ impl Connector {
             Err(Errno::ENOBUFS) => Ok(Read::Overrun),
             Err(Errno::EAGAIN) => Ok(Read::Nothing),
             Err(Errno::EINTR) => Ok(Read::Message(Message::Other)),
-            Err(errno) => Err(errno),
+            Err(errno) => Err(Call::recvmsg.failed(errno)),
         }
     }
 }

@@ -1,8 +1,7 @@
 //! credentials(7) of the calling thread.
 
-use nix::errno::Errno;
-
 use super::bits::ToUnsigned;
+use super::error::{Call, Error};
 use super::syscall::{address, call, id, int};
 
 /// Real, effective, saved and the file system's.
@@ -72,20 +71,20 @@ pub(crate) fn gids() -> Ids {
 
 /// Gives up what a privileged process has, for good: without an id nothing of that
 /// kind. With a uid the supplementary groups go too.
-pub(crate) fn drop_to(uid: Option<u32>, gid: Option<u32>, no_new_privs: bool) -> Result<(), Errno> {
+pub(crate) fn drop_to(uid: Option<u32>, gid: Option<u32>, no_new_privs: bool) -> Result<(), Error> {
     // SAFETY: no list of groups; no pointers. libc's calls, which know of threads.
     unsafe {
         if uid.is_some() && uids().effective == 0 {
-            Errno::result(libc::setgroups(0, std::ptr::null()))?;
+            Call::setgroups.result(libc::setgroups(0, std::ptr::null()))?;
         }
         if let Some(gid) = gid {
-            Errno::result(libc::setresgid(gid, gid, gid))?;
+            Call::setresgid.result(libc::setresgid(gid, gid, gid))?;
         }
         if let Some(uid) = uid {
-            Errno::result(libc::setresuid(uid, uid, uid))?;
+            Call::setresuid.result(libc::setresuid(uid, uid, uid))?;
         }
         if no_new_privs {
-            Errno::result(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
+            Call::prctl.result(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))?;
         }
     }
     Ok(())

@@ -10,6 +10,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 
 /// What woke a descriptor.
@@ -72,21 +73,26 @@ impl Descriptor {
         }
     }
 
-    pub(crate) fn new() -> Result<Self, Errno> {
-        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    pub(crate) fn new() -> Result<Self, Error> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).during(Call::epoll_create)?;
         let epoll = Epoll(above_standard(epoll.0)?);
-        let wake =
-            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
+        let wake = wake.during(Call::eventfd)?;
         // SAFETY: the same eventfd by another number.
         let wake = unsafe { EventFd::from_owned_fd(above_standard(wake.into())?) };
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
-        )?;
+        )
+        .during(Call::timerfd_create)?;
         // SAFETY: the same timerfd by another number.
         let timer = unsafe { TimerFd::from_owned_fd(above_standard(timer.into())?) };
-        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
-        epoll.add(&timer, EpollEvent::new(EpollFlags::EPOLLIN, TIMER))?;
+        let add = |fd: BorrowedFd, data| {
+            let event = EpollEvent::new(EpollFlags::EPOLLIN, data);
+            epoll.add(fd, event).during(Call::epoll_ctl)
+        };
+        add(wake.as_fd(), WAKE)?;
+        add(timer.as_fd(), TIMER)?;
         Ok(Descriptor { epoll, wake, timer })
     }
 
@@ -96,12 +102,12 @@ impl Descriptor {
 
     /// Edge-triggered: a corpse that a tracer holds keeps its pidfd readable
     /// while there is nothing to wait for; the release is an edge of its own.
-    pub(crate) fn add(&self, pidfd: BorrowedFd, pid: i32) -> Result<(), Errno> {
+    pub(crate) fn add(&self, pidfd: BorrowedFd, pid: i32) -> Result<(), Error> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         let event = EpollEvent::new(flags, u64::from(pid.unsigned_abs()));
         match self.epoll.add(pidfd, event) {
             Err(Errno::EEXIST) => Ok(()),
-            added => added,
+            added => added.during(Call::epoll_ctl),
         }
     }
 
@@ -119,9 +125,9 @@ impl Descriptor {
         task: u32,
         interest: Interest,
         again: bool,
-    ) -> Result<(), Errno> {
+    ) -> Result<(), Error> {
         if fd < 0 {
-            return Err(Errno::EBADF);
+            return Err(Call::epoll_ctl.failed(Errno::EBADF));
         }
         let mut flags = EpollFlags::EPOLLONESHOT;
         flags.set(EpollFlags::EPOLLIN, interest.contains(Interest::READ));
@@ -130,11 +136,12 @@ impl Descriptor {
         let mut event = EpollEvent::new(flags, data);
         // SAFETY: only epoll_ctl(2) sees the number, and refuses one that is none.
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        if again {
+        let watched = if again {
             self.epoll.modify(fd, &mut event)
         } else {
             self.epoll.add(fd, event)
-        }
+        };
+        watched.during(Call::epoll_ctl)
     }
 
     /// Ends what watch() began for a descriptor.
@@ -157,12 +164,12 @@ impl Descriptor {
     }
 
     /// Takes what there is without waiting, as much as `events` holds at most.
-    pub(crate) fn take(&self, events: &mut [Event]) -> Result<usize, Errno> {
+    pub(crate) fn take(&self, events: &mut [Event]) -> Result<usize, Error> {
         let mut batch = [EpollEvent::empty(); EVENTS];
         let most = events.len().min(EVENTS);
         let found = match self.epoll.wait(&mut batch[..most], EpollTimeout::ZERO) {
             Err(Errno::EINTR) => 0,
-            found => found?,
+            found => found.during(Call::epoll_wait)?,
         };
         for (event, taken) in events.iter_mut().zip(&batch[..found]) {
             *event = self.understand(*taken);

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::error::{Call, During, Error};
 use super::syscall::{call, word};
 
 /// The first number that is none of the standard descriptors.
@@ -17,7 +18,7 @@ pub(crate) const FIRST: RawFd = 3;
 
 /// A new descriptor of ours, moved if its number is a standard one. On an error
 /// it is closed.
-pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Error> {
     if fd.as_raw_fd() >= FIRST {
         return Ok(fd);
     }
@@ -25,23 +26,23 @@ pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 }
 
 /// A close-on-exec duplicate above the standard descriptors.
-pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn duplicate(fd: impl AsFd) -> Result<OwnedFd, Error> {
     duplicate_from(fd, FIRST)
 }
 
 /// A close-on-exec duplicate with a number that is `least` or more: EINVAL where
 /// RLIMIT_NOFILE does not allow it.
-pub(crate) fn duplicate_from(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Errno> {
-    let new = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least.max(FIRST)))?;
+pub(crate) fn duplicate_from(fd: impl AsFd, least: RawFd) -> Result<OwnedFd, Error> {
+    let new = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least.max(FIRST))).during(Call::fcntl)?;
     // SAFETY: the kernel gave it to us just now.
     Ok(unsafe { OwnedFd::from_raw_fd(new) })
 }
 
 /// The same of a descriptor that is the daemon's, by its number; EBADF where it
 /// is closed.
-pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Error> {
     if fd < 0 {
-        return Err(Errno::EBADF);
+        return Err(Call::fcntl.failed(Errno::EBADF));
     }
     // SAFETY: the daemon keeps it open for this call; if not, the call says EBADF.
     duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
@@ -49,7 +50,7 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Errno> {
 
 /// A descriptor that this process was executed with, close-on-exec from now on. It is
 /// nobody else's in this process.
-pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd, Errno> {
+pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd, Error> {
     // SAFETY: no pointers.
     let set = unsafe {
         call!(
@@ -59,7 +60,7 @@ pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd, Errno> {
             word(libc::FD_CLOEXEC)
         )
     };
-    set.map_err(Errno::from_raw)?;
+    set.during(Call::fcntl)?;
     // SAFETY: open, as just seen, and the program's argument by agreement.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 
 /// Takes a descriptor that is the caller's to give, without having checked it.
@@ -18,19 +19,20 @@ pub(crate) fn take(fd: RawFd) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
-pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Result<(), Errno> {
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
-    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK)).map(drop)
+pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Result<(), Error> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).during(Call::fcntl)?);
+    let set = fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK));
+    set.during(Call::fcntl).map(drop)
 }
 
 /// A pipe, reading end first; both are close-on-exec.
-pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Errno> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
+    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).during(Call::pipe2)?;
     Ok((above_standard(read)?, above_standard(write)?))
 }
 
 /// Reads once, to the end of `bytes`, no more than its capacity and `most`.
-pub(crate) fn read_onto(fd: BorrowedFd, bytes: &mut Vec<u8>, most: usize) -> Result<usize, Errno> {
+pub(crate) fn read_onto(fd: BorrowedFd, bytes: &mut Vec<u8>, most: usize) -> Result<usize, Error> {
     let room = bytes.capacity() - bytes.len();
     // SAFETY: writes within the spare capacity.
     let got = unsafe {
@@ -40,28 +42,28 @@ pub(crate) fn read_onto(fd: BorrowedFd, bytes: &mut Vec<u8>, most: usize) -> Res
             room.min(most),
         )
     };
-    let got = Errno::result(got)?.unsigned_abs();
+    let got = Call::read.result(got)?.unsigned_abs();
     // SAFETY: the kernel wrote so many of them.
     unsafe { bytes.set_len(bytes.len() + got) };
     Ok(got)
 }
 
-pub(crate) fn write(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, Errno> {
-    nix::unistd::write(fd, bytes)
+pub(crate) fn write(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, Error> {
+    nix::unistd::write(fd, bytes).during(Call::write)
 }
 
-pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let opened = match base {
         Some(base) => openat(base, path, flags, Mode::empty()),
         None => openat(AT_FDCWD, path, flags, Mode::empty()),
     };
-    above_standard(opened?)
+    above_standard(opened.during(Call::openat)?)
 }
 
 /// Opens a regular file to append to it, made if it is not there. EINVAL for
 /// anything else than a regular file.
-pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<OwnedFd, Errno> {
+pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<OwnedFd, Error> {
     // Not to wait for a fifo's reader.
     let flags = OFlag::O_WRONLY
         | OFlag::O_APPEND
@@ -70,11 +72,11 @@ pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<Own
         | OFlag::O_NOCTTY
         | OFlag::O_NONBLOCK;
     let opened = match openat(dir, name, flags, Mode::from_bits_truncate(mode)) {
-        Err(Errno::ENXIO) => return Err(Errno::EINVAL),
-        opened => above_standard(opened?)?,
+        Err(Errno::ENXIO) => return Err(Call::openat.failed(Errno::EINVAL)),
+        opened => above_standard(opened.during(Call::openat)?)?,
     };
     if !stat(opened.as_fd())?.regular {
-        return Err(Errno::EINVAL);
+        return Err(Call::openat.failed(Errno::EINVAL));
     }
     Ok(opened)
 }
@@ -109,20 +111,20 @@ impl Stat {
     }
 }
 
-pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Errno> {
+pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Error> {
     statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Errno> {
+pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Error> {
     statx(dir.as_raw_fd(), name, libc::AT_SYMLINK_NOFOLLOW)
 }
 
-fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Errno> {
+fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Error> {
     let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: a string and a struct that outlive the call.
     let code = unsafe { libc::statx(fd, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
-    Errno::result(code)?;
+    Call::statx.result(code)?;
     // SAFETY: zeros, or what the kernel wrote.
     let found = unsafe { found.assume_init() };
     let made = if found.stx_mask & libc::STATX_BTIME != 0 {
@@ -156,7 +158,7 @@ impl Place {
         // SAFETY: a string and a struct that outlive the call.
         let code =
             unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr()) };
-        Errno::result(code).ok()?;
+        Call::statx.result(code).ok()?;
         // SAFETY: zeros, or what the kernel wrote.
         let found = unsafe { found.assume_init() };
         (found.stx_mask & wanted == wanted).then_some(Place {
@@ -175,7 +177,7 @@ impl Place {
 }
 
 /// Gives a file another name, which must not be taken: EEXIST then.
-pub(crate) fn rename(dir: BorrowedFd, from: &CStr, to: &CStr) -> Result<(), Errno> {
+pub(crate) fn rename(dir: BorrowedFd, from: &CStr, to: &CStr) -> Result<(), Error> {
     let fd = dir.as_raw_fd();
     // SAFETY: strings that outlive the call.
     let code = unsafe {
@@ -191,28 +193,30 @@ pub(crate) fn rename(dir: BorrowedFd, from: &CStr, to: &CStr) -> Result<(), Errn
     match Errno::result(code) {
         // Not every file system has the flag.
         Err(Errno::EINVAL | Errno::ENOSYS) => {}
-        renamed => return renamed.map(drop),
+        renamed => return renamed.during(Call::renameat2).map(drop),
     }
     match stat_at(dir, to) {
-        Err(Errno::ENOENT) => {}
-        Ok(_) => return Err(Errno::EEXIST),
-        Err(errno) => return Err(errno),
+        Err(error) if error == Errno::ENOENT => {}
+        Ok(_) => return Err(Call::renameat2.failed(Errno::EEXIST)),
+        Err(error) => return Err(error),
     }
     // SAFETY: as above.
-    Errno::result(unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) }).map(drop)
+    let renamed = unsafe { libc::renameat(fd, from.as_ptr(), fd, to.as_ptr()) };
+    Call::renameat2.result(renamed).map(drop)
 }
 
-pub(crate) fn unlink(dir: BorrowedFd, name: &CStr) -> Result<(), Errno> {
+pub(crate) fn unlink(dir: BorrowedFd, name: &CStr) -> Result<(), Error> {
     // SAFETY: a string that outlives the call.
-    Errno::result(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }).map(drop)
+    let unlinked = unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) };
+    Call::unlinkat.result(unlinked).map(drop)
 }
 
 /// Shows each name of a directory.
-pub(crate) fn list(dir: BorrowedFd, mut each: impl FnMut(&[u8])) -> Result<(), Errno> {
+pub(crate) fn list(dir: BorrowedFd, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut opened = Dir::openat(dir, c".", flags, Mode::empty())?;
+    let mut opened = Dir::openat(dir, c".", flags, Mode::empty()).during(Call::openat)?;
     for entry in opened.iter() {
-        each(entry?.file_name().to_bytes());
+        each(entry.during(Call::getdents)?.file_name().to_bytes());
     }
     Ok(())
 }
@@ -239,7 +243,7 @@ mod tests {
         assert!(found.is_same_file(&stat_at(dir, c"one").unwrap()));
         let other = open_append(dir, c"two", 0o600).unwrap();
         assert!(!found.is_same_file(&stat(other.as_fd()).unwrap()));
-        assert_eq!(rename(dir, c"one", c"two"), Err(Errno::EEXIST));
+        assert_eq!(rename(dir, c"one", c"two"), Err(Errno::EEXIST.into()));
         assert_eq!(rename(dir, c"one", c"three"), Ok(()));
         let mut names = Vec::new();
         list(dir, |name| names.push(name.to_vec())).unwrap();
@@ -248,8 +252,11 @@ mod tests {
         for name in [c"two", c"three"] {
             assert_eq!(unlink(dir, name), Ok(()));
         }
-        assert_eq!(unlink(dir, c"two"), Err(Errno::ENOENT));
-        assert_eq!(open_append(dir, c"..", 0o600).err(), Some(Errno::EISDIR));
+        assert_eq!(unlink(dir, c"two"), Err(Errno::ENOENT.into()));
+        assert_eq!(
+            open_append(dir, c"..", 0o600).err(),
+            Some(Errno::EISDIR.into())
+        );
         std::fs::remove_dir(path).unwrap();
         assert_eq!(stat(file.as_fd()).unwrap().links, 0);
     }

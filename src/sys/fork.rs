@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use lock_api::RawMutex;
 use nix::errno::Errno;
 
+use super::error::{Call, Error, out_of_memory};
 use super::lock::RawFutex;
 use super::unload::Unloading;
 
@@ -77,12 +78,12 @@ impl<T: Sync + 'static> PerProcess<T> {
     pub(crate) fn get_or_make(
         &self,
         make: impl FnOnce(u32) -> Option<T>,
-    ) -> Result<&'static Generation<T>, Errno> {
+    ) -> Result<&'static Generation<T>, Error> {
         let word = self.state.get_or_map()?;
         loop {
             match word.compare_exchange(UNSET, BUSY, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(_) => break,
-                Err(SET) => return self.inherited().ok_or(Errno::ENOMEM),
+                Err(SET) => return self.inherited().ok_or_else(|| out_of_memory(())),
                 Err(_) => std::thread::yield_now(),
             }
         }
@@ -100,7 +101,7 @@ impl<T: Sync + 'static> PerProcess<T> {
             self.current.store(made, Ordering::Release);
         }
         word.store(if made.is_some() { SET } else { UNSET }, Ordering::Release);
-        made.ok_or(Errno::ENOMEM)
+        made.ok_or_else(|| out_of_memory(()))
     }
 
     /// Drops this process's own value; what a forked child has of its parents stays,
@@ -126,14 +127,14 @@ impl WipedWord {
         unsafe { self.0.load(Ordering::Acquire).as_ref() }
     }
 
-    fn get_or_map(&self) -> Result<&'static AtomicU32, Errno> {
+    fn get_or_map(&self) -> Result<&'static AtomicU32, Error> {
         match self.get() {
             Some(word) => Ok(word),
             None => self.map(),
         }
     }
 
-    fn map(&self) -> Result<&'static AtomicU32, Errno> {
+    fn map(&self) -> Result<&'static AtomicU32, Error> {
         // SAFETY: a new anonymous page, nobody else's.
         let page = unsafe {
             libc::mmap(
@@ -146,11 +147,11 @@ impl WipedWord {
             )
         };
         if page == libc::MAP_FAILED {
-            return Err(Errno::last());
+            return Err(Call::mmap.failed(Errno::last()));
         }
         // SAFETY: the page just mapped; madvise takes it whole.
         let wiped = unsafe { libc::madvise(page, size_of::<AtomicU32>(), libc::MADV_WIPEONFORK) };
-        let first = Errno::result(wiped).map(|_| {
+        let first = Call::madvise.result(wiped).map(|_| {
             self.0
                 .compare_exchange(null_mut(), page.cast(), Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
@@ -162,7 +163,7 @@ impl WipedWord {
         } else {
             remember(page.cast());
         }
-        self.get().ok_or(Errno::ENOMEM)
+        self.get().ok_or_else(|| out_of_memory(()))
     }
 }
 
@@ -228,7 +229,7 @@ impl<T: Copy + 'static> Setting<T> {
         value
     }
 
-    pub(crate) fn set(&self, value: T) -> Result<(), Errno> {
+    pub(crate) fn set(&self, value: T) -> Result<(), Error> {
         let lock = RawFutex::of_word(self.lock.get_or_map()?);
         lock.lock();
         let at = usize::from(self.current.load(Ordering::Relaxed) == 1);

@@ -3,11 +3,12 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 use super::syscall::{address, call, word};
 
 /// The two ends, the parent's and the child's.
-pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), i32> {
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut fds = [-1_i32; 2];
     // SAFETY: room for two descriptors, which are ours alone afterwards.
     let (ours, childs) = unsafe {
@@ -17,15 +18,15 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), i32> {
             word(libc::SOCK_STREAM | libc::SOCK_CLOEXEC),
             0,
             address(fds.as_mut_ptr())
-        )?;
+        )
+        .during(Call::socketpair)?;
         (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
     };
-    let above = |fd| above_standard(fd).map_err(|errno| errno as i32);
-    Ok((above(ours)?, above(childs)?))
+    Ok((above_standard(ours)?, above_standard(childs)?))
 }
 
 /// Lets the child at the other end go.
-pub(crate) fn open(end: &OwnedFd) -> Result<(), i32> {
+pub(crate) fn open(end: &OwnedFd) -> Result<(), Error> {
     let byte = 1_u8;
     // SAFETY: one byte of this frame.
     unsafe {
@@ -35,7 +36,8 @@ pub(crate) fn open(end: &OwnedFd) -> Result<(), i32> {
             address(&raw const byte),
             1,
             word(libc::MSG_NOSIGNAL)
-        )?;
+        )
+        .during(Call::sendmsg)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error};
 use super::syscall::{address, call, word};
 use super::unload::Unloading;
 
@@ -21,7 +22,7 @@ const WHOLE: usize = GUARD + STACK;
 /// slots, not a lock: a fork in another thread leaves no slot held in its child.
 static SPARE: [AtomicPtr<u8>; 8] = [const { AtomicPtr::new(null_mut()) }; 8];
 
-fn map(length: usize, protection: i32, flags: i32) -> Result<NonNull<u8>, i32> {
+fn map(length: usize, protection: i32, flags: i32) -> Result<NonNull<u8>, Error> {
     // SAFETY: a new mapping.
     let start = unsafe {
         libc::mmap(
@@ -34,9 +35,9 @@ fn map(length: usize, protection: i32, flags: i32) -> Result<NonNull<u8>, i32> {
         )
     };
     if start == libc::MAP_FAILED {
-        return Err(Errno::last_raw());
+        return Err(Call::mmap.failed(Errno::last()));
     }
-    NonNull::new(start.cast()).ok_or(libc::ENOMEM)
+    NonNull::new(start.cast()).ok_or(Call::mmap.failed(Errno::ENOMEM))
 }
 
 fn unmap(start: *mut u8, length: usize) {
@@ -52,7 +53,7 @@ pub(crate) struct Stack {
 
 impl Stack {
     /// A spare stack or a new one.
-    pub(crate) fn take() -> Result<Self, i32> {
+    pub(crate) fn take() -> Result<Self, Error> {
         for slot in &SPARE {
             if let Some(start) = NonNull::new(slot.swap(null_mut(), Ordering::Acquire)) {
                 return Ok(Stack { start });
@@ -73,7 +74,7 @@ impl Stack {
             Err(errno) => {
                 // Without its protection it must not become a spare one.
                 unmap(start.as_ptr(), WHOLE);
-                Err(errno)
+                Err(Call::mprotect.failed(Errno::from_raw(errno)))
             }
         }
     }
@@ -127,7 +128,7 @@ pub(crate) unsafe fn left_at_bottom() -> usize {
 
 /// A whole stack's mapping, not to be used yet: twice the size, of which the rest
 /// is given back.
-fn map_aligned() -> Result<NonNull<u8>, i32> {
+fn map_aligned() -> Result<NonNull<u8>, Error> {
     let twice = map(
         2 * WHOLE,
         libc::PROT_NONE,
@@ -139,7 +140,7 @@ fn map_aligned() -> Result<NonNull<u8>, i32> {
         unmap(twice.as_ptr(), before);
     }
     unmap(start.wrapping_add(WHOLE), WHOLE - before);
-    NonNull::new(start).ok_or(libc::ENOMEM)
+    NonNull::new(start).ok_or(Call::mmap.failed(Errno::ENOMEM))
 }
 
 /// Unmaps the stacks that wait for their next use.
@@ -166,7 +167,7 @@ unsafe impl<T: Sync> Sync for Shared<T> {}
 impl<T> Shared<T> {
     /// # Safety
     /// A `T` of zero bytes is valid and needs no drop.
-    pub(crate) unsafe fn zeroed() -> Result<Self, i32> {
+    pub(crate) unsafe fn zeroed() -> Result<Self, Error> {
         let start = map(
             size_of::<T>(),
             libc::PROT_READ | libc::PROT_WRITE,

@@ -14,6 +14,7 @@ pub(crate) mod connector;
 pub(crate) mod credentials;
 pub(crate) mod environment;
 pub(crate) mod epoll;
+pub(crate) mod error;
 pub(crate) mod fd;
 pub(crate) mod file;
 pub(crate) mod fork;

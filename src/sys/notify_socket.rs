@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error, out_of_memory};
 use super::{fd, seqpacket};
 
 /// The longest message; a longer one is cut, and then says nothing.
@@ -39,11 +40,11 @@ impl Message {
 }
 
 impl NotifySocket {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: no memory is passed; the descriptor is ours alone.
         let fd = unsafe {
-            let raw = Errno::result(libc::socket(libc::AF_UNIX, kind, 0))?;
+            let raw = Call::socket.result(libc::socket(libc::AF_UNIX, kind, 0))?;
             OwnedFd::from_raw_fd(raw)
         };
         let fd = fd::above_standard(fd)?;
@@ -90,8 +91,11 @@ impl AsFd for NotifySocket {
     }
 }
 
+/// The kernel chose no name, or a strange one.
+const NO_NAME: Error = Call::getsockname.failed(Errno::EADDRNOTAVAIL);
+
 /// Binds to an address of the kernel's choice; its abstract name.
-fn bind(fd: BorrowedFd) -> Result<Vec<u8>, Errno> {
+fn bind(fd: BorrowedFd) -> Result<Vec<u8>, Error> {
     // SAFETY: plain data, for which zeros are valid.
     let mut address: libc::sockaddr_un = unsafe { std::mem::zeroed() };
     address.sun_family = libc::sa_family_t::try_from(libc::AF_UNIX).unwrap_or(0);
@@ -99,31 +103,30 @@ fn bind(fd: BorrowedFd) -> Result<Vec<u8>, Errno> {
     let length = |bytes: usize| libc::socklen_t::try_from(bytes).unwrap_or(0);
     // SAFETY: the address lives; its family alone asks for one of the kernel's.
     let bound = unsafe { libc::bind(fd.as_raw_fd(), (&raw const address).cast(), length(family)) };
-    Errno::result(bound)?;
+    Call::bind.result(bound)?;
     let mut told = length(size_of_val(&address));
     // SAFETY: the address and its length live, and are as long as said.
     let named =
         unsafe { libc::getsockname(fd.as_raw_fd(), (&raw mut address).cast(), &raw mut told) };
-    Errno::result(named)?;
+    Call::getsockname.result(named)?;
     // After the family comes a NUL, then the name.
     let end = (told as usize).saturating_sub(family);
-    let path = address.sun_path.get(1..end).ok_or(Errno::EADDRNOTAVAIL)?;
+    let path = address.sun_path.get(1..end).ok_or(NO_NAME)?;
     let mut name = Vec::new();
-    name.try_reserve_exact(path.len())
-        .map_err(|_| Errno::ENOMEM)?;
+    name.try_reserve_exact(path.len()).map_err(out_of_memory)?;
     name.extend(path.iter().map(|byte| byte.to_ne_bytes()[0]));
     Ok(name)
 }
 
-fn variable(name: &[u8]) -> Result<CString, Errno> {
+fn variable(name: &[u8]) -> Result<CString, Error> {
     const BEFORE: &[u8] = b"NOTIFY_SOCKET=@";
     let mut text = Vec::new();
     // With its NUL, which is added without an allocation.
     text.try_reserve_exact(BEFORE.len() + name.len() + 1)
-        .map_err(|_| Errno::ENOMEM)?;
+        .map_err(out_of_memory)?;
     text.extend_from_slice(BEFORE);
     text.extend_from_slice(name);
-    CString::new(text).map_err(|_| Errno::EADDRNOTAVAIL)
+    CString::new(text).map_err(|_| NO_NAME)
 }
 
 #[cfg(test)]

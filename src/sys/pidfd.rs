@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use nix::errno::Errno;
 
 use super::bits::{ToSigned, ToUnsigned};
+use super::error::{Call, Error};
 use super::fd::above_standard;
 
 /// A pidfd as the table holds it: four bytes, without a destructor. Whoever
@@ -57,15 +58,16 @@ impl From<OwnedFd> for Pidfd {
 }
 
 /// A close-on-exec descriptor of `pid`, a zombie too; above 2.
-pub(crate) fn open(pid: i32) -> Result<OwnedFd, Errno> {
+pub(crate) fn open(pid: i32) -> Result<OwnedFd, Error> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = i32::try_from(Errno::result(fd)?).map_err(|_| Errno::EBADF)?;
+    let fd = Call::pidfd_open.result(fd)?;
+    let fd = i32::try_from(fd).map_err(|_| Call::pidfd_open.failed(Errno::EBADF))?;
     // SAFETY: the kernel just gave it to us.
     above_standard(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Errno> {
+pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Error> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed.
     let code = unsafe {
@@ -77,7 +79,7 @@ pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Errno> {
             0,
         )
     };
-    Errno::result(code).map(drop)
+    Call::pidfd_send_signal.result(code).map(drop)
 }
 
 /// Whether the process has ended, reaped or not.
@@ -177,12 +179,12 @@ pub(crate) fn exit_status(pidfd: BorrowedFd) -> Exit {
     // The status may come between the kernel's two looks, which then find
     // neither it nor the process.
     match ask(pidfd) {
-        Err(Errno::ESRCH) => ask(pidfd).unwrap_or(Exit::Unknown),
+        Err(error) if error == Errno::ESRCH => ask(pidfd).unwrap_or(Exit::Unknown),
         answer => answer.unwrap_or(Exit::Unknown),
     }
 }
 
-fn ask(pidfd: BorrowedFd) -> Result<Exit, Errno> {
+fn ask(pidfd: BorrowedFd) -> Result<Exit, Error> {
     let info = info(pidfd, PIDFD_INFO_EXIT)?;
     Ok(if info.mask & PIDFD_INFO_EXIT != 0 {
         Exit::Known(info.exit_code)
@@ -192,14 +194,14 @@ fn ask(pidfd: BorrowedFd) -> Result<Exit, Errno> {
 }
 
 /// The mask that comes back tells what was filled in, whatever was asked.
-fn info(pidfd: BorrowedFd, wanted: u64) -> Result<PidfdInfo, Errno> {
+fn info(pidfd: BorrowedFd, wanted: u64) -> Result<PidfdInfo, Error> {
     let mut info = PidfdInfo {
         mask: wanted,
         ..PidfdInfo::default()
     };
     // SAFETY: the struct is as large as the request says.
     let code = unsafe { libc::ioctl(pidfd.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    Errno::result(code).map(|_| info)
+    Call::ioctl.result(code).map(|_| info)
 }
 
 /// The pid of a process that is not reaped, as this process counts pids (Linux

@@ -6,6 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
+use super::error::{Call, During, Error};
 use super::fd;
 
 /// The end that the library keeps, which does not block, and the child's.
@@ -17,19 +18,19 @@ pub(crate) struct Pipe {
 
 impl Pipe {
     /// The child writes, the library reads.
-    pub(crate) fn from_child() -> Result<Self, Errno> {
+    pub(crate) fn from_child() -> Result<Self, Error> {
         let (ours, childs) = make()?;
         Self { ours, childs }.ready()
     }
 
     /// The library writes, the child reads.
-    pub(crate) fn to_child() -> Result<Self, Errno> {
+    pub(crate) fn to_child() -> Result<Self, Error> {
         let (childs, ours) = make()?;
         Self { ours, childs }.ready()
     }
 
-    fn ready(self) -> Result<Self, Errno> {
-        fcntl(&self.ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    fn ready(self) -> Result<Self, Error> {
+        fcntl(&self.ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).during(Call::fcntl)?;
         // Fewer turns for much data. A user whose pipes hold too much already
         // gets the usual size.
         let _ = fcntl(&self.ours, FcntlArg::F_SETPIPE_SZ(SIZE));
@@ -41,10 +42,10 @@ impl Pipe {
 const SIZE: i32 = 256 * 1024;
 
 /// The end to read and the end to write, both close-on-exec.
-fn make() -> Result<(OwnedFd, OwnedFd), Errno> {
+fn make() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut ends = [-1; 2];
     // SAFETY: writes two ints of this frame.
-    Errno::result(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
+    Call::pipe2.result(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
     // SAFETY: the kernel gave them to us just now.
     let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
     Ok((fd::above_standard(read)?, fd::above_standard(write)?))
@@ -56,7 +57,7 @@ pub(crate) fn read(
     from: BorrowedFd,
     buffer: &mut Vec<u8>,
     most: usize,
-) -> Result<Option<usize>, Errno> {
+) -> Result<Option<usize>, Error> {
     let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
     let most = most.min(room.len());
     let room = &mut room[..most];
@@ -72,7 +73,7 @@ pub(crate) fn read(
             }
             Err(Errno::EAGAIN) => return Ok(None),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::read.failed(errno)),
         }
     }
 }
@@ -89,12 +90,12 @@ pub(crate) fn unread(from: BorrowedFd) -> usize {
 }
 
 /// Reads what nobody wants.
-pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Errno> {
+pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Error> {
     let mut nowhere = [0u8; 16 * 1024];
     match nix::unistd::read(from, &mut nowhere) {
         Ok(got) => Ok(Some(got)),
         Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(errno) => Err(errno),
+        Err(errno) => Err(Call::read.failed(errno)),
     }
 }
 
@@ -104,7 +105,7 @@ pub(crate) fn write(
     to: BorrowedFd,
     bytes: &[u8],
     quiet: &mut NoSigpipe,
-) -> Result<Option<usize>, Errno> {
+) -> Result<Option<usize>, Error> {
     loop {
         // SAFETY: reads no more than the slice.
         let put = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
@@ -114,7 +115,7 @@ pub(crate) fn write(
             Err(Errno::EINTR) => {}
             Err(errno) => {
                 quiet.raised |= errno == Errno::EPIPE;
-                return Err(errno);
+                return Err(Call::write.failed(errno));
             }
         }
     }
@@ -196,7 +197,7 @@ mod tests {
         drop(quiet);
         // SAFETY: as above.
         unsafe { libc::signal(libc::SIGPIPE, former) };
-        assert_eq!(put, Err(Errno::EPIPE));
+        assert_eq!(put, Err(Errno::EPIPE.into()));
     }
 
     #[test]

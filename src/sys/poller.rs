@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 
-use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 
 const WAKE: u64 = u64::MAX;
@@ -46,13 +46,16 @@ impl Ready {
 }
 
 impl Poller {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> Result<Self, Error> {
         let epoll = Epoll(above_standard(
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?.0,
+            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+                .during(Call::epoll_create)?
+                .0,
         )?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = EventFd::from_value_and_flags(0, flags)?;
-        epoll.add(&wake, EpollEvent::new(EpollFlags::EPOLLIN, WAKE))?;
+        let wake = EventFd::from_value_and_flags(0, flags).during(Call::eventfd)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
+        epoll.add(&wake, event).during(Call::epoll_ctl)?;
         Ok(Poller { epoll, wake })
     }
 
@@ -63,9 +66,10 @@ impl Poller {
     }
 
     /// Level-triggered. EPERM for what is always readable, as files are.
-    pub(crate) fn add(&self, fd: BorrowedFd, token: u64) -> Result<(), Errno> {
+    pub(crate) fn add(&self, fd: BorrowedFd, token: u64) -> Result<(), Error> {
         self.epoll
             .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
+            .during(Call::epoll_ctl)
     }
 
     pub(crate) fn remove(&self, fd: BorrowedFd) {

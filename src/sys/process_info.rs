@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error};
 use super::pidfd;
 
 /// Field 22 of /proc/PID/stat counts these.
@@ -33,24 +34,24 @@ fn start_ticks(stat: &[u8]) -> Option<i64> {
 /// Which process a pidfd stands for, as this process counts pids. EBADF where
 /// it is no pidfd, or a directory of /proc; EINVAL where it stands for a thread;
 /// ESRCH where the process was reaped.
-pub(crate) fn pid_of(pidfd: BorrowedFd) -> Result<i32, Errno> {
+pub(crate) fn pid_of(pidfd: BorrowedFd) -> Result<i32, Error> {
     // SAFETY: no memory is passed.
-    let flags = Errno::result(unsafe { libc::fcntl(pidfd.as_raw_fd(), libc::F_GETFL) })?;
+    let flags = Call::fcntl.result(unsafe { libc::fcntl(pidfd.as_raw_fd(), libc::F_GETFL) })?;
     if let Some(pid) = pidfd::info_pid(pidfd) {
         if flags & PIDFD_THREAD != 0 {
-            return Err(Errno::EINVAL);
+            return Err(Call::fcntl.failed(Errno::EINVAL));
         }
         return Ok(pid);
     }
     let mut text = [0; 1024];
     let fd = pidfd.as_raw_fd();
     let length = read_proc(format_args!("/proc/self/fdinfo/{fd}\0"), &mut text);
-    let length = length.ok_or(Errno::EBADF)?;
+    let length = length.ok_or(Call::read.failed(Errno::EBADF))?;
     match pid_line(&text[..length]) {
-        None => Err(Errno::EBADF),
-        Some(_) if flags & PIDFD_THREAD != 0 => Err(Errno::EINVAL),
+        None => Err(Call::read.failed(Errno::EBADF)),
+        Some(_) if flags & PIDFD_THREAD != 0 => Err(Call::fcntl.failed(Errno::EINVAL)),
         Some(pid) if pid > 0 => Ok(pid),
-        Some(_) => Err(Errno::ESRCH),
+        Some(_) => Err(Call::read.failed(Errno::ESRCH)),
     }
 }
 
@@ -129,9 +130,9 @@ mod tests {
         };
         assert_eq!(pid_of(own.as_fd()), Ok(own_pid()));
         let directory = std::fs::File::open("/proc/self").unwrap();
-        assert_eq!(pid_of(directory.as_fd()), Err(Errno::EBADF));
+        assert_eq!(pid_of(directory.as_fd()), Err(Errno::EBADF.into()));
         let null = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(pid_of(null.as_fd()), Err(Errno::EBADF));
+        assert_eq!(pid_of(null.as_fd()), Err(Errno::EBADF.into()));
         assert_eq!(pid_line(b"pos:\t0\nPid:\t12\nNSpid:\t12\n"), Some(12));
         assert_eq!(pid_line(b"Pid:\t-1\n"), Some(-1));
         assert_eq!(pid_line(b"pos:\t0\n"), None);

@@ -8,6 +8,8 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 
+use super::error::{Call, During, Error, out_of_memory};
+
 /// A process's state that a child of its own would inherit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Status {
@@ -43,7 +45,7 @@ impl Write for Path {
 }
 
 /// Our own state.
-pub(crate) fn own() -> Result<Status, Errno> {
+pub(crate) fn own() -> Result<Status, Error> {
     StatusFile::open(b"/proc/self/status")?.read()
 }
 
@@ -58,38 +60,39 @@ const PART: usize = 2048;
 impl StatusFile {
     /// ENOENT where /proc does not show the process. Where /proc is that of another pid
     /// namespace it would show another process by this number: see [`shows_our_pids`].
-    pub(crate) fn of(pid: i32) -> Result<Self, Errno> {
+    pub(crate) fn of(pid: i32) -> Result<Self, Error> {
         let mut path = Path {
             bytes: [0; 32],
             length: 0,
         };
-        write!(path, "/proc/{pid}/status").map_err(|_| Errno::ENAMETOOLONG)?;
+        write!(path, "/proc/{pid}/status").map_err(|_| Call::open.failed(Errno::ENAMETOOLONG))?;
         Self::open(&path.bytes[..path.length])
     }
 
-    fn open(path: &[u8]) -> Result<Self, Errno> {
+    fn open(path: &[u8]) -> Result<Self, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        open(path, flags, Mode::empty()).map(StatusFile)
+        let file = open(path, flags, Mode::empty()).during(Call::open)?;
+        Ok(StatusFile(file))
     }
 
     /// The process's state now; ESRCH where it is no more.
-    pub(crate) fn read(&self) -> Result<Status, Errno> {
+    pub(crate) fn read(&self) -> Result<Status, Error> {
         let mut text = Vec::new();
         loop {
             let length = text.len();
-            text.try_reserve(PART).map_err(|_| Errno::ENOMEM)?;
+            text.try_reserve(PART).map_err(out_of_memory)?;
             text.resize(length + PART, 0);
-            let at = i64::try_from(length).map_err(|_| Errno::EFBIG)?;
+            let at = i64::try_from(length).map_err(|_| Call::pread.failed(Errno::EFBIG))?;
             let got = loop {
                 match pread(&self.0, &mut text[length..], at) {
                     Err(Errno::EINTR) => {}
-                    got => break got?,
+                    got => break got.during(Call::pread)?,
                 }
             };
             text.truncate(length + got);
             // The kernel writes it in one go: what fills no buffer is the end.
             if got < PART {
-                return parse(&text).ok_or(Errno::EPROTO);
+                return parse(&text).ok_or(Call::pread.failed(Errno::EPROTO));
             }
         }
     }
@@ -193,6 +196,6 @@ mod tests {
         for _ in 0..2 {
             assert_eq!(file.read().map(|own| own.uids), Ok(own.uids));
         }
-        assert_eq!(StatusFile::of(0).err(), Some(Errno::ENOENT));
+        assert_eq!(StatusFile::of(0).err(), Some(Errno::ENOENT.into()));
     }
 }

@@ -4,6 +4,7 @@
 //! `try_reserve`.
 
 use super::bits::ToSigned;
+use super::error::{Call, During, Error, out_of_memory};
 use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -33,53 +34,56 @@ impl Write for Path {
 }
 
 impl Path {
-    fn as_c_str(&self) -> Result<&CStr, Errno> {
-        CStr::from_bytes_until_nul(&self.text).map_err(|_| Errno::ENAMETOOLONG)
+    fn as_c_str(&self) -> Result<&CStr, Error> {
+        CStr::from_bytes_until_nul(&self.text).map_err(|_| Call::open.failed(Errno::ENAMETOOLONG))
     }
 }
 
-fn path_of(path: fmt::Arguments) -> Result<Path, Errno> {
+fn path_of(path: fmt::Arguments) -> Result<Path, Error> {
     let mut built = Path {
         text: [0; 64],
         length: 0,
     };
-    built.write_fmt(path).map_err(|_| Errno::ENAMETOOLONG)?;
+    built
+        .write_fmt(path)
+        .map_err(|_| Call::open.failed(Errno::ENAMETOOLONG))?;
     Ok(built)
 }
 
-fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Errno> {
+fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Error> {
     let path = path_of(path)?;
     open(
         path.as_c_str()?,
         OFlag::O_RDONLY | OFlag::O_CLOEXEC,
         Mode::empty(),
     )
+    .during(Call::open)
 }
 
 /// Appends what a file holds.
-fn read_all(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
+fn read_all(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Error> {
     loop {
         let before = text.len();
-        text.try_reserve(4096).map_err(|_| Errno::ENOMEM)?;
+        text.try_reserve(4096).map_err(out_of_memory)?;
         text.resize(text.capacity(), 0);
         let got = read(fd, &mut text[before..]);
         text.truncate(before + *got.as_ref().unwrap_or(&0));
         match got {
             Ok(0) => return Ok(()),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::read.failed(errno)),
         }
     }
 }
 
-fn read_file(path: fmt::Arguments, text: &mut Vec<u8>) -> Result<(), Errno> {
+fn read_file(path: fmt::Arguments, text: &mut Vec<u8>) -> Result<(), Error> {
     text.clear();
     read_all(&open_at(path)?, text)
 }
 
 /// Whether /proc is there and shows the pids that we use: ENOENT where it is not
 /// mounted, EXDEV where it is another pid namespace's.
-pub(crate) fn check() -> Result<(), Errno> {
+pub(crate) fn check() -> Result<(), Error> {
     let mut text = Vec::new();
     read_file(format_args!("/proc/self/status"), &mut text)?;
     let field = |name: &str| {
@@ -94,14 +98,14 @@ pub(crate) fn check() -> Result<(), Errno> {
     if field("Pid:").and_then(|line| line.split(u8::is_ascii_whitespace).find_map(number))
         != Some(getpid().as_raw())
     {
-        return Err(Errno::EXDEV);
+        return Err(Call::open.failed(Errno::EXDEV));
     }
     // One number for each namespace from the mount's to the process's.
     match field("NSpid:").map(numbers) {
         Some(1) => {}
-        Some(_) => return Err(Errno::EXDEV),
+        Some(_) => return Err(Call::open.failed(Errno::EXDEV)),
         // Linux before 4.1.
-        None => return Err(Errno::ENOENT),
+        None => return Err(Call::open.failed(Errno::ENOENT)),
     }
     // Without CONFIG_PROC_CHILDREN there is no such file.
     open_at(format_args!("/proc/self/task/{}/children", getpid())).map(drop)
@@ -117,10 +121,10 @@ fn number(text: &[u8]) -> Option<i32> {
     })
 }
 
-fn numbers(text: &[u8], found: &mut Vec<i32>) -> Result<(), Errno> {
+fn numbers(text: &[u8], found: &mut Vec<i32>) -> Result<(), Error> {
     for word in text.split(u8::is_ascii_whitespace) {
         if let Some(pid) = number(word) {
-            found.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+            found.try_reserve(1).map_err(out_of_memory)?;
             found.push(pid);
         }
     }
@@ -142,7 +146,7 @@ pub(crate) fn children_of(
     pid: i32,
     found: &mut Vec<i32>,
     scratch: &mut Scratch,
-) -> Result<(), Errno> {
+) -> Result<(), Error> {
     let task = open_at(format_args!("/proc/{pid}/task"))?;
     scratch.threads.clear();
     numbered_entries(&task, &mut scratch.threads)?;
@@ -153,8 +157,8 @@ pub(crate) fn children_of(
         match children.and_then(|children| read_list(&children, &mut scratch.text)) {
             Ok(()) => numbers(&scratch.text, found)?,
             // The thread has ended; its children are another's.
-            Err(Errno::ENOENT | Errno::ESRCH) => {}
-            Err(errno) => return Err(errno),
+            Err(error) if matches!(error.errno, Errno::ENOENT | Errno::ESRCH) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -165,7 +169,7 @@ pub(crate) fn children_of(
 pub(crate) fn own_children_once(
     found: &mut Vec<i32>,
     scratch: &mut Scratch,
-) -> Result<bool, Errno> {
+) -> Result<bool, Error> {
     found.clear();
     let me = getpid().as_raw();
     if has_one_thread(me) {
@@ -183,28 +187,28 @@ pub(crate) fn own_children_once(
 /// "..", and one for each thread. Where a kernel counts otherwise, a doubt is no.
 fn has_one_thread(pid: i32) -> bool {
     path_of(format_args!("/proc/{pid}/task"))
-        .and_then(|path| stat_path(path.as_c_str()?))
+        .and_then(|path| stat_path(path.as_c_str()?).during(Call::stat))
         .is_ok_and(|stat| stat.st_nlink == 3)
 }
 
 /// Appends a list of numbers that the kernel makes as it is read. It fills a page at
 /// a time: one that is not full was the last. To read on until nothing comes would
 /// cost the kernel one more walk over all children.
-fn read_list(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Errno> {
+fn read_list(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Error> {
     /// The smallest page of any architecture.
     const PAGE: usize = 4096;
     /// More than a number and its blank.
     const ENTRY: usize = 16;
     loop {
         let before = text.len();
-        text.try_reserve(PAGE).map_err(|_| Errno::ENOMEM)?;
+        text.try_reserve(PAGE).map_err(out_of_memory)?;
         text.resize(before + PAGE, 0);
         let got = read(fd, &mut text[before..]);
         text.truncate(before + *got.as_ref().unwrap_or(&0));
         match got {
             Ok(got) if got < PAGE - ENTRY => return Ok(()),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::read.failed(errno)),
         }
     }
 }
@@ -216,7 +220,7 @@ const READINGS: u32 = 32;
 /// of the list; two that agree do not. They agree where the second has all of the
 /// first in its order: who came meanwhile stands at the end. False where none did:
 /// then the list is the last one.
-pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Result<bool, Errno> {
+pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Result<bool, Error> {
     let me = getpid().as_raw();
     found.clear();
     children_of(me, found, scratch)?;
@@ -242,7 +246,7 @@ fn is_within(part: &[i32], whole: &[i32]) -> bool {
 }
 
 /// Appends the entries of a directory that are numbers.
-fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Errno> {
+fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Error> {
     /// Where d_reclen and d_name stand in struct linux_dirent64.
     const RECORD_LENGTH: usize = 16;
     const NAME: usize = 19;
@@ -257,8 +261,8 @@ fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Err
                 buffer.len(),
             )
         };
-        let Ok(got) = usize::try_from(Errno::result(got)?) else {
-            return Err(Errno::EIO);
+        let Ok(got) = usize::try_from(Call::getdents.result(got)?) else {
+            return Err(Call::getdents.failed(Errno::EIO));
         };
         if got == 0 {
             return Ok(());
@@ -270,7 +274,7 @@ fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Err
             let entry = &buffer[at + NAME..(at + length.max(NAME + 1)).min(got)];
             let name = entry.split(|&byte| byte == 0).next().unwrap_or(&[]);
             if let Some(number) = number(name) {
-                found.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                found.try_reserve(1).map_err(out_of_memory)?;
                 found.push(number);
             }
             at += length.max(NAME + 1);
@@ -290,7 +294,7 @@ pub(crate) fn pid_file(path: &CStr, text: &mut Vec<u8>) -> Option<i32> {
 }
 
 /// Appends the numbers that a file holds.
-pub(crate) fn read_numbers(file: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Errno> {
+pub(crate) fn read_numbers(file: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Error> {
     let mut text = Vec::new();
     read_all(file, &mut text)?;
     numbers(&text, found)
@@ -316,11 +320,11 @@ impl Stat {
     }
 }
 
-pub(crate) fn stat(pid: i32) -> Result<Stat, Errno> {
+pub(crate) fn stat(pid: i32) -> Result<Stat, Error> {
     let file = open_at(format_args!("/proc/{pid}/stat"))?;
     let mut buffer = [0_u8; 1024];
-    let got = read(&file, &mut buffer)?;
-    parse_stat(&buffer[..got]).ok_or(Errno::EIO)
+    let got = read(&file, &mut buffer).during(Call::read)?;
+    parse_stat(&buffer[..got]).ok_or(Call::read.failed(Errno::EIO))
 }
 
 /// The command's name, field 2, may hold anything, parentheses too.
@@ -344,10 +348,10 @@ fn parse_stat(text: &[u8]) -> Option<Stat> {
 }
 
 /// The real uid of a process.
-pub(crate) fn real_uid(pid: i32) -> Result<u32, Errno> {
+pub(crate) fn real_uid(pid: i32) -> Result<u32, Error> {
     let file = open_at(format_args!("/proc/{pid}/status"))?;
     let mut buffer = [0_u8; 2048];
-    let got = read(&file, &mut buffer)?;
+    let got = read(&file, &mut buffer).during(Call::read)?;
     buffer[..got]
         .split(|&byte| byte == b'\n')
         .find_map(|line| line.strip_prefix(b"Uid:"))
@@ -356,7 +360,7 @@ pub(crate) fn real_uid(pid: i32) -> Result<u32, Errno> {
                 .find(|word| !word.is_empty())
         })
         .and_then(|word| std::str::from_utf8(word).ok()?.parse().ok())
-        .ok_or(Errno::EIO)
+        .ok_or(Call::read.failed(Errno::EIO))
 }
 
 /// A soft limit by its name in /proc/PID/limits; of a zombie too. None where there
@@ -391,7 +395,7 @@ pub(crate) fn cgroup(pid: i32, text: &mut Vec<u8>) -> Option<&[u8]> {
 }
 
 /// Reads a file of ours in /proc/self.
-pub(crate) fn own_file(name: &str, text: &mut Vec<u8>) -> Result<(), Errno> {
+pub(crate) fn own_file(name: &str, text: &mut Vec<u8>) -> Result<(), Error> {
     read_file(format_args!("/proc/self/{name}"), text)
 }
 

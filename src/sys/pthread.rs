@@ -6,6 +6,8 @@ use std::ptr::{null, null_mut};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error, out_of_memory};
+
 /// Enough for what our threads do, sanitizers included.
 const STACK: usize = 512 * 1024;
 
@@ -20,11 +22,11 @@ struct Start {
 /// By pthread_sigmask(3), which leaves glibc's own signals alone: blocked by a
 /// raw rt_sigprocmask(2), the signal by which setresuid(2) reaches each thread
 /// would never come, and the daemon's setresuid() would hang.
-pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Result<(), Errno> {
+pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Result<(), Error> {
     // SAFETY: checked, and freed by the thread, or below where there is none.
     let memory = unsafe { libc::malloc(size_of::<Start>()) }.cast::<Start>();
     if memory.is_null() {
-        return Err(Errno::ENOMEM);
+        return Err(out_of_memory(()));
     }
     // SAFETY: large enough; malloc aligns for any type.
     unsafe { memory.write(Start { run, argument }) };
@@ -45,7 +47,7 @@ pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Res
     started
 }
 
-fn create(name: &CStr, memory: *mut Start) -> Result<(), Errno> {
+fn create(name: &CStr, memory: *mut Start) -> Result<(), Error> {
     let mut thread = MaybeUninit::<libc::pthread_t>::uninit();
     let mut attributes = MaybeUninit::<libc::pthread_attr_t>::uninit();
     // SAFETY: initialised by the first call and used between it and the last.
@@ -67,7 +69,7 @@ fn create(name: &CStr, memory: *mut Start) -> Result<(), Errno> {
         code = unsafe { libc::pthread_create(thread.as_mut_ptr(), null(), begin, memory.cast()) };
     }
     if code != 0 {
-        return Err(Errno::from_raw(code));
+        return Err(Call::pthread_create.failed(Errno::from_raw(code)));
     }
     // SAFETY: it was started. It cannot have ended: the starter holds a lock that it
     // takes first, or else this only misses a name.

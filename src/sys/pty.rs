@@ -2,10 +2,10 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::error::{Call, During, Error};
 use super::fd::above_standard;
 
 /// The master, which the daemon gets, and the child's end; both close-on-exec.
@@ -18,19 +18,19 @@ pub(crate) struct Pty {
 impl Pty {
     /// A new one. With `owner` the terminal is theirs, as sshd(8) and login(1) have
     /// it, where we may give it away.
-    pub(crate) fn new(owner: Option<u32>) -> Result<Self, Errno> {
+    pub(crate) fn new(owner: Option<u32>) -> Result<Self, Error> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let master = above_standard(open(c"/dev/ptmx", flags, Mode::empty())?)?;
+        let master = above_standard(open(c"/dev/ptmx", flags, Mode::empty()).during(Call::open)?)?;
         let unlocked = 0_i32;
         // SAFETY: an int of this frame.
         let code =
             unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
-        Errno::result(code)?;
+        Call::ioctl.result(code)?;
         // By the master, as the terminal's path may lead elsewhere in a container.
         // SAFETY: the argument is an int.
         let terminal = unsafe {
             let fd = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits());
-            OwnedFd::from_raw_fd(Errno::result(fd)?)
+            OwnedFd::from_raw_fd(Call::ioctl.result(fd)?)
         };
         let terminal = above_standard(terminal)?;
         if let Some(owner) = owner {

@@ -2,8 +2,10 @@
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error};
+
 /// A number that nobody can guess.
-pub(crate) fn number() -> Result<u64, Errno> {
+pub(crate) fn number() -> Result<u64, Error> {
     let mut bytes = [0_u8; 8];
     loop {
         // SAFETY: writes no more than the array's eight bytes.
@@ -11,7 +13,7 @@ pub(crate) fn number() -> Result<u64, Errno> {
         match Errno::result(got) {
             Ok(8) => return Ok(u64::from_ne_bytes(bytes)),
             Ok(_) | Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::getrandom.failed(errno)),
         }
     }
 }

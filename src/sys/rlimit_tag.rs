@@ -6,6 +6,7 @@ use std::ptr::{null, null_mut};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error};
 use super::procfs;
 
 const RESOURCE: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
@@ -15,39 +16,39 @@ const RESOURCE: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
 pub(crate) fn soft(pid: i32, text: &mut Vec<u8>) -> Option<u64> {
     match get(pid) {
         Ok(limit) => Some(limit.rlim_cur),
-        Err(Errno::EPERM) => procfs::limit(pid, "Max file locks", text),
+        Err(error) if error == Errno::EPERM => procfs::limit(pid, "Max file locks", text),
         Err(_) => None,
     }
 }
 
 /// Soft and hard limit of a process; EPERM for another user's.
-fn get(pid: i32) -> Result<libc::rlimit64, Errno> {
+fn get(pid: i32) -> Result<libc::rlimit64, Error> {
     let mut limit = libc::rlimit64 {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: writes the one struct.
-    Errno::result(unsafe { libc::prlimit64(pid, RESOURCE, null(), &raw mut limit) })?;
+    Call::prlimit.result(unsafe { libc::prlimit64(pid, RESOURCE, null(), &raw mut limit) })?;
     Ok(limit)
 }
 
 /// Sets the soft limit of a process that runs already.
-pub(crate) fn set(pid: i32, tag: u64) -> Result<(), Errno> {
+pub(crate) fn set(pid: i32, tag: u64) -> Result<(), Error> {
     let limit = libc::rlimit64 {
         rlim_cur: tag,
         rlim_max: get(pid)?.rlim_max,
     };
     // SAFETY: reads the one struct.
-    Errno::result(unsafe { libc::prlimit64(pid, RESOURCE, &raw const limit, null_mut()) })?;
-    Ok(())
+    let code = unsafe { libc::prlimit64(pid, RESOURCE, &raw const limit, null_mut()) };
+    Call::prlimit.result(code).map(drop)
 }
 
 /// The limit that a child sets for itself. EPERM where the hard limit forbids
 /// the tag.
-pub(crate) fn for_child(tag: u64) -> Result<(u32, libc::rlimit64), Errno> {
+pub(crate) fn for_child(tag: u64) -> Result<(u32, libc::rlimit64), Error> {
     let own = get(0)?;
     if own.rlim_max < tag {
-        return Err(Errno::EPERM);
+        return Err(Call::prlimit.failed(Errno::EPERM));
     }
     let limit = libc::rlimit64 {
         rlim_cur: tag,

@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 
 use super::clock;
+use super::error::{Call, Error, out_of_memory};
 
 /// How many descriptors one message carries at most. The kernel takes 253.
 pub(crate) const DESCRIPTORS: usize = 128;
@@ -39,18 +40,19 @@ pub(crate) struct Received {
 }
 
 /// Two connected ends, close-on-exec and nonblocking.
-pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Errno> {
+pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut fds = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: room for two descriptors.
-    Errno::result(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) })?;
+    let code = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
+    Call::socketpair.result(code)?;
     // SAFETY: the kernel just gave them to us.
     unsafe { Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))) }
 }
 
 /// From now on the credentials of the sender come with each message that this
 /// end receives.
-pub(crate) fn pass_credentials(end: BorrowedFd) -> Result<(), Errno> {
+pub(crate) fn pass_credentials(end: BorrowedFd) -> Result<(), Error> {
     let on: libc::c_int = 1;
     // SAFETY: an int of this frame, and its size.
     let code = unsafe {
@@ -62,7 +64,7 @@ pub(crate) fn pass_credentials(end: BorrowedFd) -> Result<(), Errno> {
             socklen(size_of_val(&on)),
         )
     };
-    Errno::result(code).map(drop)
+    Call::setsockopt.result(code).map(drop)
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "a few bytes")]
@@ -72,9 +74,9 @@ const fn socklen(length: usize) -> libc::socklen_t {
 
 /// Sends one message with copies of `fds`. EAGAIN where the other end's queue is
 /// full, ETOOMANYREFS where this user has too many descriptors on their way.
-pub(crate) fn send(end: BorrowedFd, bytes: &[u8], fds: &[RawFd]) -> Result<(), Errno> {
+pub(crate) fn send(end: BorrowedFd, bytes: &[u8], fds: &[RawFd]) -> Result<(), Error> {
     if fds.len() > DESCRIPTORS {
-        return Err(Errno::E2BIG);
+        return Err(Call::sendmsg.failed(Errno::E2BIG));
     }
     let mut ancillary = Ancillary([0; ANCILLARY]);
     let mut part = libc::iovec {
@@ -110,7 +112,7 @@ pub(crate) fn send(end: BorrowedFd, bytes: &[u8], fds: &[RawFd]) -> Result<(), E
         match Errno::result(sent) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::sendmsg.failed(errno)),
         }
     }
 }
@@ -121,9 +123,8 @@ pub(crate) fn receive(
     end: BorrowedFd,
     buffer: &mut [u8],
     fds: &mut Vec<OwnedFd>,
-) -> Result<Received, Errno> {
-    fds.try_reserve(DESCRIPTORS + 128)
-        .map_err(|_| Errno::ENOMEM)?;
+) -> Result<Received, Error> {
+    fds.try_reserve(DESCRIPTORS + 128).map_err(out_of_memory)?;
     let mut ancillary = Ancillary([0; ANCILLARY]);
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -142,7 +143,7 @@ pub(crate) fn receive(
         match Errno::result(got) {
             Ok(got) => break got.unsigned_abs(),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::recvmsg.failed(errno)),
         }
     };
     let mut sender = None;
@@ -227,7 +228,7 @@ impl Wait {
 
 /// Waits until one of them is ready: false where the deadline came first, in
 /// nanoseconds of CLOCK_MONOTONIC.
-pub(crate) fn ready(waits: &mut [Wait], deadline: Option<u64>) -> Result<bool, Errno> {
+pub(crate) fn ready(waits: &mut [Wait], deadline: Option<u64>) -> Result<bool, Error> {
     loop {
         let left = deadline.map(|deadline| {
             let left = deadline.saturating_sub(clock::now());
@@ -249,7 +250,7 @@ pub(crate) fn ready(waits: &mut [Wait], deadline: Option<u64>) -> Result<bool, E
         match Errno::result(polled) {
             Ok(count) => return Ok(count > 0),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::poll.failed(errno)),
         }
     }
 }
@@ -286,7 +287,7 @@ mod tests {
         assert!(got.is_empty());
         assert_eq!(
             receive(theirs.as_fd(), &mut buffer, &mut got).err(),
-            Some(Errno::EAGAIN)
+            Some(Errno::EAGAIN.into())
         );
         drop(ours);
         assert_eq!(
@@ -305,7 +306,7 @@ mod tests {
         let got = receive(theirs.as_fd(), &mut buffer, &mut Vec::new()).unwrap();
         assert!(got.truncated);
         let fds = [ours.as_raw_fd(); DESCRIPTORS + 1];
-        assert_eq!(send(ours.as_fd(), b"x", &fds), Err(Errno::E2BIG));
+        assert_eq!(send(ours.as_fd(), b"x", &fds), Err(Errno::E2BIG.into()));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! kill(2), and how SIGCHLD stands.
 
-use nix::errno::Errno;
+use super::error::{Call, Error};
 
-pub(crate) fn kill(pid: i32, signum: i32) -> Result<(), Errno> {
+pub(crate) fn kill(pid: i32, signum: i32) -> Result<(), Error> {
     // SAFETY: no memory is passed.
-    Errno::result(unsafe { libc::kill(pid, signum) }).map(drop)
+    Call::kill
+        .result(unsafe { libc::kill(pid, signum) })
+        .map(drop)
 }
 
 /// The process group of a process. It must not be reaped.

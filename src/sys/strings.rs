@@ -5,7 +5,7 @@ use std::ffi::{CStr, c_char};
 use std::marker::PhantomData;
 use std::ptr::null;
 
-use nix::errno::Errno;
+use super::error::{Error, out_of_memory};
 
 /// A NULL-terminated array of C strings that somebody else owns.
 #[derive(Debug, Clone, Copy)]
@@ -103,7 +103,7 @@ unsafe impl Sync for CStringArray {}
 
 impl CStringArray {
     /// Copies the strings; ENOMEM where that is not possible.
-    pub(crate) fn new<'s>(strings: impl Iterator<Item = &'s CStr> + Clone) -> Result<Self, Errno> {
+    pub(crate) fn new<'s>(strings: impl Iterator<Item = &'s CStr> + Clone) -> Result<Self, Error> {
         let (mut count, mut length) = (0, 0);
         for string in strings.clone() {
             count += 1;
@@ -129,7 +129,7 @@ impl CStringArray {
     /// Copies an environment, with each NAME=value in `set` put in, or in the
     /// place of the variable with that name.
     #[allow(dead_code, reason = "for the families that add variables")]
-    pub(crate) fn environment(base: CStrArray, set: &[&CStr]) -> Result<Self, Errno> {
+    pub(crate) fn environment(base: CStrArray, set: &[&CStr]) -> Result<Self, Error> {
         let kept = base
             .iter()
             .filter(|old| set.iter().all(|new| name(new) != name(old)));
@@ -158,7 +158,7 @@ fn name(variable: &CStr) -> &[u8] {
 pub(crate) struct CStrBuf(Vec<u8>);
 
 impl CStrBuf {
-    pub(crate) fn new(string: &CStr) -> Result<Self, Errno> {
+    pub(crate) fn new(string: &CStr) -> Result<Self, Error> {
         let string = string.to_bytes_with_nul();
         let mut bytes = Vec::new();
         reserve(&mut bytes, string.len())?;
@@ -171,8 +171,8 @@ impl CStrBuf {
     }
 }
 
-fn reserve<T>(vec: &mut Vec<T>, count: usize) -> Result<(), Errno> {
-    vec.try_reserve_exact(count).map_err(|_| Errno::ENOMEM)
+fn reserve<T>(vec: &mut Vec<T>, count: usize) -> Result<(), Error> {
+    vec.try_reserve_exact(count).map_err(out_of_memory)
 }
 
 #[cfg(test)]

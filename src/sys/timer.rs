@@ -1,9 +1,8 @@
 //! timer_create(2): SIGCHLD after a time, for a context that has no
 //! descriptor, so that the daemon's own way of taking the signal wakes it.
 
-use nix::errno::Errno;
-
 use super::bits::ToSigned;
+use super::error::{Call, Error};
 
 #[derive(Debug)]
 pub(crate) struct SignalTimer(libc::timer_t);
@@ -12,7 +11,7 @@ pub(crate) struct SignalTimer(libc::timer_t);
 unsafe impl Send for SignalTimer {}
 
 impl SignalTimer {
-    pub(crate) fn new() -> Result<Self, Errno> {
+    pub(crate) fn new() -> Result<Self, Error> {
         // SAFETY: sigevent is plain data, for which zeros are valid.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_SIGNAL;
@@ -21,7 +20,7 @@ impl SignalTimer {
         // SAFETY: both outlive the call.
         let code =
             unsafe { libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, &raw mut timer) };
-        Errno::result(code).map(|_| SignalTimer(timer))
+        Call::timer_create.result(code).map(|_| SignalTimer(timer))
     }
 
     /// Fires once after `nanoseconds`, at least one. A signal of it that is

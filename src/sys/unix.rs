@@ -5,6 +5,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
 
+use super::error::{Call, Error};
 use super::fd::above_standard;
 
 unsafe extern "C" {
@@ -32,14 +33,14 @@ pub(crate) enum Kind {
 
 /// A non-blocking socket, connected to this path.
 #[allow(clippy::cast_possible_truncation)] // the constants and the size are small
-pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
+pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Error> {
     let kind = match kind {
         Kind::Datagrams => libc::SOCK_DGRAM,
         Kind::Stream => libc::SOCK_STREAM,
     };
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is passed.
-    let fd = Errno::result(unsafe { libc::socket(libc::AF_UNIX, kind | flags, 0) })?;
+    let fd = Call::socket.result(unsafe { libc::socket(libc::AF_UNIX, kind | flags, 0) })?;
     // SAFETY: new, and ours alone.
     let socket = above_standard(unsafe { OwnedFd::from_raw_fd(fd) })?;
     // SAFETY: plain data, for which zeros are valid.
@@ -47,14 +48,14 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
     address.sun_family = libc::AF_UNIX as libc::sa_family_t;
     let bytes = path.to_bytes_with_nul();
     if bytes.len() > address.sun_path.len() {
-        return Err(Errno::ENAMETOOLONG);
+        return Err(Call::connect.failed(Errno::ENAMETOOLONG));
     }
     for (place, &byte) in address.sun_path.iter_mut().zip(bytes) {
         // It has a sign on some architectures.
         *place = c_char::from_ne_bytes([byte]);
     }
     // SAFETY: an address of this size, which outlives the call.
-    Errno::result(unsafe {
+    Call::connect.result(unsafe {
         libc::connect(
             socket.as_raw_fd(),
             (&raw const address).cast(),
@@ -65,7 +66,7 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Errno> {
 }
 
 /// Sends without waiting, and without SIGPIPE.
-pub(crate) fn send(socket: BorrowedFd, bytes: &[u8]) -> Result<usize, Errno> {
+pub(crate) fn send(socket: BorrowedFd, bytes: &[u8]) -> Result<usize, Error> {
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: bytes that outlive the call.
     let sent = unsafe {
@@ -76,11 +77,11 @@ pub(crate) fn send(socket: BorrowedFd, bytes: &[u8]) -> Result<usize, Errno> {
             flags,
         )
     };
-    Errno::result(sent).map(isize::unsigned_abs)
+    Call::sendmsg.result(sent).map(isize::unsigned_abs)
 }
 
 /// Sends two parts as one datagram, without waiting.
-pub(crate) fn send_datagram(socket: BorrowedFd, parts: [&[u8]; 2]) -> Result<(), Errno> {
+pub(crate) fn send_datagram(socket: BorrowedFd, parts: [&[u8]; 2]) -> Result<(), Error> {
     let vectors = parts.map(|part| libc::iovec {
         iov_base: part.as_ptr().cast_mut().cast(),
         iov_len: part.len(),
@@ -92,5 +93,5 @@ pub(crate) fn send_datagram(socket: BorrowedFd, parts: [&[u8]; 2]) -> Result<(),
     let flags = libc::MSG_NOSIGNAL | libc::MSG_DONTWAIT;
     // SAFETY: the vectors and what they point to outlive the call, which only reads.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const message, flags) };
-    Errno::result(sent).map(drop)
+    Call::sendmsg.result(sent).map(drop)
 }

@@ -8,10 +8,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 
+use super::error::{Call, During, Error};
 use super::syscall::{address, call, id, int, word};
 use super::usage::Usage;
 
-fn waitid(kind: libc::idtype_t, whom: libc::id_t, options: i32) -> Result<libc::siginfo_t, Errno> {
+fn waitid(kind: libc::idtype_t, whom: libc::id_t, options: i32) -> Result<libc::siginfo_t, Error> {
     waitid_usage(kind, whom, options, std::ptr::null_mut())
 }
 
@@ -21,7 +22,7 @@ fn waitid_usage(
     whom: libc::id_t,
     options: i32,
     usage: *mut libc::rusage,
-) -> Result<libc::siginfo_t, Errno> {
+) -> Result<libc::siginfo_t, Error> {
     // SAFETY: siginfo_t is plain data, for which zeros are valid.
     let mut info: libc::siginfo_t = unsafe { std::mem::zeroed() };
     loop {
@@ -36,10 +37,10 @@ fn waitid_usage(
                 address(usage)
             )
         };
-        match waited.map_err(Errno::from_raw) {
+        match waited {
             Ok(_) => return Ok(info),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(libc::EINTR) => {}
+            failed => return failed.during(Call::waitid).map(|_| info),
         }
     }
 }
@@ -66,12 +67,12 @@ pub(crate) fn dead_status(pid: i32) -> Option<i32> {
 
 /// Whether the process behind a pidfd is a child of ours, reaped by nobody. EBADF
 /// where this is no pidfd, EINVAL where the kernel cannot wait for one (Linux 5.3).
-pub(crate) fn holds_child(pidfd: BorrowedFd) -> Result<bool, Errno> {
+pub(crate) fn holds_child(pidfd: BorrowedFd) -> Result<bool, Error> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     match waitid(libc::P_PIDFD, raw(pidfd), look) {
         Ok(_) => Ok(true),
-        Err(Errno::ECHILD) => Ok(false),
-        Err(errno) => Err(errno),
+        Err(error) if error == Errno::ECHILD => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -88,7 +89,7 @@ pub(crate) fn is_dead(pid: i32) -> bool {
 
 /// waitpid(2) with `options | WNOHANG`: a pid and its raw status, or None
 /// where nothing has changed. `pid` -1 means any child.
-pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errno> {
+pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Error> {
     let mut status = 0;
     let options = options | libc::WNOHANG;
     loop {
@@ -105,13 +106,13 @@ pub(crate) fn waitpid(pid: i32, options: i32) -> Result<Option<(i32, i32)>, Errn
             Ok(0) => return Ok(None),
             Ok(found) => return Ok(Some((int(found), status))),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::waitpid.failed(errno)),
         }
     }
 }
 
 /// The same, and what the child has used.
-pub(crate) fn waitpid_usage(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>, Errno> {
+pub(crate) fn waitpid_usage(pid: i32, options: i32) -> Result<Option<(i32, i32, Usage)>, Error> {
     let mut status = 0;
     // SAFETY: integers, for which zeros are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -131,13 +132,13 @@ pub(crate) fn waitpid_usage(pid: i32, options: i32) -> Result<Option<(i32, i32, 
             Ok(0) => return Ok(None),
             Ok(found) => return Ok(Some((int(found), status, Usage::from(&usage)))),
             Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
+            Err(errno) => return Err(Call::waitpid.failed(errno)),
         }
     }
 }
 
 /// A child that has ended and that nobody has waited for, which it leaves so.
-pub(crate) fn any_dead() -> Result<Option<i32>, Errno> {
+pub(crate) fn any_dead() -> Result<Option<i32>, Error> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let pid = pid_of(&waitid(libc::P_ALL, 0, look)?);
     Ok((pid != 0).then_some(pid))
@@ -145,14 +146,14 @@ pub(crate) fn any_dead() -> Result<Option<i32>, Errno> {
 
 /// Reaps the process behind a pidfd: its raw wait status, or None where it
 /// lives or a tracer still holds the corpse.
-pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Errno> {
+pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Error> {
     let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
     let info = waitid(libc::P_PIDFD, raw(pidfd), options)?;
     Ok((pid_of(&info) != 0).then(|| status_of(&info)).flatten())
 }
 
 /// The same, and what the process has used.
-pub(crate) fn reap_usage(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Errno> {
+pub(crate) fn reap_usage(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Error> {
     let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
     // SAFETY: integers, for which zeros are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -163,21 +164,21 @@ pub(crate) fn reap_usage(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Errn
 
 /// The raw status of a child that has ended and stays a zombie, and what it has
 /// used; None where it lives or a tracer still holds the corpse.
-pub(crate) fn look(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Errno> {
+pub(crate) fn look(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Error> {
     peek(libc::P_PIDFD, raw(pidfd), libc::__WALL)
 }
 
 /// The same by pid. ECHILD also for a child that was cloned without SIGCHLD.
-pub(crate) fn look_pid(pid: i32) -> Result<Option<(i32, Usage)>, Errno> {
+pub(crate) fn look_pid(pid: i32) -> Result<Option<(i32, Usage)>, Error> {
     peek(libc::P_PID, pid.unsigned_abs(), 0)
 }
 
 /// The same for a child that may send no SIGCHLD.
-pub(crate) fn look_mute(pid: i32) -> Result<Option<(i32, Usage)>, Errno> {
+pub(crate) fn look_mute(pid: i32) -> Result<Option<(i32, Usage)>, Error> {
     peek(libc::P_PID, pid.unsigned_abs(), libc::__WALL)
 }
 
-fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32, Usage)>, Errno> {
+fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32, Usage)>, Error> {
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | more;
     // SAFETY: integers, for which zeros are valid.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
@@ -188,7 +189,7 @@ fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32
 
 /// Waits for a stop or a continue, and for no end: WUNTRACED and WCONTINUED in
 /// `options` say for which. The raw status.
-pub(crate) fn jobs(pid: i32, options: i32) -> Result<Option<i32>, Errno> {
+pub(crate) fn jobs(pid: i32, options: i32) -> Result<Option<i32>, Error> {
     // WUNTRACED and WSTOPPED are the same bit.
     let options = options & (libc::WSTOPPED | libc::WCONTINUED) | libc::WNOHANG;
     let info = waitid(libc::P_PID, pid.unsigned_abs(), options)?;

@@ -8,7 +8,8 @@ use std::ptr::{NonNull, null_mut};
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 
 use allocator_api2::alloc::{AllocError, Allocator};
-use nix::errno::Errno;
+
+use super::error::{Call, Error};
 
 pub(crate) type Box<T> = allocator_api2::boxed::Box<T, Wiped>;
 
@@ -118,10 +119,10 @@ pub(crate) fn prepare() {
     LEAKS_ARE_LOOKED_FOR.store(!found.is_null(), Ordering::Relaxed);
 }
 
-fn advise(block: NonNull<u8>, pages: Layout, advice: i32) -> Result<(), Errno> {
+fn advise(block: NonNull<u8>, pages: Layout, advice: i32) -> Result<(), Error> {
     // SAFETY: these pages are nobody else's.
     let code = unsafe { libc::madvise(block.as_ptr().cast(), pages.size(), advice) };
-    Errno::result(code).map(drop)
+    Call::madvise.result(code).map(drop)
 }
 
 #[cfg(test)]

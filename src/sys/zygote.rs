@@ -4,9 +4,8 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
-use nix::errno::Errno;
-
 use super::close_range::{LAST, close_range};
+use super::error::{Call, Error};
 use super::opaque::Opaque;
 
 /// A function of the daemon's that such a process calls.
@@ -49,9 +48,9 @@ const KEPT: i32 = 3;
 /// has no other descriptors than the standard ones, no handlers and no blocked
 /// signals of the daemon's. The daemon should have one thread: what the others hold
 /// at this moment stays locked.
-pub(crate) fn fork(kept: &OwnedFd, run: impl FnOnce(OwnedFd) -> i32) -> Result<i32, Errno> {
+pub(crate) fn fork(kept: &OwnedFd, run: impl FnOnce(OwnedFd) -> i32) -> Result<i32, Error> {
     // SAFETY: the child stays in this function until it ends.
-    let pid = Errno::result(unsafe { libc::fork() })?;
+    let pid = Call::fork.result(unsafe { libc::fork() })?;
     if pid != 0 {
         return Ok(pid);
     }

@@ -1,0 +1,188 @@
+//! The error of this folder: which call failed, and its errno.
+//!
+//! It goes up to the border as it is: src/ffi makes an errno of it there, and words
+//! for the log callback. Plain numbers are left in three places: in [`call!`], which
+//! hardly anybody calls without naming the call; in what runs in a child before its
+//! exec, and in the report that it leaves, where nothing may be formatted; and in what
+//! the child is told to do, which fails by its step.
+//!
+//! [`call!`]: super::syscall::call
+
+use std::fmt;
+
+use nix::errno::{Errno, ErrnoSentinel};
+
+macro_rules! calls {
+    ($($call:ident),+ $(,)?) => {
+        /// What was called: a system call, or the function of libc's that makes it.
+        #[allow(non_camel_case_types, reason = "the names that strace(1) and man(1) know")]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(crate) enum Call {
+            $($call),+
+        }
+
+        impl Call {
+            pub(crate) const fn name(self) -> &'static str {
+                match self {
+                    $(Call::$call => stringify!($call)),+
+                }
+            }
+        }
+    };
+}
+
+calls! {
+    bind,
+    clone,
+    connect,
+    epoll_create,
+    epoll_ctl,
+    epoll_wait,
+    eventfd,
+    fcntl,
+    fork,
+    getdents,
+    getpwnam_r,
+    getrandom,
+    getgrouplist,
+    getsockname,
+    ioctl,
+    kill,
+    madvise,
+    mkdirat,
+    mmap,
+    mprotect,
+    open,
+    openat,
+    pidfd_open,
+    pidfd_send_signal,
+    pipe2,
+    poll,
+    prctl,
+    pread,
+    prlimit,
+    pthread_create,
+    read,
+    readlink,
+    recvmsg,
+    renameat2,
+    sendmsg,
+    setgroups,
+    setresgid,
+    setresuid,
+    setsockopt,
+    socket,
+    socketpair,
+    stat,
+    statx,
+    timer_create,
+    timerfd_create,
+    unlinkat,
+    waitid,
+    waitpid,
+    write,
+}
+
+impl Call {
+    /// This call failed so, or would have.
+    pub(crate) const fn failed(self, errno: Errno) -> Error {
+        Error {
+            call: Some(self),
+            errno,
+        }
+    }
+
+    /// What a function of libc's returned, or what it left in errno.
+    pub(crate) fn result<S: ErrnoSentinel + PartialEq<S>>(self, value: S) -> Result<S, Error> {
+        Errno::result(value).during(self)
+    }
+}
+
+/// Why something failed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Error {
+    /// The call that failed; None where the library itself says no, or memory is out.
+    pub(crate) call: Option<Call>,
+    pub(crate) errno: Errno,
+}
+
+impl fmt::Display for Error {
+    /// "pidfd_open: Too many open files".
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(call) = self.call {
+            write!(out, "{}: ", call.name())?;
+        }
+        out.write_str(self.errno.desc())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Whichever call it was: what is done about an error depends on its errno alone.
+impl PartialEq for Error {
+    fn eq(&self, other: &Self) -> bool {
+        self.errno == other.errno
+    }
+}
+
+impl Eq for Error {}
+
+impl PartialEq<Errno> for Error {
+    fn eq(&self, other: &Errno) -> bool {
+        self.errno == *other
+    }
+}
+
+/// The library's own answer.
+impl From<Errno> for Error {
+    fn from(errno: Errno) -> Self {
+        Error { call: None, errno }
+    }
+}
+
+/// For `map_err`: an allocation failed.
+pub(crate) fn out_of_memory<E>(_: E) -> Error {
+    Error {
+        call: None,
+        errno: Errno::ENOMEM,
+    }
+}
+
+/// Says of an errno which call it comes from.
+pub(crate) trait During {
+    type Value;
+
+    fn during(self, call: Call) -> Result<Self::Value, Error>;
+}
+
+impl<T> During for Result<T, Errno> {
+    type Value = T;
+
+    fn during(self, call: Call) -> Result<T, Error> {
+        self.map_err(|errno| call.failed(errno))
+    }
+}
+
+/// As [`super::syscall::call`] gives it.
+impl<T> During for Result<T, i32> {
+    type Value = T;
+
+    fn during(self, call: Call) -> Result<T, Error> {
+        self.map_err(|errno| call.failed(Errno::from_raw(errno)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_names_the_call() {
+        let error = Call::pidfd_open.failed(Errno::EMFILE);
+        assert_eq!(error.to_string(), "pidfd_open: Too many open files");
+        assert_eq!(out_of_memory(()).to_string(), "Out of memory");
+        // As many bytes as a register has: a Result of it is as cheap as one of an errno.
+        assert_eq!(size_of::<Error>(), 8);
+        assert_eq!(size_of::<Result<(), Error>>(), 8);
+    }
+}
