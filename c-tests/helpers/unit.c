@@ -18,6 +18,7 @@
  *   bomb         forks without end, as does each child
  *   child        goes on in a child; its parent waits for it and exits as it did
  *   init         the same, and the child is pid 1 of a pid namespace
+ *   both         goes on in a child; its parent waits for a signal of its own
  *   env NAME     prints NAME=VALUE and a newline
  *   fd N         exits with 9 unless N is open
  *   exit N       exits
@@ -138,6 +139,17 @@ static void go_on_in_child(int waits)
     _exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }
 
+/* The parent waits for a signal of its own, whatever becomes of the child. */
+static void go_on_in_both(void)
+{
+    pid_t pid = fork();
+
+    need(pid >= 0, "fork");
+    while (pid != 0) {
+        pause();
+    }
+}
+
 static void tell(const char *text)
 {
     pid_t pid = fork();
@@ -197,6 +209,8 @@ int main(int argc, char **argv)
             go_on_in_child(1);
         } else if (strcmp(action, "daemon") == 0 || strcmp(action, "child") == 0) {
             go_on_in_child(action[0] == 'c');
+        } else if (strcmp(action, "both") == 0) {
+            go_on_in_both();
         } else if (strcmp(action, "leave") == 0) {
             leave(0);
         } else if (strcmp(action, "login") == 0) {

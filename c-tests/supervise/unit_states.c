@@ -129,7 +129,7 @@ static void a_stop_reaches_a_group(void **state)
 {
     static const struct sss_stop_step step = { SIGUSR1, SSS_STOP_GROUP, 3600000 * MS, NULL };
     char *path = helper_path("unit");
-    const char *argv[] = { path, "child", "say", "READY=1", "pause", NULL };
+    const char *argv[] = { path, "both", "say", "READY=1", "pause", NULL };
 
     (void)state;
     for (int own = 0; own < 2; own++) {
