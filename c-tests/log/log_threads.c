@@ -207,10 +207,15 @@ static void forks_beside_busy_threads(void **state)
 {
     struct bed *bed = *state;
     struct sss_log_params params = log_params(bed);
-    struct sss_log *log = log_of(bed, &params);
-    int fd = log_pipe(log, NULL, NULL), turn, turns = (int)scaled(200);
+    struct sss_log *log;
+    int fd, turn, turns = (int)scaled(200);
     pthread_t thread;
 
+    if (test_profile_is("asan")) {
+        test_skip("asan", "its allocator's lock, held by another thread at the fork, stays locked");
+    }
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
     check_ok(pthread_create(&thread, NULL, put_numbers, &fd));
     for (turn = 0; turn < turns; turn++) {
         pid_t pid = fork();
