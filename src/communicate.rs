@@ -424,8 +424,8 @@ impl State {
                     }
                 }
                 Ok(None) => return None,
-                Err(errno) => {
-                    self.close_input(errno.errno as i32);
+                Err(error) => {
+                    self.close_input(error.errno as i32);
                     return None;
                 }
             }
@@ -459,7 +459,7 @@ impl State {
         match stream.collect() {
             Ok(false) => {}
             Ok(true) => self.close_stream(index, 0),
-            Err(errno) => self.close_stream(index, errno.errno as i32),
+            Err(error) => self.close_stream(index, error.errno as i32),
         }
         None
     }
@@ -493,7 +493,7 @@ impl State {
                     pvt: self.pvt,
                 });
             }
-            (Err(errno), _) => self.close_stream(index, errno.errno as i32),
+            (Err(error), _) => self.close_stream(index, error.errno as i32),
         }
         None
     }

@@ -74,10 +74,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         }
         let Some(own) = ctx.memory else {
             match context::check(ctx.id) {
-                Err(Error {
-                    errno: Errno::EPERM,
-                    ..
-                }) => return Err(Errno::EPERM.into()),
+                Err(error) if error == Errno::EPERM => return Err(Errno::EPERM.into()),
                 _ => ctx.ending = true,
             }
             if let Some(mut binding) = ctx.binding.take() {
@@ -90,10 +87,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         };
         match context::check(ctx.id) {
             // The memory stays its parent's, who may still free it.
-            Err(Error {
-                errno: Errno::ECHILD,
-                ..
-            }) => return context::free(ctx.id, run_hook),
+            Err(error) if error == Errno::ECHILD => return context::free(ctx.id, run_hook),
             other => other?,
         }
         // SAFETY: the host's memory; context_gone() ends the context.

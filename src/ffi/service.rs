@@ -425,12 +425,8 @@ pub extern "C" fn sss_service_free(service: Handle<sss_service>) -> errno_t {
         }
         match id_of(service) {
             // Its context is gone, or it is a parent's: then the memory is all.
-            Ok(_)
-            | Err(Error {
-                errno: Errno::ESRCH | Errno::ECHILD | Errno::EINVAL,
-                ..
-            }) => {}
-            Err(error) => return Err(error),
+            Err(error) if matches!(error.errno, Errno::ESRCH | Errno::ECHILD | Errno::EINVAL) => {}
+            known => drop(known?),
         }
         service.free()
     })

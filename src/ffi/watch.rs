@@ -591,16 +591,8 @@ pub extern "C" fn sss_sigchld_ctx_wait_all(
         }
         let waited = wait::wait_all(ctx.id, until);
         wake_own_loop(ctx);
-        if !left_count.is_null()
-            && matches!(
-                waited,
-                Ok(())
-                    | Err(Error {
-                        errno: Errno::ETIMEDOUT,
-                        ..
-                    })
-            )
-        {
+        let is_over = waited.is_ok() || waited == Err(Errno::ETIMEDOUT.into());
+        if is_over && !left_count.is_null() {
             left.write(left_count, |each| {
                 let mut cursor = 0;
                 while let Some(pid) = wait::next_living(ctx.id, &mut cursor) {

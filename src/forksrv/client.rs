@@ -406,10 +406,7 @@ impl Client {
     pub(crate) fn wait(&self, pid: i32, block: bool) -> Result<i32, Error> {
         let until = if block { u64::MAX } else { 0 };
         let link = match self.wait_directly(pid, until) {
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            }) => self.shared.link(),
+            Err(error) if error == Errno::ESRCH => self.shared.link(),
             waited => return waited,
         };
         // Not ours. What the server has nobody here watches, so that no record of
@@ -429,16 +426,15 @@ impl Client {
             }
             Ok(None) => Err(Errno::EAGAIN.into()),
             // Its children are ours by now.
-            Err(Error {
-                errno: Errno::ECONNRESET | Errno::ENOTCONN,
-                ..
-            }) => self.wait_directly(pid, until).map_err(|mut error| {
-                if error.errno == Errno::ESRCH {
-                    error.errno = Errno::ECHILD;
-                }
-                error
-            }),
-            Err(errno) => Err(errno),
+            Err(error) if matches!(error.errno, Errno::ECONNRESET | Errno::ENOTCONN) => {
+                self.wait_directly(pid, until).map_err(|mut error| {
+                    if error.errno == Errno::ESRCH {
+                        error.errno = Errno::ECHILD;
+                    }
+                    error
+                })
+            }
+            Err(error) => Err(error),
         }
     }
 
@@ -462,11 +458,8 @@ impl Client {
         }
         match waited {
             Ok(told) => Ok(told.change.map_or(LOST, raw_status)),
-            Err(Error {
-                errno: Errno::ETIMEDOUT,
-                ..
-            }) => Err(Errno::EAGAIN.into()),
-            Err(errno) => Err(errno),
+            Err(error) if error == Errno::ETIMEDOUT => Err(Errno::EAGAIN.into()),
+            Err(error) => Err(error),
         }
     }
 
@@ -892,10 +885,7 @@ impl Shared {
         loop {
             let got = match seqpacket::receive(link.control.as_fd(), &mut bytes, &mut fds) {
                 Ok(got) => got,
-                Err(Error {
-                    errno: Errno::EAGAIN | Errno::ENOMEM,
-                    ..
-                }) => return,
+                Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => return,
                 Err(_) => break,
             };
             if got.length == 0 {

@@ -100,10 +100,7 @@ impl Link {
                         _ => Err(Errno::EPROTO.into()),
                     };
                 }
-                Err(Error {
-                    errno: Errno::EAGAIN,
-                    ..
-                }) => {
+                Err(error) if error == Errno::EAGAIN => {
                     let mut waits = [Wait::readable(mine.as_fd()), self.death()];
                     if !wait_for(self, &mut waits, deadline)? {
                         return Err(Errno::ETIMEDOUT.into());
@@ -112,7 +109,7 @@ impl Link {
                         return Err(Errno::ECONNRESET.into());
                     }
                 }
-                Err(errno) => return Err(errno),
+                Err(error) => return Err(error),
             }
         }
     }
@@ -151,19 +148,19 @@ impl Link {
     fn try_request(&self, request: &Request, reply: Option<RawFd>) -> Result<Flow, Error> {
         match seqpacket::send(self.control.as_fd(), &request.encode(), reply.as_slice()) {
             Ok(()) => Ok(Flow::Sent),
-            Err(Error {
-                errno: Errno::EAGAIN,
-                ..
-            }) => Ok(Flow::Full),
-            Err(Error {
-                errno: Errno::ETOOMANYREFS | Errno::ENOBUFS,
-                ..
-            }) => Ok(Flow::Later),
-            Err(Error {
-                errno: Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED,
-                ..
-            }) => Err(Errno::ECONNRESET.into()),
-            Err(errno) => Err(errno),
+            Err(error) if error == Errno::EAGAIN => Ok(Flow::Full),
+            Err(error) if matches!(error.errno, Errno::ETOOMANYREFS | Errno::ENOBUFS) => {
+                Ok(Flow::Later)
+            }
+            Err(error)
+                if matches!(
+                    error.errno,
+                    Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED
+                ) =>
+            {
+                Err(Errno::ECONNRESET.into())
+            }
+            Err(error) => Err(error),
         }
     }
 }
@@ -421,10 +418,9 @@ impl Stray {
             let mut fds = Vec::new();
             let got = match seqpacket::receive(self.socket.as_fd(), &mut bytes, &mut fds) {
                 Ok(got) if got.length > 0 => got,
-                Err(Error {
-                    errno: Errno::EAGAIN | Errno::ENOMEM,
-                    ..
-                }) => return Looked::MoreToCome,
+                Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => {
+                    return Looked::MoreToCome;
+                }
                 Ok(_) | Err(_) => break,
             };
             let sender = got.sender.map_or(0, |sender| sender.pid);
@@ -614,20 +610,15 @@ impl Outgoing {
                     self.bytes += length;
                     self.fds += fds.len();
                 }
-                Err(Error {
-                    errno: Errno::EAGAIN,
-                    ..
-                }) => return Ok(Flow::Full),
-                Err(Error {
-                    errno: Errno::ETOOMANYREFS | Errno::ENOBUFS,
-                    ..
-                }) => return Ok(Flow::Later),
+                Err(error) if error == Errno::EAGAIN => return Ok(Flow::Full),
+                Err(error) if matches!(error.errno, Errno::ETOOMANYREFS | Errno::ENOBUFS) => {
+                    return Ok(Flow::Later);
+                }
                 // The server has closed its end; what it said is there to read.
-                Err(Error {
-                    errno: Errno::EPIPE | Errno::ECONNRESET,
-                    ..
-                }) => self.bytes = self.packet.bytes.len(),
-                Err(errno) => return Err(errno),
+                Err(error) if matches!(error.errno, Errno::EPIPE | Errno::ECONNRESET) => {
+                    self.bytes = self.packet.bytes.len()
+                }
+                Err(error) => return Err(error),
             }
         }
         Ok(Flow::Sent)
@@ -959,15 +950,9 @@ impl Exchange {
         let mut fds = Vec::new();
         let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
-            Err(Error {
-                errno: Errno::EAGAIN,
-                ..
-            }) => return Ok(None),
-            Err(Error {
-                errno: Errno::ECONNRESET,
-                ..
-            }) => return Ok(Some(Said::End)),
-            Err(errno) => return Err(errno.into()),
+            Err(error) if error == Errno::EAGAIN => return Ok(None),
+            Err(error) if error == Errno::ECONNRESET => return Ok(Some(Said::End)),
+            Err(error) => return Err(error.into()),
         };
         if got.length == 0 {
             return Ok(Some(Said::End));
@@ -1089,12 +1074,8 @@ impl Exchange {
             return self.stray();
         }
         match self.link.wait(self.remote, true, self.deadline) {
-            Ok(_)
-            | Err(Error {
-                errno: Errno::ECHILD,
-                ..
-            }) => Left::Reaped(self.remote),
-            Err(_) => Left::Child(self.remote, self.pid),
+            Err(error) if error != Errno::ECHILD => Left::Child(self.remote, self.pid),
+            _ => Left::Reaped(self.remote),
         }
     }
 }

@@ -164,10 +164,7 @@ impl Server {
         let mut fds = Vec::new();
         let got = loop {
             match seqpacket::receive(control.as_fd(), &mut bytes, &mut fds) {
-                Err(Error {
-                    errno: Errno::EAGAIN,
-                    ..
-                }) => {
+                Err(error) if error == Errno::EAGAIN => {
                     let mut waits = [seqpacket::Wait::readable(control.as_fd())];
                     let by = clock::now() + LOOK_AFTER;
                     seqpacket::ready(&mut waits, Some(by)).map_err(|_| EXIT_NO_START)?;
@@ -352,10 +349,7 @@ impl Server {
         let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
             // No memory now: it is asked again.
-            Err(Error {
-                errno: Errno::EAGAIN | Errno::ENOMEM,
-                ..
-            }) => return,
+            Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => return,
             Err(_) => {
                 self.done = true;
                 return;
@@ -433,10 +427,7 @@ impl Server {
         while order.bytes.len() < order.expected || order.fds.len() < order.descriptors {
             match receive_part(&mut order) {
                 Ok(()) => {}
-                Err(Error {
-                    errno: Errno::EAGAIN,
-                    ..
-                }) => return self.keep(order),
+                Err(error) if error == Errno::EAGAIN => return self.keep(order),
                 Err(error) => return refuse(Some(&order.reply), error.errno),
             }
         }
@@ -451,7 +442,7 @@ impl Server {
         let event = EpollEvent::new(EpollFlags::EPOLLIN, Source::Order(order.number).datum());
         let kept = match self.poll.add(&order.reply, event) {
             Ok(()) | Err(Errno::EEXIST) => self.incoming.try_reserve(1).map_err(|_| Errno::ENOMEM),
-            Err(errno) => Err(errno),
+            Err(error) => Err(error),
         };
         match kept {
             Ok(()) => {

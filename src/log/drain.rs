@@ -10,7 +10,6 @@ use super::mailbox::{self, Kind};
 use super::queue::CHUNK;
 use super::source::{Reading, Source};
 use super::threads::Threads;
-use crate::sys::error::Error;
 use crate::sys::{clock, file};
 
 /// In one go, before other sources have their turn.
@@ -75,14 +74,10 @@ impl Source {
         let got = match file::read_onto(self.fd.as_fd(), scratch, most) {
             Ok(0) => Err(After::Ended),
             Ok(got) => Ok(got),
-            Err(Error {
-                errno: Errno::EAGAIN,
-                ..
-            }) if self.ends.load(Ordering::Acquire) => Err(After::Ended),
-            Err(Error {
-                errno: Errno::EAGAIN | Errno::EINTR,
-                ..
-            }) => Err(After::Waits),
+            Err(error) if error == Errno::EAGAIN && self.ends.load(Ordering::Acquire) => {
+                Err(After::Ended)
+            }
+            Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::EINTR) => Err(After::Waits),
             // A terminal whose other side is closed, a reset connection.
             Err(_) => Err(After::Ended),
         };

@@ -260,23 +260,15 @@ impl File {
                 times.push(time);
                 renamed = true;
             }
+            Err(error) if error != Errno::ENOENT => return Err(error),
             // Somebody else renamed it: a new one is all that is needed.
-            Ok(_)
-            | Err(Error {
-                errno: Errno::ENOENT,
-                ..
-            }) => {}
-            Err(errno) => return Err(errno),
+            _ => {}
         }
         let surplus = rotation::surplus(&mut times, setup.keep);
         for &time in &times[..surplus] {
             match file::unlink(dir, &name_at(path.name, time)?) {
-                Ok(())
-                | Err(Error {
-                    errno: Errno::ENOENT,
-                    ..
-                }) => {}
-                Err(errno) => return Err(errno),
+                Err(error) if error != Errno::ENOENT => return Err(error),
+                _ => {}
             }
         }
         let fresh = self.open_in_directory(path)?;

@@ -224,10 +224,7 @@ fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Error> {
     let found = own.value.state.lock().find(id.0);
     match found {
         Some(log) => match context::check(log.ctx) {
-            Err(Error {
-                errno: Errno::EPERM,
-                ..
-            }) => Err(Errno::EPERM.into()),
+            Err(error) if error == Errno::EPERM => Err(Errno::EPERM.into()),
             // A log outlives its context.
             _ => Ok((&own.value, log)),
         },

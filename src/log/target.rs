@@ -104,10 +104,7 @@ impl Target {
             let length = memory::find(b'\n', rest).unwrap_or(rest.len());
             let line = &rest[..length];
             match unix::send_datagram(socket, [head, line]) {
-                Err(Error {
-                    errno: Errno::EMSGSIZE,
-                    ..
-                }) => {
+                Err(error) if error == Errno::EMSGSIZE => {
                     done.error = Some(Errno::EMSGSIZE.into());
                     unix::send_datagram(socket, [head, &line[..length.min(DATAGRAM)]])?;
                 }
@@ -128,14 +125,8 @@ impl Target {
 
     /// After anything but a full buffer it is connected anew.
     fn disconnect_if_gone(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
-        if !matches!(
-            sent,
-            Ok(())
-                | Err(Error {
-                    errno: Errno::EAGAIN | Errno::ENOBUFS,
-                    ..
-                })
-        ) {
+        let full = |error: Error| matches!(error.errno, Errno::EAGAIN | Errno::ENOBUFS);
+        if sent.is_err_and(|error| !full(error)) {
             self.socket = None;
         }
         sent

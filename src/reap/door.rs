@@ -52,20 +52,14 @@ impl Reaper {
         if let Some(pidfd) = slot.pidfd() {
             match self.kernel.reap(pidfd, usage) {
                 Ok(found) => return found.map(|found| self.reaped(found)),
-                Err(Error {
-                    errno: Errno::ECHILD,
-                    ..
-                }) => return self.recover(slot.pid, pidfd),
+                Err(error) if error == Errno::ECHILD => return self.recover(slot.pid, pidfd),
                 // No pidfd any more.
                 Err(_) => self.lose_pidfd(leader),
             }
         }
         match self.wait_pid(slot.pid, self.options(leader), usage) {
             Ok(found) => found.map(|(_, status, usage)| self.reaped((status, usage))),
-            Err(Error {
-                errno: Errno::ECHILD,
-                ..
-            }) => self.ask_elsewhere(slot.pid),
+            Err(error) if error == Errno::ECHILD => self.ask_elsewhere(slot.pid),
             Err(_) => None,
         }
     }
@@ -105,27 +99,17 @@ impl Reaper {
         };
         match (self.kernel.look(slot.pid, slot.pidfd()), slot.pidfd()) {
             (Ok(found), _) => found.map(kept),
-            (
-                Err(Error {
-                    errno: Errno::ECHILD,
-                    ..
-                }),
-                Some(pidfd),
-            ) => self.recover(slot.pid, pidfd),
+            (Err(error), Some(pidfd)) if error == Errno::ECHILD => self.recover(slot.pid, pidfd),
             // Only __WALL sees one that sends no SIGCHLD.
-            (
-                Err(Error {
-                    errno: Errno::ECHILD,
-                    ..
-                }),
-                None,
-            ) => match self.kernel.look_at_mute(slot.pid) {
-                Ok(found) => {
-                    self.hear_nothing_of_one();
-                    found.map(kept)
+            (Err(error), None) if error == Errno::ECHILD => {
+                match self.kernel.look_at_mute(slot.pid) {
+                    Ok(found) => {
+                        self.hear_nothing_of_one();
+                        found.map(kept)
+                    }
+                    Err(_) => self.ask_elsewhere(slot.pid),
                 }
-                Err(_) => self.ask_elsewhere(slot.pid),
-            },
+            }
             (Err(_), Some(_)) => {
                 self.lose_pidfd(leader);
                 None

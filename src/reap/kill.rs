@@ -21,10 +21,7 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Error> {
     let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
     match reaper.send(reaper.table.slot(leader), signum) {
-        Err(Error {
-            errno: Errno::EBADF,
-            ..
-        }) => {
+        Err(error) if error == Errno::EBADF => {
             // The daemon has closed it; the child is not reaped, and its pid its own.
             reaper.lose_pidfd(leader);
             reaper.send(reaper.table.slot(leader), signum)
@@ -51,10 +48,9 @@ pub(crate) fn pidfd(id: WatchId) -> Result<OwnedFd, Error> {
     let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
     match reaper.own_pidfd(leader) {
-        Err(Error {
-            errno: Errno::EMFILE,
-            ..
-        }) if reaper.give_back(GIVEN_BACK) > 0 => reaper.own_pidfd(leader),
+        Err(error) if error == Errno::EMFILE && reaper.give_back(GIVEN_BACK) > 0 => {
+            reaper.own_pidfd(leader)
+        }
         opened => opened,
     }
 }
@@ -75,10 +71,9 @@ impl Reaper {
             Some(held) => match pidfd::send_signal(held.borrow(), signum) {
                 // A filter may refuse the newer call; where it is the child that may
                 // not be signalled, kill(2) says so too.
-                Err(Error {
-                    errno: Errno::ENOSYS | Errno::EPERM,
-                    ..
-                }) => by_pid(held.borrow(), slot.pid, signum),
+                Err(error) if matches!(error.errno, Errno::ENOSYS | Errno::EPERM) => {
+                    by_pid(held.borrow(), slot.pid, signum)
+                }
                 sent => sent,
             },
             // It is dead, and a fork server reaps it.

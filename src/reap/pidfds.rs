@@ -92,10 +92,7 @@ impl Reaper {
     /// wait for one (Linux 5.3): then there are none from now on.
     pub(crate) fn is_held(&mut self, pidfd: Pidfd) -> Result<bool, Error> {
         match self.kernel.holds_child(pidfd) {
-            Err(Error {
-                errno: Errno::EINVAL,
-                ..
-            }) => {
+            Err(error) if error == Errno::EINVAL => {
                 self.pidfds_useless = true;
                 Err(Errno::ENOSYS.into())
             }
@@ -108,14 +105,11 @@ impl Reaper {
         let slot = *self.table.slot(leader);
         match self.open_pidfd(slot.context, slot.pid) {
             Ok(pidfd) => self.adopt_pidfd(leader, pidfd),
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            }) => {
+            Err(error) if error == Errno::ESRCH => {
                 self.wait_child(leader);
                 Ok(())
             }
-            Err(errno) => Err(errno),
+            Err(error) => Err(error),
         }
     }
 
@@ -316,10 +310,9 @@ impl Reaper {
     pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Error> {
         if self.at(index).descriptor.is_none() {
             let descriptor = match Descriptor::new() {
-                Err(Error {
-                    errno: Errno::EMFILE,
-                    ..
-                }) if self.give_back(GIVEN_BACK) > 0 => Descriptor::new()?,
+                Err(error) if error == Errno::EMFILE && self.give_back(GIVEN_BACK) > 0 => {
+                    Descriptor::new()?
+                }
                 made => made?,
             };
             self.at_mut(index).descriptor = Some(descriptor);

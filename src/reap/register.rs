@@ -284,10 +284,7 @@ impl Reaper {
                     }
                     return Ok(self.held(pid, pidfd));
                 }
-                Err(Error {
-                    errno: Errno::ESRCH,
-                    ..
-                }) => return self.find_gone(pid),
+                Err(error) if error == Errno::ESRCH => return self.find_gone(pid),
                 Err(errno) => refused = Some(errno),
             }
         }

@@ -170,10 +170,9 @@ impl Reaper {
         let by_pid = pidfd.is_none();
         match self.reserve_for(pid) {
             // The child is gone, but a watch that is still held has its record.
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            }) if by_pid && self.latched(pid).is_some() => self.reserve()?,
+            Err(error) if error == Errno::ESRCH && by_pid && self.latched(pid).is_some() => {
+                self.reserve()?
+            }
             room => room?,
         }
         let escalation = params.deadline.map(begin).transpose()?;
@@ -192,10 +191,7 @@ impl Reaper {
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
         // Looked for last: it takes a look at each watch of the process.
         let late = match found {
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            }) if by_pid => self.latched(pid),
+            Err(error) if error == Errno::ESRCH && by_pid => self.latched(pid),
             _ => None,
         };
         let (found, facts) = match (found, late) {
@@ -551,7 +547,7 @@ impl Reaper {
             Some(Due::Unkillable) => Events::UNKILLABLE,
             Some(Due::Step(number, step)) => {
                 let sent = self.send_step(leader, step);
-                let errno = sent.err().map_or(0, |errno| errno.errno as i32);
+                let errno = sent.err().map_or(0, |error| error.errno as i32);
                 if let Some(rich) = self.riches.get_mut(index) {
                     rich.step = Taken {
                         index: number,

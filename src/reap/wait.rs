@@ -34,16 +34,9 @@ pub(crate) fn wait_all(ctx: ContextId, until: u64) -> Result<(), Error> {
     super::context::check(ctx)?;
     while let Some(seen) = next_from(ctx, &mut cursor) {
         match wait_for_end(seen.id, until) {
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            })
-            | Ok(()) => {}
-            Err(Error {
-                errno: Errno::ETIMEDOUT,
-                ..
-            }) => result = Err(Errno::ETIMEDOUT.into()),
-            Err(errno) => return Err(errno),
+            Err(error) if error == Errno::ESRCH => {}
+            Err(error) if error == Errno::ETIMEDOUT => result = Err(error),
+            waited => waited?,
         }
     }
     result

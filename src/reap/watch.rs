@@ -38,12 +38,8 @@ pub(crate) fn let_free_itself(id: WatchId) {
 /// Whether the handle is of this process and this thread's to use.
 pub(crate) fn check(id: WatchId) -> Result<(), Error> {
     match lock(id.depth())?.watch(id) {
-        Ok(_)
-        | Err(Error {
-            errno: Errno::ESRCH,
-            ..
-        }) => Ok(()),
-        Err(errno) => Err(errno),
+        Err(error) if error != Errno::ESRCH => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -210,11 +206,8 @@ fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<
     loop {
         let there = match reaper.watch(id) {
             Ok((at, _)) => Some(at),
-            Err(Error {
-                errno: Errno::ESRCH,
-                ..
-            }) => None,
-            Err(errno) => return Err(errno),
+            Err(error) if error == Errno::ESRCH => None,
+            Err(error) => return Err(error),
         };
         // Also those of a watch which its own callback has ended.
         if !reaper.runs_elsewhere(|running| running.watch == id) {

@@ -252,10 +252,7 @@ impl Round {
         for target in &mut self.targets[since..] {
             match target.send(signum) {
                 Ok(()) if signum != libc::SIGSTOP => self.outcome.signalled += 1,
-                Err(Error {
-                    errno: Errno::EPERM,
-                    ..
-                }) => {
+                Err(error) if error == Errno::EPERM => {
                     target.refused = true;
                     self.outcome.refused += u32::from(signum != libc::SIGSTOP);
                 }
@@ -273,10 +270,7 @@ impl Round {
                     target.killed = true;
                     reached += 1;
                 }
-                Err(Error {
-                    errno: Errno::EPERM,
-                    ..
-                }) => target.refused = true,
+                Err(error) if error == Errno::EPERM => target.refused = true,
                 Err(_) => {}
             }
         }

@@ -317,7 +317,7 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
     let limit = wish.tag.then(|| rlimit_tag::for_child(tag)).transpose();
     let mut refused = Refused {
         cgroup: cgroup_errno,
-        tag: limit.as_ref().err().map_or(0, |&errno| errno.errno as i32),
+        tag: limit.as_ref().err().map_or(0, |&error| error.errno as i32),
         ..Refused::default()
     };
     let limit = limit.unwrap_or(None);
@@ -327,7 +327,7 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
         refused.connector = tracker
             .listen(keeper)
             .err()
-            .map_or(0, |errno| errno.errno as i32);
+            .map_or(0, |error| error.errno as i32);
     }
     let slots = tracker.ledger.services().count() + 1;
     let short = (slots + 1).saturating_sub(tracker.extras.len());
@@ -394,7 +394,7 @@ fn cgroup_for(wish: &Wish) -> (Option<Cgroup>, i32) {
     };
     match cgroup {
         Ok(cgroup) => (Some(cgroup), 0),
-        Err(errno) => (None, errno.errno as i32),
+        Err(error) => (None, error.errno as i32),
     }
 }
 
@@ -1140,8 +1140,8 @@ impl Tracker {
         } else {
             None
         };
-        if let (Some(errno), Some(extra)) = (refused, self.extra_mut(key)) {
-            extra.refused.tag = errno.errno as i32;
+        if let (Some(error), Some(extra)) = (refused, self.extra_mut(key)) {
+            extra.refused.tag = error.errno as i32;
             extra.used &= !(1 << Evidence::Tag as u32);
         }
         watch(task, pid)?;

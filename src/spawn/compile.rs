@@ -15,7 +15,6 @@ use super::{Cwd, PTY, SpawnError, Spec, Step};
 use crate::sys::clone::{Manner, getpid};
 use crate::sys::close_range::LAST;
 use crate::sys::credentials::uids;
-use crate::sys::error::Error;
 use crate::sys::gate;
 use crate::sys::namespace::child_is_elsewhere;
 use crate::sys::pidfd;
@@ -53,10 +52,7 @@ impl Ties {
         match pidfd::open(getpid()) {
             Ok(parent) => Ok(Some(parent)),
             // The end of file at the gate, or the signal itself, must do.
-            Err(Error {
-                errno: Errno::ENOSYS | Errno::EPERM,
-                ..
-            }) => Ok(None),
+            Err(error) if matches!(error.errno, Errno::ENOSYS | Errno::EPERM) => Ok(None),
             Err(errno) => Err(SpawnError::during(step, errno)),
         }
     }

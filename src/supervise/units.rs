@@ -926,9 +926,9 @@ impl Units {
                 Action::Spawn => {
                     let event = match self.start(index) {
                         Ok(()) => Event::Spawned,
-                        Err(errno) => {
+                        Err(error) => {
                             if let Some(unit) = self.unit_mut(index) {
-                                unit.error = errno.errno as i32;
+                                unit.error = error.errno as i32;
                             }
                             Event::SpawnFailed
                         }
