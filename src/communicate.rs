@@ -11,8 +11,6 @@
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
-use nix::errno::Errno;
-
 use crate::reap::callback::{AskFn, Call, EventFn, Pvt, Record};
 use crate::reap::event;
 use crate::reap::id::{ContextId, WatchId};
@@ -20,7 +18,7 @@ use crate::reap::rich;
 use crate::reap::spawned;
 use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::spawn::{FdMap, SpawnError, Spec, Step};
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Bytes;
 use crate::sys::pipe::{self, NoSigpipe, Pipe};
@@ -598,6 +596,5 @@ impl Stream {
 }
 
 fn reserve<T>(list: &mut Vec<T>, count: usize) -> Result<(), Error> {
-    list.try_reserve_exact(count)
-        .map_err(|_| Errno::ENOMEM.into())
+    list.try_reserve_exact(count).map_err(out_of_memory)
 }

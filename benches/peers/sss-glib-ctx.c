@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* This library on GLib's default main context, by the host SSS_HOST of its adapter. */
+/* This library on GLib's default main context. SSS_HOST is one of its adapter's hosts. */
 #include "sss.h"
 
 #include <sss_sigchld/glib.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* This library on libevent, by the host SSS_HOST of its adapter. */
+/* This library on libevent. SSS_HOST is one of its adapter's hosts. */
 #define _GNU_SOURCE
 #include "sss.h"
 

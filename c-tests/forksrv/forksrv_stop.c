@@ -1,6 +1,6 @@
 /* A stop signal that comes to a process right before its exec: it stops, and its server does
- * not. One that shares its server's memory stops after its exec; one that does not stops at
- * once, unless its exec is quicker. */
+ * not. A process that shares its server's memory stops after its exec. Any other stops before
+ * it, or after it where the exec is quicker than the signal. */
 #include "support/test.h"
 
 #include <poll.h>

@@ -244,7 +244,7 @@ static void mask_as_found(void **state)
     check_int(bits(&ran, "SigIgn:\t") & 1 << (SIGHUP - 1), 1 << (SIGHUP - 1));
 }
 
-/* Once -v tells what it does, twice each signal too. */
+/* With one -v it tells what it does, with two of each signal too. */
 static void verbosity(void **state)
 {
     static const char script[] =
@@ -265,7 +265,7 @@ static void verbosity(void **state)
     check(strstr(ran.text, "forwarding signal 10") != NULL);
 }
 
-/* Its parent ends, it gets the signal, and so does the program. */
+/* When the parent of sss-init ends, sss-init gets the signal of -p and passes it on. */
 static void the_parent_ends(void **state)
 {
     static const char *const args[] = {
@@ -305,7 +305,7 @@ static void the_parent_ends(void **state)
     check_ok(prctl(PR_SET_CHILD_SUBREAPER, 0));
 }
 
-/* The program is what the terminal's keys are for, and it may read. */
+/* The program is in the terminal's foreground: it may read, and ^C is for it. */
 static void foreground(void **state)
 {
     static const char *const args[] = {

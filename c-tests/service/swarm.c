@@ -199,7 +199,7 @@ static void with_links(unsigned links, uint32_t scope)
 {
     struct round round = { .links = links, .scope = scope };
 
-    /* Nobody gets records in a namespace, unless he has asked for them before. */
+    /* In a pid namespace the kernel gives records only to a socket that asked before. */
     round.observed = records_open(&round.records);
     if (getenv("SSS_TEST_SOAK") != NULL) {
         round.links *= 6;

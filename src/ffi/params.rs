@@ -34,7 +34,7 @@ macro_rules! pointer {
 
         impl<$T> $name<'_, $T> {
             /// # Safety
-            /// As C promises, for as long as the value is used.
+            /// The pointer is what this kind says, for as long as the value is used.
             #[allow(dead_code, reason = "not every kind has a caller in Rust")]
             pub(crate) unsafe fn from_raw(pointer: $raw) -> Self {
                 $name(pointer, PhantomData)

@@ -20,7 +20,7 @@ use super::status::Change;
 use super::table::{Flags, NIL};
 use super::tasks::TaskId;
 use super::watch::{Ask, How, unwatch};
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 use crate::sys::pidfd::{self, Pidfd};
 use crate::sys::usage;
 use crate::sys::{clock, process_info, signal};
@@ -155,7 +155,7 @@ pub(crate) fn take_end(id: WatchId) -> Option<Told> {
 
 fn begin(deadline: Deadline) -> Result<Box<Escalation>, Error> {
     let escalation = Escalation::begin(deadline.steps, deadline.unkillable, clock::now())?;
-    Box::try_new(escalation).map_err(|_| Errno::ENOMEM.into())
+    Box::try_new(escalation).map_err(out_of_memory)
 }
 
 impl Reaper {
@@ -493,7 +493,7 @@ impl Reaper {
         let riches = self.riches.count as usize + 1;
         let ctx = self.at_mut(index);
         let all = ctx.tasks as usize + riches;
-        ctx.deadlines.reserve(all).map_err(|_| Errno::ENOMEM.into())
+        ctx.deadlines.reserve(all).map_err(out_of_memory)
     }
 
     /// Sets or takes away a rich watch's escalation.

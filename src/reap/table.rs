@@ -452,7 +452,8 @@ impl Table {
         Some(pidfd)
     }
 
-    /// The child is reaped or handed back: its watches stand alone from now on. Its pidfd is the caller's to close.
+    /// The child is reaped or handed back: its watches stand alone from now on. Its pidfd is
+    /// the caller's to close.
     #[inline(always)]
     pub(crate) fn remove_child(&mut self, leader: u32) -> Option<Pidfd> {
         if !self.slot(leader).is(Flags::LEADS) {

@@ -59,7 +59,7 @@ use super::process::{Reaper, lock, process};
 use super::riches::RICH;
 use super::table::{Flags, NIL};
 use super::tasks::{Entry, Watched};
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::thread;
 
@@ -238,9 +238,7 @@ impl Reaper {
         self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
         // Each watch's end, of those that live and of this one.
         let room = self.task_watches + 1;
-        self.task_ends
-            .try_reserve(room)
-            .map_err(|_| Errno::ENOMEM.into())
+        self.task_ends.try_reserve(room).map_err(out_of_memory)
     }
 
     /// The sink of the watch that is inserted next, in the room that was made for it.

@@ -1,10 +1,10 @@
 //! The error of this folder: which call failed, and its errno.
 //!
-//! It goes up to the border as it is: src/ffi makes an errno of it there, and words
-//! for the log callback. Plain numbers are left in three places: in [`call!`], which
-//! hardly anybody calls without naming the call; in what runs in a child before its
-//! exec, and in the report that it leaves, where nothing may be formatted; and in what
-//! the child is told to do, which fails by its step.
+//! It is handed on unchanged up to src/ffi, which returns its errno to C and names the
+//! call in a message to the log callback. Plain numbers are left in three places: in
+//! [`call!`], whose callers add the name; in what runs in a child before its exec, and
+//! in the report that it leaves, where nothing may be formatted; and in the steps that
+//! the child is given, as their failures name the step.
 //!
 //! [`call!`]: super::syscall::call
 
@@ -163,7 +163,7 @@ impl<T> During for Result<T, Errno> {
     }
 }
 
-/// As [`super::syscall::call`] gives it.
+/// The errno that [`super::syscall::call`] returns.
 impl<T> During for Result<T, i32> {
     type Value = T;
 
