@@ -4,12 +4,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <time.h>
 
+#include "support/family.h"
 #include "support/server.h"
 
 static const uint32_t manners[] = {
@@ -272,6 +274,38 @@ static void its_time_is_over(void **state)
         check_ok(kill(server_pid(bed->srv), SIGCONT));
         finish(bed);
         check_int(over, ARRAY_SIZE(these));
+    }
+}
+
+/* The same where the server goes on, and gives the launch up, before the loop looks. */
+static void its_server_gave_it_up(void **state)
+{
+    static struct launch launch;
+    struct server_bed *bed = *state;
+    size_t way;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        int64_t late;
+        char now;
+
+        start(bed, manners[way], 20 * 1000 * 1000);
+        check_ok(kill(server_pid(bed->srv), SIGSTOP));
+        expect(&launch, 1);
+        begin_at(bed, &launch, NULL, 0);
+        late = now_ms() + 25;
+        while (now_ms() < late) {
+            sched_yield();
+        }
+        check_ok(kill(server_pid(bed->srv), SIGCONT));
+        late = now_ms() + DEADLINE_MS;
+        while ((now = process_state(server_pid(bed->srv))) != 'S') {
+            check(now != 0 && now_ms() < late);
+            sched_yield();
+        }
+        loop_until(&bed->loop, &over, 1);
+        check_failed(&launch, ETIMEDOUT, 0);
+        check_ok(sss_child_free(launch.child));
+        finish(bed);
     }
 }
 
@@ -582,6 +616,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_fails_is_told_with_its_step, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_stopped_server_holds_up_nothing, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(its_time_is_over, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(its_server_gave_it_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_freed_handle_gives_the_launch_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_dead_server_ends_the_launch, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),

@@ -85,7 +85,7 @@ impl Link {
         loop {
             let got = seqpacket::receive(mine.as_fd(), &mut bytes, &mut Vec::new());
             match got {
-                Ok(got) if got.length == 0 => return Err(Errno::ECONNRESET.into()),
+                Ok(got) if got.length == 0 => return Err(self.given_up(deadline).into()),
                 Ok(got) => {
                     return match Reply::decode(&bytes[..got.length]).map_err(Errno::from)? {
                         Reply::Status {
@@ -111,6 +111,16 @@ impl Link {
                 }
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// What it means that nobody has the other end any more. A server that was stopped
+    /// and goes on closes what is late by then.
+    fn given_up(&self, deadline: u64) -> Errno {
+        if clock::now() >= deadline && !self.is_dead() {
+            Errno::ETIMEDOUT
+        } else {
+            Errno::ECONNRESET
         }
     }
 
@@ -898,7 +908,7 @@ impl Exchange {
                 return Err(SpawnError::new(Step::Exec, libc::EINTR));
             }
             Said::End if self.ready => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
-            Said::End => return Err(Errno::ECONNRESET.into()),
+            Said::End => return Err(self.link.given_up(self.deadline).into()),
         }
         // The server's word comes with a pidfd, where the kernel has those.
         let held = self.ready && (self.way == Way::Clients || self.remote != 0);
