@@ -2827,7 +2827,8 @@ struct sss_service_killed {
      */
     uint32_t refused;
     /**
-     * SIGKILL: how many lived on when it was given up, after five seconds.
+     * SIGKILL: how many have not ended yet. At least 1 where it was given up, after five
+     * seconds in which new processes came.
      */
     uint32_t left;
     /**

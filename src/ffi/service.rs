@@ -634,7 +634,8 @@ pub struct sss_service_killed {
     pub spared: u32,
     /// How many may not be signalled: EPERM.
     pub refused: u32,
-    /// SIGKILL: how many lived on when it was given up, after five seconds.
+    /// SIGKILL: how many have not ended yet. At least 1 where it was given up, after five
+    /// seconds in which new processes came.
     pub left: u32,
     /// How many looks it took.
     pub rounds: u32,

@@ -17,7 +17,6 @@ use crate::sys::error::Error;
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 
 /// What ends a kill that meets no end.
-const MOST_ROUNDS: u32 = 10_000;
 const LONGEST: u64 = 5_000_000_000;
 /// How long those that were killed are waited for, in nanoseconds: in one round, and in
 /// all. Whoever takes longer is told of when it ends.
@@ -184,8 +183,8 @@ impl Round {
         spare: &mut dyn FnMut(&Member) -> bool,
     ) -> Result<(), Error> {
         let begun = clock::now();
-        let (mut quiet, mut waited) = (0, 0);
-        while self.outcome.rounds < MOST_ROUNDS && clock::now() - begun < LONGEST {
+        let (mut quiet, mut waited, mut seen_whole) = (0, 0, false);
+        while clock::now() - begun < LONGEST {
             self.outcome.rounds += 1;
             let (before, arrivals) = (self.targets.len(), self.arrivals);
             self.collect(spare)?;
@@ -204,13 +203,16 @@ impl Round {
             };
             let nobody_ends = !self.targets.iter().any(|target| target.killed);
             if quiet >= 2 && (nobody_ends || waited >= WHOLE_PATIENCE) {
+                seen_whole = true;
                 break;
             }
             waited += self.wait_for_ends(PATIENCE.min(WHOLE_PATIENCE.saturating_sub(waited)));
             self.targets.retain(Target::lives);
         }
         let left = self.targets.iter().filter(|target| !target.refused);
-        self.outcome.left = u32::try_from(left.count()).unwrap_or(u32::MAX);
+        let left = u32::try_from(left.count()).unwrap_or(u32::MAX);
+        // While new ones come, those that are held are not all.
+        self.outcome.left = left.max(u32::from(!seen_whole));
         let refused = self.targets.iter().filter(|target| target.refused);
         self.outcome.refused = u32::try_from(refused.count()).unwrap_or(u32::MAX);
         self.outcome.spared = u32::try_from(self.spared.len()).unwrap_or(u32::MAX);
