@@ -2827,8 +2827,8 @@ struct sss_service_killed {
      */
     uint32_t refused;
     /**
-     * SIGKILL: how many have not ended yet. At least 1 where it was given up, after five
-     * seconds in which new processes came.
+     * SIGKILL: how many have not ended yet. At least 1 if the kill was given up, because
+     * new processes still came after five seconds.
      */
     uint32_t left;
     /**

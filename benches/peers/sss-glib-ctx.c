@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* This library on GLib's default main context. SSS_HOST is one of its adapter's hosts. */
+/* This library on GLib's default main context. The Makefile names the adapter's host in SSS_HOST. */
 #include "sss.h"
 
 #include <sss_sigchld/glib.h>

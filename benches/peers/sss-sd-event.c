@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* This library on sd-event. SSS_HOST is one of its adapter's hosts. */
+/* This library on sd-event. The Makefile names the adapter's host in SSS_HOST. */
 #define _GNU_SOURCE
 #include "sss.h"
 

@@ -277,7 +277,8 @@ static void its_time_is_over(void **state)
     }
 }
 
-/* The same where the server goes on, and gives the launch up, before the loop looks. */
+/* A server that was stopped runs again once the time is over, and gives the launch up before
+ * the loop looks: that is a launch that took too long, not a server that died. */
 static void its_server_gave_it_up(void **state)
 {
     static struct launch launch;

@@ -1,6 +1,6 @@
 /* A stop signal that comes to a process right before its exec: it stops, and its server does
- * not. A process that shares its server's memory stops after its exec. Any other stops before
- * it, or after it where the exec is quicker than the signal. */
+ * not. A process that shares its server's memory cannot stop before its exec, and stops after
+ * it. Any other stops before its exec, or after it if the exec comes before the signal. */
 #include "support/test.h"
 
 #include <poll.h>

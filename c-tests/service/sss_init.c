@@ -244,7 +244,7 @@ static void mask_as_found(void **state)
     check_int(bits(&ran, "SigIgn:\t") & 1 << (SIGHUP - 1), 1 << (SIGHUP - 1));
 }
 
-/* With one -v it tells what it does, with two of each signal too. */
+/* With one -v it tells what it does; with two it also tells of each signal. */
 static void verbosity(void **state)
 {
     static const char script[] =
@@ -265,7 +265,8 @@ static void verbosity(void **state)
     check(strstr(ran.text, "forwarding signal 10") != NULL);
 }
 
-/* When the parent of sss-init ends, sss-init gets the signal of -p and passes it on. */
+/* When the parent of sss-init ends, sss-init gets the signal that -p names, and passes it on
+ * to the program. */
 static void the_parent_ends(void **state)
 {
     static const char *const args[] = {

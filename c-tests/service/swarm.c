@@ -199,7 +199,8 @@ static void with_links(unsigned links, uint32_t scope)
 {
     struct round round = { .links = links, .scope = scope };
 
-    /* In a pid namespace the kernel gives records only to a socket that asked before. */
+    /* Opened before the pid namespace is made: the kernel refuses a request for records from
+     * inside one. */
     round.observed = records_open(&round.records);
     if (getenv("SSS_TEST_SOAK") != NULL) {
         round.links *= 6;

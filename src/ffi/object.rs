@@ -124,8 +124,8 @@ impl<'a, C: Held> Handle<'a, C> {
             .ok_or(Errno::EINVAL.into())
     }
 
-    /// Ends an object and frees its memory; NULL is fine. EBUSY where a destructor that the
-    /// daemon put on the host's memory refuses: the object lives on then.
+    /// Ends an object and frees its memory; NULL is allowed. Fails with EBUSY if the host's
+    /// memory has a destructor of the daemon's that refuses: the object stays as it is.
     pub(crate) fn free(self) -> Result<(), Error> {
         let memory = self.as_ptr().cast::<Memory<C::Value>>();
         if memory.is_null() {

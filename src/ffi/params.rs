@@ -34,7 +34,8 @@ macro_rules! pointer {
 
         impl<$T> $name<'_, $T> {
             /// # Safety
-            /// The pointer is what this kind says, for as long as the value is used.
+            /// The pointer is valid in the way that this type stands for, until the value is
+            /// used for the last time.
             #[allow(dead_code, reason = "not every kind has a caller in Rust")]
             pub(crate) unsafe fn from_raw(pointer: $raw) -> Self {
                 $name(pointer, PhantomData)

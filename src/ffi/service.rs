@@ -634,8 +634,8 @@ pub struct sss_service_killed {
     pub spared: u32,
     /// How many may not be signalled: EPERM.
     pub refused: u32,
-    /// SIGKILL: how many have not ended yet. At least 1 where it was given up, after five
-    /// seconds in which new processes came.
+    /// SIGKILL: how many have not ended yet. At least 1 if the kill was given up, because
+    /// new processes still came after five seconds.
     pub left: u32,
     /// How many looks it took.
     pub rounds: u32,

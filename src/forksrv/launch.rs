@@ -114,8 +114,8 @@ impl Link {
         }
     }
 
-    /// What it means that nobody has the other end any more. A server that was stopped
-    /// and goes on closes what is late by then.
+    /// The error of a request that the server left without an answer: it died, or it was
+    /// stopped until the deadline had passed, runs again and drops the request.
     fn given_up(&self, deadline: u64) -> Errno {
         if clock::now() >= deadline && !self.is_dead() {
             Errno::ETIMEDOUT

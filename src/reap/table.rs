@@ -452,8 +452,8 @@ impl Table {
         Some(pidfd)
     }
 
-    /// The child is reaped or handed back: its watches stand alone from now on. Its pidfd is
-    /// the caller's to close.
+    /// Removes a child that was reaped or handed back. Its watches stay in the table, but
+    /// belong to no child any more. The caller closes the pidfd that this returns.
     #[inline(always)]
     pub(crate) fn remove_child(&mut self, leader: u32) -> Option<Pidfd> {
         if !self.slot(leader).is(Flags::LEADS) {

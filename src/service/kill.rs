@@ -16,7 +16,7 @@ use super::tracker::{ServiceId, Tracker, identity, with};
 use crate::sys::error::Error;
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 
-/// What ends a kill that meets no end.
+/// How long a kill goes on while new processes come, in nanoseconds.
 const LONGEST: u64 = 5_000_000_000;
 /// How long those that were killed are waited for, in nanoseconds: in one round, and in
 /// all. Whoever takes longer is told of when it ends.
@@ -211,7 +211,7 @@ impl Round {
         }
         let left = self.targets.iter().filter(|target| !target.refused);
         let left = u32::try_from(left.count()).unwrap_or(u32::MAX);
-        // While new ones come, those that are held are not all.
+        // Given up while new processes still came: some of them are not among the targets.
         self.outcome.left = left.max(u32::from(!seen_whole));
         let refused = self.targets.iter().filter(|target| target.refused);
         self.outcome.refused = u32::try_from(refused.count()).unwrap_or(u32::MAX);

@@ -1,10 +1,13 @@
 //! The error of this folder: which call failed, and its errno.
 //!
-//! It is handed on unchanged up to src/ffi, which returns its errno to C and names the
-//! call in a message to the log callback. Plain numbers are left in three places: in
-//! [`call!`], whose callers add the name; in what runs in a child before its exec, and
-//! in the report that it leaves, where nothing may be formatted; and in the steps that
-//! the child is given, as their failures name the step.
+//! All layers pass it on unchanged up to src/ffi, which returns the errno to C and names
+//! the call in a message to the log callback. A plain number stands for an error only
+//! where the name is added later or is of no use:
+//!
+//! - [`call!`] returns one, and its callers add the name;
+//! - code that runs in a child before its exec may not format a message, so it and the
+//!   report that it sends use numbers;
+//! - the steps that such a child takes fail by the name of the step.
 //!
 //! [`call!`]: super::syscall::call
 
@@ -163,7 +166,7 @@ impl<T> During for Result<T, Errno> {
     }
 }
 
-/// The errno that [`super::syscall::call`] returns.
+/// For what [`super::syscall::call`] returns: a plain errno.
 impl<T> During for Result<T, i32> {
     type Value = T;
 
