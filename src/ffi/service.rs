@@ -424,9 +424,11 @@ pub extern "C" fn sss_service_free(service: Handle<sss_service>) -> errno_t {
             return Ok(());
         }
         match id_of(service) {
-            // Its context is gone, or it is a parent's: then the memory is all.
-            Err(error) if matches!(error.errno, Errno::ESRCH | Errno::ECHILD | Errno::EINVAL) => {}
-            known => drop(known?),
+            Err(error) if !matches!(error.errno, Errno::ESRCH | Errno::ECHILD | Errno::EINVAL) => {
+                return Err(error);
+            }
+            // If its context is gone, or it is a parent's, only the memory is left.
+            _ => {}
         }
         service.free()
     })

@@ -158,19 +158,12 @@ impl Link {
     fn try_request(&self, request: &Request, reply: Option<RawFd>) -> Result<Flow, Error> {
         match seqpacket::send(self.control.as_fd(), &request.encode(), reply.as_slice()) {
             Ok(()) => Ok(Flow::Sent),
-            Err(error) if error == Errno::EAGAIN => Ok(Flow::Full),
-            Err(error) if matches!(error.errno, Errno::ETOOMANYREFS | Errno::ENOBUFS) => {
-                Ok(Flow::Later)
-            }
-            Err(error)
-                if matches!(
-                    error.errno,
-                    Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED
-                ) =>
-            {
-                Err(Errno::ECONNRESET.into())
-            }
-            Err(error) => Err(error),
+            Err(error) => match error.errno {
+                Errno::EPIPE | Errno::ENOTCONN | Errno::ECONNREFUSED => {
+                    Err(Errno::ECONNRESET.into())
+                }
+                _ => Flow::after(error),
+            },
         }
     }
 }
@@ -184,6 +177,17 @@ enum Flow {
     /// Others of this user have too many descriptors on their way: no event tells when
     /// they have arrived.
     Later,
+}
+
+impl Flow {
+    /// What a send that failed came to: it may be tried again, or it has failed for good.
+    fn after(error: Error) -> Result<Flow, Error> {
+        match error.errno {
+            Errno::EAGAIN => Ok(Flow::Full),
+            Errno::ETOOMANYREFS | Errno::ENOBUFS => Ok(Flow::Later),
+            _ => Err(error),
+        }
+    }
 }
 
 /// Waits for one of them, and looks at a server without a pidfd now and then: false
@@ -620,15 +624,11 @@ impl Outgoing {
                     self.bytes += length;
                     self.fds += fds.len();
                 }
-                Err(error) if error == Errno::EAGAIN => return Ok(Flow::Full),
-                Err(error) if matches!(error.errno, Errno::ETOOMANYREFS | Errno::ENOBUFS) => {
-                    return Ok(Flow::Later);
-                }
                 // The server has closed its end; what it said is there to read.
                 Err(error) if matches!(error.errno, Errno::EPIPE | Errno::ECONNRESET) => {
                     self.bytes = self.packet.bytes.len()
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Flow::after(error),
             }
         }
         Ok(Flow::Sent)
