@@ -111,6 +111,18 @@ static pid_t await_main(struct bed *bed, const char *name)
     }
 }
 
+/* Turns until the daemon has written its pid file: sshd listens before it does, and is
+ * known as the main process before it listens. */
+static void await_pid_file(struct bed *bed, const char *path)
+{
+    int64_t deadline = now_ms() + 3 * DEADLINE_MS;
+
+    while (access(path, F_OK) != 0) {
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 50);
+    }
+}
+
 static size_t processes(struct bed *bed)
 {
     size_t count = 0;
@@ -255,6 +267,7 @@ static void sshd(void **state)
     argv[2] = conf;
     start(&bed, argv, pid_file);
     pid = await_main(&bed, "sshd");
+    await_pid_file(&bed, pid_file);
 
     snprintf(ready, sizeof(ready), "%s/ready", bed.dir);
     write_file(&bed, "ready", "%s", "");
