@@ -105,6 +105,62 @@ static void libev_reaps_again(void **state)
     ev_loop_destroy(loop);
 }
 
+/* libev's reaper takes every zombie that it sees. */
+static void let_libev_look(struct ev_loop *loop)
+{
+    ev_feed_signal_event(loop, SIGCHLD);
+    turn_now(loop);
+    turn_now(loop);
+}
+
+/* It looks again when the last of several contexts is freed, in whatever order, and
+ * then tells of what ended meanwhile. */
+static void libev_waits_for_the_last_context(void **state)
+{
+    const struct sss_host *hosts[] = { sss_ev_signal_host(), sss_ev_fd_host() };
+    struct ev_loop *loop = default_loop_new();
+    struct sss_sigchild_ctx *ctx[2];
+    int i, j, status = -1;
+    struct seen seen;
+    pid_t pid;
+    ev_child w;
+
+    (void)state;
+    for (i = 0; i < 4; i++) {
+        int first = i & 1;
+
+        for (j = 0; j < 2; j++) {
+            struct sss_ctx_params params = params_zero();
+
+            params.host = hosts[i / 2 == j];
+            params.loop = loop;
+            check_ok(sss_sigchld_ctx_create(&params, &ctx[j]));
+        }
+        status = -1;
+        ev_child_init(&w, libevs_ended, child_dead(20 + i), 0);
+        w.data = &status;
+        ev_child_start(loop, &w);
+        check_ok(sss_sigchld_ctx_free(ctx[first]));
+        pid = child_dead(i);
+        let_libev_look(loop);
+        check(is_child(pid));
+        check_int(status, -1);
+        seen = (struct seen){ 0 };
+        check_ok(sss_child_register(NULL, ctx[!first], pid, see, &seen, NULL));
+        while (seen.calls == 0) {
+            turn(loop);
+        }
+        check_seen(&seen, pid, i);
+        check_ok(sss_sigchld_ctx_free(ctx[!first]));
+        while (status == -1) {
+            turn(loop);
+        }
+        check_int(status, status_of(20 + i));
+    }
+    ev_loop_destroy(loop);
+    check_no_children();
+}
+
 int main(void)
 {
     static const struct waking_on ways[] = {
@@ -153,6 +209,7 @@ int main(void)
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_watchers),
         cmocka_unit_test(libev_reaps_again),
+        cmocka_unit_test(libev_waits_for_the_last_context),
     };
 
     return BEHAVIOURS_RUN(ways, own);

@@ -28,7 +28,13 @@ struct sss_ev_watch {
     ev_io io;
     ev_signal sig;
     ev_cleanup cleanup;
-    ev_signal *reaper; /* libev's own, stopped */
+    ev_signal *reaper; /* libev's own, which does nothing */
+};
+
+/* At the reaper's data, which libev leaves alone, while it does nothing. */
+struct sss_ev_reaper {
+    unsigned watches;
+    void (*cb)(struct ev_loop *loop, ev_signal *sig, int events);
 };
 
 static inline void sss_ev_readable(struct ev_loop *loop, ev_io *io, int events)
@@ -45,30 +51,58 @@ static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig, int 
     sss_adapter_ready(sig->data);
 }
 
-/*
- * libev's reaper is the first ev_signal of SIGCHLD on the default loop, and so
- * the last in the list that a new one heads. It does not count as active.
- */
-static inline void sss_ev_stop_reaper(struct sss_ev_watch *watch)
+static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int events)
 {
+    (void)loop;
+    (void)sig;
+    (void)events;
+}
+
+/*
+ * libev's reaper is the first ev_signal of SIGCHLD on the default loop, and so the
+ * last in the list that a new one heads. It stays there, for other contexts to find.
+ */
+static inline errno_t sss_ev_stop_reaper(struct sss_ev_watch *watch)
+{
+    struct sss_ev_reaper *own;
     struct ev_watcher_list *last;
-    sigset_t former;
     ev_signal probe;
 
-    (void)pthread_sigmask(SIG_BLOCK, NULL, &former); /* libev unblocks SIGCHLD */
     ev_signal_init(&probe, sss_ev_signal_seen, SIGCHLD);
     ev_signal_start(watch->loop, &probe);
     last = (struct ev_watcher_list *)(void *)&probe;
     while (last->next != NULL) {
         last = last->next;
     }
-    if ((void *)last != (void *)&probe && last->priority == EV_MAXPRI) {
-        watch->reaper = (ev_signal *)(void *)last;
-        ev_ref(watch->loop);
-        ev_signal_stop(watch->loop, watch->reaper);
-    }
     ev_signal_stop(watch->loop, &probe);
-    (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
+    if ((void *)last == (void *)&probe || last->priority != EV_MAXPRI) {
+        return 0; /* a libev without ev_child */
+    }
+    watch->reaper = (ev_signal *)(void *)last;
+    own = (struct sss_ev_reaper *)watch->reaper->data;
+    if (own == NULL) {
+        own = (struct sss_ev_reaper *)calloc(1, sizeof(*own));
+        if (own == NULL) {
+            watch->reaper = NULL;
+            return ENOMEM;
+        }
+        own->cb = ev_cb(watch->reaper);
+        watch->reaper->data = own;
+        ev_set_cb(watch->reaper, sss_ev_no_reap);
+    }
+    own->watches++;
+    return 0;
+}
+
+static inline void sss_ev_start_reaper(ev_signal *reaper)
+{
+    struct sss_ev_reaper *own = (struct sss_ev_reaper *)reaper->data;
+
+    if (--own->watches == 0) {
+        ev_set_cb(reaper, own->cb);
+        reaper->data = NULL;
+        free(own);
+    }
 }
 
 static inline void sss_ev_stop(struct sss_ev_watch *watch)
@@ -77,8 +111,7 @@ static inline void sss_ev_stop(struct sss_ev_watch *watch)
         return;
     }
     if (watch->reaper != NULL) {
-        ev_signal_start(watch->loop, watch->reaper);
-        ev_unref(watch->loop);
+        sss_ev_start_reaper(watch->reaper);
     }
     ev_io_stop(watch->loop, &watch->io);
     ev_signal_stop(watch->loop, &watch->sig);
@@ -118,21 +151,32 @@ static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
     return 0;
 }
 
+static inline void sss_ev_unwatch(void *ptr)
+{
+    struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
+    struct ev_loop *loop = watch->loop;
+    ev_signal *reaper = watch->reaper;
+
+    sss_ev_stop(watch);
+    if (loop != NULL && reaper != NULL && reaper->data == NULL) {
+        ev_feed_event(loop, reaper, EV_SIGNAL); /* for the children of ev_child that ended */
+    }
+    free(watch);
+}
+
 static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
                                       void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_ev_watch_beside(owner, loop, fd, readable, arg, out);
 
     if (ret == 0 && readable != NULL && ev_is_default_loop((struct ev_loop *)loop)) {
-        sss_ev_stop_reaper((struct sss_ev_watch *)*out);
+        ret = sss_ev_stop_reaper((struct sss_ev_watch *)*out);
+        if (ret != 0) {
+            sss_ev_unwatch(*out);
+            *out = NULL;
+        }
     }
     return ret;
-}
-
-static inline void sss_ev_unwatch(void *watch)
-{
-    sss_ev_stop((struct sss_ev_watch *)watch);
-    free(watch);
 }
 
 /**
