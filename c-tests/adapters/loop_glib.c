@@ -56,6 +56,33 @@ static void child_watch_add(void **state)
     check_int(ours.status, status_of(6));
 }
 
+static void go_on_with_the_shared(void *pvt)
+{
+    struct sss_sigchild_ctx *ctx = pvt, *now = NULL;
+    struct seen seen = { 0 };
+    pid_t pid;
+
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    check_ok(sss_glib_ctx_shared(&now));
+    check(now == ctx);
+    pid = child_at(NULL, 7);
+    check_ok(sss_glib_child_watch_add(pid, told, &seen));
+    while (seen.calls == 0) {
+        g_main_context_iteration(NULL, TRUE);
+    }
+    check_seen(&seen, pid, 7);
+}
+
+static void the_shared_context_goes_along_over_a_fork(void **state)
+{
+    struct sss_sigchild_ctx *ctx = NULL;
+
+    (void)state;
+    check_ok(sss_glib_ctx_shared(&ctx));
+    in_child(go_on_with_the_shared, ctx);
+    check_ok(sss_sigchld_ctx_free(ctx));
+}
+
 /* A thread's own GMainContext, and with it the shared context, comes and goes. */
 static void *in_a_thread(void *pvt)
 {
@@ -117,6 +144,7 @@ int main(void)
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_watch_add),
+        cmocka_unit_test(the_shared_context_goes_along_over_a_fork),
         cmocka_unit_test(child_watch_add_in_threads),
     };
 

@@ -120,6 +120,7 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
     struct sss_glib_source *own = ((struct sss_glib_watch *)*out)->source;
 
     own->main = (GMainContext *)loop;
+    own->shared = (struct sss_sigchild_ctx *)owner; /* here: a fork makes a new source */
     g_dataset_set_data(loop, "sss-sigchld", own);
     return ret;
 }
@@ -135,7 +136,6 @@ static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
 {
     GMainContext *main = g_main_context_get_thread_default();
     struct sss_glib_source *own;
-    errno_t ret;
 
     if (main == NULL) {
         main = g_main_context_default();
@@ -145,12 +145,7 @@ static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
         *ctx = own->shared;
         return 0;
     }
-    ret = sss_adapter_ctx_create(sss_glib_shared_host(), main, SSS_SCOPE_REGISTERED, ctx);
-    if (ret == 0) {
-        own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
-        own->shared = *ctx;
-    }
-    return ret;
+    return sss_adapter_ctx_create(sss_glib_shared_host(), main, SSS_SCOPE_REGISTERED, ctx);
 }
 
 /**
