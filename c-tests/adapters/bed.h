@@ -16,6 +16,7 @@ enum {
     CANNOT_FORK = 32,      /* the loop does not work in a forked child */
     CANNOT_FORMER = 64,    /* the loop itself holds SIGCHLD */
     CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
+    CANNOT_MASK = 128,     /* the daemon itself blocks SIGCHLD */
 };
 
 struct waking_on {
@@ -145,6 +146,14 @@ static inline void bed_mask(int how)
     check_ok(pthread_sigmask(how, &set, NULL));
 }
 
+static inline bool bed_blocked(void)
+{
+    sigset_t set;
+
+    check_ok(pthread_sigmask(SIG_BLOCK, NULL, &set));
+    return sigismember(&set, SIGCHLD) == 1;
+}
+
 /* A loop comes and goes once before: what libraries make once and keep. */
 static inline void bed_warm(struct bed *bed)
 {
@@ -185,6 +194,7 @@ static inline void bed_teardown(struct bed *bed)
     check_int(count_fds(), bed->fds);
     check_ok(sigaction(SIGCHLD, NULL, &now));
     check(now.sa_handler == bed->former.sa_handler);
+    check_int(bed_blocked(), bed->way->blocks);
     bed_mask(SIG_UNBLOCK);
 }
 

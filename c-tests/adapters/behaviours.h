@@ -826,6 +826,29 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
+/* The last of two contexts gives it back, in whatever order they are freed. */
+static void the_former_mask_comes_back(struct bed *bed)
+{
+    struct sss_sigchild_ctx *ctx[2];
+    int i, first;
+
+    bed_ctx_free(bed, bed->ctx);
+    for (i = 0; i < 4; i++) {
+        first = i % 2;
+        bed_mask(i / 2 == 0 ? SIG_BLOCK : SIG_UNBLOCK);
+        ctx[0] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+        ctx[1] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+        bed_ctx_free(bed, ctx[first]);
+        bed->ctx = ctx[!first];
+        an_exit_is_told(bed);
+        bed_ctx_free(bed, bed->ctx);
+        bed->ctx = NULL;
+        bed_settle(bed);
+        check_int(bed_blocked(), i / 2 == 0);
+    }
+    bed_mask(bed->way->blocks ? SIG_BLOCK : SIG_UNBLOCK);
+}
+
 /* Deadlines, services, units. */
 #include "adapters/families.h"
 
@@ -872,6 +895,7 @@ static const struct behaviour behaviours[] = {
     { "threads_with_a_loop_each", threads_with_a_loop_each, CANNOT_LOOPS | CANNOT_THREADS },
     { "the_loop_goes_before_the_context", the_loop_goes_before_the_context, CANNOT_LOOP_FIRST },
     { "the_former_disposition_comes_back", the_former_disposition_comes_back, CANNOT_FORMER },
+    { "the_former_mask_comes_back", the_former_mask_comes_back, CANNOT_CONTEXTS | CANNOT_MASK },
     { "contexts_come_and_go", contexts_come_and_go, 0 },
     { "a_deadline_is_kept_step_by_step", a_deadline_is_kept_step_by_step, 0 },
     { "a_deadline_ends_with_its_child", a_deadline_ends_with_its_child, 0 },

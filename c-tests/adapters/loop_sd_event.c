@@ -140,7 +140,7 @@ int main(void)
           .turn = turn,
           .turn_now = turn_now },
         { .name = "sd_event_signal",
-          .cannot = CANNOT_CONTEXTS | CANNOT_FORK,
+          .cannot = CANNOT_CONTEXTS | CANNOT_FORK | CANNOT_MASK,
           .blocks = true,
           .leaves = true,
           .host = sss_sd_event_signal_host,

@@ -39,7 +39,7 @@ static void mask_sigchld(int how)
     check_ok(pthread_sigmask(how, &set, NULL));
 }
 
-/* The daemon blocked it before: tevent's way unblocks it, a signalfd's does not. */
+/* tevent's way unblocks it, a signalfd's blocks it; then it is as it was. */
 static void blocked_before(struct bed *bed)
 {
     mask_sigchld(SIG_BLOCK);
@@ -47,6 +47,13 @@ static void blocked_before(struct bed *bed)
     check(sigchld_blocked() == (bed->host == sss_tevent_signalfd_host()));
     one_child(bed);
     check_ok(talloc_free(bed->ctx));
+    check(sigchld_blocked());
+    mask_sigchld(SIG_UNBLOCK);
+    bed_start(bed, SSS_SCOPE_ALL, 0);
+    check(sigchld_blocked() == (bed->host == sss_tevent_signalfd_host()));
+    one_child(bed);
+    check_ok(talloc_free(bed->ctx));
+    check(!sigchld_blocked());
 }
 
 static void set_sigchld(void (*handler)(int), int flags)

@@ -54,13 +54,38 @@ static inline void sss_adapter_ready(void *watch)
     }
 }
 
-static inline errno_t sss_adapter_unblock_sigchld(void)
+/*
+ * SIGCHLD in the thread's mask. The thread's first context with a signal sets it, the
+ * last one gives back what was. Weak: one for all units of a program or a plugin.
+ */
+struct sss_adapter_mask {
+    unsigned contexts;
+    int blocked; /* before the first */
+};
+
+__attribute__((weak)) __thread struct sss_adapter_mask sss_adapter_mask;
+
+static inline void sss_adapter_mask_take(int how)
+{
+    sigset_t set, former;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    (void)pthread_sigmask(how, &set, &former);
+    if (sss_adapter_mask.contexts++ == 0) {
+        sss_adapter_mask.blocked = sigismember(&former, SIGCHLD);
+    }
+}
+
+static inline void sss_adapter_mask_give_back(void)
 {
     sigset_t set;
 
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
-    return pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    if (--sss_adapter_mask.contexts == 0) {
+        (void)pthread_sigmask(sss_adapter_mask.blocked ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
+    }
 }
 
 /* A signalfd for SIGCHLD, which the loop polls as it polls the context's descriptor. */
@@ -105,7 +130,8 @@ static inline errno_t sss_adapter_signalfd_watch(sss_adapter_watch_fn *watch, vo
     sfd->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     ret = sfd->fd == -1 ? errno : watch(owner, loop, sfd->fd, sss_adapter_signalfd_read, sfd, out);
     if (ret == 0) {
-        return pthread_sigmask(SIG_BLOCK, &set, NULL);
+        sss_adapter_mask_take(SIG_BLOCK);
+        return 0;
     }
     if (sfd->fd != -1) {
         (void)close(sfd->fd);
@@ -121,6 +147,7 @@ static inline void sss_adapter_signalfd_unwatch(void (*unwatch)(void *watch), vo
 
     unwatch(watch);
     if (call.readable == sss_adapter_signalfd_read) {
+        sss_adapter_mask_give_back();
         (void)close(((struct sss_adapter_signalfd *)call.arg)->fd);
         free(call.arg);
     }
@@ -161,11 +188,28 @@ static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *
                                                  struct sss_sigchild_ctx *ctx, \
                                                  void **out)                   \
     {                                                                          \
-        return watch(owner, loop, SIGCHLD, NULL, ctx, out);                    \
+        errno_t ret;                                                           \
+                                                                               \
+        sss_adapter_mask_take(SIG_UNBLOCK); /* before the loop does */         \
+        ret = watch(owner, loop, SIGCHLD, NULL, ctx, out);                     \
+        if (ret != 0) {                                                        \
+            sss_adapter_mask_give_back();                                      \
+        }                                                                      \
+        return ret;                                                            \
+    }                                                                          \
+                                                                               \
+    static inline void prefix##_unwatch_sigchld(void *ptr)                     \
+    {                                                                          \
+        int sigchld = ((struct sss_adapter_call *)ptr)->readable == NULL;      \
+                                                                               \
+        unwatch(ptr);                                                          \
+        if (sigchld) {                                                         \
+            sss_adapter_mask_give_back();                                      \
+        }                                                                      \
     }                                                                          \
                                                                                \
     SSS_ADAPTER_HOST(prefix##_signal_host, watch, prefix##_watch_sigchld,      \
-                     unwatch)                                                  \
+                     prefix##_unwatch_sigchld)                                 \
     SSS_ADAPTER_HOST(prefix##_fd_host, watch, NULL, unwatch)
 
 /* A host of a loop's that takes SIGCHLD by a signalfd. */

@@ -38,9 +38,6 @@ static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
     short what = EV_PERSIST | (readable != NULL ? EV_READ : EV_SIGNAL);
 
     (void)owner;
-    if (readable == NULL && sss_adapter_unblock_sigchld() != 0) {
-        return EIO;
-    }
     watch = (struct sss_libevent_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
         return errno;

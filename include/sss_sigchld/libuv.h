@@ -73,10 +73,6 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     int ret;
 
     (void)owner;
-    ret = readable == NULL ? sss_adapter_unblock_sigchld() : 0;
-    if (ret != 0) {
-        return ret;
-    }
     watch = (struct sss_uv_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
     if (watch == NULL) {
         return errno;

@@ -82,13 +82,22 @@ static inline void sss_sd_event_unwatch(void *ptr)
     free(watch);
 }
 
+/* SIGCHLD's block is the daemon's own: sd-event wants it. */
+static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
+                                                 struct sss_sigchild_ctx *ctx, void **out)
+{
+    return sss_sd_event_watch_fd(owner, loop, SIGCHLD, NULL, ctx, out);
+}
+
 /**
  * sss_sd_event_fd_host() needs no signal. sss_sd_event_signal_host() takes SIGCHLD
  * by sd_event_add_signal(), which is cheaper: for daemons that block SIGCHLD before
  * they start threads (EBUSY where it is not) and that free the context when the
  * loop ends, not before: see the page.
  */
-SSS_ADAPTER_HOSTS(sss_sd_event, sss_sd_event_watch_fd, sss_sd_event_unwatch)
+SSS_ADAPTER_HOST(sss_sd_event_signal_host, sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
+                 sss_sd_event_unwatch)
+SSS_ADAPTER_HOST(sss_sd_event_fd_host, sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch)
 
 /**
  * Make a context on an sd_event, with sss_sd_event_fd_host().

@@ -24,7 +24,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#include <sss_sigchld.h>
+#include <sss_sigchld/adapter.h>
 #include <talloc.h>
 
 #ifdef __cplusplus
@@ -248,37 +248,44 @@ static inline errno_t sss_tevent_watch_fd(void *owner, void *loop, int fd,
 
 /* SIGCHLD by tevent's own handler. */
 
+static inline int sss_tevent_signal_destructor(void *ptr)
+{
+    talloc_free(*(struct tevent_signal **)ptr);
+    sss_adapter_mask_give_back();
+    return 0;
+}
+
 static inline errno_t sss_tevent_watch_sigchld(void *owner, void *loop,
                                                struct sss_sigchild_ctx *ctx,
                                                void **watch)
 {
-    struct sss_tevent_end *end = *sss_tevent_end_of(owner);
     struct tevent_context *ev = (struct tevent_context *)loop;
-    struct tevent_signal *se;
     struct sigaction installed;
-    sigset_t sigchld, former;
+    struct tevent_signal **se;
 
-    sigemptyset(&sigchld);
-    sigaddset(&sigchld, SIGCHLD);
-    if (pthread_sigmask(SIG_UNBLOCK, &sigchld, &former) != 0) {
-        return EIO;
+    se = talloc_zero(*sss_tevent_end_of(owner), struct tevent_signal *);
+    if (se == NULL) {
+        return ENOMEM;
     }
+    sss_adapter_mask_take(SIG_UNBLOCK);
 
-    se = tevent_add_signal(ev, end, SIGCHLD, SA_SIGINFO, sss_child_handler,
-                           ctx);
+    *se = tevent_add_signal(ev, se, SIGCHLD, SA_SIGINFO, sss_child_handler,
+                            ctx);
     /*
      * All of a process's tevent handlers share what the first one installed;
      * without SA_SIGINFO there tevent has no siginfo_t to hand out.
      */
-    if (se != NULL && sigaction(SIGCHLD, NULL, &installed) == 0 &&
+    if (*se != NULL && sigaction(SIGCHLD, NULL, &installed) == 0 &&
         !(installed.sa_flags & SA_SIGINFO)) {
-        talloc_free(se);
-        se = tevent_add_signal(ev, end, SIGCHLD, 0, sss_child_handler, ctx);
+        talloc_free(*se);
+        *se = tevent_add_signal(ev, se, SIGCHLD, 0, sss_child_handler, ctx);
     }
-    if (se == NULL) {
-        (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
+    if (*se == NULL) {
+        talloc_free(se);
+        sss_adapter_mask_give_back();
         return EIO;
     }
+    _talloc_set_destructor(se, sss_tevent_signal_destructor);
     *watch = se;
     return 0;
 }
@@ -328,6 +335,7 @@ static inline int sss_tevent_signalfd_destructor(void *ptr)
         (void)close(sfd->fd);
     }
     if (sfd->replaced) {
+        sss_adapter_mask_give_back();
         (void)sigaction(SIGCHLD, &sfd->former, NULL);
     }
     return 0;
@@ -362,7 +370,7 @@ static inline errno_t sss_tevent_watch_signalfd(void *owner, void *loop,
 {
     struct sss_tevent_signalfd *sfd;
     struct sigaction by_default;
-    sigset_t sigchld, former;
+    sigset_t sigchld;
 
     sfd = talloc_zero(*sss_tevent_end_of(owner), struct sss_tevent_signalfd);
     if (sfd == NULL) {
@@ -388,18 +396,14 @@ static inline errno_t sss_tevent_watch_signalfd(void *owner, void *loop,
         return ENOMEM;
     }
 
-    if (pthread_sigmask(SIG_BLOCK, &sigchld, &former) != 0) {
-        talloc_free(sfd);
-        return EIO;
-    }
     /* An ignored SIGCHLD, or SA_NOCLDWAIT, leaves nothing to wait for. */
     memset(&by_default, 0, sizeof(by_default));
     by_default.sa_handler = SIG_DFL;
     if (sigaction(SIGCHLD, &by_default, &sfd->former) != 0) {
-        (void)pthread_sigmask(SIG_SETMASK, &former, NULL);
         talloc_free(sfd);
         return EIO;
     }
+    sss_adapter_mask_take(SIG_BLOCK);
     sfd->replaced = true;
     *watch = sfd;
     return 0;
@@ -409,8 +413,8 @@ static inline errno_t sss_tevent_watch_signalfd(void *owner, void *loop,
  * The same host with SIGCHLD taken by a signalfd: cheaper, as there is neither
  * a signal frame nor a wake-up pipe.
  *
- * For daemons that block SIGCHLD before they start threads. It stays blocked in
- * the loop's thread after the context's end, and what the daemon itself forks
+ * For daemons that block SIGCHLD before they start threads. It is blocked in the
+ * loop's thread until the last context is freed, and what the daemon itself forks
  * inherits that. Of several such contexts free the last one first: each gives
  * back the disposition that it found.
  *
