@@ -17,6 +17,7 @@ enum {
     CANNOT_FORMER = 64,    /* the loop itself holds SIGCHLD */
     CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
     CANNOT_MASK = 128,     /* the daemon itself blocks SIGCHLD */
+    CANNOT_IGNORED = 256,  /* the daemon itself sees to it that SIGCHLD is not ignored */
 };
 
 struct waking_on {

@@ -826,6 +826,23 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
+/* A parent that ignores SIGCHLD leaves it so to the daemon. */
+static void an_ignored_sigchld_is_taken(struct bed *bed)
+{
+    struct sigaction act = { .sa_handler = SIG_IGN };
+
+    bed_ctx_free(bed, bed->ctx);
+    bed_settle(bed);
+    check_ok(sigaction(SIGCHLD, &act, NULL));
+    bed->ctx = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+    an_exit_is_told(bed);
+    many_that_end_at_once(bed);
+    bed_ctx_free(bed, bed->ctx);
+    bed->ctx = NULL;
+    bed_settle(bed);
+    check_ok(sigaction(SIGCHLD, &bed->former, NULL));
+}
+
 /* The last of two contexts gives it back, in whatever order they are freed. */
 static void the_former_mask_comes_back(struct bed *bed)
 {
@@ -895,6 +912,8 @@ static const struct behaviour behaviours[] = {
     { "threads_with_a_loop_each", threads_with_a_loop_each, CANNOT_LOOPS | CANNOT_THREADS },
     { "the_loop_goes_before_the_context", the_loop_goes_before_the_context, CANNOT_LOOP_FIRST },
     { "the_former_disposition_comes_back", the_former_disposition_comes_back, CANNOT_FORMER },
+    { "an_ignored_sigchld_is_taken", an_ignored_sigchld_is_taken,
+      CANNOT_STOPS | CANNOT_FORMER | CANNOT_IGNORED },
     { "the_former_mask_comes_back", the_former_mask_comes_back, CANNOT_CONTEXTS | CANNOT_MASK },
     { "contexts_come_and_go", contexts_come_and_go, 0 },
     { "a_deadline_is_kept_step_by_step", a_deadline_is_kept_step_by_step, 0 },

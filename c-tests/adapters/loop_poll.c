@@ -178,7 +178,7 @@ int main(void)
           .ctx_comes = ctx_comes,
           .ctx_goes = ctx_goes },
         { .name = "poll_signalfd",
-          .cannot = CANNOT_FORK | CANNOT_MASK,
+          .cannot = CANNOT_FORK | CANNOT_MASK | CANNOT_IGNORED,
           .blocks = true,
           .loop_new = signalfd_new,
           .loop_free = loop_free,

@@ -113,6 +113,21 @@ static inline void sss_adapter_signalfd_read(void *arg)
     }
 }
 
+/* With SIGCHLD ignored, or SA_NOCLDWAIT, there is neither a signal nor a status. */
+static inline void sss_adapter_unignore_sigchld(void)
+{
+    struct sigaction act;
+
+    if (sigaction(SIGCHLD, NULL, &act) == 0 &&
+        (act.sa_handler == SIG_IGN || (act.sa_flags & SA_NOCLDWAIT))) {
+        if (act.sa_handler == SIG_IGN) {
+            act.sa_handler = SIG_DFL;
+        }
+        act.sa_flags &= ~SA_NOCLDWAIT;
+        (void)sigaction(SIGCHLD, &act, NULL);
+    }
+}
+
 static inline errno_t sss_adapter_signalfd_watch(sss_adapter_watch_fn *watch, void *owner,
                                                  void *loop, struct sss_sigchild_ctx *ctx,
                                                  void **out)
@@ -130,6 +145,7 @@ static inline errno_t sss_adapter_signalfd_watch(sss_adapter_watch_fn *watch, vo
     sfd->fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     ret = sfd->fd == -1 ? errno : watch(owner, loop, sfd->fd, sss_adapter_signalfd_read, sfd, out);
     if (ret == 0) {
+        sss_adapter_unignore_sigchld();
         sss_adapter_mask_take(SIG_BLOCK);
         return 0;
     }

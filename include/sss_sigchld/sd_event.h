@@ -86,6 +86,7 @@ static inline void sss_sd_event_unwatch(void *ptr)
 static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
                                                  struct sss_sigchild_ctx *ctx, void **out)
 {
+    sss_adapter_unignore_sigchld();
     return sss_sd_event_watch_fd(owner, loop, SIGCHLD, NULL, ctx, out);
 }
 
