@@ -4,6 +4,8 @@
 
 #include <sss_sigchld/libuv.h>
 
+#include "support/memory.h"
+
 static void *loop_new(void)
 {
     uv_loop_t *loop = malloc(sizeof(*loop));
@@ -92,24 +94,62 @@ static void the_loop_waits_for_the_context(void **state)
     loop_free(loop);
 }
 
+static void handler(int signum)
+{
+    (void)signum;
+}
+
 static void close_it(uv_handle_t *handle, void *pvt)
 {
     (void)pvt;
     uv_close(handle, NULL);
 }
 
-/* A daemon that closes all handles that it finds, as many do at their end. */
-static void a_walk_closes_the_handles(void **state)
+/* A daemon that closes all handles that it finds, as many do at their end, and frees
+ * the context before they are closed, after it, or after the loop. */
+static void walk_and_free(const struct sss_host *host, int when)
 {
+    struct sss_ctx_params params = params_zero();
     uv_loop_t *loop = loop_new();
     struct sss_sigchild_ctx *ctx;
 
-    (void)state;
-    check_ok(sss_uv_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx));
+    params.host = host;
+    params.loop = loop;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
     uv_walk(loop, close_it, NULL);
-    check_ok(sss_sigchld_ctx_free(ctx));
+    if (when == 0) {
+        check_ok(sss_sigchld_ctx_free(ctx));
+    }
     uv_run(loop, UV_RUN_DEFAULT);
+    if (when == 1) {
+        check_ok(sss_sigchld_ctx_free(ctx));
+    }
     loop_free(loop);
+    if (when == 2) {
+        check_ok(sss_sigchld_ctx_free(ctx));
+    }
+}
+
+static void a_walk_closes_the_handles(void **state)
+{
+    const struct sss_host *hosts[] = { sss_uv_signal_host(), sss_uv_signalfd_host(),
+                                       sss_uv_fd_host() };
+    struct sigaction act = { .sa_handler = handler }, now;
+    int i;
+
+    (void)state;
+    check_ok(sigaction(SIGCHLD, &act, NULL));
+    for (i = 0; i < 9; i++) {
+        walk_and_free(hosts[i / 3], i % 3); /* what libuv makes once */
+        memory_begin(0);
+        walk_and_free(hosts[i / 3], i % 3);
+        check_int(memory_end().bytes, 0);
+        check_ok(sigaction(SIGCHLD, NULL, &now));
+        check(now.sa_handler == handler);
+        check(!bed_blocked());
+    }
+    act.sa_handler = SIG_DFL;
+    check_ok(sigaction(SIGCHLD, &act, NULL));
 }
 
 int main(void)

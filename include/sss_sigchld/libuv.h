@@ -31,6 +31,9 @@ struct sss_uv_watch {
     struct sigaction former; /* SIGCHLD's, which libuv forgets */
 };
 
+/* libuv's UV_HANDLE_CLOSED: it has called close_cb. It has no function that tells. */
+#define SSS_UV_CLOSED 2u
+
 static inline void sss_uv_readable(uv_poll_t *handle, int status, int events)
 {
     (void)status;
@@ -52,17 +55,18 @@ static inline void sss_uv_closed(uv_handle_t *handle)
 static inline void sss_uv_unwatch(void *ptr)
 {
     struct sss_uv_watch *watch = (struct sss_uv_watch *)ptr;
-    struct sigaction now;
+    struct sigaction now, former = watch->former;
+    int sigchld = watch->call.readable == NULL;
 
-    if (uv_is_closing(&watch->uv.handle)) {
-        /* By the daemon's uv_walk(); the loop has still to say goodbye. */
-        watch->uv.handle.close_cb = sss_uv_closed;
-        return;
+    if (!uv_is_closing(&watch->uv.handle)) {
+        uv_close(&watch->uv.handle, sss_uv_closed);
+    } else if (!(watch->uv.handle.flags & SSS_UV_CLOSED)) {
+        watch->uv.handle.close_cb = sss_uv_closed; /* by the daemon's uv_walk() */
+    } else {
+        free(watch); /* by the same; the loop may be gone */
     }
-    uv_close(&watch->uv.handle, sss_uv_closed);
-    if (watch->call.readable == NULL && sigaction(SIGCHLD, NULL, &now) == 0 &&
-        now.sa_handler == SIG_DFL) {
-        (void)sigaction(SIGCHLD, &watch->former, NULL);
+    if (sigchld && sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
+        (void)sigaction(SIGCHLD, &former, NULL);
     }
 }
 
