@@ -74,6 +74,7 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
                                       void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_uv_watch *watch;
+    struct sigaction now;
     int ret;
 
     (void)owner;
@@ -94,6 +95,9 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     if (ret != 0) {
         sss_uv_unwatch(watch);
         return -ret;
+    }
+    if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == watch->former.sa_handler) {
+        watch->former.sa_handler = SIG_DFL; /* libuv's, for another context */
     }
     *out = watch;
     return 0;
