@@ -115,6 +115,46 @@ static void one_that_is_watched_by_its_pid_too(void **state)
     check_ok(sss_child_free(children[1]));
 }
 
+/* Its end is known, and a pidfd that comes now tells nothing of it. */
+static void one_that_lies_dead_and_is_kept(void **state)
+{
+    const struct sss_deadline_step step = { .after_ns = 0, .signum = SIGTERM };
+    const struct sss_deadline deadline = {
+        .size = sizeof(deadline), .steps = &step, .steps_count = 1,
+    };
+    struct loop *loop = *state;
+    struct told kept = { 0 }, told = { 0 }, identified = { 0 };
+    struct sss_child_ctx *children[3];
+    struct sss_watch watch;
+    int pidfd;
+    pid_t pid = child_dead(4);
+
+    pidfd = pidfd_needed(pid);
+    watch = watch_of(pid, &kept);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[0]));
+    check(is_child(pid));
+    watch = by_pidfd(pidfd, &told);
+    watch.mask |= SSS_WATCH_TAKE_PIDFD;
+    watch.deadline = loop->ctxfd == -1 ? NULL : &deadline;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[1]));
+    watch = watch_of(pid, &identified);
+    watch.mask |= SSS_WATCH_WANT;
+    watch.want = SSS_RECORD_IDENTITY;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[2]));
+    loop_until(loop, &kept.calls, 1);
+    loop_until(loop, &told.calls, 1);
+    loop_until(loop, &identified.calls, 1);
+    loop_settle(loop);
+    check_told(&kept, pid, 4);
+    check_told(&told, pid, 4);
+    check_told(&identified, pid, 4);
+    check(!is_child(pid));
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+    check_ok(sss_child_free(children[2]));
+}
+
 static void what_is_no_pidfd_of_a_child(void **state)
 {
     struct loop *loop = *state;
@@ -245,6 +285,7 @@ int main(void)
         EACH_WAY(duplicated_or_taken_over),
         EACH_WAY(one_that_has_ended),
         EACH_WAY(one_that_is_watched_by_its_pid_too),
+        EACH_WAY(one_that_lies_dead_and_is_kept),
         EACH_WAY(what_is_no_pidfd_of_a_child),
         EACH_WAY(bad_input),
         EACH_WAY(no_other_callback_can_be_set),

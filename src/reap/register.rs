@@ -125,7 +125,13 @@ impl Reaper {
         let id = WatchId::new(at, slot.generation, self.depth);
         self.at_mut(me).watches += 1;
         let leader = known.map_or(at, |_| self.join_others(me, at));
-        if let Some(pidfd) = found.pidfd {
+        if self.table.slot(leader).is(Flags::ZOMBIE) {
+            // Its end is known: a pidfd of its own has nothing to tell any more.
+            if let Some(pidfd) = found.pidfd {
+                self.kernel.close(pidfd);
+            }
+            self.tell_lying(leader, at);
+        } else if let Some(pidfd) = found.pidfd {
             if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
                 self.no_pidfd(errno);
                 self.hear_without_pidfd(leader);
@@ -136,8 +142,6 @@ impl Reaper {
             }
         } else if let Some(change) = found.change {
             self.tell(leader, change, Facts::used(found.usage));
-        } else if self.table.slot(leader).is(Flags::ZOMBIE) {
-            self.tell_lying(leader, at);
         } else if found.unwaited {
             self.wait_child(leader);
         }
