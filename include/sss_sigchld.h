@@ -3587,8 +3587,9 @@ errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
  * both, and for the first no longer than sss_communicate.drain_ns.
  *
  * The handle is a child's as any other: sss_child_kill(), sss_child_pid(),
- * sss_child_set_deadline(), sss_child_wait() (for the child alone). Freeing it
- * closes the pipes, and no callback comes any more; the child is still reaped.
+ * sss_child_set_deadline(), sss_child_wait() (for the child alone). Freeing or
+ * releasing it closes the pipes, and no callback comes any more; when it is freed
+ * the child is still reaped.
  *
  * @param memctx       as for sss_child_register().
  * @param sigchld_ctx  a context whose descriptor is polled, or with a host.

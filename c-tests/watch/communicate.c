@@ -58,10 +58,12 @@ static void see_chunk(struct sss_child_ctx *child, const struct sss_chunk *chunk
 {
     struct result *result = pvt;
 
-    (void)child;
     check(chunk->length > 0);
     result->chunks++;
     keep_text(result, (int)chunk->stream - 1, chunk->data, chunk->length);
+    if (result->free_it) {
+        check_ok(sss_child_free(child));
+    }
 }
 
 static uint32_t feed(struct sss_child_ctx *child, const struct sss_room *room, void *pvt)
@@ -70,12 +72,14 @@ static uint32_t feed(struct sss_child_ctx *child, const struct sss_room *room, v
     size_t left = result->feed - result->fed;
     size_t count = left < room->capacity ? left : room->capacity;
 
-    (void)child;
     if (count > 1000) {
         count = 1000;
     }
     memset(room->data, 'f', count);
     result->fed += count;
+    if (result->free_it) {
+        check_ok(sss_child_free(child));
+    }
     return (uint32_t)count;
 }
 
@@ -437,6 +441,62 @@ static void freed_early(void **state)
     forget(&result);
 }
 
+static void freed_in_the_middle(void **state)
+{
+    struct loop *loop = *state;
+    struct result result;
+    struct sss_child_ctx *child;
+    unsigned fds = count_fds();
+    int streamed;
+
+    for (streamed = 0; streamed < 2; streamed++) {
+        struct sss_communicate comm = comm_of(&result, ALL);
+        int32_t pid;
+
+        result.free_it = true;
+        result.feed = 2000;
+        if (streamed) {
+            comm.output_fn = see_chunk;
+        } else {
+            comm.input_fn = feed;
+        }
+        check_ok(start(loop, "echo words; exec cat", &comm, &child));
+        check_ok(sss_child_pid(child, &pid));
+        /* What is left of it ends with its input. */
+        loop_until_reaped(loop, pid);
+        check_int(result.chunks, streamed);
+        check_int(result.calls, 0);
+        check_int(count_fds(), fds);
+        forget(&result);
+    }
+}
+
+static void released(void **state)
+{
+    struct loop *loop = *state;
+    struct result result;
+    struct sss_communicate comm = comm_of(&result, ALL);
+    struct sss_child_ctx *child;
+    unsigned fds = count_fds();
+    int status;
+    int32_t pid;
+
+    check_ok(start(loop, "exec cat", &comm, &child));
+    check_ok(sss_child_pid(child, &pid));
+    check_ok(sss_child_release(child, &status));
+    check_int(status, SSS_WAIT_STATUS_NONE);
+    check_int(count_fds(), fds);
+    /* It reads to the end of the file. */
+    reap(pid, 0);
+    check_ok(start(loop, "exit 3", &comm, &child));
+    check_ok(sss_child_wait(child, -1, NULL, NULL));
+    check_ok(sss_child_release(child, &status));
+    check_int(status, status_of(3));
+    check_int(count_fds(), fds);
+    loop_settle(loop);
+    check_int(result.calls, 0);
+}
+
 static void the_handle_is_a_childs(void **state)
 {
     const struct sss_deadline_step step = { .after_ns = 0, .signum = SIGTERM };
@@ -603,6 +663,8 @@ int main(void)
         POLLED(a_grandchild_that_holds_the_pipe_is_not_waited_for),
         POLLED(a_late_loop_loses_nothing),
         POLLED(freed_early),
+        POLLED(freed_in_the_middle),
+        POLLED(released),
         POLLED(the_handle_is_a_childs),
         POLLED(without_a_handle),
         POLLED(bad_input),

@@ -187,10 +187,7 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Error
     let Some(at) = there else {
         return Ok(released);
     };
-    let companion = match how {
-        How::Keep => reaper.companion(reaper.table.slot(at).sink),
-        How::Release => None,
-    };
+    let companion = reaper.companion(reaper.table.slot(at).sink);
     reaper.end_watch(at, how == How::Release);
     drop(reaper);
     if let Some(companion) = companion {
