@@ -249,6 +249,63 @@ static void one_that_others_take_is_not_kept(void **state)
     check_ok(sss_child_free(child));
 }
 
+/* Its end is known and not told. */
+static void one_that_others_take_while_it_lies(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 }, last = { 0 };
+    struct sss_child_ctx *children[3];
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    children[0] = keep(loop->ctx, pid, &told);
+    children[1] = keep(loop->ctx, pid, &last);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, NULL, NULL, &children[2]));
+    gate_open(&gate);
+    check_ok(sss_child_wait(children[2], -1, NULL, NULL));
+    check(is_child(pid));
+    reap(pid, 3);
+    loop_until(loop, &last.calls, 1);
+    loop_settle(loop);
+    check_told(&told, pid, 3);
+    check_int(told.event.zombie_kept, 0);
+    check_told(&last, pid, 3);
+    check_int(last.event.zombie_kept, 0);
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+    check_ok(sss_child_free(children[2]));
+}
+
+/* The first of its watches has the status only. */
+static void one_that_comes_late_is_told_all(void **state)
+{
+    struct loop *loop = *state;
+    struct told told = { 0 }, late = { 0 };
+    struct sss_child_ctx *children[3];
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    check_ok(sss_child_register(NULL, loop->ctx, pid, NULL, NULL, &children[0]));
+    children[1] = keep(loop->ctx, pid, &told);
+    gate_open(&gate);
+    check_ok(sss_child_wait(children[0], -1, NULL, NULL));
+    children[2] = watch_child(loop->ctx, pid, &late);
+    loop_until(loop, &late.calls, 1);
+    loop_settle(loop);
+    check_told(&told, pid, 3);
+    check_told(&late, pid, 3);
+    check(told.event.have & SSS_RECORD_RUSAGE);
+    check_int(late.event.have, told.event.have);
+    check(late.event.time_ns == told.event.time_ns);
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+    check_ok(sss_child_free(children[2]));
+}
+
 static unsigned unknown;
 
 static uint32_t see_unknown(int pid, int wait_status, void *pvt)
@@ -327,6 +384,8 @@ int main(void)
         EACH_WAY(a_watch_that_comes_while_it_lies),
         EACH_WAY(its_context_is_freed_while_it_lies),
         EACH_WAY(one_that_others_take_is_not_kept),
+        EACH_WAY(one_that_others_take_while_it_lies),
+        EACH_WAY(one_that_comes_late_is_told_all),
         ALL_WAYS(unknown_ones_are_found_beside_it),
         ALL_WAYS(unknown_ones_are_found_behind_it),
     };

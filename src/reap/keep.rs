@@ -86,10 +86,14 @@ impl Reaper {
 
     /// Waits for a zombie that nobody keeps any more.
     pub(crate) fn bury_unkept(&mut self, leader: u32) {
-        if self.keeps(leader) {
-            return;
+        if !self.keeps(leader) {
+            self.reap_kept(leader);
+            self.bury(leader);
         }
-        self.reap_kept(leader);
+    }
+
+    /// A zombie is gone.
+    fn bury(&mut self, leader: u32) {
         self.let_go(leader);
         let mut at = leader;
         while at != NIL {
@@ -120,7 +124,32 @@ impl Reaper {
             self.end_keep(at);
             at = self.table.next_watch(at);
         }
-        self.bury_unkept(leader);
+        self.bury(leader);
+    }
+
+    /// Whether a child that lies is still there, and was not waited for by somebody
+    /// else.
+    pub(crate) fn still_lies(&self, leader: u32) -> bool {
+        let slot = self.table.slot(leader);
+        let held = slot
+            .pidfd()
+            .and_then(|pidfd| self.kernel.holds_child(pidfd).ok());
+        held.unwrap_or_else(|| {
+            let is_dead = |found| matches!(found, Ok(Some(_)));
+            // One that lives is another. Only __WALL sees one that sends no SIGCHLD.
+            is_dead(self.kernel.look(slot.pid, None)) || is_dead(self.kernel.look_at_mute(slot.pid))
+        })
+    }
+
+    /// Before a watch is told of its child's end: somebody else may have waited for the
+    /// zombie that is kept.
+    pub(crate) fn find_stolen(&mut self, at: u32) {
+        if !self.may_keep() {
+            return;
+        }
+        if let Some(leader) = self.lying(at).filter(|&leader| !self.still_lies(leader)) {
+            self.bury_stolen(leader);
+        }
     }
 
     /// Looks for unknown children beside those that are kept, one by one: a wait

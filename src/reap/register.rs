@@ -159,7 +159,7 @@ impl Reaper {
             other = self.table.next_watch(other);
         }
         let change = self.table.slot(other).end();
-        self.record_late(at, other);
+        self.record_late(at, leader);
         self.table.record(at, change);
         self.enqueue(at);
     }
@@ -243,15 +243,11 @@ impl Reaper {
         let leader = self.table.find(pid)?;
         let pidfd = self.table.slot(leader).pidfd();
         let lies = self.table.slot(leader).is(Flags::ZOMBIE);
-        let stale = match pidfd {
-            Some(pidfd) => self.kernel.holds_child(pidfd) != Ok(true),
-            // One that lives is another.
-            None => lies && !matches!(self.kernel.look(pid, None), Ok(Some(_))),
-        };
-        if stale && lies {
+        if lies && !self.still_lies(leader) {
             self.bury_stolen(leader);
             return None;
         }
+        let stale = pidfd.is_some_and(|pidfd| self.kernel.holds_child(pidfd) != Ok(true));
         if stale && self.wait_child(leader) {
             return None;
         }

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 
 use super::callback::{EventFn, Own, Pvt, Sink};
 use super::escalation::{Due, Escalation, Step, Whom};
-use super::event::{End, Events, Facts, Fields, Source, Taken, Told, peak_is_own};
+use super::event::{End, Events, Facts, Fields, Source, Taken, Told};
 use super::id::{ContextId, WatchId};
 use super::process::{Attending, Reaper, lock};
 use super::register::Found;
@@ -22,7 +22,6 @@ use super::tasks::TaskId;
 use super::watch::{Ask, How, unwatch};
 use crate::sys::error::{Error, out_of_memory};
 use crate::sys::pidfd::{self, Pidfd};
-use crate::sys::usage;
 use crate::sys::{clock, process_info, signal};
 
 /// Whom to watch.
@@ -358,9 +357,7 @@ impl Reaper {
             return;
         }
         let now = clock::now();
-        let own_peak = facts
-            .usage
-            .map(|used| peak_is_own(&used, usage::own_peak()));
+        let end = End::of(facts, now);
         let held = self.table.slot(leader).pidfd();
         let mut at = leader;
         while at != NIL {
@@ -371,13 +368,7 @@ impl Reaper {
             } else if let Some(index) = slot.sink.rich().filter(|_| !slot.is(Flags::ABANDONED)) {
                 self.stop_escalation(at, index);
                 if let Some(rich) = self.riches.get_mut(index) {
-                    rich.end = End {
-                        source: facts.source,
-                        at: now,
-                        usage: facts.usage,
-                        own_peak: own_peak.unwrap_or(false),
-                        kept: facts.kept,
-                    };
+                    rich.end = end;
                     let cgroup = held
                         .filter(|_| rich.want.contains(Fields::CGROUP))
                         .and_then(|held| pidfd::cgroup_id(held.borrow()));
@@ -393,14 +384,14 @@ impl Reaper {
 
     /// The child is no zombie any more, though its end may still be to be told.
     pub(crate) fn record_burial(&mut self, at: u32) {
-        if let Some(rich) = self
-            .table
-            .slot(at)
-            .sink
-            .rich()
-            .and_then(|index| self.riches.get_mut(index))
-        {
+        let index = self.table.slot(at).sink.rich();
+        if let Some(rich) = index.and_then(|index| self.riches.get_mut(index)) {
             rich.end.kept = false;
+        }
+        if self.table.slot(at).sink.task().is_some() {
+            if let Some(end) = self.task_ends.iter_mut().find(|end| end.0 == at) {
+                end.1.kept = false;
+            }
         }
     }
 
@@ -439,6 +430,7 @@ impl Reaper {
     pub(crate) fn next_told(&mut self, at: u32) -> Option<(Option<EventFn>, Pvt, Pvt, Told)> {
         let index = self.table.slot(at).sink.rich()?;
         let depth = self.depth;
+        self.find_stolen(at);
         loop {
             let slot = self.table.slot_mut(at);
             let job = slot.jobs.pop();
@@ -592,24 +584,45 @@ impl Reaper {
 }
 
 impl Reaper {
-    /// A watch that joins a child which lies knows what `other`, one of its
-    /// watches, does.
-    pub(crate) fn record_late(&mut self, at: u32, other: u32) {
-        let slot = self.table.slot(other);
-        let end = slot
-            .sink
-            .rich()
-            .and_then(|index| self.riches.get(index))
-            .map_or(NO_END, |rich| rich.end);
-        if let Some(rich) = self
-            .table
-            .slot(at)
-            .sink
-            .rich()
-            .and_then(|index| self.riches.get_mut(index))
-        {
-            rich.end = End { kept: true, ..end };
+    /// A watch that joins a child which lies knows what the others do.
+    pub(crate) fn record_late(&mut self, at: u32, leader: u32) {
+        let end = self.end_of_lying(leader);
+        let sink = self.table.slot(at).sink;
+        if sink.task().is_some() {
+            let facts = Facts {
+                source: end.source,
+                usage: end.usage,
+                kept: true,
+            };
+            self.task_ends.push((at, facts, end.at));
+        } else if let Some(rich) = sink.rich().and_then(|index| self.riches.get_mut(index)) {
+            rich.end = end;
         }
+    }
+
+    /// The end of a child that lies, as one of its watches has it, or as the zombie
+    /// itself tells.
+    fn end_of_lying(&self, leader: u32) -> End {
+        let mut at = leader;
+        while at != NIL {
+            let sink = self.table.slot(at).sink;
+            let rich = sink.rich().and_then(|index| self.riches.get(index));
+            if let Some(rich) = rich.filter(|rich| rich.end.at != 0) {
+                return End {
+                    kept: true,
+                    ..rich.end
+                };
+            }
+            at = self.table.next_watch(at);
+        }
+        let slot = self.table.slot(leader);
+        let found = self.kernel.look(slot.pid, slot.pidfd());
+        let usage = found.ok().flatten().and_then(|(_, usage)| usage);
+        let facts = Facts {
+            kept: true,
+            ..Facts::used(usage)
+        };
+        End::of(facts, clock::now())
     }
 }
 
@@ -626,6 +639,7 @@ impl Reaper {
         if !self.knows_end(at) {
             return None;
         }
+        self.find_stolen(at);
         let slot = self.table.slot_mut(at);
         slot.jobs = super::status::Jobs::NONE;
         if slot.is(Flags::ENDED) {

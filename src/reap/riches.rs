@@ -7,13 +7,13 @@ use nix::errno::Errno;
 use super::callback::{EventFn, Pvt};
 use super::deadlines::NOWHERE;
 use super::escalation::Escalation;
-use super::event::{End, Events, Fields, Source, Taken, Told};
+use super::event::{End, Events, Facts, Fields, Source, Taken, Told, peak_is_own};
 use super::id::WatchId;
 use super::status::Change;
 use super::table::NIL;
 use super::tasks::TaskId;
-use crate::sys::clock;
 use crate::sys::error::Error;
+use crate::sys::{clock, usage};
 
 /// What a rich watch has beyond its slot.
 #[derive(Debug)]
@@ -54,6 +54,21 @@ pub(crate) const NO_END: End = End {
     own_peak: false,
     kept: false,
 };
+
+impl End {
+    /// Of an end that was seen at this time.
+    pub(crate) fn of(facts: Facts, at: u64) -> Self {
+        End {
+            source: facts.source,
+            at,
+            usage: facts.usage,
+            own_peak: facts
+                .usage
+                .is_some_and(|used| peak_is_own(&used, usage::own_peak())),
+            kept: facts.kept,
+        }
+    }
+}
 
 impl Rich {
     pub(crate) const EMPTY: Rich = Rich {

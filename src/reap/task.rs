@@ -419,6 +419,8 @@ impl Reaper {
             return None;
         }
         self.at_mut(slot.context).delivered += 1;
+        self.find_stolen(at);
+        let slot = *self.table.slot(at);
         let (facts, found) = self.take_task_end(at);
         if slot.is(Flags::KEEPS) {
             self.tasks.entry_mut(task).kept = Some(at);
@@ -816,6 +818,33 @@ mod tests {
         assert!(crate::sys::wait::is_child_pid(pid));
         remove(id);
         turns.dispatch(100);
+        assert!(!crate::sys::wait::is_child_pid(pid));
+    }
+
+    #[test]
+    fn one_that_comes_while_a_zombie_lies_knows_what_the_first_does() {
+        let turns = Loop::new();
+        let (first, first_id) = noting(&turns);
+        let (late, late_id) = noting(&turns);
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        watch_child(first_id, pid, None, 1, true).unwrap();
+        drop(held.stdin.take());
+        // The end is taken, and nobody is told.
+        while crate::sys::wait::look_pid(pid) == Ok(None) {
+            std::thread::yield_now();
+        }
+        drain::readable(turns.ctx, 100).unwrap();
+        watch_child(late_id, pid, None, 2, true).unwrap();
+        let [Why::Child(one)] = turns.run(&first)[..] else {
+            panic!("one step");
+        };
+        let [Why::Child(other)] = turns.run(&late)[..] else {
+            panic!("one step");
+        };
+        assert!(one.kept && other.kept);
+        assert_eq!(one.usage, other.usage);
+        assert_ne!(other.found, u64::MAX);
         assert!(!crate::sys::wait::is_child_pid(pid));
     }
 
