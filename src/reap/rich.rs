@@ -169,7 +169,7 @@ impl Reaper {
         let by_pid = pidfd.is_none();
         match self.reserve_for(pid) {
             // The child is gone, but a watch that is still held has its record.
-            Err(error) if error == Errno::ESRCH && by_pid && self.latched(pid).is_some() => {
+            Err(error) if error == Errno::ESRCH && by_pid && self.table.latched(pid).is_some() => {
                 self.reserve()?
             }
             room => room?,
@@ -187,33 +187,35 @@ impl Reaper {
             ..Rich::EMPTY
         })?;
         let sink = Sink::Own(Own::Rich(rich));
+        // The look for it may reap it.
+        let start = (params.want.contains(Fields::START) && self.kernel.is_child(pid))
+            .then(|| process_info::start_ns(pid))
+            .flatten();
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
         // Looked for last: it takes a look at each watch of the process.
         let late = match found {
-            Err(error) if error == Errno::ESRCH && by_pid => self.latched(pid),
+            Err(error) if error == Errno::ESRCH && by_pid => self.table.latched(pid),
             _ => None,
         };
-        let (found, facts) = match (found, late) {
+        let (found, latched) = match (found, late) {
             (Ok(found), _) => (found, None),
-            (Err(_), Some((change, facts))) => {
+            (Err(_), Some(latched)) => {
                 let found = Found {
-                    change: Some(change),
+                    change: Some(self.table.slot(latched).end()),
                     ..Found::default()
                 };
-                (found, Some(facts))
+                (found, Some(latched))
             }
             (Err(errno), None) => {
                 self.riches.remove(rich);
                 return Err(errno);
             }
         };
-        self.tell_of_process(rich, pid, params.want, &found);
+        self.tell_of_process(rich, pid, params.want, &found, start);
         let id = self.insert(me, pid, found, sink, params.keep_zombie);
         let slot = *self.table.slot(at);
-        if let Some(facts) = facts {
-            if let Some(rich) = self.riches.get_mut(rich) {
-                rich.end = facts;
-            }
+        if let Some(latched) = latched {
+            self.learn(rich, latched);
         }
         if !slot.is(Flags::ENDED) {
             self.escalate(at, rich, escalation);
@@ -286,14 +288,27 @@ impl Reaper {
     }
 
     /// What can only be told while the process is there.
-    fn tell_of_process(&mut self, index: u32, pid: i32, want: Fields, found: &Found) {
+    fn tell_of_process(
+        &mut self,
+        index: u32,
+        pid: i32,
+        want: Fields,
+        found: &Found,
+        start_before: Option<i64>,
+    ) {
         let gone = found.change.is_some();
         let held = found
             .pidfd
             .or_else(|| self.table.slot(self.table.find(pid)?).pidfd());
-        let start = (want.contains(Fields::START) && !gone)
-            .then(|| process_info::start_ns(pid))
-            .flatten();
+        let start = match gone {
+            true => start_before,
+            false if want.contains(Fields::START) => process_info::start_ns(pid),
+            false => None,
+        };
+        // That of a zombie is the last one.
+        let cgroup = held
+            .filter(|_| want.contains(Fields::CGROUP) && self.is_kept(pid))
+            .and_then(|held| pidfd::cgroup_id(held.borrow()));
         let identity = held
             .filter(|_| want.contains(Fields::IDENTITY))
             .and_then(|held| pidfd::identity(held.borrow()));
@@ -303,6 +318,10 @@ impl Reaper {
         if let Some(start) = start {
             rich.start_ns = start;
             rich.have |= Fields::START;
+        }
+        if let Some(cgroup) = cgroup {
+            rich.cgroup = cgroup;
+            rich.have |= Fields::CGROUP;
         }
         if let Some(identity) = identity {
             rich.identity = identity;
@@ -395,27 +414,31 @@ impl Reaper {
         }
     }
 
-    /// The end that a watch has whose handle is held, by the child's pid: the latest of
-    /// several.
-    fn latched(&self, pid: i32) -> Option<(Change, End)> {
-        let at = self.table.latched(pid)?;
-        let slot = self.table.slot(at);
-        let end = slot
-            .sink
-            .rich()
-            .and_then(|index| self.riches.get(index))
-            .map_or(NO_END, |rich| rich.end);
-        let change = slot.end();
-        let source = match change {
-            Change::Lost => Source::Lost,
-            _ => end.source,
-        };
-        let end = End {
-            source,
-            kept: false,
-            ..end
-        };
-        Some((change, end))
+    /// A late watch knows what this one does, whose handle is held.
+    fn learn(&mut self, index: u32, latched: u32) {
+        let slot = self.table.slot(latched);
+        let other = slot.sink.rich().and_then(|index| self.riches.get(index));
+        let (mut end, have, start_ns, cgroup, identity) =
+            other.map_or((NO_END, Fields::empty(), 0, 0, 0), |rich| {
+                (
+                    rich.end,
+                    rich.have,
+                    rich.start_ns,
+                    rich.cgroup,
+                    rich.identity,
+                )
+            });
+        end.kept = false;
+        if slot.end() == Change::Lost {
+            end.source = Source::Lost;
+        }
+        if let Some(rich) = self.riches.get_mut(index) {
+            rich.end = end;
+            rich.have = have;
+            rich.start_ns = start_ns;
+            rich.cgroup = cgroup;
+            rich.identity = identity;
+        }
     }
 
     /// The box of a watch that ends.

@@ -221,7 +221,8 @@ pub(crate) fn cgroup_id(pidfd: BorrowedFd) -> Option<u64> {
     if !on_pidfs(pidfd) {
         return None;
     }
-    let info = info(pidfd, PIDFD_INFO_CGROUPID).ok()?;
+    // Without the second bit the kernel says ESRCH of one that is reaped.
+    let info = info(pidfd, PIDFD_INFO_CGROUPID | PIDFD_INFO_EXIT).ok()?;
     (info.mask & PIDFD_INFO_CGROUPID != 0).then_some(info.cgroupid)
 }
 
