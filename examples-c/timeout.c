@@ -111,6 +111,26 @@ invalid:
     return 0;
 }
 
+/* RTMIN, RTMAX, RTMIN+1, RTMAX-1 and so on; 0 for another name. */
+static int realtime_signal(const char *name)
+{
+    int from_least = strncasecmp(name, "RTMIN", 5) == 0;
+    char *end;
+    long offset;
+
+    if (!from_least && strncasecmp(name, "RTMAX", 5) != 0) {
+        return 0;
+    }
+    offset = strtol(name + 5, &end, 10);
+    if (!from_least) {
+        offset += SIGRTMAX - SIGRTMIN;
+    }
+    if (*end != '\0' || offset < 0 || offset > SIGRTMAX - SIGRTMIN) {
+        return 0;
+    }
+    return SIGRTMIN + (int)offset;
+}
+
 static int parse_signal(const char *text)
 {
     char *end;
@@ -129,6 +149,10 @@ static int parse_signal(const char *text)
         if (name != NULL && strcasecmp(name, text) == 0) {
             return signum;
         }
+    }
+    signum = realtime_signal(text);
+    if (signum != 0) {
+        return signum;
     }
     fprintf(stderr, "timeout: '%s': invalid signal\n", text);
     usage(EXIT_CANCELED);
