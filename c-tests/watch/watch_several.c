@@ -79,6 +79,19 @@ static void a_registration_replaces_only_a_registration(void **state)
     check_ok(sss_child_free(watches[1]));
 }
 
+/* Asks for the start too, which is told of no process that is gone. */
+static struct sss_child_ctx *watch_start(struct sss_sigchild_ctx *ctx, pid_t pid,
+                                         struct told *told)
+{
+    struct sss_watch watch = watch_of(pid, told);
+    struct sss_child_ctx *child;
+
+    watch.mask |= SSS_WATCH_WANT;
+    watch.want = SSS_RECORD_STATUS | SSS_RECORD_RUSAGE | SSS_RECORD_TIME | SSS_RECORD_START;
+    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
+    return child;
+}
+
 static void a_late_one_is_told_what_the_others_were(void **state)
 {
     struct loop *loop = *state;
@@ -87,21 +100,24 @@ static void a_late_one_is_told_what_the_others_were(void **state)
     struct sss_watch watch;
     pid_t pid = child_dead(6);
 
-    children[0] = watch_child(loop->ctx, pid, &early);
+    children[0] = watch_start(loop->ctx, pid, &early);
     loop_until(loop, &early.calls, 1);
     check(!is_child(pid));
-    children[1] = watch_child(loop->ctx, pid, &late);
+    children[1] = watch_start(loop->ctx, pid, &late);
     check_int(late.calls, 0);
     loop_until(loop, &late.calls, 1);
     check_told(&late, pid, 6);
     check(late.event.time_ns == early.event.time_ns);
     check(late.event.user_ns == early.event.user_ns);
     check_int(late.event.have, early.event.have);
+    check(late.event.have & SSS_RECORD_START);
+    check(late.event.start_ns == early.event.start_ns);
     check_ok(sss_child_free(children[0]));
     /* The late one holds it still. */
-    children[2] = watch_child(loop->ctx, pid, &later);
+    children[2] = watch_start(loop->ctx, pid, &later);
     loop_until(loop, &later.calls, 1);
     check(later.event.time_ns == early.event.time_ns);
+    check(later.event.start_ns == early.event.start_ns);
     check_ok(sss_child_free(children[1]));
     check_ok(sss_child_free(children[2]));
     watch = watch_of(pid, &late);
