@@ -69,6 +69,8 @@ struct unit {
     int64_t health_next;
     bool kept;    /* reload-config leaves it alone */
     bool refused; /* it could not be added */
+    bool held;    /* a verb stopped it, or one that it comes after: reload-config does
+                   * not start it */
 };
 
 /* A client of the control socket. */
@@ -1305,7 +1307,10 @@ static void reply_status(struct client *client, const struct unit *unit)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
 
-    if (sss_supervisor_status(unit->ctx, &status) != 0) {
+    if (unit->ctx == NULL) { /* it waits for the end of the old one, or was refused */
+        status.state = unit->refused ? SSS_UNIT_FAILED : SSS_UNIT_STOPPED;
+        status.since = now();
+    } else if (sss_supervisor_status(unit->ctx, &status) != 0) {
         return;
     }
     reply(client, "%s\t%s\t%d\t%u\t%llu\t%lld\t", unit->name, state_name(status.state),
@@ -1317,32 +1322,77 @@ static void reply_status(struct client *client, const struct unit *unit)
     reply(client, "\n");
 }
 
+/* Whether this is so of any unit that it comes after. Those stand before it in the list. */
+static bool comes_after(const struct unit *unit, bool (*is_so)(const struct unit *before))
+{
+    for (char **name = unit->after; name != NULL && *name != NULL; name++) {
+        const struct unit *before = find_unit(sup.units, *name);
+
+        if (before == NULL || is_so(before)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_not_kept(const struct unit *unit)
+{
+    return !unit->kept;
+}
+
+static bool is_held(const struct unit *unit)
+{
+    return unit->held;
+}
+
+static bool is_refused(const struct unit *unit)
+{
+    return unit->refused;
+}
+
+static bool is_not_added(const struct unit *unit)
+{
+    return unit->ctx == NULL;
+}
+
 /* Whether a unit of the running configuration is as it is in the new one: itself, and
  * all that it comes after. */
 static bool is_kept(const struct unit *unit, struct unit *read)
 {
     const struct unit *again = find_unit(read, unit->name);
 
-    if (again == NULL || strcmp(again->section, unit->section) != 0) {
-        return false;
-    }
-    for (char **name = unit->after; name != NULL && *name != NULL; name++) {
-        const struct unit *before = find_unit(sup.units, *name);
+    return again != NULL && strcmp(again->section, unit->section) == 0 &&
+           !comes_after(unit, is_not_kept);
+}
 
-        if (before == NULL || !is_kept(before, read)) {
-            return false;
-        }
+/* The units that come after a held one were stopped with it. */
+static void hold(struct unit *unit)
+{
+    unit->held = true;
+    for (unit = unit->next; unit != NULL; unit = unit->next) {
+        unit->held = unit->held || comes_after(unit, is_held);
     }
-    return true;
+}
+
+/* A start starts the units before it too. */
+static void release(struct unit *unit)
+{
+    if (unit == NULL || !unit->held) {
+        return;
+    }
+    unit->held = false;
+    for (char **name = unit->after; name != NULL && *name != NULL; name++) {
+        release(find_unit(sup.units, *name));
+    }
 }
 
 /* Reads the configuration again: what is gone is stopped, what is new is started, what
- * changed is both. A file with a mistake changes nothing. */
+ * changed is both, but for what a verb had stopped. A file with a mistake changes nothing. */
 static void reload_config(struct client *client)
 {
     struct unit *read, *next, *kept = NULL, **end = &kept;
     struct complaint complaint;
-    unsigned added = 0, removed = 0;
+    unsigned started = 0, stopped = 0;
 
     if (sup.config == NULL) {
         reply(client, "error there is no configuration file\n");
@@ -1354,7 +1404,12 @@ static void reload_config(struct client *client)
     }
     /* Looked at as a whole before anything is taken out. */
     for (struct unit *unit = sup.units; unit != NULL; unit = unit->next) {
+        struct unit *again = find_unit(read, unit->name);
+
         unit->kept = is_kept(unit, read);
+        if (again != NULL) {
+            again->held = unit->held;
+        }
     }
     for (struct unit *unit = sup.units; unit != NULL; unit = next) {
         next = unit->next;
@@ -1362,13 +1417,15 @@ static void reload_config(struct client *client)
             *end = unit;
             end = &unit->next;
         } else {
-            removed++;
+            stopped++;
+            unit->held = true; /* its health command is not to start it again */
             unit->next = sup.retired;
             sup.retired = unit;
         }
     }
     *end = NULL;
     sup.units = kept;
+    end = kept == NULL ? &sup.units : end;
     for (struct unit *unit = read; unit != NULL; unit = next) {
         next = unit->next;
         unit->next = NULL;
@@ -1376,11 +1433,12 @@ static void reload_config(struct client *client)
             free_unit(unit);
             continue;
         }
-        added++;
         *end = unit;
         end = &unit->next;
+        unit->held = unit->held || comes_after(unit, is_held);
+        started += !unit->held;
     }
-    reply(client, "ok\n%u stopped, %u started\n", removed, added);
+    reply(client, "ok\n%u stopped, %u started\n", stopped, started);
     for (struct unit *unit = sup.retired; unit != NULL; unit = unit->next) {
         sss_supervisor_stop(unit->ctx);
     }
@@ -1413,12 +1471,21 @@ static void tidy_units(void)
         if (unit->ctx != NULL || unit->refused || find_unit(sup.retired, unit->name) != NULL) {
             continue;
         }
+        if (comes_after(unit, is_refused)) {
+            unit->refused = true;
+            say(unit, "cannot be added: it comes after a unit that cannot");
+            continue;
+        }
+        /* By its name it would come after the old one, which a start would bring back. */
+        if (comes_after(unit, is_not_added)) {
+            continue;
+        }
         ret = add_unit(unit);
-        if (ret == 0) {
-            sss_supervisor_start(unit->ctx);
-        } else if (ret != ENOENT) { /* what it comes after is not there yet */
+        if (ret != 0) {
             unit->refused = true;
             say(unit, "cannot be added: %s", strerror(ret));
+        } else if (!unit->held) {
+            sss_supervisor_start(unit->ctx);
         }
     }
 }
@@ -1432,7 +1499,18 @@ static void unit_verb(struct client *client, const char *verb, const char *name)
         reply(client, "error no unit %s\n", name);
         return;
     }
-    if (strcmp(verb, "start") == 0) {
+    if (strcmp(verb, "stop") == 0) {
+        hold(unit);
+    } else if (strcmp(verb, "reload") != 0) {
+        release(unit);
+    }
+    if (unit->refused) {
+        reply(client, "error %s: could not be added\n", name);
+        return;
+    }
+    if (unit->ctx == NULL) { /* it is added, and started, once the old one is down */
+        ret = strcmp(verb, "reload") == 0 ? EAGAIN : 0;
+    } else if (strcmp(verb, "start") == 0) {
         ret = sss_supervisor_start(unit->ctx);
     } else if (strcmp(verb, "stop") == 0) {
         ret = sss_supervisor_stop(unit->ctx);

@@ -350,6 +350,112 @@ static void reload_config(void **state)
     sup_end(&sup);
 }
 
+/* An empty file in its folder. */
+static void touch(const struct sup *sup, const char *name)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/%s", sup->dir, name);
+    fd = open(path, O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    check(fd >= 0);
+    close(fd);
+}
+
+static void check_state(struct sup *sup, const char *unit, const char *wanted)
+{
+    CTL(sup, &ran, "status", unit);
+    check(strstr(ran.text, wanted) != NULL);
+}
+
+/* What a verb stopped stays down, with what comes after it, until a verb starts it. */
+static void reload_starts_nothing_that_was_stopped(void **state)
+{
+    struct sup sup;
+    size_t reloaded;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n[b]\ncommand = sleep 1001\nafter = a\n"
+                    "[c]\ncommand = sleep 1002\n");
+    sup_start(&sup);
+    sup_await(&sup, "b: RUNNING");
+    CTL(&sup, &ran, "stop", "a");
+    sup_await(&sup, "a: STOPPED");
+    /* c is the last that is added: the others are there when it runs. */
+    configure(&sup, "[a]\ncommand = sleep 2000\n[b]\ncommand = sleep 2001\nafter = a\n"
+                    "[new]\ncommand = sleep 2003\nafter = b\n[c]\ncommand = sleep 2002\n");
+    reloaded = sup.length;
+    CTL(&sup, &ran, "reload-config");
+    check(strcmp(ran.text, "3 stopped, 1 started\n") == 0);
+    sup_await(&sup, "c: removed");
+    sup_await(&sup, "c: RUNNING");
+    check_state(&sup, "a", "STOPPED");
+    check_state(&sup, "b", "STOPPED");
+    check_state(&sup, "new", "STOPPED");
+    check(strstr(sup.text + reloaded, "a: RUNNING") == NULL);
+    check(strstr(sup.text + reloaded, "b: RUNNING") == NULL);
+    check(strstr(sup.text + reloaded, "new: RUNNING") == NULL);
+    /* From now on it is as if it had never been stopped. */
+    CTL(&sup, &ran, "start", "new");
+    sup_await(&sup, "a: RUNNING");
+    sup_await(&sup, "b: RUNNING");
+    sup_await(&sup, "new: RUNNING");
+    configure(&sup, "[a]\ncommand = sleep 3000\n");
+    CTL(&sup, &ran, "reload-config");
+    check(strcmp(ran.text, "4 stopped, 1 started\n") == 0);
+    sup_await(&sup, "a: removed");
+    sup_await(&sup, "a: RUNNING");
+    sup_end(&sup);
+}
+
+/* A unit that says which definition it is of, and ends once the file go is there. */
+static const char slow[] = "[%s]\ncommand = sh -c 'echo %s; until test -e %s/go; do sleep 0.01; done;"
+                           " test %s = old || exec sleep 1000'\nstop = SIGURG main 1h\nprefix = yes\n"
+                           "restart = always\n";
+
+/* While the old one is being stopped nothing starts it again, and verbs are for the new. */
+static void reload_starts_no_old_definition(void **state)
+{
+    char old[1024], new[1024];
+    struct sup sup;
+    int length;
+
+    (void)state;
+    sup_make(&sup);
+    length = snprintf(old, sizeof(old), slow, "a", "old", sup.dir, "old");
+    snprintf(old + length, sizeof(old) - (size_t)length, slow, "b", "old", sup.dir, "old");
+    length = snprintf(new, sizeof(new), slow, "a", "new", sup.dir, "new");
+    snprintf(new + length, sizeof(new) - (size_t)length, slow, "b", "new", sup.dir, "new");
+    configure(&sup, "%s", old);
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    configure(&sup, "%s[c]\ncommand = sleep 1000\nafter = a\n", new);
+    CTL(&sup, &ran, "reload-config");
+    await_ctl(&sup, "status", "c", "STOPPED");
+    CTL(&sup, &ran, "stop", "b");
+    CTL(&sup, &ran, "start", "a");
+    REFUSED(&sup, &ran, "a: is not running", "reload", "a");
+    touch(&sup, "go");
+    sup_await(&sup, "a| new"); /* by the log, in no order with the states */
+    sup.seen = 0;
+    sup_await(&sup, "c: RUNNING");
+    await_ctl(&sup, "status", "b", "STOPPED");
+    sup.seen = 0;
+    sup_await(&sup, "a| old");
+    check(strstr(sup.text + sup.seen, "a| old") == NULL);
+    sup.seen = 0;
+    sup_await(&sup, "b: removed");
+    check(strstr(sup.text, "b| new") == NULL);
+    CTL(&sup, &ran, "start", "b");
+    sup_await(&sup, "b| new");
+    check_ok(kill(sup.pid, SIGTERM));
+    sup_await(&sup, "b: STOPPING");
+    check_ok(kill(sup.pid, SIGINT)); /* its stop is patient */
+    sup_finish(&sup, 0);
+    sup_free(&sup);
+}
+
 static void bad_configurations(void **state)
 {
     static const struct {
@@ -910,6 +1016,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_verb),
         cmocka_unit_test(reload_config),
+        cmocka_unit_test(reload_starts_nothing_that_was_stopped),
+        cmocka_unit_test(reload_starts_no_old_definition),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(a_hundred_units),
