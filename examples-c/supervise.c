@@ -90,6 +90,7 @@ static struct {
     const char *config;
     const char *socket_path;
     int listener;
+    struct stat socket_file; /* what we made there */
     struct client *clients[MAX_CLIENTS];
     struct rlimit nofile;
     bool single;
@@ -1680,32 +1681,56 @@ static void socket_address(const char *path, struct sockaddr_un *address)
     strcpy(address->sun_path, path);
 }
 
+static bool is_socket(const char *path, struct stat *st)
+{
+    return lstat(path, st) == 0 && S_ISSOCK(st->st_mode);
+}
+
 /* A socket file that nobody listens on is left over from one that was killed. */
 static void open_socket(void)
 {
     struct sockaddr_un address;
+    struct stat st;
     mode_t mask;
     int probe;
 
     socket_address(sup.socket_path, &address);
     sup.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (sup.listener < 0 || probe < 0) {
         die("socket: %s", strerror(errno));
     }
-    if (connect(probe, (struct sockaddr *)&address, sizeof(address)) == 0) {
+    /* One that has no time to answer is there as well. */
+    if (connect(probe, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
         die("%s: another sss-supervise is there", sup.socket_path);
     }
-    close(probe);
-    if (errno == ECONNREFUSED) {
+    /* A file of another kind refuses a connection too. */
+    if (errno == ECONNREFUSED && is_socket(sup.socket_path, &st)) {
         unlink(sup.socket_path);
     }
+    close(probe);
     mask = umask(0177);
     if (bind(sup.listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
         listen(sup.listener, 16) != 0) {
         die("%s: %s", sup.socket_path, strerror(errno));
     }
     umask(mask);
+    (void)is_socket(sup.socket_path, &sup.socket_file);
+}
+
+/* Leaves alone what another one has made there meanwhile. */
+static void close_socket(void)
+{
+    struct stat st;
+
+    if (sup.listener < 0) {
+        return;
+    }
+    if (is_socket(sup.socket_path, &st) && st.st_dev == sup.socket_file.st_dev &&
+        st.st_ino == sup.socket_file.st_ino) {
+        unlink(sup.socket_path);
+    }
+    close(sup.listener);
 }
 
 /* ---- sss-supervise ctl ---- */
@@ -2031,10 +2056,7 @@ static int run(void)
             tidy_units();
         }
     }
-    if (sup.listener >= 0) {
-        unlink(sup.socket_path);
-        close(sup.listener);
-    }
+    close_socket();
     for (size_t at = 0; at < MAX_CLIENTS; at++) {
         if (sup.clients[at] != NULL) {
             end_client(&sup.clients[at]);

@@ -456,6 +456,48 @@ static void reload_starts_no_old_definition(void **state)
     sup_free(&sup);
 }
 
+/* Only a socket that nobody answers is taken away, and at the end only its own. */
+static void what_stands_in_the_sockets_place(void **state)
+{
+    struct sup first, second;
+    struct stat st;
+    char *place;
+
+    (void)state;
+    sup_make(&first);
+    configure(&first, "[a]\ncommand = sleep 1000\n");
+    touch(&first, "socket");
+    RUN(&ran, program(), "-c", first.conf, "-s", first.socket);
+    check_int(ran.status, status_of(2));
+    check(strstr(ran.text, "Address already in use") != NULL);
+    check_ok(lstat(first.socket, &st));
+    check(S_ISREG(st.st_mode));
+    check_ok(unlink(first.socket));
+    check_ok(symlink(first.conf, first.socket));
+    RUN(&ran, program(), "-c", first.conf, "-s", first.socket);
+    check_int(ran.status, status_of(2));
+    check_ok(lstat(first.socket, &st));
+    check(S_ISLNK(st.st_mode));
+    check_ok(unlink(first.socket));
+
+    sup_make(&second);
+    sup_start(&first);
+    sup_await(&first, "a: RUNNING");
+    check_ok(unlink(first.socket));
+    place = first.socket;
+    configure(&second, "[b]\ncommand = sleep 1000\n");
+    sup_exec(&second, (const char *const[]){ program(), "-c", second.conf, "-s", place, NULL });
+    sup_await(&second, "b: RUNNING");
+    check_ok(kill(first.pid, SIGTERM));
+    sup_finish(&first, 0);
+    CTL(&first, &ran, "status", "b");
+    check_ok(kill(second.pid, SIGTERM));
+    sup_finish(&second, 0);
+    check(access(place, F_OK) != 0);
+    sup_free(&first);
+    sup_free(&second);
+}
+
 static void bad_configurations(void **state)
 {
     static const struct {
@@ -1018,6 +1060,7 @@ int main(void)
         cmocka_unit_test(reload_config),
         cmocka_unit_test(reload_starts_nothing_that_was_stopped),
         cmocka_unit_test(reload_starts_no_old_definition),
+        cmocka_unit_test(what_stands_in_the_sockets_place),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(a_hundred_units),
