@@ -15,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -66,6 +67,7 @@ struct unit {
     struct sss_unit_ctx *ctx;
     struct sss_log *log;
     struct sss_child_ctx *health_child; /* while the command runs */
+    uint64_t health_start;              /* the start of the unit that it looks at */
     int64_t health_next;
     bool kept;    /* reload-config leaves it alone */
     bool refused; /* it could not be added */
@@ -330,6 +332,7 @@ static struct unit *new_unit(const char *name)
     unit->section = copy("");
     unit->params.size = sizeof(unit->params);
     unit->log_keep = 10;
+    unit->health_interval = 30 * SECOND;
     unit->health_timeout = 10 * SECOND;
     unit->parent_death = SIGTERM;
     return unit;
@@ -345,9 +348,27 @@ static void flush_logs(struct unit *unit)
     }
 }
 
+/* Kills the health command with all of its group. It is reaped as a stranger is. */
+static void end_health(struct unit *unit)
+{
+    pid_t pid;
+
+    unit->health_next = 0;
+    if (unit->health_child == NULL) {
+        return;
+    }
+    if (sss_child_pid(unit->health_child, &pid) == 0 &&
+        sss_child_kill(unit->health_child, SIGKILL) == 0) {
+        /* It leads its group, and is not reaped yet: the number is no one else's. */
+        kill(-pid, SIGKILL);
+    }
+    sss_child_free(unit->health_child);
+    unit->health_child = NULL;
+}
+
 static void free_unit(struct unit *unit)
 {
-    sss_child_free(unit->health_child);
+    end_health(unit);
     sss_supervisor_remove(unit->ctx);
     sss_log_free(unit->log);
     free_list(unit->argv);
@@ -624,7 +645,7 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return set_words(&unit->health, value);
     }
     if (strcmp(key, "health-interval") == 0) {
-        return parse_time(value, &unit->health_interval);
+        return parse_time(value, &unit->health_interval) && unit->health_interval > 0;
     }
     if (strcmp(key, "health-timeout") == 0) {
         return parse_time(value, &unit->health_timeout) && unit->health_timeout > 0;
@@ -970,6 +991,8 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
         sup.tidy = sup.tidy || sup.retired != NULL;
         if (event->state == SSS_UNIT_RUNNING && unit->health != NULL) {
             await_health(unit);
+        } else if (event->state != SSS_UNIT_RELOADING) {
+            end_health(unit);
         }
         /* The one program of a command line is what it is all about. */
         if (sup.single && !sup.stopping &&
@@ -1156,35 +1179,36 @@ static void health_ended(struct sss_child_ctx *child, const struct sss_communica
     int status = done->end->wait_status;
     const char *text = done->output;
     int length = (int)strcspn(text, "\n");
-
     struct sss_unit_status now_is = { .size = sizeof(now_is) };
 
+    unit->health_child = NULL;
     await_health(unit);
-    /* It may have been stopped meanwhile. */
+    /* It may have been told to stop meanwhile, or have been started again. */
     if ((!WIFEXITED(status) || WEXITSTATUS(status) != 0) &&
-        sss_supervisor_status(unit->ctx, &now_is) == 0 && now_is.state == SSS_UNIT_RUNNING) {
+        sss_supervisor_status(unit->ctx, &now_is) == 0 && now_is.state == SSS_UNIT_RUNNING &&
+        now_is.waits == 0 && now_is.starts == unit->health_start && !unit->held && !sup.stopping) {
         say(unit, "is not healthy, and is restarted%s%.*s", length > 0 ? ": " : "", length, text);
         sss_supervisor_restart(unit->ctx);
     }
-    unit->health_child = NULL;
     sss_child_free(child);
 }
 
 /* The first line of its output is printed if it fails. */
-static void start_health(struct unit *unit)
+static void start_health(struct unit *unit, uint64_t start)
 {
     const struct sss_deadline_step step = {
-        .after_ns = unit->health_timeout, .signum = SIGKILL, .whom = SSS_STEP_CHILD
+        .after_ns = unit->health_timeout, .signum = SIGKILL, .whom = SSS_STEP_GROUP
     };
     const struct sss_deadline deadline = {
         .size = sizeof(deadline), .steps = &step, .steps_count = 1
     };
     struct sss_spawn spawn = {
         .size = sizeof(spawn),
-        .mask = SSS_SPAWN_SEARCH_PATH,
+        .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_PGRP | SSS_SPAWN_PDEATHSIG,
         .path = unit->health[0],
         .argv = (const char *const *)unit->health,
         .cwd = unit->cwd,
+        .pdeathsig = SIGKILL,
     };
     struct sss_communicate comm = {
         .size = sizeof(comm),
@@ -1201,6 +1225,7 @@ static void start_health(struct unit *unit)
         unit->health_child = NULL;
         say(unit, "health: %s", strerror(ret));
     }
+    unit->health_start = start;
 }
 
 /* ---- The loop's times ---- */
@@ -1212,8 +1237,7 @@ static int run_timers(void)
 
     /* A look at each of a thousand units takes half a millisecond: their memory is cold. */
     for (struct unit *unit = at < sup.health_at ? NULL : sup.units; unit != NULL; unit = unit->next) {
-        if (unit->health == NULL || unit->health_interval == 0 || unit->health_next == 0 ||
-            unit->health_child != NULL) {
+        if (unit->health == NULL || unit->health_next == 0 || unit->health_child != NULL) {
             continue; /* its end sets the next time */
         }
         if (unit->health_next <= at) {
@@ -1222,13 +1246,14 @@ static int run_timers(void)
             unit->health_next = at + unit->health_interval;
             if (sss_supervisor_status(unit->ctx, &status) == 0 &&
                 status.state == SSS_UNIT_RUNNING) {
-                start_health(unit);
+                start_health(unit, status.starts);
             }
         }
         next = unit->health_next < next ? unit->health_next : next;
     }
     sup.health_at = at < sup.health_at ? sup.health_at : next;
-    return sup.health_at == INT64_MAX ? -1 : (int)((sup.health_at - at) / 1000000) + 1;
+    next = sup.health_at == INT64_MAX ? -1 : (sup.health_at - at) / 1000000 + 1;
+    return next < INT_MAX ? (int)next : INT_MAX;
 }
 
 /* ---- The control socket: one request a connection, a line; see sss-supervise(1) ---- */

@@ -532,6 +532,7 @@ static void bad_configurations(void **state)
         { "[a]\nessential = maybe\n", "conf:2: bad value of essential" },
         { "[a]\nready-fd = 2\n", "conf:2: bad value of ready-fd" },
         { "[a]\nenv = X\n", "conf:2: bad value of env" },
+        { "[a]\nhealth-interval = 0\n", "conf:2: bad value of health-interval" },
         { "[a]\nlog-size = 10T\n", "conf:2: bad value of log-size" },
         { "[a]\nparent-death = SIGX\n", "conf:2: bad value of parent-death" },
         { "[a]\ncommand = x\nafter = b\n", "conf:1: unit a comes after b, which is no unit" },
@@ -891,6 +892,43 @@ static void health(void **state)
     sup_end(&sup);
 }
 
+/* The command is killed with its group when its unit's run is over, and does not count for
+ * the next run. */
+static void health_ends_with_its_run(void **state)
+{
+    char path[64];
+    struct sup sup;
+    int pids[2];
+    FILE *file;
+
+    (void)state;
+    sup_make(&sup);
+    /* The first one hangs, the others find the unit well. */
+    configure(&sup,
+              "[a]\ncommand = sleep 1000\nrestart = always\ndelay = 1ms\nhealth-interval = 5ms\n"
+              "health-timeout = 1h\n"
+              "health = sh -c 'mkdir %s/first 2>/dev/null || exit 0; sleep 1001 & echo $$ $! > %s/new; "
+              "mv %s/new %s/pids; until test -e %s/go; do sleep 0.01; done; exit 1'\n",
+              sup.dir, sup.dir, sup.dir, sup.dir, sup.dir);
+    sup_start(&sup);
+    snprintf(path, sizeof(path), "%s/pids", sup.dir);
+    for (int64_t deadline = now_ms() + DEADLINE_MS; (file = fopen(path, "re")) == NULL;) {
+        check(now_ms() < deadline);
+        usleep(1000);
+    }
+    check_int(fscanf(file, "%d %d", &pids[0], &pids[1]), 2);
+    fclose(file);
+    check_ok(kill(sup_await_number(&sup, "a: RUNNING, pid "), SIGKILL));
+    sup_await(&sup, "a: RUNNING");
+    await_gone(pids[0]);
+    await_gone(pids[1]);
+    touch(&sup, "go");
+    check_ok(kill(sup.pid, SIGTERM));
+    sup_finish(&sup, 0);
+    check(strstr(sup.text, "not healthy") == NULL);
+    sup_free(&sup);
+}
+
 static void a_stop_by_command(void **state)
 {
     struct sup sup;
@@ -1070,6 +1108,7 @@ int main(void)
         cmocka_unit_test(an_essential_unit_is_the_end),
         cmocka_unit_test(one_program),
         cmocka_unit_test(health),
+        cmocka_unit_test(health_ends_with_its_run),
         cmocka_unit_test(a_stop_by_command),
         cmocka_unit_test(as_pid_1),
         cmocka_unit_test(status_in_a_terminal),
