@@ -94,7 +94,7 @@ static struct {
     int listener;
     struct stat socket_file; /* what we made there */
     struct client *clients[MAX_CLIENTS];
-    struct rlimit nofile;
+    struct sss_spawn_rlimit nofile; /* the limit that we found, which is that of all programs */
     bool single;
     bool stopping, down;
     int exit_code;
@@ -428,9 +428,11 @@ static bool set_step(struct unit *unit, size_t at, char **step)
     if (count >= 3 && strcmp(step[0], "run") == 0) {
         *spawn = (struct sss_spawn){
             .size = sizeof(*spawn),
-            .mask = SSS_SPAWN_SEARCH_PATH,
+            .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_RLIMITS,
             .path = step[2],
             .argv = (const char *const *)step + 2,
+            .rlimits = &sup.nofile,
+            .rlimits_count = 1,
         };
         to->command = spawn;
         return parse_time(step[1], &to->timeout) && to->timeout > 0;
@@ -1085,17 +1087,13 @@ static char **environment(const struct unit *unit)
 
 static errno_t add_unit(struct unit *unit)
 {
-    /* We raised our limit for ourselves. */
-    struct sss_spawn_rlimit nofile = {
-        .resource = RLIMIT_NOFILE, .soft = sup.nofile.rlim_cur, .hard = sup.nofile.rlim_max
-    };
     struct sss_spawn spawn = {
         .size = sizeof(spawn),
         .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_RLIMITS,
         .path = unit->argv[0],
         .argv = (const char *const *)unit->argv,
         .cwd = unit->cwd,
-        .rlimits = &nofile,
+        .rlimits = &sup.nofile,
         .rlimits_count = 1,
     };
     char **env = environment(unit);
@@ -1204,10 +1202,12 @@ static void start_health(struct unit *unit, uint64_t start)
     };
     struct sss_spawn spawn = {
         .size = sizeof(spawn),
-        .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_PGRP | SSS_SPAWN_PDEATHSIG,
+        .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_RLIMITS | SSS_SPAWN_PGRP | SSS_SPAWN_PDEATHSIG,
         .path = unit->health[0],
         .argv = (const char *const *)unit->health,
         .cwd = unit->cwd,
+        .rlimits = &sup.nofile,
+        .rlimits_count = 1,
         .pdeathsig = SIGKILL,
     };
     struct sss_communicate comm = {
@@ -2015,10 +2015,12 @@ static void open_context(void)
     struct rlimit raised;
     errno_t ret;
 
-    if (getrlimit(RLIMIT_NOFILE, &sup.nofile) != 0) {
+    if (getrlimit(RLIMIT_NOFILE, &raised) != 0) {
         die("getrlimit: %s", strerror(errno));
     }
-    raised = sup.nofile;
+    sup.nofile = (struct sss_spawn_rlimit){
+        .resource = RLIMIT_NOFILE, .soft = raised.rlim_cur, .hard = raised.rlim_max
+    };
     raised.rlim_cur = raised.rlim_max;
     setrlimit(RLIMIT_NOFILE, &raised);
     ret = sss_sigchld_ctx_create(&params, &sup.sigchld);

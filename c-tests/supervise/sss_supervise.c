@@ -929,6 +929,34 @@ static void health_ends_with_its_run(void **state)
     sup_free(&sup);
 }
 
+/* The supervisor raises its limit of descriptors, and no command has it so. */
+static void every_command_has_the_limit_that_was_found(void **state)
+{
+    char path[64], line[32] = "";
+    struct sup sup;
+    FILE *file;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup,
+              "[a]\ncommand = sh -c 'ulimit -Sn; exec sleep 1000'\nprefix = yes\n"
+              "health = sh -c 'ulimit -Sn; exit 1'\nhealth-interval = 10ms\n"
+              "stop = run 1h sh -c 'ulimit -Sn > %s/stop; kill $MAINPID'\n",
+              sup.dir);
+    sup_exec(&sup, (const char *const[]){ "sh", "-c", "ulimit -Sn 99; exec \"$@\"", "sh", program(),
+                                          "-c", sup.conf, "-s", sup.socket, NULL });
+    sup_await(&sup, "a: is not healthy, and is restarted: 99\n");
+    sup_await(&sup, "a: RUNNING");
+    snprintf(path, sizeof(path), "%s/stop", sup.dir);
+    file = fopen(path, "re");
+    check(file != NULL && fgets(line, sizeof(line), file) != NULL);
+    fclose(file);
+    check_int(atoi(line), 99);
+    sup.seen = 0;
+    sup_await(&sup, "a| 99\n");
+    sup_end(&sup);
+}
+
 static void a_stop_by_command(void **state)
 {
     struct sup sup;
@@ -1109,6 +1137,7 @@ int main(void)
         cmocka_unit_test(one_program),
         cmocka_unit_test(health),
         cmocka_unit_test(health_ends_with_its_run),
+        cmocka_unit_test(every_command_has_the_limit_that_was_found),
         cmocka_unit_test(a_stop_by_command),
         cmocka_unit_test(as_pid_1),
         cmocka_unit_test(status_in_a_terminal),
