@@ -1100,6 +1100,11 @@ static errno_t add_unit(struct unit *unit)
     errno_t ret;
 
     spawn.envp = (const char *const *)env;
+    /* A terminal's ^C is for us alone, who stop the units in their order. The one program
+     * of a command line stays in our group: it may read from the terminal. */
+    if (!sup.single) {
+        spawn.mask |= SSS_SPAWN_PGRP;
+    }
     if (unit->parent_death != 0) {
         spawn.mask |= SSS_SPAWN_PDEATHSIG;
         spawn.pdeathsig = unit->parent_death;

@@ -957,6 +957,33 @@ static void every_command_has_the_limit_that_was_found(void **state)
     sup_end(&sup);
 }
 
+/* A terminal sends SIGINT to its foreground process group: to the supervisor and not to
+ * its units, which would end in any order. */
+static void interrupted_by_a_terminal(void **state)
+{
+    static const char deaf[] = "command = sh -c 'trap \"echo interrupted\" INT; echo ready; "
+                               "while :; do sleep 0.01; done'\nprefix = yes\n";
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\n%s[b]\nafter = a\n%s", deaf, deaf);
+    sup_start(&sup);
+    sup_await(&sup, "b: RUNNING");
+    sup.seen = 0; /* the log's lines come in no order with the states */
+    sup_await(&sup, "b| ready");
+    sup.seen = 0;
+    sup_await(&sup, "a| ready");
+    sup.seen = 0;
+    check_ok(kill(-sup.pid, SIGINT));
+    sup_await(&sup, "b: STOPPED, killed by SIGTERM");
+    sup_await(&sup, "a: STOPPING");
+    sup_await(&sup, "a: STOPPED, killed by SIGTERM");
+    sup_finish(&sup, 0);
+    check(strstr(sup.text, "interrupted") == NULL);
+    sup_free(&sup);
+}
+
 static void a_stop_by_command(void **state)
 {
     struct sup sup;
@@ -1138,6 +1165,7 @@ int main(void)
         cmocka_unit_test(health),
         cmocka_unit_test(health_ends_with_its_run),
         cmocka_unit_test(every_command_has_the_limit_that_was_found),
+        cmocka_unit_test(interrupted_by_a_terminal),
         cmocka_unit_test(a_stop_by_command),
         cmocka_unit_test(as_pid_1),
         cmocka_unit_test(status_in_a_terminal),
