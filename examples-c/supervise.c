@@ -92,6 +92,7 @@ static struct {
     const char *config;
     const char *socket_path;
     int listener;
+    int spare; /* a descriptor to give up, so that a client can be turned away */
     struct stat socket_file; /* what we made there */
     struct client *clients[MAX_CLIENTS];
     struct sss_spawn_rlimit nofile; /* the limit that we found, which is that of all programs */
@@ -99,7 +100,7 @@ static struct {
     bool stopping, down;
     int exit_code;
     int64_t health_at; /* no health command is due before */
-} sup = { .listener = -1, .health_at = INT64_MAX };
+} sup = { .listener = -1, .spare = -1, .health_at = INT64_MAX };
 
 static int64_t now(void)
 {
@@ -1676,6 +1677,16 @@ static void accept_client(void)
 {
     int fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && sup.spare >= 0) {
+        /* A client that is left waiting would have the loop turn without end. */
+        close(sup.spare);
+        fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC);
+        if (fd >= 0) {
+            close(fd);
+        }
+        sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        return;
+    }
     if (fd < 0) {
         return;
     }
@@ -1746,6 +1757,7 @@ static void open_socket(void)
     }
     umask(mask);
     (void)is_socket(sup.socket_path, &sup.socket_file);
+    sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
 /* Leaves alone what another one has made there meanwhile. */
@@ -1761,6 +1773,9 @@ static void close_socket(void)
         unlink(sup.socket_path);
     }
     close(sup.listener);
+    if (sup.spare >= 0) {
+        close(sup.spare);
+    }
 }
 
 /* ---- sss-supervise ctl ---- */
@@ -2054,14 +2069,16 @@ static int run(void)
             { .fd = signals, .events = POLLIN },
             { .fd = sup.listener, .events = POLLIN },
         };
+        nfds_t count = 3; /* poll() refuses more than the limit of descriptors */
 
         for (size_t at = 0; at < MAX_CLIENTS; at++) {
             struct client *client = sup.clients[at];
 
             fds[3 + at].fd = client == NULL ? -1 : client->fd;
             fds[3 + at].events = client != NULL && client->reply_length > 0 ? POLLOUT : POLLIN;
+            count = client == NULL ? count : 3 + at + 1;
         }
-        if (poll(fds, 3 + MAX_CLIENTS, run_timers()) < 0 && errno != EINTR) {
+        if (poll(fds, count, run_timers()) < 0 && errno != EINTR) {
             die("poll: %s", strerror(errno));
         }
         if (fds[1].revents != 0) {

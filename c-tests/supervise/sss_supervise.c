@@ -648,6 +648,33 @@ static void malformed_requests(void **state)
     sup_end(&sup);
 }
 
+/* Where it has no descriptor left a client is turned away: one that was left waiting would
+ * have the loop turn without end. */
+static void clients_beyond_its_descriptors(void **state)
+{
+    struct sup sup;
+    int fds[40];
+    char byte;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    sup_exec(&sup, (const char *const[]){ "sh", "-c", "ulimit -n 30; exec \"$@\"", "sh", program(),
+                                          "-c", sup.conf, "-s", sup.socket, NULL });
+    sup_await(&sup, "a: RUNNING");
+    for (size_t at = 0; at < ARRAY_SIZE(fds); at++) {
+        fds[at] = connect_to(&sup);
+    }
+    /* The last one is told, by the end of its stream. */
+    struct pollfd last = { .fd = fds[ARRAY_SIZE(fds) - 1], .events = POLLIN };
+    check_int(poll(&last, 1, DEADLINE_MS), 1);
+    check_int(read(last.fd, &byte, 1), 0);
+    for (size_t at = 0; at < ARRAY_SIZE(fds); at++) {
+        close(fds[at]);
+    }
+    sup_end(&sup);
+}
+
 static void a_hundred_units(void **state)
 {
     struct sup sup;
@@ -1156,6 +1183,7 @@ int main(void)
         cmocka_unit_test(what_stands_in_the_sockets_place),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(malformed_requests),
+        cmocka_unit_test(clients_beyond_its_descriptors),
         cmocka_unit_test(a_hundred_units),
         cmocka_unit_test(killed_units),
         cmocka_unit_test(killed_supervisor),
