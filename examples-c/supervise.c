@@ -1841,15 +1841,44 @@ static const char *since_text(const char *seconds, char *buffer, size_t size)
     return buffer;
 }
 
+/* How many bytes the character at the beginning has; 0 where it is not UTF-8. */
+static size_t character_length(const char *text)
+{
+    static const uint32_t least[] = { 0, 0, 0x80, 0x800, 0x10000 };
+    unsigned char first = (unsigned char)*text;
+    size_t length = first < 0x80 ? 1 : first < 0xe0 ? 2 : first < 0xf0 ? 3 : 4;
+    uint32_t code = length == 1 ? first : first & (0x7fu >> length);
+
+    if ((first >= 0x80 && first < 0xc0) || first > 0xf4) {
+        return 0;
+    }
+    for (size_t at = 1; at < length; at++) {
+        if ((text[at] & 0xc0) != 0x80) {
+            return 0;
+        }
+        code = code << 6 | (text[at] & 0x3f);
+    }
+    return code < least[length] || code > 0x10ffff || (code >= 0xd800 && code < 0xe000) ? 0
+                                                                                       : length;
+}
+
+/* A log line may be of any bytes, JSON is of UTF-8 alone. */
 static void print_json_text(const char *text)
 {
     putchar('"');
-    for (; *text != '\0'; text++) {
-        if (*text == '"' || *text == '\\') {
-            printf("\\%c", *text);
-        } else {
-            putchar(*text);
+    while (*text != '\0') {
+        size_t length = character_length(text);
+
+        if (length == 0) {
+            fputs("\\ufffd", stdout);
+            text++;
+            continue;
         }
+        if (*text == '"' || *text == '\\') {
+            putchar('\\');
+        }
+        fwrite(text, 1, length, stdout);
+        text += length;
     }
     putchar('"');
 }

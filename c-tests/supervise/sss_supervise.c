@@ -675,6 +675,29 @@ static void clients_beyond_its_descriptors(void **state)
     sup_end(&sup);
 }
 
+/* JSON is UTF-8, and a log is what the program wrote. */
+static void status_of_any_bytes(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup,
+              "[a]\ncommand = sh -c 'printf \"\\\\303\\\\251 \\\\\\\\ \\\" \\\\377\\\\300\\\\257"
+              "\\\\355\\\\240\\\\200 end\\\\303\\\\n\"; exec sleep 1000'\nlog = %s/log\n",
+              sup.dir);
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    await_ctl(&sup, "log", "a", "end");
+    CTL(&sup, &ran, "status", "--json", "a");
+    if (strstr(ran.text, "Z \303\251 \\\\ \\\" \\ufffd\\ufffd\\ufffd\\ufffd\\ufffd\\ufffd end\\ufffd\"") ==
+        NULL) {
+        fprintf(stderr, "%s\n", ran.text);
+        check(false);
+    }
+    sup_end(&sup);
+}
+
 static void a_hundred_units(void **state)
 {
     struct sup sup;
@@ -1184,6 +1207,7 @@ int main(void)
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(clients_beyond_its_descriptors),
+        cmocka_unit_test(status_of_any_bytes),
         cmocka_unit_test(a_hundred_units),
         cmocka_unit_test(killed_units),
         cmocka_unit_test(killed_supervisor),
