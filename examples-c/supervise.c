@@ -1700,13 +1700,14 @@ static void accept_client(void)
     close(fd);
 }
 
-/* Where the control socket is if nobody says: of this user's, or of the system's. */
+/* Where the control socket is if nobody says: of this user's, or of the system's. One that
+ * is too long for an address is refused there, and not cut here. */
 static const char *default_socket(void)
 {
-    static char path[108];
+    static char path[PATH_MAX];
     const char *runtime = getenv("XDG_RUNTIME_DIR");
 
-    if (geteuid() == 0 || runtime == NULL) {
+    if (geteuid() == 0 || runtime == NULL || *runtime != '/') {
         runtime = "/run";
     }
     snprintf(path, sizeof(path), "%s/sss-supervise.sock", runtime);

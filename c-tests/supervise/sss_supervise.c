@@ -698,6 +698,60 @@ static void status_of_any_bytes(void **state)
     sup_end(&sup);
 }
 
+/* Where the control socket is where nobody says so. */
+static void runtime_directory(void **state)
+{
+    char command[8192], pid[16], inside[64];
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    setenv("XDG_RUNTIME_DIR", sup.dir, 1);
+    if (geteuid() != 0) {
+        /* A user's own directory; the system's is not theirs to write to. */
+        unsetenv("XDG_RUNTIME_DIR");
+        RUN(&ran, program(), "-c", sup.conf);
+        check_int(ran.status, status_of(2));
+        check(strstr(ran.text, "/run/sss-supervise.sock: Permission denied") != NULL);
+        setenv("XDG_RUNTIME_DIR", "run", 1); /* no absolute path: as if it were not set */
+        RUN(&ran, program(), "-c", sup.conf);
+        check(strstr(ran.text, "/run/sss-supervise.sock: Permission denied") != NULL);
+        setenv("XDG_RUNTIME_DIR", sup.dir, 1);
+        snprintf(sup.socket, sizeof(sup.socket), "%s/sss-supervise.sock", sup.dir);
+        sup_exec(&sup, (const char *const[]){ program(), "-c", sup.conf, NULL });
+        sup_await(&sup, "a: RUNNING");
+        RUN(&ran, program(), "ctl", "status", "a");
+        check_int(ran.status, 0);
+        check_ok(access(sup.socket, F_OK));
+    } else {
+        /* Root's is the system's, in a mount namespace that has one of its own. */
+        snprintf(command, sizeof(command), "mount -t tmpfs tmpfs /run && exec %s -c %s", program(),
+                 sup.conf);
+        sup_exec(&sup, (const char *const[]){ "unshare", "--mount", "sh", "-c", command, NULL });
+        sup_await(&sup, "a: RUNNING");
+        snprintf(pid, sizeof(pid), "%d", (int)sup.pid);
+        RUN(&ran, "nsenter", "-m", "-t", pid, program(), "ctl", "status", "a");
+        check_int(ran.status, 0);
+        check(strstr(ran.text, "RUNNING") != NULL);
+        RUN(&ran, "nsenter", "-m", "-t", pid, "stat", "-c", "%a %F", "/run/sss-supervise.sock");
+        check(strcmp(ran.text, "600 socket\n") == 0);
+        snprintf(inside, sizeof(inside), "%s/sss-supervise.sock", sup.dir);
+        check(access(inside, F_OK) != 0);
+    }
+    sup_end(&sup);
+    /* One that is too long for an address is no other, shorter one. */
+    memset(command, 'x', 200);
+    command[0] = '/';
+    command[200] = '\0';
+    setenv("XDG_RUNTIME_DIR", command, 1);
+    if (geteuid() != 0) {
+        RUN(&ran, program(), "ctl", "status");
+        check(strstr(ran.text, "the path of the socket is too long") != NULL);
+    }
+    unsetenv("XDG_RUNTIME_DIR");
+}
+
 static void a_hundred_units(void **state)
 {
     struct sup sup;
@@ -1208,6 +1262,7 @@ int main(void)
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(clients_beyond_its_descriptors),
         cmocka_unit_test(status_of_any_bytes),
+        cmocka_unit_test(runtime_directory),
         cmocka_unit_test(a_hundred_units),
         cmocka_unit_test(killed_units),
         cmocka_unit_test(killed_supervisor),
