@@ -1196,7 +1196,7 @@ static void real_daemons(void **state)
 {
     char path[128], command[512];
     struct sup sup;
-    int nginx, redis, cron;
+    int nginx, redis, cron, job;
     FILE *file;
 
     (void)state;
@@ -1221,8 +1221,13 @@ static void real_daemons(void **state)
               "[nginx]\ncommand = sh -c 'rm -f %s/nginx.socket; exec nginx -e stderr -c %s'\n"
               "after = redis\nrestart = always\n"
               "stop = SIGQUIT main 10s\nprefix = yes\n"
-              "[cron]\ncommand = cron -f\nrestart = always\n",
-              sup.dir, sup.dir, sup.dir, sup.dir, path);
+              /* With folders of its own, in which it has never run: so that its job is due. */
+              "[cron]\ncommand = unshare --mount sh -c 'mount -t tmpfs tmpfs /run && "
+              "mount -t tmpfs tmpfs /etc/cron.d && mount -t tmpfs tmpfs /var/spool/cron && "
+              "mkdir /var/spool/cron/crontabs && "
+              "echo \"@reboot root echo \\$\\$ > %s/new; mv %s/new %s/job; exec sleep 1000\" "
+              "> /etc/cron.d/job && exec cron -f'\nrestart = always\n",
+              sup.dir, sup.dir, sup.dir, sup.dir, path, sup.dir, sup.dir, sup.dir);
     sup_start(&sup);
     redis = sup_await_number(&sup, "redis: RUNNING, pid ");
     nginx = sup_await_number(&sup, "nginx: RUNNING, pid ");
@@ -1235,6 +1240,15 @@ static void real_daemons(void **state)
              "|| redis-cli -s %s/redis.socket ping", sup.dir, sup.dir);
     RUN(&ran, "sh", "-c", command);
     check_int(ran.status, 0);
+    /* cron has started its job, which is of the unit: it ends with it. */
+    snprintf(command, sizeof(command), "%s/job", sup.dir);
+    for (int64_t deadline = now_ms() + DEADLINE_MS; (file = fopen(command, "re")) == NULL;) {
+        check(now_ms() < deadline);
+        usleep(1000);
+    }
+    check_int(fscanf(file, "%d", &job), 1);
+    fclose(file);
+    check(lives(job));
     /* Each is killed, and comes again; nginx with its workers, which would hold its socket. */
     check_ok(kill(nginx, SIGKILL));
     sup_await(&sup, "nginx: BACKOFF");
@@ -1246,6 +1260,7 @@ static void real_daemons(void **state)
     check_ok(kill(cron, SIGKILL));
     sup_await(&sup, "cron: BACKOFF");
     check(sup_await_number(&sup, "cron: RUNNING, pid ") != cron);
+    check(!lives(job));
     await_ctl(&sup, "log", "redis", "ready to accept connections");
     sup_end(&sup);
 }
