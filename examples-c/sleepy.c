@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A child of a child in a session of its own; the caller goes on in it. */
@@ -23,6 +24,10 @@ static void into_background(void)
             exit(1);
         }
         if (pid > 0) {
+            /* The first one ends last: then there is the daemon, and nobody else. */
+            if (fork_number == 1) {
+                waitpid(pid, NULL, 0);
+            }
             _exit(0);
         }
         setsid(); /* fails the second time, and need not work then */
