@@ -3,6 +3,9 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <sys/signalfd.h>
+
+#include "support/told.h"
 
 enum { COUNT = 12, OPENED = 64 };
 
@@ -88,11 +91,190 @@ static void and_asks_for_the_descriptor_anew(void **state)
     in_child(tell_it, NULL);
 }
 
+static void take_pending(const struct loop *loop)
+{
+    struct signalfd_siginfo from;
+
+    await_sigchld_pending();
+    check_int(read(loop->sigfd, &from, sizeof(from)), sizeof(from));
+    check(!sigchld_is_pending());
+}
+
+static void hand_over(const struct loop *loop, pid_t pid)
+{
+    siginfo_t info = { .si_signo = SIGCHLD, .si_code = CLD_EXITED };
+
+    info.si_pid = pid;
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, loop->ctx);
+}
+
+/* No signal comes any more: all are told by that which named the first. */
+static void all_of_one_signal(void *unused)
+{
+    struct sss_child_ctx *children[COUNT];
+    struct seen seen[COUNT] = { 0 };
+    struct gate gate;
+    struct loop loop;
+    pid_t pids[COUNT];
+    int i;
+
+    (void)unused;
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
+    gate_make(&gate);
+    for (i = 0; i < COUNT; i++) {
+        pids[i] = child_at(&gate, i);
+        check_ok(sss_child_register(NULL, loop.ctx, pids[i], see, &seen[i], &children[i]));
+    }
+    gate_open(&gate);
+    for (i = 0; i < COUNT; i++) {
+        await_zombie(pids[i]);
+    }
+    take_pending(&loop);
+    close_all_but(loop.sigfd, -1);
+    hand_over(&loop, pids[0]);
+    for (i = 0; i < COUNT; i++) {
+        check_seen(&seen[i], pids[i], i);
+        check_ok(sss_child_free(children[i]));
+    }
+    check_ok(sss_sigchld_ctx_free(loop.ctx));
+    check_no_children();
+}
+
+static void after_the_signal_was_taken(void **state)
+{
+    (void)state;
+    in_child(all_of_one_signal, NULL);
+}
+
+static void a_kept_one(void *unused)
+{
+    struct told told = { 0 };
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    struct loop loop;
+    pid_t pid;
+
+    (void)unused;
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    watch = watch_of(pid, &told);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
+    gate_open(&gate);
+    await_zombie(pid);
+    take_pending(&loop);
+    close_all_but(loop.sigfd, -1);
+    hand_over(&loop, pid);
+    check_told(&told, pid, 5);
+    check(told.was_zombie);
+    check_ok(sss_child_free(child));
+    check_ok(sss_sigchld_ctx_free(loop.ctx));
+    check_no_children();
+}
+
+static void before_a_kept_one_was_looked_at(void **state)
+{
+    (void)state;
+    in_child(a_kept_one, NULL);
+}
+
+static void close_them(struct sss_child_ctx *child, const struct sss_child_event *event, void *pvt)
+{
+    const struct loop *loop = pvt;
+
+    (void)child;
+    check_int(event->event, SSS_CHILD_EVENT_EXITED);
+    close_all_but(loop->sigfd, -1);
+}
+
+static void kept_until_then(void *unused)
+{
+    struct told told;
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    struct loop loop;
+    pid_t pid;
+
+    (void)unused;
+    loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    watch = watch_of(pid, &told);
+    watch.cb = close_them;
+    watch.pvt = &loop;
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
+    gate_open(&gate);
+    await_zombie(pid);
+    take_pending(&loop);
+    hand_over(&loop, pid);
+    check(!is_child(pid));
+    check_ok(sss_child_free(child));
+    check_ok(sss_sigchld_ctx_free(loop.ctx));
+    check_no_children();
+}
+
+static void while_a_kept_one_is_told(void **state)
+{
+    (void)state;
+    in_child(kept_until_then, NULL);
+}
+
+/* The context's own descriptors stay open: nothing tells of it, but for an audit. */
+static void pidfds_alone(void *unused)
+{
+    struct sss_ctx_audit audit = { .size = sizeof(audit) };
+    struct sss_child_ctx *children[COUNT];
+    struct seen seen[COUNT] = { 0 };
+    struct gate gate;
+    struct loop loop;
+    pid_t pids[COUNT];
+    int last, i;
+
+    (void)unused;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    last = dup(loop.ctxfd);
+    check(last != -1);
+    for (i = 0; i < COUNT; i++) {
+        pids[i] = child_at(&gate, i);
+        check_ok(sss_child_register(NULL, loop.ctx, pids[i], see, &seen[i], &children[i]));
+    }
+    for (i = last; i < 256; i++) {
+        (void)close(i);
+    }
+    gate_open(&gate);
+    for (i = 0; i < COUNT; i++) {
+        await_zombie(pids[i]);
+    }
+    check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
+    for (i = 0; i < COUNT; i++) {
+        loop_until(&loop, &seen[i].calls, 1);
+        check_seen(&seen[i], pids[i], i);
+        check_ok(sss_child_free(children[i]));
+    }
+    loop_end(&loop);
+    check_no_children();
+}
+
+static void an_audit_finds_closed_pidfds(void **state)
+{
+    (void)state;
+    in_child(pidfds_alone, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(and_opens_others),
         cmocka_unit_test(and_asks_for_the_descriptor_anew),
+        cmocka_unit_test(after_the_signal_was_taken),
+        cmocka_unit_test(before_a_kept_one_was_looked_at),
+        cmocka_unit_test(while_a_kept_one_is_told),
+        cmocka_unit_test(an_audit_finds_closed_pidfds),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

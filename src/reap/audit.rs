@@ -46,6 +46,7 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Error> {
     }
     reaper.descriptor_limit = reaper.kernel.descriptor_limit();
     reaper.find_lost_descriptors();
+    reaper.doubt_pidfds();
     if fd::is_short() {
         reaper.give_back(GIVEN_BACK * 4);
     }

@@ -112,7 +112,7 @@ impl Reaper {
             }
             (Err(_), Some(_)) => {
                 self.lose_pidfd(leader);
-                None
+                self.ask_kept(leader)
             }
             (Err(_), None) => None,
         }
@@ -203,13 +203,13 @@ impl Reaper {
     /// Waits for a zombie that was kept.
     pub(crate) fn reap_kept(&mut self, leader: u32) {
         let slot = *self.table.slot(leader);
-        let reaped = match slot.pidfd() {
-            Some(pidfd) => self.kernel.reap(pidfd, false).map(|found| found.is_some()),
-            None => self
-                .wait_pid(slot.pid, 0, false)
-                .map(|found| found.is_some()),
+        let reaped = match slot.pidfd().map(|pidfd| self.kernel.reap(pidfd, false)) {
+            Some(Ok(found)) => found.is_some(),
+            Some(Err(error)) if error == Errno::ECHILD => false,
+            // No pidfd any more, or none before.
+            _ => matches!(self.wait_pid(slot.pid, 0, false), Ok(Some(_))),
         };
-        self.counts.reaped += u64::from(reaped == Ok(true));
+        self.counts.reaped += u64::from(reaped);
     }
 
     /// Kills and reaps a child that nobody is to be told of; false while it is still

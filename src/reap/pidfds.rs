@@ -199,8 +199,8 @@ impl Reaper {
         }
     }
 
-    /// A pidfd turned out to be none: the daemon has closed it. Its child is known
-    /// by its pid from now on.
+    /// A pidfd turned out to be none: the daemon has closed it, and perhaps others. Its
+    /// child is known by its pid from now on.
     pub(crate) fn lose_pidfd(&mut self, leader: u32) {
         let slot = *self.table.slot(leader);
         note(Note::Closed(slot.pid));
@@ -208,7 +208,16 @@ impl Reaper {
         let gone = self.at(slot.context).descriptor.as_ref();
         if gone.is_some_and(Descriptor::is_gone) {
             self.lose_descriptor(slot.context);
+        } else {
+            self.doubt_pidfds();
         }
+    }
+
+    /// Each pidfd is to be looked at, whether it still is one.
+    pub(crate) fn doubt_pidfds(&mut self) {
+        self.demoting = 0;
+        let now = self.kernel.now();
+        self.agenda.owe(Debt::Demote, now);
     }
 
     /// Gives up an old child's pidfd.
@@ -240,8 +249,10 @@ impl Reaper {
         }
     }
 
-    /// The pidfds of a descriptor that was lost wake nobody any more: their children
-    /// are made young, as many as the lock may be held for; the rest is owed.
+    /// The pidfds of a descriptor that was lost wake nobody any more, nor do those that
+    /// the daemon has closed: their children are made young, as many as the lock may be
+    /// held for; the rest is owed. Then all the young are waited for, as the signal of
+    /// one that has ended may have been taken already.
     pub(crate) fn demote(&mut self) {
         let until = self.kernel.now() + HOLD;
         let mut left = BETWEEN_CLOCKS;
@@ -249,12 +260,14 @@ impl Reaper {
         while self.demoting < self.table.bound() {
             let at = self.demoting;
             self.demoting += 1;
-            let slot = self.table.slot(at);
-            if !slot.is(Flags::LEADS | Flags::OLD) || !self.at(slot.context).bereft {
+            let slot = *self.table.slot(at);
+            let Some(pidfd) = slot.pidfd().filter(|_| slot.is(Flags::LEADS)) else {
                 continue;
+            };
+            if self.at(slot.context).bereft || self.kernel.holds_child(pidfd).is_err() {
+                note(Note::Closed(slot.pid));
+                self.make_young(at);
             }
-            note(Note::Closed(slot.pid));
-            self.make_young(at);
             left -= 1;
             if left == 0 {
                 left = BETWEEN_CLOCKS;
@@ -267,6 +280,10 @@ impl Reaper {
         }
         for ctx in &mut self.contexts {
             ctx.bereft = false;
+        }
+        if self.table.young() > 0 {
+            let now = self.kernel.now();
+            self.agenda.owe(Debt::Each, now);
         }
     }
 
