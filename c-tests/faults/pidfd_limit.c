@@ -178,13 +178,36 @@ static void most_stand_above_fd_setsize(void **state)
     in_child(low_numbers, NULL);
 }
 
+/* What fills the table of descriptors, of at most 512. */
+struct filling {
+    int fds[512];
+    int count;
+};
+
+static void fill(struct filling *filling)
+{
+    int fd;
+
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) != -1) {
+        filling->fds[filling->count++] = fd;
+    }
+    check_int(errno, EMFILE);
+}
+
+static void empty(struct filling *filling)
+{
+    while (filling->count > 0) {
+        check_ok(close(filling->fds[--filling->count]));
+    }
+}
+
 static void a_full_table(void *unused)
 {
     struct sss_ctx_audit audit = { .size = sizeof(audit) };
+    struct filling filling = { .count = 0 };
     struct idle idle;
     struct loop loop;
-    int fds[2], full[1024];
-    int count = 0;
+    int fds[2];
 
     (void)unused;
     limit_to(512);
@@ -192,16 +215,11 @@ static void a_full_table(void *unused)
     make_idle(&idle, &loop);
     churn(&loop);
     check(stats_of(loop.ctx).old > 0);
-    while ((full[count] = open("/dev/null", O_RDONLY)) != -1) {
-        count++;
-    }
-    check_int(errno, EMFILE);
+    fill(&filling);
     check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
     check_ok(pipe(fds));
     check_ok(close(fds[0]) | close(fds[1]));
-    while (count > 0) {
-        check_ok(close(full[--count]));
-    }
+    empty(&filling);
     end_idle(&idle, &loop);
 }
 
@@ -211,6 +229,87 @@ static void an_audit_gives_some_back(void **state)
     in_child(a_full_table, NULL);
 }
 
+static void a_shortage_that_ends(void *unused)
+{
+    struct sss_ctx_audit audit = { .size = sizeof(audit) };
+    struct filling filling = { .count = 0 };
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    struct idle idle;
+    struct loop loop;
+
+    (void)unused;
+    limit_to(512);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    make_idle(&idle, &loop);
+    check_int(stats_of(loop.ctx).old, IDLE);
+    fill(&filling);
+    check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
+    check(stats_of(loop.ctx).old < IDLE);
+    empty(&filling);
+    while (stats_of(loop.ctx).old < IDLE) {
+        check(now_ms() < deadline);
+        loop_turn(&loop, 100);
+    }
+    end_idle(&idle, &loop);
+}
+
+static void they_come_back_after_a_shortage(void **state)
+{
+    (void)state;
+    in_child(a_shortage_that_ends, NULL);
+}
+
+static void register_one(struct loop *loop, struct gate *gate, struct seen *seen)
+{
+    struct sss_child_ctx *child;
+    uint64_t refused = stats_of(loop->ctx).no_pidfd;
+
+    check_ok(sss_child_register(NULL, loop->ctx, child_at(gate, 0), see, seen, &child));
+    check_int(stats_of(loop->ctx).no_pidfd, refused);
+}
+
+/* While one has none, a thief's status is lost, and another child may have the pid. */
+static void a_shortage_beside_untrusted_ones(void *unused)
+{
+    struct sss_ctx_audit audit = { .size = sizeof(audit) };
+    struct filling filling = { .count = 0 };
+    struct seen seen = { 0 };
+    struct gate gate;
+    struct idle idle;
+    struct loop loop, untrusted;
+    uint64_t before;
+
+    (void)unused;
+    limit_to(512);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    loop_start(&untrusted, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_DESCRIPTOR);
+    make_idle(&idle, &loop);
+    gate_make(&gate);
+    fill(&filling);
+    check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
+    check(stats_of(loop.ctx).old < IDLE);
+    register_one(&untrusted, &gate, &seen); /* what was given back is there for it */
+    fill(&filling);
+    register_one(&untrusted, &gate, &seen); /* another one gives its own */
+    do {
+        before = stats_of(loop.ctx).old;
+        fill(&filling);
+        check_ok(sss_sigchld_ctx_audit(loop.ctx, &audit));
+    } while (stats_of(loop.ctx).old < before);
+    check_int(before, 2);
+    empty(&filling);
+    gate_open(&gate);
+    loop_until(&untrusted, &seen.calls, 2);
+    loop_end(&untrusted);
+    end_idle(&idle, &loop);
+}
+
+static void those_of_an_untrusted_context_stay(void **state)
+{
+    (void)state;
+    in_child(a_shortage_beside_untrusted_ones, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,6 +317,8 @@ int main(void)
         cmocka_unit_test(as_many_as_the_daemon_says),
         cmocka_unit_test(most_stand_above_fd_setsize),
         cmocka_unit_test(an_audit_gives_some_back),
+        cmocka_unit_test(they_come_back_after_a_shortage),
+        cmocka_unit_test(those_of_an_untrusted_context_stay),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -53,6 +53,8 @@ pub(crate) trait Kernel: Sync {
     fn move_up(&self, pidfd: Pidfd, limit: u32) -> Pidfd;
     /// RLIMIT_NOFILE's soft limit.
     fn descriptor_limit(&self) -> u32;
+    /// Whether so many more descriptors can be had under this limit.
+    fn has_descriptors(&self, limit: u32, wanted: u32) -> bool;
 
     /// Has a context told of a pidfd once, when it becomes readable.
     fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error>;
@@ -159,6 +161,10 @@ impl Kernel for Linux {
 
     fn descriptor_limit(&self) -> u32 {
         fd::limit()
+    }
+
+    fn has_descriptors(&self, limit: u32, wanted: u32) -> bool {
+        fd::has_room(limit, wanted)
     }
 
     fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error> {

@@ -202,6 +202,10 @@ impl Kernel for Model {
         1_000
     }
 
+    fn has_descriptors(&self, _: u32, _: u32) -> bool {
+        !self.0.lock().refused
+    }
+
     fn add(&self, to: &Descriptor, pidfd: Pidfd, pid: i32) -> Result<(), Error> {
         let mut world = self.0.lock();
         world.now += world.price;

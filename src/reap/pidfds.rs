@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::agenda::Debt;
 use super::kernel::Events;
 use super::log::{Note, note};
-use super::policy::{BETWEEN_CLOCKS, HOLD};
+use super::policy::{BETWEEN_CLOCKS, HOLD, LOOK_WITHIN};
 use super::process::Reaper;
 use super::subscriber::Context;
 use super::table::{Flags, NIL, Slot};
@@ -45,10 +45,12 @@ pub(crate) const GIVEN_BACK: u32 = 16;
 impl Reaper {
     /// How many pidfds there may be, for this context's children.
     fn most_pidfds(&self, index: u16) -> u32 {
-        let limit = self.at(index).params.max_pidfds;
-        limit
-            .unwrap_or(self.descriptor_limit / 2)
-            .min(self.pidfds_at_most)
+        let params = &self.at(index).params;
+        let most = params.max_pidfds.unwrap_or(self.descriptor_limit / 2);
+        if params.untrusted {
+            return most;
+        }
+        most.min(self.pidfds_at_most)
     }
 
     /// Whether one more pidfd may be had for a child of this context.
@@ -61,7 +63,29 @@ impl Reaper {
         }
         // The limit may have been raised.
         self.descriptor_limit = self.kernel.descriptor_limit();
+        self.end_shortage();
         self.table.old() < self.most_pidfds(index)
+    }
+
+    /// Some pidfds were given back. There may be a few more again as soon as there are
+    /// descriptors for these and for the daemon.
+    fn end_shortage(&mut self) {
+        if self.table.old() < self.pidfds_at_most {
+            return;
+        }
+        let now = self.kernel.now();
+        if now < self.short_until {
+            return;
+        }
+        let limit = self.descriptor_limit;
+        if self
+            .kernel
+            .has_descriptors(limit, (GIVEN_BACK * 2).min(limit / 4))
+        {
+            self.pidfds_at_most = self.table.old() + GIVEN_BACK;
+        } else {
+            self.short_until = now + LOOK_WITHIN;
+        }
     }
 
     /// A pidfd of a child of ours: ESRCH where it is none.
@@ -73,7 +97,17 @@ impl Reaper {
             return Err(Errno::EMFILE.into());
         }
         self.ensure_descriptor(index)?;
-        let pidfd = self.kernel.open(pid)?;
+        let pidfd = match self.kernel.open(pid) {
+            // The others can do without.
+            Err(error)
+                if error == Errno::EMFILE
+                    && self.at(index).params.untrusted
+                    && self.give_back(GIVEN_BACK) > 0 =>
+            {
+                self.kernel.open(pid)?
+            }
+            opened => opened?,
+        };
         match self.is_held(pidfd) {
             Ok(true) => Ok(pidfd),
             Ok(false) => {
@@ -304,7 +338,9 @@ impl Reaper {
     }
 
     /// Gives pidfds back, as there is a shortage of descriptors: how many. First
-    /// those whose children SIGCHLD tells of all the same.
+    /// those whose children SIGCHLD tells of all the same. None of an untrusted context:
+    /// without it, who else waits for the child takes its status for good, and the pid
+    /// may be another child's by then.
     pub(crate) fn give_back(&mut self, wanted: u32) -> u32 {
         let had = self.table.old();
         for also_deaf in [false, true] {
@@ -315,6 +351,7 @@ impl Reaper {
                 }
                 if slot.is(Flags::LEADS | Flags::OLD)
                     && (also_deaf || !self.at(slot.context).is_deaf())
+                    && !self.is_untrusted(at)
                 {
                     self.make_young(at);
                 }
@@ -322,6 +359,15 @@ impl Reaper {
         }
         self.pidfds_at_most = self.table.old();
         had - self.table.old()
+    }
+
+    /// Whether an untrusted context watches this child.
+    fn is_untrusted(&self, leader: u32) -> bool {
+        let mut at = leader;
+        while at != NIL && !self.at(self.table.slot(at).context).params.untrusted {
+            at = self.table.next_watch(at);
+        }
+        at != NIL
     }
 
     pub(crate) fn ensure_descriptor(&mut self, index: u16) -> Result<(), Error> {

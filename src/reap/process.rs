@@ -228,6 +228,8 @@ pub(crate) struct Reaper {
     pub(crate) descriptor_limit: u32,
     /// As many pidfds as there were after some were given back.
     pub(crate) pidfds_at_most: u32,
+    /// Not before that is it looked for descriptors again, as there were none.
+    pub(crate) short_until: u64,
     /// The slot at which a look for stops of the old goes on; 0: at the first.
     pub(crate) old_cursor: u32,
     /// The slot at which [`Reaper::demote`] goes on.
@@ -314,6 +316,7 @@ impl Reaper {
             doubted: false,
             descriptor_limit: 0,
             pidfds_at_most: u32::MAX,
+            short_until: 0,
             old_cursor: 0,
             demoting: 0,
             unheard_since: 0,

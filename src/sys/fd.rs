@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 
+use super::bits::{ToSigned, ToUnsigned};
 use super::error::{Call, During, Error};
 use super::syscall::{call, word};
 
@@ -96,6 +97,17 @@ pub(crate) fn limit() -> u32 {
         return 1_024;
     }
     u32::try_from(limit.rlim_cur).unwrap_or(u32::MAX)
+}
+
+/// Whether so many descriptors more can be opened below this limit. None is opened to
+/// find out, as another thread could miss it. Of a big table only the end is looked at.
+pub(crate) fn has_room(limit: u32, wanted: u32) -> bool {
+    const LOOKED_AT: usize = 4_096;
+    let free = (0..limit.min(i32::MAX.to_unsigned()))
+        .rev()
+        .take(LOOKED_AT)
+        .filter(|fd| !is_open(fd.to_signed()));
+    free.take(wanted as usize).count() == wanted as usize
 }
 
 /// Whether this is an open descriptor.
