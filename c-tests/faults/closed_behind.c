@@ -3,6 +3,8 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 
 #include "support/told.h"
@@ -18,17 +20,35 @@ static void close_all_but(int first, int second)
     }
 }
 
-static void live_on(void *unused)
+static int open_null(int unused)
 {
+    (void)unused;
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* One that has something to tell, of this descriptor alone. */
+static int open_epoll(int ready)
+{
+    struct epoll_event event = { .events = EPOLLIN };
+    int fd = epoll_create1(EPOLL_CLOEXEC);
+
+    check(fd != -1);
+    check_ok(epoll_ctl(fd, EPOLL_CTL_ADD, ready, &event));
+    return fd;
+}
+
+static void live_on(void *pvt)
+{
+    int (*open_one)(int) = *(int (**)(int))pvt;
+    struct epoll_event events[OPENED];
     struct sss_ctx_audit audit = { .size = sizeof(audit) };
     struct sss_child_ctx *children[COUNT];
     struct seen seen = { 0 };
     int opened[OPENED];
     struct gate gate;
     struct loop loop;
-    int i;
+    int i, ready;
 
-    (void)unused;
     loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
     gate_make(&gate);
     for (i = 0; i < COUNT; i++) {
@@ -37,8 +57,10 @@ static void live_on(void *unused)
     }
     check_int(stats_of(loop.ctx).old, COUNT);
     close_all_but(loop.sigfd, gate.wr);
+    ready = eventfd(1, EFD_CLOEXEC);
+    check(ready != -1);
     for (i = 0; i < OPENED; i++) {
-        opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        opened[i] = open_one(ready);
         check(opened[i] != -1);
     }
     check_ok(sss_child_kill(children[0], 0));
@@ -53,14 +75,25 @@ static void live_on(void *unused)
     check_ok(sss_sigchld_ctx_free(loop.ctx));
     for (i = 0; i < OPENED; i++) {
         check(fcntl(opened[i], F_GETFD) == FD_CLOEXEC);
+        check(open_one != open_epoll || epoll_wait(opened[i], events, OPENED, 0) == 1);
     }
     check_no_children();
 }
 
 static void and_opens_others(void **state)
 {
+    int (*open_one)(int) = open_null;
+
     (void)state;
-    in_child(live_on, NULL);
+    in_child(live_on, (void *)&open_one);
+}
+
+static void and_opens_epolls_of_its_own(void **state)
+{
+    int (*open_one)(int) = open_epoll;
+
+    (void)state;
+    in_child(live_on, (void *)&open_one);
 }
 
 static void tell_it(void *unused)
@@ -108,14 +141,14 @@ static void hand_over(const struct loop *loop, pid_t pid)
     sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, loop->ctx);
 }
 
-/* No signal comes any more: all are told by that which named the first. */
+/* No signal comes any more: all are told by that which named a child of nobody's. */
 static void all_of_one_signal(void *unused)
 {
     struct sss_child_ctx *children[COUNT];
     struct seen seen[COUNT] = { 0 };
     struct gate gate;
     struct loop loop;
-    pid_t pids[COUNT];
+    pid_t pids[COUNT], other;
     int i;
 
     (void)unused;
@@ -129,10 +162,13 @@ static void all_of_one_signal(void *unused)
     for (i = 0; i < COUNT; i++) {
         await_zombie(pids[i]);
     }
+    other = child_dead(0);
     take_pending(&loop);
     close_all_but(loop.sigfd, -1);
-    hand_over(&loop, pids[0]);
+    hand_over(&loop, other);
+    reap(other, 0);
     for (i = 0; i < COUNT; i++) {
+        loop_until(&loop, &seen[i].calls, 1);
         check_seen(&seen[i], pids[i], i);
         check_ok(sss_child_free(children[i]));
     }
@@ -153,7 +189,7 @@ static void a_kept_one(void *unused)
     struct sss_child_ctx *child;
     struct gate gate;
     struct loop loop;
-    pid_t pid;
+    pid_t pid, other;
 
     (void)unused;
     loop_start(&loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_SIGNAL);
@@ -164,9 +200,12 @@ static void a_kept_one(void *unused)
     check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
     gate_open(&gate);
     await_zombie(pid);
+    other = child_dead(0);
     take_pending(&loop);
     close_all_but(loop.sigfd, -1);
-    hand_over(&loop, pid);
+    hand_over(&loop, other);
+    reap(other, 0);
+    loop_until(&loop, &told.calls, 1);
     check_told(&told, pid, 5);
     check(told.was_zombie);
     check_ok(sss_child_free(child));
@@ -270,6 +309,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(and_opens_others),
+        cmocka_unit_test(and_opens_epolls_of_its_own),
         cmocka_unit_test(and_asks_for_the_descriptor_anew),
         cmocka_unit_test(after_the_signal_was_taken),
         cmocka_unit_test(before_a_kept_one_was_looked_at),

@@ -69,6 +69,47 @@ static void taken_along(void **state)
     check_ok(sss_child_free(taken.inherited));
 }
 
+/* The numbers are the daemon's by then. */
+static void closed_and_opened_others(void *pvt)
+{
+    struct sss_sigchild_ctx *ctx = ((struct taken *)pvt)->loop->ctx;
+    int opened[64];
+    size_t i;
+
+    for (int fd = 3; fd < 256; fd++) {
+        (void)close(fd);
+    }
+    for (i = 0; i < ARRAY_SIZE(opened); i++) {
+        opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        check(opened[i] != -1);
+    }
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    for (i = 0; i < ARRAY_SIZE(opened); i++) {
+        check_int(fcntl(opened[i], F_GETFD), FD_CLOEXEC);
+    }
+    check_ok(sss_sigchld_ctx_free(ctx));
+    for (i = 0; i < ARRAY_SIZE(opened); i++) {
+        check_int(fcntl(opened[i], F_GETFD), FD_CLOEXEC);
+    }
+}
+
+static void after_a_close_of_all(void **state)
+{
+    struct taken taken = { .loop = *state };
+    struct seen seen = { 0 };
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    check_ok(sss_child_register(NULL, taken.loop->ctx, pid, see, &seen, &taken.inherited));
+    in_child(closed_and_opened_others, &taken);
+    gate_open(&gate);
+    loop_until(taken.loop, &seen.calls, 1);
+    check_seen(&seen, pid, 3);
+    check_ok(sss_child_free(taken.inherited));
+}
+
 static void in_the_same_process(void **state)
 {
     struct loop *loop = *state;
@@ -166,6 +207,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         EACH_WAY(taken_along),
+        EACH_WAY(after_a_close_of_all),
         EACH_WAY(in_the_same_process),
         ALL_WAYS(scope_and_callback_are_kept),
         ONE_WAY(forked_twice, "_all_descriptor", 1),

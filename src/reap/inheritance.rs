@@ -9,6 +9,7 @@ use super::id::ContextId;
 use super::subscriber::Params;
 use crate::sys::epoll::Descriptor;
 use crate::sys::pidfd::Pidfd;
+use crate::sys::wait;
 
 #[derive(Debug)]
 pub(crate) struct Inheritance {
@@ -82,18 +83,23 @@ impl Inheritance {
         if self.params(id).is_none() {
             return;
         }
+        for (word, bits) in (0u32..).zip(&mut self.pidfds) {
+            while *bits != 0 {
+                let pidfd = Pidfd::from_bits(word * u64::BITS + bits.trailing_zeros());
+                // Else the child has closed it, and perhaps has something else there: it
+                // is no pidfd, or one of a child of its own.
+                if wait::holds_child(pidfd.borrow()) == Ok(false) {
+                    pidfd.close();
+                }
+                *bits &= *bits - 1;
+            }
+        }
         if let Some(Inherited {
             descriptor: Some(fds),
             ..
         }) = self.contexts[usize::from(id.index)].take()
         {
             Descriptor::close_inherited(fds);
-        }
-        for (word, bits) in (0u32..).zip(&mut self.pidfds) {
-            while *bits != 0 {
-                Pidfd::from_bits(word * u64::BITS + bits.trailing_zeros()).close();
-                *bits &= *bits - 1;
-            }
         }
     }
 }

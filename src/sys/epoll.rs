@@ -65,8 +65,11 @@ impl Descriptor {
         ]
     }
 
-    /// In a forked child: closes its copies of them.
+    /// In a forked child: closes its copies of them, unless others are there by now.
     pub(crate) fn close_inherited(fds: [RawFd; Self::FDS]) {
+        if !are_together(fds) {
+            return;
+        }
         for fd in fds {
             // SAFETY: copies that no value here owns.
             drop(unsafe { OwnedFd::from_raw_fd(fd) });
@@ -178,10 +181,9 @@ impl Descriptor {
     }
 
     /// Whether the numbers are not ours any more: the daemon closed them, and has
-    /// perhaps others there. What is in an epoll cannot be added to it again.
+    /// perhaps others there.
     pub(crate) fn is_gone(&self) -> bool {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
-        self.epoll.add(&self.wake, event) != Err(Errno::EEXIST)
+        !are_together(self.fds())
     }
 
     /// Closes nothing.
@@ -211,4 +213,26 @@ impl Descriptor {
             pid => Event::Pidfd(pid as i32),
         }
     }
+}
+
+/// Whether these are a Descriptor's still.
+fn are_together([epoll, wake, timer]: [RawFd; Descriptor::FDS]) -> bool {
+    holds(epoll, wake) && holds(epoll, timer)
+}
+
+/// Whether an epoll has this descriptor: then it cannot be added again. Both may be the
+/// daemon's by now, so what was added is taken out, and waited for nothing meanwhile.
+fn holds(epoll: RawFd, fd: RawFd) -> bool {
+    let mut nothing = libc::epoll_event {
+        events: 0,
+        u64: WAKE,
+    };
+    // SAFETY: an event of this frame; what is no epoll is refused.
+    unsafe {
+        if libc::epoll_ctl(epoll, libc::EPOLL_CTL_ADD, fd, &raw mut nothing) == 0 {
+            libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, fd, std::ptr::null_mut());
+            return false;
+        }
+    }
+    Errno::last() == Errno::EEXIST
 }
