@@ -7,6 +7,8 @@
 #include <sys/resource.h>
 #include <sys/select.h>
 
+#include "support/spawn.h"
+
 enum { IDLE = 200, SHORT = 120 };
 
 struct idle {
@@ -310,6 +312,56 @@ static void those_of_an_untrusted_context_stay(void **state)
     in_child(a_shortage_beside_untrusted_ones, NULL);
 }
 
+/* Each call finds the table full, and gets what it needs in the place of pidfds. */
+static void calls_of_each_kind(void *unused)
+{
+    struct filling filling = { .count = 0 };
+    struct sss_log_params params = {
+        .size = sizeof(params), .target = SSS_LOG_TO_FILE,
+    };
+    struct sss_spawn spawn = spawn_zero();
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct sss_log *log;
+    struct idle idle;
+    struct loop loop;
+    char dir[] = "/tmp/sss-limit-XXXXXX";
+    char path[64];
+    int fd;
+
+    (void)unused;
+    check(mkdtemp(dir) != NULL);
+    snprintf(path, sizeof(path), "%s/log", dir);
+    params.path = path;
+    limit_to(512);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    make_idle(&idle, &loop);
+    fill(&filling);
+    check_ok(sss_log_open(NULL, loop.ctx, &params, &log));
+    fill(&filling);
+    check_ok(sss_log_pipe(log, "daemon", &fd, NULL));
+    fill(&filling);
+    spawn.path = "/bin/true";
+    spawn.argv = (const char *const[]){ "true", NULL };
+    spawn.mask |= SSS_SPAWN_GATE;
+    check_ok(sss_child_spawn(NULL, loop.ctx, &spawn, see, &seen, &child));
+    check_ok(sss_child_open_gate(child));
+    empty(&filling);
+    loop_until(&loop, &seen.calls, 1);
+    check_seen(&seen, seen.pid, 0);
+    check_ok(sss_child_free(child));
+    check_ok(close(fd));
+    check_ok(sss_log_free(log));
+    check_ok(unlink(path) | rmdir(dir));
+    end_idle(&idle, &loop);
+}
+
+static void calls_get_what_they_need(void **state)
+{
+    (void)state;
+    in_child(calls_of_each_kind, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -319,6 +371,7 @@ int main(void)
         cmocka_unit_test(an_audit_gives_some_back),
         cmocka_unit_test(they_come_back_after_a_shortage),
         cmocka_unit_test(those_of_an_untrusted_context_stay),
+        cmocka_unit_test(calls_get_what_they_need),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,7 @@ use crate::sys::epoll::Descriptor;
 use crate::sys::error::Error;
 use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
-use crate::sys::{unload, wiped};
+use crate::sys::{fd, unload, wiped};
 
 /// What a process needs once.
 fn prepare() {
@@ -27,6 +27,7 @@ fn prepare() {
     if !DONE.swap(true, Ordering::Relaxed) {
         wiped::prepare();
         unload::prepare(super::process::unload);
+        fd::relieve_by(super::pidfds::relieve);
         // Panics are caught at the border; the default hook would print them.
         if cfg!(not(test)) {
             std::panic::set_hook(Box::new(|_| {}));

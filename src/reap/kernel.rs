@@ -148,7 +148,7 @@ impl Kernel for Linux {
     }
 
     fn open(&self, pid: i32) -> Result<Pidfd, Error> {
-        pidfd::open(pid).map(Pidfd::from)
+        pidfd::open_once(pid).map(Pidfd::from)
     }
 
     fn close(&self, pidfd: Pidfd) {

@@ -61,7 +61,7 @@ impl Reaper {
         match slot.pidfd() {
             Some(held) => duplicate(held.borrow()),
             None if self.remotes.is_reaped(slot.pid) => Err(Errno::ESRCH.into()),
-            None => pidfd::open(slot.pid),
+            None => pidfd::open_once(slot.pid),
         }
     }
 

@@ -11,7 +11,7 @@ use super::agenda::Debt;
 use super::kernel::Events;
 use super::log::{Note, note};
 use super::policy::{BETWEEN_CLOCKS, HOLD, LOOK_WITHIN};
-use super::process::Reaper;
+use super::process::{PROCESS, Reaper};
 use super::subscriber::Context;
 use super::table::{Flags, NIL, Slot};
 use crate::sys::epoll::{Descriptor, EVENTS, Event};
@@ -41,6 +41,24 @@ pub(crate) enum Promoted {
 const LOW: u32 = 64;
 /// How many pidfds are given back at once.
 pub(crate) const GIVEN_BACK: u32 = 16;
+/// How often the lock is tried, the processor given up each time, for a call that needs
+/// descriptors.
+const PATIENCE: u32 = 64;
+
+/// Gives some pidfds back, as a call of the library's found no descriptor left; whether
+/// there were any. Not where the caller has the lock.
+pub(crate) fn relieve() -> bool {
+    let Some(own) = PROCESS.get() else {
+        return false;
+    };
+    for _ in 0..PATIENCE {
+        if let Some(mut reaper) = own.value.try_lock() {
+            return reaper.give_back(GIVEN_BACK) > 0;
+        }
+        std::thread::yield_now();
+    }
+    false
+}
 
 impl Reaper {
     /// How many pidfds there may be, for this context's children.
@@ -343,6 +361,9 @@ impl Reaper {
     /// may be another child's by then.
     pub(crate) fn give_back(&mut self, wanted: u32) -> u32 {
         let had = self.table.old();
+        if had == 0 {
+            return 0;
+        }
         for also_deaf in [false, true] {
             for at in 0..self.table.bound() {
                 let slot = self.table.slot(at);

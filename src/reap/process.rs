@@ -52,6 +52,11 @@ impl Process {
         Locked(self.reaper.lock())
     }
 
+    /// The same, unless somebody has the lock.
+    pub(crate) fn try_lock(&self) -> Option<Locked<'_>> {
+        self.reaper.try_lock().map(Locked)
+    }
+
     /// Gives the lock up until some callback has returned.
     pub(crate) fn wait_for_return<'a>(&'a self, mut reaper: Locked<'a>) -> Locked<'a> {
         reaper.waiting += 1;

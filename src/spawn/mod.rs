@@ -35,7 +35,7 @@ use crate::sys::error::{Call, Error};
 use crate::sys::gate;
 use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
-use crate::sys::{pidfd, wait};
+use crate::sys::{fd, pidfd, wait};
 
 /// Why there is no child.
 #[derive(Debug, Clone, Copy)]
@@ -143,11 +143,18 @@ pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
     spec.check()?;
     let ties = compile::Ties::new(spec)?;
     let mut manner = first_manner(spec);
+    let mut relieved = false;
     loop {
         let failure = match attempt(spec, manner, &ties) {
             Ok(child) => return Ok(spawned(child, ties)),
             Err(failure) => failure,
         };
+        if failure.error.errno == libc::EMFILE && !relieved {
+            relieved = true;
+            if fd::relieved() {
+                continue;
+            }
+        }
         manner = next_manner(manner, failure).ok_or(failure.error)?;
     }
 }

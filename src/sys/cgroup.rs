@@ -12,6 +12,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, getpid, read, unlinkat, write};
 
 use super::error::{Call, During, Error, out_of_memory};
+use super::fd::again;
 use super::procfs;
 
 const DIRECTORY: OFlag = OFlag::O_RDONLY
@@ -111,11 +112,12 @@ impl Cgroup {
         write!(name, "{tag:016x}").map_err(out_of_memory)?;
         let path = copy(&[join(&own), b"/", &name])?;
         let name = c_string(&[&name])?;
-        let above = open(parent.as_c_str(), DIRECTORY, Mode::empty()).during(Call::open)?;
+        let above =
+            again(|| open(parent.as_c_str(), DIRECTORY, Mode::empty())).during(Call::open)?;
         let mode = Mode::from_bits_truncate(0o755);
         mkdirat(&above, name.as_c_str(), mode).during(Call::mkdirat)?;
         let made = Made { parent, name };
-        match openat(&above, made.name.as_c_str(), DIRECTORY, Mode::empty()) {
+        match again(|| openat(&above, made.name.as_c_str(), DIRECTORY, Mode::empty())) {
             Ok(directory) => {
                 let cgroup = Cgroup {
                     directory,
@@ -139,7 +141,8 @@ impl Cgroup {
         }
         // SAFETY: the caller's, borrowed for this call.
         let given = unsafe { BorrowedFd::borrow_raw(directory) };
-        let directory = openat(given, c".", DIRECTORY, Mode::empty()).during(Call::openat)?;
+        let directory =
+            again(|| openat(given, c".", DIRECTORY, Mode::empty())).during(Call::openat)?;
         let link = c_string(&[b"/proc/self/fd/", number(directory.as_raw_fd())?.as_slice()])?;
         let place = nix::fcntl::readlink(link.as_c_str()).during(Call::readlink)?;
         let mount = mount()?;
@@ -169,7 +172,7 @@ impl Cgroup {
 
     pub(crate) fn open_kill(&self) -> Result<OwnedFd, Error> {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        openat(&self.directory, c"cgroup.kill", flags, Mode::empty()).during(Call::openat)
+        again(|| openat(&self.directory, c"cgroup.kill", flags, Mode::empty())).during(Call::openat)
     }
 
     /// Kills all members, however fast they fork (Linux 5.14).
@@ -179,7 +182,8 @@ impl Cgroup {
 
     pub(crate) fn open_events(&self) -> Result<OwnedFd, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        openat(&self.directory, c"cgroup.events", flags, Mode::empty()).during(Call::openat)
+        again(|| openat(&self.directory, c"cgroup.events", flags, Mode::empty()))
+            .during(Call::openat)
     }
 
     /// Whether no process is in it or below it; a zombie is none.
@@ -197,7 +201,7 @@ impl Cgroup {
     /// Appends the processes that are directly in it.
     pub(crate) fn members(&self, found: &mut Vec<i32>) -> Result<(), Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty());
+        let procs = again(|| openat(&self.directory, c"cgroup.procs", flags, Mode::empty()));
         let procs = procs.during(Call::openat)?;
         procfs::read_numbers(&procs, found)
     }

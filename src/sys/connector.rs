@@ -4,6 +4,7 @@
 
 use super::bits::ToSigned;
 use super::error::{Call, Error};
+use super::fd::again;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -96,8 +97,8 @@ impl Connector {
     pub(crate) fn open() -> Result<Self, Error> {
         let flags = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: no memory is passed.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_CONNECTOR) };
-        let fd = Call::socket.result(fd)?;
+        let make = || unsafe { libc::socket(libc::AF_NETLINK, flags, libc::NETLINK_CONNECTOR) };
+        let fd = again(|| Call::socket.result(make()))?;
         // SAFETY: the kernel just gave it to us.
         let socket = Connector(unsafe { OwnedFd::from_raw_fd(fd) });
         socket.filter()?;

@@ -6,6 +6,8 @@
 //! stands above them.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -24,6 +26,37 @@ pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Error> {
         return Ok(fd);
     }
     duplicate(&fd)
+}
+
+/// What gives back descriptors that the library can do without; null: nothing does.
+static RELIEF: AtomicPtr<()> = AtomicPtr::new(null_mut());
+
+/// Has `relief` called where there is no descriptor left: it says whether it gave some
+/// back.
+pub(crate) fn relieve_by(relief: fn() -> bool) {
+    RELIEF.store(relief as *mut (), Ordering::Release);
+}
+
+/// Whether some descriptors were given back.
+#[cold]
+#[inline(never)]
+pub(crate) fn relieved() -> bool {
+    let relief = RELIEF.load(Ordering::Acquire);
+    if relief.is_null() {
+        return false;
+    }
+    // SAFETY: stored by relieve_by(), as this.
+    let relief: fn() -> bool = unsafe { std::mem::transmute(relief) };
+    relief()
+}
+
+/// Makes descriptors, once more if there was none left and some could be given back.
+/// Whatever opens one for the library goes through here, but under the reaper's lock.
+pub(crate) fn again<T, E: PartialEq<Errno>>(make: impl Fn() -> Result<T, E>) -> Result<T, E> {
+    match make() {
+        Err(error) if error == Errno::EMFILE && relieved() => make(),
+        made => made,
+    }
 }
 
 /// A close-on-exec duplicate above the standard descriptors.
@@ -46,7 +79,8 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Error> {
         return Err(Call::fcntl.failed(Errno::EBADF));
     }
     // SAFETY: the daemon keeps it open for this call; if not, the call says EBADF.
-    duplicate(unsafe { BorrowedFd::borrow_raw(fd) })
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    again(|| duplicate(fd))
 }
 
 /// A descriptor that this process was executed with, close-on-exec from now on. It is

@@ -11,7 +11,7 @@ use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
 use super::error::{Call, During, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 
 /// Takes a descriptor that is the caller's to give, without having checked it.
 pub(crate) fn take(fd: RawFd) -> OwnedFd {
@@ -27,7 +27,7 @@ pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Result<(), Error> {
 
 /// A pipe, reading end first; both are close-on-exec.
 pub(crate) fn pipe() -> Result<(OwnedFd, OwnedFd), Error> {
-    let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC).during(Call::pipe2)?;
+    let (read, write) = again(|| nix::unistd::pipe2(OFlag::O_CLOEXEC)).during(Call::pipe2)?;
     Ok((above_standard(read)?, above_standard(write)?))
 }
 
@@ -54,10 +54,10 @@ pub(crate) fn write(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, Error> {
 
 pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<OwnedFd, Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let opened = match base {
+    let opened = again(|| match base {
         Some(base) => openat(base, path, flags, Mode::empty()),
         None => openat(AT_FDCWD, path, flags, Mode::empty()),
-    };
+    });
     above_standard(opened.during(Call::openat)?)
 }
 
@@ -71,7 +71,7 @@ pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<Own
         | OFlag::O_CLOEXEC
         | OFlag::O_NOCTTY
         | OFlag::O_NONBLOCK;
-    let opened = match openat(dir, name, flags, Mode::from_bits_truncate(mode)) {
+    let opened = match again(|| openat(dir, name, flags, Mode::from_bits_truncate(mode))) {
         Err(Errno::ENXIO) => return Err(Call::openat.failed(Errno::EINVAL)),
         opened => above_standard(opened.during(Call::openat)?)?,
     };
@@ -84,7 +84,7 @@ pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<Own
 /// The last byte of a file; None where it is empty or cannot be read.
 pub(crate) fn last_byte(dir: BorrowedFd, name: &CStr, size: u64) -> Option<u8> {
     let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-    let file = openat(dir, name, flags, Mode::empty()).ok()?;
+    let file = again(|| openat(dir, name, flags, Mode::empty())).ok()?;
     let last = libc::off_t::try_from(size.checked_sub(1)?).ok()?;
     let mut byte = 0u8;
     // SAFETY: one byte of this frame.
@@ -214,7 +214,7 @@ pub(crate) fn unlink(dir: BorrowedFd, name: &CStr) -> Result<(), Error> {
 /// Shows each name of a directory.
 pub(crate) fn list(dir: BorrowedFd, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut opened = Dir::openat(dir, c".", flags, Mode::empty()).during(Call::openat)?;
+    let mut opened = again(|| Dir::openat(dir, c".", flags, Mode::empty())).during(Call::openat)?;
     for entry in opened.iter() {
         each(entry.during(Call::getdents)?.file_name().to_bytes());
     }

@@ -4,7 +4,7 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::error::{Call, During, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 use super::syscall::{address, call, word};
 
 /// The two ends, the parent's and the child's.
@@ -12,14 +12,17 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut fds = [-1_i32; 2];
     // SAFETY: room for two descriptors, which are ours alone afterwards.
     let (ours, childs) = unsafe {
-        call!(
-            SYS_socketpair,
-            word(libc::AF_UNIX),
-            word(libc::SOCK_STREAM | libc::SOCK_CLOEXEC),
-            0,
-            address(fds.as_mut_ptr())
-        )
-        .during(Call::socketpair)?;
+        let place = address(fds.as_mut_ptr());
+        again(|| {
+            call!(
+                SYS_socketpair,
+                word(libc::AF_UNIX),
+                word(libc::SOCK_STREAM | libc::SOCK_CLOEXEC),
+                0,
+                place
+            )
+            .during(Call::socketpair)
+        })?;
         (OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))
     };
     Ok((above_standard(ours)?, above_standard(childs)?))

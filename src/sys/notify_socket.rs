@@ -44,7 +44,7 @@ impl NotifySocket {
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // SAFETY: no memory is passed; the descriptor is ours alone.
         let fd = unsafe {
-            let raw = Call::socket.result(libc::socket(libc::AF_UNIX, kind, 0))?;
+            let raw = fd::again(|| Call::socket.result(libc::socket(libc::AF_UNIX, kind, 0)))?;
             OwnedFd::from_raw_fd(raw)
         };
         let fd = fd::above_standard(fd)?;

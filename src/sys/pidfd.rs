@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::bits::{ToSigned, ToUnsigned};
 use super::error::{Call, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 
 /// A pidfd as the table holds it: four bytes, without a destructor. Whoever
 /// takes it out of the table closes it.
@@ -59,6 +59,11 @@ impl From<OwnedFd> for Pidfd {
 
 /// A close-on-exec descriptor of `pid`, a zombie too; above 2.
 pub(crate) fn open(pid: i32) -> Result<OwnedFd, Error> {
+    again(|| open_once(pid))
+}
+
+/// The same under the reaper's lock, which cannot give others back meanwhile.
+pub(crate) fn open_once(pid: i32) -> Result<OwnedFd, Error> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
     let fd = Call::pidfd_open.result(fd)?;

@@ -1,13 +1,12 @@
 //! pipe(2), and reading and writing without blocking and without SIGPIPE.
 
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::error::{Call, During, Error};
-use super::fd;
 
 /// The end that the library keeps, which does not block, and the child's.
 #[derive(Debug)]
@@ -43,12 +42,7 @@ const SIZE: i32 = 256 * 1024;
 
 /// The end to read and the end to write, both close-on-exec.
 fn make() -> Result<(OwnedFd, OwnedFd), Error> {
-    let mut ends = [-1; 2];
-    // SAFETY: writes two ints of this frame.
-    Call::pipe2.result(unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) })?;
-    // SAFETY: the kernel gave them to us just now.
-    let (read, write) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
-    Ok((fd::above_standard(read)?, fd::above_standard(write)?))
+    super::file::pipe()
 }
 
 /// Appends to `buffer` what is there to read, as much as it has room for, and

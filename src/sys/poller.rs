@@ -6,7 +6,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use super::error::{Call, During, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
@@ -48,12 +48,12 @@ impl Ready {
 impl Poller {
     pub(crate) fn new() -> Result<Self, Error> {
         let epoll = Epoll(above_standard(
-            Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)
+            again(|| Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC))
                 .during(Call::epoll_create)?
                 .0,
         )?);
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = EventFd::from_value_and_flags(0, flags).during(Call::eventfd)?;
+        let wake = again(|| EventFd::from_value_and_flags(0, flags)).during(Call::eventfd)?;
         let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
         epoll.add(&wake, event).during(Call::epoll_ctl)?;
         Ok(Poller { epoll, wake })

@@ -74,7 +74,8 @@ fn read_proc(name: std::fmt::Arguments, text: &mut [u8]) -> Option<usize> {
     std::fmt::Write::write_fmt(&mut path, name).ok()?;
     let path = std::ffi::CStr::from_bytes_until_nul(&path.bytes).ok()?;
     let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
-    let file = nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty()).ok()?;
+    let open = || nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
+    let file = super::fd::again(open).ok()?;
     nix::unistd::read(file, text).ok()
 }
 

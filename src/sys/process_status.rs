@@ -9,6 +9,7 @@ use nix::sys::stat::Mode;
 use nix::sys::uio::pread;
 
 use super::error::{Call, During, Error, out_of_memory};
+use super::fd::again;
 
 /// A process's state that a child of its own would inherit.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -71,7 +72,7 @@ impl StatusFile {
 
     fn open(path: &[u8]) -> Result<Self, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        let file = open(path, flags, Mode::empty()).during(Call::open)?;
+        let file = again(|| open(path, flags, Mode::empty())).during(Call::open)?;
         Ok(StatusFile(file))
     }
 

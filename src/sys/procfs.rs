@@ -5,6 +5,7 @@
 
 use super::bits::ToSigned;
 use super::error::{Call, During, Error, out_of_memory};
+use super::fd::again;
 use std::ffi::CStr;
 use std::fmt::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -52,12 +53,9 @@ fn path_of(path: fmt::Arguments) -> Result<Path, Error> {
 
 fn open_at(path: fmt::Arguments) -> Result<OwnedFd, Error> {
     let path = path_of(path)?;
-    open(
-        path.as_c_str()?,
-        OFlag::O_RDONLY | OFlag::O_CLOEXEC,
-        Mode::empty(),
-    )
-    .during(Call::open)
+    let path = path.as_c_str()?;
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    again(|| open(path, flags, Mode::empty())).during(Call::open)
 }
 
 /// Appends what a file holds.

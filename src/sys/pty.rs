@@ -6,7 +6,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::error::{Call, During, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 
 /// The master, which the daemon gets, and the child's end; both close-on-exec.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ impl Pty {
     /// it, where we may give it away.
     pub(crate) fn new(owner: Option<u32>) -> Result<Self, Error> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
-        let master = above_standard(open(c"/dev/ptmx", flags, Mode::empty()).during(Call::open)?)?;
+        let master = again(|| open(c"/dev/ptmx", flags, Mode::empty())).during(Call::open)?;
+        let master = above_standard(master)?;
         let unlocked = 0_i32;
         // SAFETY: an int of this frame.
         let code =
@@ -29,8 +30,8 @@ impl Pty {
         // By the master, as the terminal's path may lead elsewhere in a container.
         // SAFETY: the argument is an int.
         let terminal = unsafe {
-            let fd = libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits());
-            OwnedFd::from_raw_fd(Call::ioctl.result(fd)?)
+            let open = || libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits());
+            OwnedFd::from_raw_fd(again(|| Call::ioctl.result(open()))?)
         };
         let terminal = above_standard(terminal)?;
         if let Some(owner) = owner {

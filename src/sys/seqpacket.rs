@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::clock;
 use super::error::{Call, Error, out_of_memory};
+use super::fd::again;
 
 /// How many descriptors one message carries at most. The kernel takes 253.
 pub(crate) const DESCRIPTORS: usize = 128;
@@ -43,9 +44,9 @@ pub(crate) struct Received {
 pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
     let mut fds = [-1; 2];
     let kind = libc::SOCK_SEQPACKET | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    let place = fds.as_mut_ptr();
     // SAFETY: room for two descriptors.
-    let code = unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, fds.as_mut_ptr()) };
-    Call::socketpair.result(code)?;
+    again(|| Call::socketpair.result(unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, place) }))?;
     // SAFETY: the kernel just gave them to us.
     unsafe { Ok((OwnedFd::from_raw_fd(fds[0]), OwnedFd::from_raw_fd(fds[1]))) }
 }

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use nix::errno::Errno;
 
 use super::error::{Call, Error};
-use super::fd::above_standard;
+use super::fd::{above_standard, again};
 
 unsafe extern "C" {
     static program_invocation_short_name: *const libc::c_char;
@@ -40,7 +40,8 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Error> {
     };
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: no memory is passed.
-    let fd = Call::socket.result(unsafe { libc::socket(libc::AF_UNIX, kind | flags, 0) })?;
+    let make = || Call::socket.result(unsafe { libc::socket(libc::AF_UNIX, kind | flags, 0) });
+    let fd = again(make)?;
     // SAFETY: new, and ours alone.
     let socket = above_standard(unsafe { OwnedFd::from_raw_fd(fd) })?;
     // SAFETY: plain data, for which zeros are valid.
