@@ -342,6 +342,31 @@ static void a_file_that_was_renamed_by_another_is_let_go(void **state)
     check_log(bed, "abcdefg\n");
 }
 
+/* The oldest is a directory: it stays, and the others come and go. */
+static void one_that_cannot_be_removed_ends_no_rotation(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = rotated(bed, 10, 1);
+    static struct name names[10000];
+    struct sss_log *log;
+    char path[80];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s.20200101T000000.000000000Z", bed->path);
+    check_ok(mkdir(path, 0700));
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "12345678\nabcdefgh\nijklmnop\nqrstuvwx\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_int(stats_of_log(log).rotations, 3);
+    check_int(stats_of_log(log).last_error, EISDIR);
+    check_ok(sss_log_free(log));
+    check_ok(rmdir(path));
+    check_int(names_in(bed->dir, "log.", names, 10000), 1);
+    check_log(bed, "ijklmnop\nqrstuvwx\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -355,6 +380,7 @@ int main(void)
         ON_BED(logrotate_copies_and_truncates),
         ON_BED(a_file_that_was_cut_is_not_full),
         ON_BED(a_file_that_was_renamed_by_another_is_let_go),
+        ON_BED(one_that_cannot_be_removed_ends_no_rotation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,13 +104,10 @@ impl File {
             let length = match self.next(opened, setup, pending) {
                 Step::Write(length) => length,
                 Step::Rotate => {
-                    match self.rotate(path, setup) {
-                        Ok(rotated) => done.rotations += u64::from(rotated),
+                    if let Err(error) = self.rotate(path, setup, done) {
                         // The file grows beyond its size: nothing is lost.
-                        Err(errno) => {
-                            done.error = Some(errno);
-                            self.rotate_from = clock::now() + SECOND;
-                        }
+                        done.error = Some(error);
+                        self.rotate_from = clock::now() + SECOND;
                     }
                     continue;
                 }
@@ -231,10 +228,10 @@ impl File {
         })
     }
 
-    /// One rename, then a new file; whether it was needed. Killed in between,
+    /// One rename, where nobody else did it, then a new file. Killed in between,
     /// the next one who opens the log makes the file; killed after, the next
     /// rotation removes what is too old.
-    fn rotate(&mut self, path: Path, setup: &Setup) -> Result<bool, Error> {
+    fn rotate(&mut self, path: Path, setup: &Setup, done: &mut Done) -> Result<(), Error> {
         let (Some(dir), Some(opened)) = (&self.dir, &mut self.opened) else {
             return Err(Errno::ENOENT.into());
         };
@@ -243,10 +240,9 @@ impl File {
         if current.size < opened.size {
             // It was cut by somebody else, as logrotate's copytruncate does.
             opened.size = current.size;
-            return Ok(false);
+            return Ok(());
         }
         let mut times = times(dir, path.name)?;
-        let mut renamed = false;
         match file::stat_at(dir, path.name) {
             Ok(named) if named.is_same_file(&current) => {
                 let mut time = rotation::next_time(clock::realtime(), &times);
@@ -258,7 +254,7 @@ impl File {
                     time += 1;
                 }
                 times.push(time);
-                renamed = true;
+                done.rotations += 1;
             }
             Err(error) if error != Errno::ENOENT => return Err(error),
             // Somebody else renamed it: a new one is all that is needed.
@@ -267,14 +263,15 @@ impl File {
         let surplus = rotation::surplus(&mut times, setup.keep);
         for &time in &times[..surplus] {
             match file::unlink(dir, &name_at(path.name, time)?) {
-                Err(error) if error != Errno::ENOENT => return Err(error),
+                // It stays, and the next rotation tries again: others go on.
+                Err(error) if error != Errno::ENOENT => done.error = Some(error),
                 _ => {}
             }
         }
         let fresh = self.open_in_directory(path)?;
         self.opened = Some(fresh);
         self.rotate_from = 0;
-        Ok(renamed)
+        Ok(())
     }
 }
 
