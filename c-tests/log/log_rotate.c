@@ -342,6 +342,29 @@ static void a_file_that_was_renamed_by_another_is_let_go(void **state)
     check_log(bed, "abcdefg\n");
 }
 
+/* Renaming the link would leave the file where it is: it is written on. */
+static void a_symbolic_link_is_not_rotated(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = rotated(bed, 10, 0);
+    struct sss_log *log;
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "%s/elsewhere", bed->dir);
+    check_ok(symlink(path, bed->path));
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "12345678\nabcdefgh\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_int(stats_of_log(log).last_error, ELOOP);
+    check_int(stats_of_log(log).rotations, 0);
+    check_int(rotated_files(bed), 0);
+    check_ok(sss_log_free(log));
+    check_log(bed, "12345678\nabcdefgh\n");
+}
+
 /* The oldest is a directory: it stays, and the others come and go. */
 static void one_that_cannot_be_removed_ends_no_rotation(void **state)
 {
@@ -380,6 +403,7 @@ int main(void)
         ON_BED(logrotate_copies_and_truncates),
         ON_BED(a_file_that_was_cut_is_not_full),
         ON_BED(a_file_that_was_renamed_by_another_is_let_go),
+        ON_BED(a_symbolic_link_is_not_rotated),
         ON_BED(one_that_cannot_be_removed_ends_no_rotation),
     };
 

@@ -269,6 +269,11 @@ impl File {
             }
         }
         let fresh = self.open_in_directory(path)?;
+        if file::stat(fresh.fd.as_fd())?.is_same_file(&current) {
+            // The name is a symbolic link to it, so it was not renamed: it would be
+            // found full again and again.
+            return Err(Errno::ELOOP.into());
+        }
         self.opened = Some(fresh);
         self.rotate_from = 0;
         Ok(())
