@@ -193,9 +193,11 @@ struct stuck {
     struct sss_log *log;
     int pipe[2];
     int fd;
+    uint64_t source;
 };
 
-static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
+static void get_stuck_and_tell(struct bed *bed, struct stuck *stuck, uint32_t flags,
+                               struct told *told)
 {
     struct sss_log_params params = log_params(bed);
     static char full[1 << 16];
@@ -207,11 +209,37 @@ static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
     params.max_line = 1000;
     params.max_queue = 20000;
     params.fd = stuck->pipe[1];
+    params.event_fn = told != NULL ? tell : NULL;
+    params.pvt = told;
     stuck->log = log_of(bed, &params);
-    stuck->fd = log_pipe(stuck->log, NULL, NULL);
+    stuck->fd = log_pipe(stuck->log, NULL, &stuck->source);
     put(stuck->fd, "stuck\n");
     /* A log that is flushed later may be read first: this one is to hang before. */
     await(stats_of_log(stuck->log).bytes_read == 6);
+}
+
+static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
+{
+    get_stuck_and_tell(bed, stuck, flags, NULL);
+}
+
+/* Lines until neither the queue nor the pipe takes another; how many. */
+static unsigned fill(struct stuck *stuck)
+{
+    char line[100];
+    unsigned count = 0;
+
+    memset(line, 'x', sizeof(line));
+    line[99] = '\n';
+    check_ok(fcntl(stuck->fd, F_SETFL, O_NONBLOCK));
+    do {
+        while (write(stuck->fd, line, sizeof(line)) == sizeof(line)) {
+            count++;
+        }
+        check_int(errno, EAGAIN);
+        usleep(1000);
+    } while (stats_of_log(stuck->log).bytes_queued <= 18000);
+    return count;
 }
 
 static void let_go(struct stuck *stuck)
@@ -283,13 +311,50 @@ static void the_policy_says_who_waits(void **state)
     stats = stats_of_log(drops.log);
     check(stats.bytes_queued <= 20000 && stats.dropped_lines > 4000);
     check_int(stats.lines + stats.dropped_lines, 5001);
-    check_ok(fcntl(blocks.fd, F_SETFL, O_NONBLOCK));
-    await(write(blocks.fd, line, sizeof(line)) == -1 && errno == EAGAIN &&
-          stats_of_log(blocks.log).bytes_queued > 18000);
+    fill(&blocks);
     stats = stats_of_log(blocks.log);
     check(stats.bytes_queued <= 20000 && stats.dropped_lines == 0);
     let_go(&blocks);
     let_go(&drops);
+}
+
+/* Not even where children are blocked: what finds no room in time is dropped. */
+static void a_source_that_ends_does_not_wait_for_ever(void **state)
+{
+    struct bed *bed = *state;
+    static struct told told;
+    struct sss_log_stats stats;
+    struct stuck stuck;
+    unsigned lines;
+
+    memset(&told, 0, sizeof(told));
+    get_stuck_and_tell(bed, &stuck, SSS_LOG_BLOCK, &told);
+    lines = fill(&stuck);
+    check_int(stats_of_log(stuck.log).dropped_lines, 0);
+    check_ok(sss_log_drain(stuck.log, stuck.source));
+    loop_until(&bed->loop, &told.drained, 1);
+    check_int(told.source, stuck.source);
+    check_int(sss_log_drain(stuck.log, stuck.source), ESRCH);
+    await(stats_of_log(stuck.log).sources == 0);
+    stats = stats_of_log(stuck.log);
+    check_int(stats.lines + stats.dropped_lines, 1 + lines);
+    check_int(stats.bytes_read, 6 + 100 * lines);
+    check(stats.dropped_lines > 0 && stats.bytes_queued <= 20000);
+    await(write(stuck.fd, "x", 1) == -1 && errno == EPIPE);
+    let_go(&stuck);
+}
+
+/* The same for all sources of a log that is freed. */
+static void a_child_does_not_wait_for_a_log_that_is_freed(void **state)
+{
+    struct bed *bed = *state;
+    struct stuck stuck;
+
+    get_stuck(bed, &stuck, SSS_LOG_BLOCK);
+    fill(&stuck);
+    check_ok(sss_log_free(stuck.log));
+    await(write(stuck.fd, "x", 1) == -1 && errno == EPIPE);
+    check_ok(close(stuck.pipe[0]) | close(stuck.pipe[1]) | close(stuck.fd));
 }
 
 static void flush_waits_until_what_was_dropped_is_told(void **state)
@@ -384,6 +449,8 @@ int main(void)
         ON_BED(one_that_hangs_holds_up_no_other),
         ON_BED(writers_are_bounded),
         ON_BED(the_policy_says_who_waits),
+        ON_BED(a_source_that_ends_does_not_wait_for_ever),
+        ON_BED(a_child_does_not_wait_for_a_log_that_is_freed),
         ON_BED(flush_waits_until_what_was_dropped_is_told),
         ON_BED(a_frozen_file_system),
     };

@@ -496,7 +496,9 @@ symver!("sss_log_pipe");
 /// Say that all who write to a source are dead: it ends with what it holds now.
 ///
 /// Without this a source ends when its last writer has closed it, which a
-/// grandchild can put off for as long as it lives.
+/// grandchild can put off for as long as it lives. It may wait five seconds for room
+/// in the queue, also with SSS_LOG_BLOCK: a target may hang. What finds none by then is
+/// dropped and counted.
 ///
 /// @param log     the log.
 /// @param source  the source's number.
@@ -586,7 +588,7 @@ symver!("sss_log_stats");
 /// Free a log.
 ///
 /// No event of it is told once this returns. Its sources end with what they hold
-/// now, and who still writes to one gets SIGPIPE; what was read is written in the
+/// now, as by sss_log_drain(), and who still writes to one gets SIGPIPE; what was read is written in the
 /// background, unless a write fails. This waits for nothing: sss_log_flush() does.
 ///
 /// @param log  the log; NULL is allowed.

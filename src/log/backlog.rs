@@ -75,6 +75,7 @@ impl Backlog {
     pub(crate) fn put(
         &mut self,
         setup: &Setup,
+        blocks: bool,
         line: &Line,
         origin: Origin,
         spare: &mut dyn FnMut() -> Option<Vec<u8>>,
@@ -86,7 +87,7 @@ impl Backlog {
             self.lines += u64::from(line.end != End::Split);
             return Verdict::Taken;
         }
-        if setup.blocks && !self.closed {
+        if blocks && !self.closed {
             return Verdict::NoRoom;
         }
         self.drop_bytes(u64::from(line.end != End::Split), line.len() + 1);
@@ -226,7 +227,7 @@ mod tests {
             time: 0,
             end: End::Newline,
         };
-        backlog.put(setup, &line, Origin::NONE, &mut || None)
+        backlog.put(setup, setup.blocks, &line, Origin::NONE, &mut || None)
     }
 
     #[test]

@@ -34,6 +34,7 @@ impl Source {
     /// Reads what there is, within bounds. `scratch` is the reader's.
     pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>) -> After {
         let mut reading = self.reading.lock();
+        let late = self.is_late();
         let mut got = 0;
         while got < TURN {
             match self.read_once(&mut reading, threads, scratch) {
@@ -42,6 +43,11 @@ impl Source {
                 Err(After::Ended) if !self.finish(&mut reading, threads) => return After::NoRoom,
                 Err(after) => return after,
             }
+        }
+        // Somebody still writes to it, faster than it is read.
+        if late && self.finish(&mut reading, threads) {
+            reading.ended = true;
+            return After::Ended;
         }
         After::HasMore
     }
@@ -61,10 +67,17 @@ impl Source {
         }
         let setup = &self.log.setup;
         let mut most = CHUNK;
-        if setup.blocks && !setup.lines {
+        if self.blocks() && !setup.lines {
             let backlog = self.log.backlog.lock();
             if !backlog.is_closed() {
-                most = most.min(backlog.queue.room());
+                // Once a source that was late has dropped some, nothing is taken
+                // before half of the queue is free.
+                let takes = backlog.untold.is_nothing() || backlog.queue.has_drained();
+                most = if takes {
+                    most.min(backlog.queue.room())
+                } else {
+                    0
+                };
             }
             if most == 0 {
                 return Ok(0);
@@ -74,9 +87,7 @@ impl Source {
         let got = match file::read_onto(self.fd.as_fd(), scratch, most) {
             Ok(0) => Err(After::Ended),
             Ok(got) => Ok(got),
-            Err(error) if error == Errno::EAGAIN && self.ends.load(Ordering::Acquire) => {
-                Err(After::Ended)
-            }
+            Err(error) if error == Errno::EAGAIN && self.ends() => Err(After::Ended),
             Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::EINTR) => Err(After::Waits),
             // A terminal whose other side is closed, a reset connection.
             Err(_) => Err(After::Ended),
@@ -120,6 +131,11 @@ impl Source {
         0
     }
 
+    /// Whether it waits for room; else what finds none is dropped and counted.
+    fn blocks(&self) -> bool {
+        self.log.setup.blocks && !self.is_late()
+    }
+
     fn origin(&self) -> Origin<'_> {
         Origin {
             source: self.id,
@@ -130,10 +146,11 @@ impl Source {
     /// Splits bytes into lines and queues them; how many were used.
     fn split(&self, reading: &mut Reading, threads: &Threads, bytes: &[u8]) -> usize {
         let log = &self.log;
+        let blocks = self.blocks();
         let mut spare = || threads.spares.lock().take();
         let mut backlog = log.backlog.lock();
         let used = reading.splitter.feed(bytes, clock::realtime(), |line| {
-            backlog.put(&log.setup, line, self.origin(), &mut spare)
+            backlog.put(&log.setup, blocks, line, self.origin(), &mut spare)
         });
         drop(backlog);
         threads.deliver(log);
@@ -180,11 +197,12 @@ impl Source {
     /// there is no room for it.
     fn finish(&self, reading: &mut Reading, threads: &Threads) -> bool {
         let log = &self.log;
+        let blocks = self.blocks();
         let mut spare = || threads.spares.lock().take();
         let mut backlog = log.backlog.lock();
         let finished = reading
             .splitter
-            .finish(|line| backlog.put(&log.setup, line, self.origin(), &mut spare));
+            .finish(|line| backlog.put(&log.setup, blocks, line, self.origin(), &mut spare));
         // Before it is told: who is told may ask at once.
         self.over.store(finished, Ordering::Release);
         let told =

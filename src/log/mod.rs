@@ -19,7 +19,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
@@ -115,7 +115,7 @@ fn attach_own(
         log,
         fd,
         label,
-        ends: AtomicBool::new(false),
+        ends_by: AtomicU64::new(0),
         over: AtomicBool::new(false),
         reading: Mutex::new(Reading::new(splitter)),
     })?;
@@ -276,7 +276,7 @@ pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Error>
                     log: made.clone(),
                     fd,
                     label,
-                    ends: AtomicBool::new(source.ends.load(Ordering::Relaxed)),
+                    ends_by: AtomicU64::new(source.ends_by.load(Ordering::Relaxed)),
                     over: AtomicBool::new(false),
                     reading: Mutex::new(Reading::new(splitter)),
                 })?;

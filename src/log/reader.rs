@@ -1,7 +1,6 @@
 //! The reading thread: drains all sources, and looks after the writers.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::Ordering;
 
 use super::drain::After;
 use super::one_log::Phase;
@@ -61,7 +60,7 @@ impl Threads {
         match after {
             After::Waits => {}
             After::HasMore => {
-                if source.ends.load(Ordering::Acquire) {
+                if source.ends() {
                     let mut state = self.state.lock();
                     state.attend(token);
                 }
@@ -218,6 +217,7 @@ impl Threads {
         // Where memory was short nobody tells that there is room.
         if !state.held.is_empty() {
             next = earlier(next, now + PATIENCE);
+            state.attend_late();
         }
         next.map(|at| {
             u32::try_from(at.saturating_sub(now).div_ceil(1_000_000)).unwrap_or(u32::MAX >> 1)

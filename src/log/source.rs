@@ -1,12 +1,16 @@
 //! A descriptor that a log reads.
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::lines::Splitter;
 use super::one_log::Log;
 use crate::sys::arc::Arc;
 use crate::sys::lock::Mutex;
+use crate::sys::clock;
+
+/// How long a source that ends may wait for room, in nanoseconds.
+pub(super) const LAST_WORDS: u64 = 5_000_000_000;
 
 pub(crate) struct Source {
     /// As the daemon knows it.
@@ -16,8 +20,8 @@ pub(crate) struct Source {
     /// Names it in front of lines.
     pub(crate) label: Vec<u8>,
     /// All its writers are dead, or nobody wants the rest: it ends with what it
-    /// holds now.
-    pub(crate) ends: AtomicBool,
+    /// holds now, at this time at the latest; 0 for not yet. CLOCK_MONOTONIC.
+    pub(crate) ends_by: AtomicU64,
     /// It has ended, which its owner may know already.
     pub(crate) over: AtomicBool,
     pub(crate) reading: Mutex<Reading>,
@@ -28,6 +32,18 @@ pub(crate) struct Reading {
     /// What was read and there was no room for.
     pub(super) carry: Vec<u8>,
     pub(super) ended: bool,
+}
+
+impl Source {
+    pub(super) fn ends(&self) -> bool {
+        self.ends_by.load(Ordering::Acquire) != 0
+    }
+
+    /// It should have ended: what there is no room for is dropped.
+    pub(super) fn is_late(&self) -> bool {
+        let by = self.ends_by.load(Ordering::Acquire);
+        by != 0 && clock::now() >= by
+    }
 }
 
 impl Reading {

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 
 use super::backlog::Spares;
 use super::one_log::{Log, PAUSE, Phase};
-use super::source::Source;
+use super::source::{LAST_WORDS, Source};
 use crate::sys::arc::Arc;
 use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
@@ -377,7 +377,10 @@ impl State {
             let token = token(index, *generation);
             if let Some(source) = source {
                 if !source.over.load(Ordering::Acquire) && which(source) {
-                    source.ends.store(true, Ordering::Release);
+                    let by = clock::now() + LAST_WORDS;
+                    // Asked for once more, it ends no later.
+                    let (set, seen) = (Ordering::Release, Ordering::Relaxed);
+                    let _ = source.ends_by.compare_exchange(0, by, set, seen);
                     found = true;
                     self.attend(token);
                 }
@@ -388,6 +391,17 @@ impl State {
             _ => {}
         }
         found
+    }
+
+    /// Has the reader look at sources that should have ended, though their log has
+    /// no room.
+    pub(super) fn attend_late(&mut self) {
+        for at in 0..self.held.len() {
+            let token = self.held[at];
+            if self.source(token).is_some_and(|source| source.is_late()) {
+                self.attend(token);
+            }
+        }
     }
 
     pub(super) fn let_held_go_on(&mut self) {
