@@ -357,6 +357,26 @@ static void a_child_does_not_wait_for_a_log_that_is_freed(void **state)
     check_ok(close(stuck.pipe[0]) | close(stuck.pipe[1]) | close(stuck.fd));
 }
 
+static void flush_without_time_only_asks(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    struct stuck stuck;
+    int fd;
+
+    check_ok(sss_log_flush(log, 0));
+    fd = log_pipe(log, NULL, NULL);
+    check_ok(sss_log_flush(log, 0));
+    put(fd, "one\nhalf");
+    flush_log(log);
+    check_ok(sss_log_flush(log, 0));
+    check_ok(close(fd) | sss_log_free(log));
+    get_stuck(bed, &stuck, SSS_LOG_BLOCK);
+    check_int(sss_log_flush(stuck.log, 0), ETIMEDOUT);
+    let_go(&stuck);
+}
+
 static void flush_waits_until_what_was_dropped_is_told(void **state)
 {
     static char line[100], text[1 << 17];
@@ -451,6 +471,7 @@ int main(void)
         ON_BED(the_policy_says_who_waits),
         ON_BED(a_source_that_ends_does_not_wait_for_ever),
         ON_BED(a_child_does_not_wait_for_a_log_that_is_freed),
+        ON_BED(flush_without_time_only_asks),
         ON_BED(flush_waits_until_what_was_dropped_is_told),
         ON_BED(a_frozen_file_system),
     };

@@ -536,9 +536,9 @@ symver!("sss_log_reopen");
 /// exits is lost.
 ///
 /// @param log      the log.
-/// @param timeout  how long to wait at most, in nanoseconds; 0 only asks.
+/// @param timeout  how long to wait at most, in nanoseconds; 0 only asks whether it is.
 ///
-/// @return 0; ETIMEDOUT; EINVAL for NULL or a negative timeout; ENOTSUP where the
+/// @return 0; ETIMEDOUT where it is not written; EINVAL for NULL or a negative timeout; ENOTSUP where the
 ///         target is the callback; EPERM; ECHILD: as sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.

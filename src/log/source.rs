@@ -1,13 +1,13 @@
 //! A descriptor that a log reads.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::lines::Splitter;
 use super::one_log::Log;
 use crate::sys::arc::Arc;
 use crate::sys::lock::Mutex;
-use crate::sys::clock;
+use crate::sys::{clock, poll};
 
 /// How long a source that ends may wait for room, in nanoseconds.
 pub(super) const LAST_WORDS: u64 = 5_000_000_000;
@@ -43,6 +43,13 @@ impl Source {
     pub(super) fn is_late(&self) -> bool {
         let by = self.ends_by.load(Ordering::Acquire);
         by != 0 && clock::now() >= by
+    }
+
+    /// It holds nothing that is not queued. False also while it is being read.
+    pub(super) fn is_read(&self) -> bool {
+        self.reading.try_lock().is_some_and(|reading| {
+            reading.carry.is_empty() && !self.ends() && !poll::readable(Some(self.fd.as_fd()), 0)
+        })
     }
 }
 
