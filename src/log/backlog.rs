@@ -195,30 +195,28 @@ fn notice(lost: Lost, text: &mut [u8; 96]) -> usize {
 }
 
 #[cfg(test)]
+pub(super) fn test_setup(blocks: bool) -> Setup {
+    Setup {
+        place: super::setup::Place::Syslog(Vec::new()),
+        lines: true,
+        format: super::lines::Format::default(),
+        max_line: 100,
+        max_queue: 200,
+        blocks,
+        limit: super::rotation::Limit {
+            size: 0,
+            tears: false,
+        },
+        max_age: 0,
+        keep: 0,
+        told: None,
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::lines::Format;
-    use crate::log::rotation::Limit;
-    use crate::log::setup::Place;
     use proptest::prelude::*;
-
-    fn setup(blocks: bool) -> Setup {
-        Setup {
-            place: Place::Syslog(Vec::new()),
-            lines: true,
-            format: Format::default(),
-            max_line: 100,
-            max_queue: 200,
-            blocks,
-            limit: Limit {
-                size: 0,
-                tears: false,
-            },
-            max_age: 0,
-            keep: 0,
-            told: None,
-        }
-    }
 
     fn put(backlog: &mut Backlog, setup: &Setup, text: &[u8]) -> Verdict {
         let line = Line {
@@ -248,7 +246,7 @@ mod tests {
         fn each_line_is_written_or_counted(
             steps in prop::collection::vec((any::<bool>(), 0usize..90), 1..200),
         ) {
-            let setup = setup(false);
+            let setup = test_setup(false);
             let mut backlog = Backlog::new(setup.max_queue);
             let (mut text, mut put_lines) = (Vec::new(), 0);
             let write = |backlog: &mut Backlog, text: &mut Vec<u8>| {
@@ -284,7 +282,7 @@ mod tests {
 
         #[test]
         fn who_may_be_blocked_loses_nothing(lengths in prop::collection::vec(0usize..90, 1..100)) {
-            let setup = setup(true);
+            let setup = test_setup(true);
             let mut backlog = Backlog::new(setup.max_queue);
             let (mut text, mut wanted) = (Vec::new(), Vec::new());
             for length in lengths {

@@ -23,7 +23,7 @@ impl Threads {
                 self.spares.lock().clear();
                 return;
             }
-            let wait = self.look_after_writers(&mut state);
+            let wait = self.look_after_writers(&mut state, clock::now());
             let Some(poller) = state.poller.clone() else {
                 return;
             };
@@ -176,8 +176,7 @@ impl Threads {
 
     /// Has paused logs tried again, and another writer take over where one hangs;
     /// milliseconds until there is something to look at again.
-    fn look_after_writers(&'static self, state: &mut State) -> Option<u32> {
-        let now = clock::now();
+    fn look_after_writers(&'static self, state: &mut State, now: u64) -> Option<u32> {
         let mut next = None;
         if std::mem::take(&mut state.pausing) {
             next = self.end_pauses(state, now);
@@ -256,5 +255,44 @@ pub(super) fn read(_: usize) {
         if super::guarded(|| threads.value.run_reader()).is_some() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+
+    use super::super::backlog::test_setup;
+    use super::super::one_log::Log;
+    use super::super::target::Target;
+    use super::super::threads::WRITERS;
+    use super::*;
+    use crate::reap::id::ContextId;
+    use crate::sys::arc::Arc;
+
+    /// By the clock that is given: another writer takes over after a second, not
+    /// before, once for each that hangs, and no more than there may be.
+    #[test]
+    fn one_writer_more_for_each_that_hangs_a_second() {
+        static THREADS: OnceLock<Threads> = OnceLock::new();
+        // The threads end at once: the writers' states are set by hand.
+        let threads = THREADS.get_or_init(|| Threads::new(|_| {}, |_| {}).unwrap());
+        let log = Log::new(1, ContextId::NONE, test_setup(true), Target::default());
+        let mut state = threads.state.lock();
+        state.ready.push_back(Arc::try_new(log).unwrap());
+        state.writers[0].lives = true;
+        for hanging in 0..WRITERS {
+            assert_eq!(Threads::writers(&state), hanging as u64 + 1);
+            assert_eq!(state.takeovers, hanging as u64);
+            let since = 1 + hanging as u64 * 2 * PATIENCE;
+            state.writers[hanging].busy_since = since;
+            let wait = threads.look_after_writers(&mut state, since + PATIENCE - 1);
+            assert_eq!((wait, state.takeovers), (Some(1), hanging as u64));
+            threads.look_after_writers(&mut state, since + PATIENCE);
+            // The new one is about to take a log.
+            threads.look_after_writers(&mut state, since + PATIENCE);
+        }
+        assert_eq!(Threads::writers(&state), WRITERS as u64);
+        assert_eq!(state.takeovers, WRITERS as u64 - 1);
     }
 }
