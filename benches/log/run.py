@@ -7,6 +7,11 @@ subject once, in a new order; the file system is a tmpfs where one can be had at
 /dev/shm, so that the disk is in no figure. Prints a table for one child and one for
 100, or one of them; with --write puts them into results/log.md in the place of those
 that it has.
+
+--library NAME=FILE, which may be given more than once, runs our own subjects once
+more with that shared library in the place of the one they are linked with, and tells
+the ratio to it. Only our subjects and cat are run then. So builds that differ in one
+constant are compared; README.md has an example.
 """
 
 import argparse
@@ -32,8 +37,11 @@ SUBJECTS = {
 BARS = [("sss raw", "cat", 2.0), ("sss stamped", "s6-log t", 0.7)]
 
 
-def run(where, subject, children, megabytes):
+def run(where, subject, children, megabytes, libraries):
+    subject, _, library = subject.partition(" with ")
     _, how, argv = SUBJECTS[subject]
+    if library:
+        argv = ["env", f"LD_PRELOAD={libraries[library]}", *argv]
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     directory = tempfile.mkdtemp(prefix="sss-log-", dir=base)
     values = {"dir": directory, "sss": f"{where}/sss", "children": children}
@@ -96,7 +104,7 @@ def table(results, children, megabytes, rounds):
         lines.append(f"| {subject} | {cpu:.3f} | {ratio} | {wall:.3f} |")
     lines.append("")
     for ours, theirs, bar in BARS:
-        if theirs not in results:
+        if theirs not in results or ours not in results:
             continue
         ratios = [a[0] / b[0] for a, b in zip(results[ours], results[theirs])]
         low, high = interval(ratios)
@@ -105,6 +113,16 @@ def table(results, children, megabytes, rounds):
             f" the bar is {bar}."
         )
         lines.append("")
+    for subject in results:
+        ours, _, library = subject.partition(" with ")
+        if library:
+            ratios = [a[0] / b[0] for a, b in zip(results[subject], results[ours])]
+            low, high = interval(ratios)
+            lines.append(
+                f"{subject}, to the present: {statistics.median(ratios):.2f}"
+                f" ({low:.2f} to {high:.2f})."
+            )
+            lines.append("")
     return lines
 
 
@@ -115,15 +133,27 @@ def main():
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--children", type=int, choices=(1, 100), help="this table only")
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--megabytes", type=int, default=200)
+    parser.add_argument("--library", action="append", default=[], metavar="NAME=FILE")
     args = parser.parse_args()
+    libraries = dict(text.split("=", 1) for text in args.library)
+    libraries = {name: os.path.abspath(file) for name, file in libraries.items()}
+    for file in libraries.values():
+        if not os.access(file, os.R_OK):
+            parser.error(f"{file} cannot be read")
+    if args.write and libraries:
+        parser.error("--write is for the present library only")
     rounds = 1 if args.short else args.rounds
-    megabytes = 5 if args.short else 200
+    megabytes = 5 if args.short else args.megabytes
     there = []
     for subject, (program, _, _) in SUBJECTS.items():
         if program is None or shutil.which(program):
             there.append(subject)
         else:
             print(f"{subject} is left out: {program} is not installed")
+    if libraries:
+        ours = [subject for subject in there if subject.startswith("sss ")]
+        there = ["cat", *ours, *(f"{one} with {name}" for one in ours for name in libraries)]
     machine = f"{os.cpu_count()} processors, Linux {os.uname().release}"
     head = [
         "# Logs",
@@ -140,7 +170,7 @@ def main():
         results = {subject: [] for subject in there}
         for _ in range(rounds):
             for subject in random.sample(there, len(there)):
-                results[subject].append(run(args.dir, subject, children, megabytes))
+                results[subject].append(run(args.dir, subject, children, megabytes, libraries))
         tables[children] = table(results, children, megabytes, rounds)
         print("\n".join(tables[children]))
     if args.write:

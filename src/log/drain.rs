@@ -12,6 +12,8 @@ use super::source::{Reading, Source};
 use super::threads::Threads;
 use crate::sys::{clock, file};
 
+/// A read, at most: a pipe's size. benches/README.md tells how others are measured.
+const READ: usize = CHUNK;
 /// In one go, before other sources have their turn.
 const TURN: usize = 4 * CHUNK;
 /// Less than this is copied to what waits already.
@@ -66,7 +68,7 @@ impl Source {
             return Err(After::Ended);
         }
         let setup = &self.log.setup;
-        let mut most = CHUNK;
+        let mut most = READ;
         if self.blocks() && !setup.lines {
             let backlog = self.log.backlog.lock();
             if !backlog.is_closed() {
