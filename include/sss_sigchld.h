@@ -4161,7 +4161,9 @@ errno_t sss_log_pipe(struct sss_log *log,
  * Say that all who write to a source are dead: it ends with what it holds now.
  *
  * Without this a source ends when its last writer has closed it, which a
- * grandchild can put off for as long as it lives.
+ * grandchild can put off for as long as it lives. It may wait five seconds for room
+ * in the queue, also with SSS_LOG_BLOCK: a target may hang. What finds none by then is
+ * dropped and counted.
  *
  * @param log     the log.
  * @param source  the source's number.
@@ -4196,10 +4198,10 @@ errno_t sss_log_reopen(struct sss_log *log);
  * exits is lost.
  *
  * @param log      the log.
- * @param timeout  how long to wait at most, in nanoseconds; 0 only asks.
+ * @param timeout  how long to wait at most, in nanoseconds; 0 only asks whether it is.
  *
- * @return 0; ETIMEDOUT; EINVAL for NULL or a negative timeout; ENOTSUP where the
- *         target is the callback; EPERM; ECHILD: as sss_log_attach().
+ * @return 0; ETIMEDOUT where it is not written; EINVAL for NULL or a negative timeout;
+ *         ENOTSUP where the target is the callback; EPERM; ECHILD: as sss_log_attach().
  *
  * Thread-safe without a host. Not for signal handlers.
  */
@@ -4222,9 +4224,9 @@ errno_t sss_log_stats(struct sss_log *log, struct sss_log_stats *stats);
 /**
  * Free a log.
  *
- * No event of it is told once this returns. Its sources end with what they hold
- * now, and who still writes to one gets SIGPIPE; what was read is written in the
- * background, unless a write fails. This waits for nothing: sss_log_flush() does.
+ * No event of it is told once this returns. Its sources end with what they hold now, as
+ * by sss_log_drain(), and who still writes to one gets SIGPIPE; what was read is written
+ * in the background, unless a write fails. This waits for nothing: sss_log_flush() does.
  *
  * @param log  the log; NULL is allowed.
  *

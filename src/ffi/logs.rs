@@ -538,8 +538,8 @@ symver!("sss_log_reopen");
 /// @param log      the log.
 /// @param timeout  how long to wait at most, in nanoseconds; 0 only asks whether it is.
 ///
-/// @return 0; ETIMEDOUT where it is not written; EINVAL for NULL or a negative timeout; ENOTSUP where the
-///         target is the callback; EPERM; ECHILD: as sss_log_attach().
+/// @return 0; ETIMEDOUT where it is not written; EINVAL for NULL or a negative timeout;
+///         ENOTSUP where the target is the callback; EPERM; ECHILD: as sss_log_attach().
 ///
 /// Thread-safe without a host. Not for signal handlers.
 #[unsafe(no_mangle)]
@@ -587,9 +587,9 @@ symver!("sss_log_stats");
 
 /// Free a log.
 ///
-/// No event of it is told once this returns. Its sources end with what they hold
-/// now, as by sss_log_drain(), and who still writes to one gets SIGPIPE; what was read is written in the
-/// background, unless a write fails. This waits for nothing: sss_log_flush() does.
+/// No event of it is told once this returns. Its sources end with what they hold now, as
+/// by sss_log_drain(), and who still writes to one gets SIGPIPE; what was read is written
+/// in the background, unless a write fails. This waits for nothing: sss_log_flush() does.
 ///
 /// @param log  the log; NULL is allowed.
 ///
