@@ -211,6 +211,7 @@ impl Source {
             finished && (backlog.is_closed() || self.tell_end(&mut backlog.queue, &mut spare));
         if !told {
             self.over.store(false, Ordering::Release);
+            self.put_off_end();
         }
         drop(backlog);
         threads.deliver(log);

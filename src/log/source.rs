@@ -45,6 +45,14 @@ impl Source {
         by != 0 && clock::now() >= by
     }
 
+    /// One that is late has no memory to tell its end: it is tried again later.
+    pub(super) fn put_off_end(&self) {
+        if self.is_late() {
+            self.ends_by
+                .store(clock::now() + LAST_WORDS, Ordering::Release);
+        }
+    }
+
     /// It holds nothing that is not queued. False also while it is being read.
     pub(super) fn is_read(&self) -> bool {
         self.reading.try_lock().is_some_and(|reading| {
