@@ -113,9 +113,6 @@ impl File {
                 }
             };
             let written = file::write(opened.fd.as_fd(), &pending[..length])?;
-            if written == 0 {
-                return Err(Errno::EIO.into());
-            }
             if let Some(opened) = &mut self.opened {
                 opened.size += written as u64;
                 opened.mid_line = pending[written - 1] != b'\n';

@@ -48,8 +48,12 @@ pub(crate) fn read_onto(fd: BorrowedFd, bytes: &mut Vec<u8>, most: usize) -> Res
     Ok(got)
 }
 
+/// Writes one byte or more; EIO where the kernel takes none, as a device may.
 pub(crate) fn write(fd: BorrowedFd, bytes: &[u8]) -> Result<usize, Error> {
-    nix::unistd::write(fd, bytes).during(Call::write)
+    match nix::unistd::write(fd, bytes) {
+        Ok(0) => Err(Call::write.failed(Errno::EIO)),
+        written => written.during(Call::write),
+    }
 }
 
 pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<OwnedFd, Error> {
