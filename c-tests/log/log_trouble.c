@@ -223,22 +223,28 @@ static void get_stuck(struct bed *bed, struct stuck *stuck, uint32_t flags)
     get_stuck_and_tell(bed, stuck, flags, NULL);
 }
 
-/* Lines until neither the queue nor the pipe takes another; how many. */
-static unsigned fill(struct stuck *stuck)
+/* Puts lines into the pipe until it takes no more; whether the queue was full before. */
+static bool put_all(struct stuck *stuck, unsigned *count)
 {
+    bool full = stats_of_log(stuck->log).bytes_queued > 18000;
     char line[100];
-    unsigned count = 0;
 
     memset(line, 'x', sizeof(line));
     line[99] = '\n';
+    while (write(stuck->fd, line, sizeof(line)) == sizeof(line)) {
+        (*count)++;
+    }
+    check_int(errno, EAGAIN);
+    return full;
+}
+
+/* Lines until neither the queue nor the pipe takes another; how many. */
+static unsigned fill(struct stuck *stuck)
+{
+    unsigned count = 0;
+
     check_ok(fcntl(stuck->fd, F_SETFL, O_NONBLOCK));
-    do {
-        while (write(stuck->fd, line, sizeof(line)) == sizeof(line)) {
-            count++;
-        }
-        check_int(errno, EAGAIN);
-        usleep(1000);
-    } while (stats_of_log(stuck->log).bytes_queued <= 18000);
+    await(put_all(stuck, &count));
     return count;
 }
 
