@@ -344,6 +344,56 @@ static int name_those_left(struct sss_unit_ctx *unit, const struct sss_unit_stat
     return 0;
 }
 
+/* The processes that the former run of a unit left behind, when those of the last run are
+ * dead and the unit has failed. */
+static void a_shutdown_ends_what_former_runs_left(void **state)
+{
+    struct sss_shutdown_event left = { .size = sizeof(left) };
+
+    (void)state;
+    for (int waits = 0; waits < 2; waits++) {
+        struct bed bed;
+        struct sss_unit unit = unit_zero("a");
+        pid_t children[2], first;
+        struct fifo fifo;
+
+        fifo_make(&fifo);
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_OVER_MAIN | SSS_UNIT_START_LIMIT;
+        unit.restart = SSS_UNIT_RESTART_ALWAYS;
+        unit.start_limit = 2;
+        unit.start_window = 3600000 * MS;
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit, ACTIONS("leave", "gate", fifo.path, "exit", "1"));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, "aG aR");
+        fifo_open_turning(&bed, &fifo);
+        until_states(&bed, "aG aR aB aG aR");
+        check_int(children_of_ours(children, 2), 2);
+        first = children[children[0] == unit_status(a).main_pid];
+        fifo_open_turning(&bed, &fifo);
+        until_states(&bed, "aG aR aB aG aR aF");
+        until_processes(&bed, a, 2);
+        check_int(children_of_ours(children, 2), 2);
+        check_ok(kill(children[children[0] == first], SIGKILL));
+        until_processes(&bed, a, 1);
+        loop_settle(&bed.loop);
+        if (waits) {
+            check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, &left));
+        } else {
+            check_ok(sss_supervisor_shutdown(bed.loop.ctx, 0, told_down, &bed));
+            loop_until(&bed.loop, &bed.shutdowns, 1);
+            left = bed.shutdown;
+        }
+        check_int(left.units_left, 0);
+        await_gone_or_zombie(first);
+        check_int(unit_status(a).state, SSS_UNIT_STOPPED);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&fifo);
+    }
+}
+
 /* What SIGKILL does not end is told of, and the shutdown names it. */
 static void whom_a_shutdown_leaves(void **state)
 {
@@ -645,6 +695,7 @@ int main(void)
         cmocka_unit_test(deaf_grandchildren),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(a_shutdown_that_is_waited_for),
+        cmocka_unit_test(a_shutdown_ends_what_former_runs_left),
         cmocka_unit_test(whom_a_shutdown_leaves),
         cmocka_unit_test(a_sender_that_is_gone),
         cmocka_unit_test(a_oneshot_is_done_until_it_starts_again),

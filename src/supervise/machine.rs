@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Kill,
     /// A unit that comes before it failed: its start is given up.
     GiveUp,
+    /// All units are about to be stopped: it is not started again meanwhile.
+    StayDown,
 }
 
 /// The owner's answer after an end.
@@ -270,6 +272,11 @@ impl Machine {
         self.main
     }
 
+    /// Whether a process of this run or a former one is left that a stop would end.
+    pub(crate) fn has_processes(&self) -> bool {
+        self.tree
+    }
+
     /// How often it has to give a sign of life; 0 for never.
     pub(crate) fn watchdog(&self) -> u64 {
         self.config.watchdog
@@ -352,6 +359,13 @@ impl Machine {
                 self.enter(State::Failed, &mut actions);
             }
             (Command::GiveUp, _) => {}
+            (Command::StayDown, state) => {
+                self.wanted = false;
+                self.again = false;
+                if state == State::Backoff {
+                    self.limit = None;
+                }
+            }
             (Command::Reload, State::Running) => {
                 actions.push(Action::Reload);
                 if self.config.reload_announces {
@@ -597,7 +611,7 @@ impl Machine {
 
     fn decided(&mut self, choice: Choice, now: u64, actions: &mut Actions) {
         // A command may have come before the answer.
-        if self.state == State::Backoff && self.limit.is_none() {
+        if self.state == State::Backoff && self.limit.is_none() && self.wanted {
             self.settle(choice, now, actions);
         }
     }
@@ -769,8 +783,11 @@ mod tests {
                 Command::Reload => "reload command",
                 Command::Kill => "kill command",
                 Command::GiveUp => "a unit before failed",
+                Command::StayDown => "a shutdown begins",
             };
-            if !matches!(command, Command::Reload | Command::GiveUp) {
+            let over = matches!(before, State::Stopped | State::Failed);
+            let none = matches!(command, Command::Reload | Command::GiveUp);
+            if !none && (command != Command::StayDown || !over) {
                 self.wanted = matches!(command, Command::Start | Command::Restart);
                 self.starts.clear();
             }
@@ -907,6 +924,7 @@ mod tests {
             1 => Just(Command::Reload),
             1 => Just(Command::Kill),
             1 => Just(Command::GiveUp),
+            1 => Just(Command::StayDown),
         ];
         let say = prop_oneof![
             Just(Event::Ready),

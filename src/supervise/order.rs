@@ -236,6 +236,13 @@ impl Order {
         }
     }
 
+    /// The unit with which something is to be done next.
+    pub(crate) fn next(&self) -> Option<u32> {
+        self.go.first().map(|&go| match go {
+            Go::Command(unit, _) | Go::GiveUp(unit) => unit,
+        })
+    }
+
     /// Takes what is to be done, in order.
     pub(crate) fn take(&mut self) -> Option<Go> {
         (!self.go.is_empty()).then(|| self.go.remove(0))

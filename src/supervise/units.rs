@@ -257,7 +257,7 @@ impl Task for ShutdownTask {
             let now = clock::now();
             match why {
                 Why::Deadline => units.shut_down_late(self.ctx, now),
-                _ => units.settle(None, now),
+                _ => units.settle(self.ctx, None, now),
             }
             let end = units.end_shutdown(self.ctx)?;
             *over = end.task;
@@ -325,7 +325,7 @@ pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error>
         if units.shutdown_is_late(ctx, now) {
             units.shut_down_late(ctx, now);
         } else {
-            units.settle(None, now);
+            units.settle(ctx, None, now);
         }
         if let Some(over) = units.end_shutdown(ctx) {
             return Ok(over.left);
@@ -402,7 +402,7 @@ pub(crate) fn remove(id: UnitId) {
     let Some(unit) = units.find(id).and_then(|index| units.take(index)) else {
         return;
     };
-    units.settle(None, clock::now());
+    units.wake(unit.ctx);
     drop(units);
     // Not with the lock, which a step in another thread may want.
     task::remove(unit.task);
@@ -651,9 +651,12 @@ impl Units {
                 continue;
             };
             unit.wishes.command = None;
-            if unit.is_down() {
+            // Its stop may have to wait for others.
+            let _ = unit.machine.command(Command::StayDown, 0);
+            self.touch(index);
+            let Some(unit) = self.unit(index).filter(|unit| !unit.is_down()) else {
                 continue;
-            }
+            };
             let number = unit.number;
             if let Some(group) = self.group(ctx) {
                 group.order.stop(number);
@@ -692,7 +695,7 @@ impl Units {
         for index in self.units_of(ctx) {
             self.do_command(index, Command::Kill, now);
         }
-        self.settle(None, now);
+        self.settle(ctx, None, now);
         // A kill of what does not die takes long. The ends of the others are told after it.
         let at = clock::now() + LAST_WAIT;
         if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) {
@@ -807,14 +810,33 @@ impl Units {
             }
             Why::Child(_) | Why::Returned => {}
         }
-        self.settle(Some(index), now);
+        let ctx = self.unit(index)?.ctx;
+        self.settle(ctx, Some(index), now);
         self.next_call(index)
     }
 
-    /// Carries out what the order lets go on, and has the loop come round for each
-    /// unit that has something to do or to tell.
-    fn settle(&mut self, stepped: Option<u32>, now: u64) {
-        while let Some((index, go)) = self.next_go() {
+    /// Has the loop go on with what a removal let go on. It may be called from any
+    /// thread, but only the loop's starts programs.
+    fn wake(&self, ctx: ContextId) {
+        let Some(group) = self.groups.iter().find(|group| group.ctx == ctx) else {
+            return;
+        };
+        let go = group.order.next().map(|number| group.slots[number as usize]);
+        let turn = group.turns.front().copied();
+        for index in go.into_iter().chain(turn) {
+            if let Some(unit) = self.unit(index) {
+                task::post(unit.task);
+            }
+        }
+        let shutdown = group.shutdown.as_ref();
+        let task = shutdown.and_then(|shutdown| shutdown.task);
+        task.into_iter().for_each(task::post);
+    }
+
+    /// Carries out what the order of this context, whose loop's thread this is, lets go
+    /// on, and has the loop come round for each unit that has something to do or to tell.
+    fn settle(&mut self, ctx: ContextId, stepped: Option<u32>, now: u64) {
+        while let Some((index, go)) = self.next_go(ctx) {
             match go {
                 Go::Command(_, command) => self.do_command(index, command, now),
                 Go::GiveUp(_) => self.do_command(index, Command::GiveUp, now),
@@ -843,12 +865,10 @@ impl Units {
         }
     }
 
-    fn next_go(&mut self) -> Option<(u32, Go)> {
-        self.groups.iter_mut().find_map(|group| {
-            let go = group.order.take()?;
-            let (Go::Command(number, _) | Go::GiveUp(number)) = go;
-            Some((group.slots[number as usize], go))
-        })
+    fn next_go(&mut self, ctx: ContextId) -> Option<(u32, Go)> {
+        let group = self.group(ctx)?;
+        let number = group.order.next()?;
+        Some((group.slots[number as usize], group.order.take()?))
     }
 
     fn touch(&mut self, index: u32) {
@@ -1023,6 +1043,10 @@ impl Units {
         unit.since = now;
         if !matches!(state, State::Starting) {
             unit.unwatch_ready();
+        }
+        if state == State::Stopping && unit.main == 0 {
+            // Perhaps only logins are left, whose end nobody waits for.
+            task::post(unit.task);
         }
         let mut report = unit.report(What::State, former, now);
         report.delay = match state {
@@ -1299,8 +1323,11 @@ const MOST_MESSAGES: u32 = 64;
 const RETRY: u64 = 1_000_000;
 
 impl Unit {
+    /// Whether a stop has nothing left to do. Of logins that it spared, and of these
+    /// alone, the machine knows nothing more.
     fn is_down(&self) -> bool {
-        matches!(self.state, State::Stopped | State::Failed) && !self.lives
+        let over = matches!(self.state, State::Stopped | State::Failed);
+        over && !self.lives && !self.machine.has_processes()
     }
 
     fn service(&self) -> Option<ServiceId> {
