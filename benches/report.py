@@ -151,6 +151,11 @@ LOOP_BARS = [
 # subject, at most this ratio of the median latency among 10,000 to that among none
 LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd")]
 
+# At most this ratio of a restart's time to runsv's; idle units wake their supervisor at most so often a minute, and
+# take at most so many MB.
+SUPERVISE_BAR = 1.0
+SUPERVISE_IDLE = (1.0, 20.0)
+
 # case, baseline case, at most this ratio of each of this library's times
 SPAWN_BARS = [
     *[(("memory", 8192, pages), ("memory", 10, pages), 1.15) for pages in ("small", "huge")],
@@ -906,10 +911,9 @@ def check_latency(results):
     return missed
 
 
-def check_watch():
+def check_watch(text):
     """A figure that stands there several times is to meet its bar each time."""
     missed = 0
-    text = (RESULTS / "watch.md").read_text()
     for words, bar in WATCH_BARS:
         found = re.findall(rf"{words} ([\d.]+)(?: \(([\d.]+) to ([\d.]+)\))?", text)
         missed += not found
@@ -927,6 +931,30 @@ def check(results):
     if results.name == "adapters":
         return check_ratios(results, LOOP_BARS)
     return check_latency(results) if results.make == "vfork" else check_bars(results)
+
+
+def check_supervise(text):
+    """The bars of supervise.md, whose numbers benches/supervise/run.py has written: its intervals are quartiles."""
+    missed, ratios, idle = 0, 0, 0
+    for line in text.splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) < 4 or cells[1] != "sss-supervise":
+            continue
+        if len(cells) == 4:
+            low, high = (float(bound) for bound in re.search(r"\((.*) to (.*)\)", cells[3]).groups())
+            state = "missed" if low > SUPERVISE_BAR else "met" if high <= SUPERVISE_BAR else "open"
+            print(f"restart with {cells[0]} units / runsv: {cells[3]}, bar {SUPERVISE_BAR}: {state}")
+            missed += state == "missed"
+            ratios += 1
+            continue
+        for what, value, bar in zip(("wake-ups a minute", "MB"), cells[3:], SUPERVISE_IDLE):
+            state = "met" if float(value) <= bar else "missed"
+            print(f"{cells[0]} idle units, {what}: {value}, bar {bar}: {state}")
+            missed += state == "missed"
+            idle += 1
+    if not ratios or not idle:
+        print("supervise: not measured")
+    return missed + (not ratios) + (not idle)
 
 
 def make(results, name):
@@ -948,12 +976,15 @@ def make(results, name):
         write_readme("benches/report.py", readme_table(results))
 
 
+# Results that are written as text by their own runner: there are their bars to read alone.
+TEXTS = {"watch": check_watch, "supervise": check_supervise}
+
+
 def main():
     given = [a for a in sys.argv[1:] if a != "--bars"]
     is_bars = "--bars" in sys.argv
-    if is_bars and given == ["watch"]:
-        return 1 if check_watch() else 0
-    names = given or sorted(path.stem for path in RESULTS.glob("*.json"))
+    texts = [n for n in given or (TEXTS if is_bars else []) if n in TEXTS]
+    names = [n for n in given if n not in TEXTS] if given else sorted(path.stem for path in RESULTS.glob("*.json"))
     there = [n for n in names if (RESULTS / f"{n}.json").exists()]
     for name in names:
         if name not in there:
@@ -965,9 +996,13 @@ def main():
             make(results, name)
         elif not results.is_sweep():
             missed += check(results)
-    if is_bars and not given:
-        missed += check_watch()
-    return 0 if there and not missed else 1
+    for name in texts:
+        if not is_bars:
+            print(f"{name} has bars alone", file=sys.stderr)
+            return 1
+        path = RESULTS / f"{name}.md"
+        missed += TEXTS[name](path.read_text() if path.exists() else "")
+    return 0 if (there or texts) and not missed else 1
 
 
 if __name__ == "__main__":
