@@ -5,6 +5,8 @@
  *   hand TEXT    sends TEXT with a pipe's end, and waits until it is closed
  *   reloading    says RELOADING=1 with the time
  *   main         says that it is the main process, with MAINPID
+ *   heir         the process ends with 0 when its child, which goes on, has said MAINPID
+ *   flood N      sends N messages that change nothing
  *   line FD      writes a line to the descriptor
  *   print TEXT   writes TEXT to stdout, without a newline
  *   gate PATH    waits until the FIFO is opened for writing and closed
@@ -150,6 +152,25 @@ static void go_on_in_both(void)
     }
 }
 
+static void go_on_in_heir(void)
+{
+    int said[2];
+    char byte;
+    pid_t pid;
+
+    need(pipe(said) == 0, "pipe");
+    pid = fork();
+    need(pid >= 0, "fork");
+    close(said[pid != 0]);
+    if (pid == 0) {
+        be_main();
+        close(said[1]);
+        return;
+    }
+    need(read(said[0], &byte, 1) == 0, "heir");
+    _exit(0);
+}
+
 static void tell(const char *text)
 {
     pid_t pid = fork();
@@ -217,6 +238,8 @@ int main(int argc, char **argv)
             leave(4242);
         } else if (strcmp(action, "main") == 0) {
             be_main();
+        } else if (strcmp(action, "heir") == 0) {
+            go_on_in_heir();
         } else if (strcmp(action, "bomb") == 0) {
             bomb();
         } else if (strcmp(action, "pause") == 0) {
@@ -225,6 +248,10 @@ int main(int argc, char **argv)
             _exit(98);
         } else if (strcmp(action, "say") == 0) {
             say(value, -1);
+        } else if (strcmp(action, "flood") == 0) {
+            for (int count = atoi(value); count > 0; count--) {
+                say("ERRNO=0", -1);
+            }
         } else if (strcmp(action, "hand") == 0) {
             hand(value);
         } else if (strcmp(action, "hold") == 0) {

@@ -7,6 +7,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "support/family.h"
 #include "support/spawn.h"
 #include "support/unit.h"
 
@@ -394,6 +395,75 @@ static void a_shutdown_ends_what_former_runs_left(void **state)
     }
 }
 
+/* Programs are started by the loop's thread alone: the death of another thread would signal
+ * those that it started. */
+static void a_removal_starts_nothing_by_itself(void **state)
+{
+    static const char *const after[] = { "a" };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    unit = unit_zero("b");
+    unit.after = after;
+    unit.after_count = 1;
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG");
+    pid_t main_pid = unit_status(a).main_pid;
+    check_ok(sss_supervisor_remove(a));
+    check_int(unit_status(b).state, SSS_UNIT_STOPPED);
+    check_int(unit_status(b).starts, 0);
+    until_states(&bed, "aG bG bR");
+    check_ok(kill(main_pid, SIGKILL));
+    unit_stop(&bed, b);
+    until_no_children(&bed);
+    bed_end(&bed);
+}
+
+/* A unit that dies in a shutdown, before it is its turn to be stopped. */
+static void a_shutdown_restarts_nothing(void **state)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
+    static const char *const after[] = { "a" };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_RESTART;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    unit = unit_zero("b");
+    unit.mask |= SSS_UNIT_STOP_STEPS;
+    unit.stop_steps = &step;
+    unit.stop_steps_count = 1;
+    unit.after = after;
+    unit.after_count = 1;
+    struct sss_unit_ctx *b = unit_add(
+        &bed, &unit, ACTIONS("hold", "15", "await", "15", "gate", fifo.path, "exit", "0"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aR bG bR");
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, told_down, &bed));
+    until_states(&bed, "aG aR bG bR bP");
+    check_ok(kill(unit_status(a).main_pid, SIGKILL));
+    until_states(&bed, "aG aR bG bR bP aS");
+    fifo_open_turning(&bed, &fifo);
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    until_states(&bed, "aG aR bG bR bP aS bS");
+    check_int(unit_status(a).starts, 1);
+    unit_stop(&bed, b);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
 /* What SIGKILL does not end is told of, and the shutdown names it. */
 static void whom_a_shutdown_leaves(void **state)
 {
@@ -696,6 +766,8 @@ int main(void)
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(a_shutdown_that_is_waited_for),
         cmocka_unit_test(a_shutdown_ends_what_former_runs_left),
+        cmocka_unit_test(a_removal_starts_nothing_by_itself),
+        cmocka_unit_test(a_shutdown_restarts_nothing),
         cmocka_unit_test(whom_a_shutdown_leaves),
         cmocka_unit_test(a_sender_that_is_gone),
         cmocka_unit_test(a_oneshot_is_done_until_it_starts_again),

@@ -2,6 +2,8 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
 #include <sys/socket.h>
 
 #include "support/spawn.h"
@@ -308,6 +310,132 @@ static void what_came_counts_before_a_late_limit(void **state)
     }
 }
 
+/* How many datagrams a socket holds, in a network namespace where that may be raised. */
+static int queue_length(void)
+{
+    static const char path[] = "/proc/sys/net/unix/max_dgram_qlen";
+    int length = 0;
+    FILE *file;
+
+    /* Without the right to that the test is the same, with fewer messages. */
+    if (unshare(CLONE_NEWNET) == 0 && (file = fopen(path, "we")) != NULL) {
+        fprintf(file, "200\n");
+        fclose(file);
+    }
+    file = fopen(path, "re");
+    check(file != NULL && fscanf(file, "%d", &length) == 1);
+    fclose(file);
+    return length;
+}
+
+/* A sign of life behind as many messages as the socket holds, when the watchdog's time is
+ * over. */
+static void a_sign_of_life_behind_many_messages(void **state)
+{
+    int length = queue_length();
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+    char count[16];
+
+    (void)state;
+    snprintf(count, sizeof(count), "%d", (length < 200 ? length : 200) - 2);
+    fifo_make(&go);
+    fifo_make(&done);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    bed.then = let_time_pass;
+    bed.then_state = SSS_UNIT_RUNNING;
+    unit.mask |= SSS_UNIT_WATCHDOG;
+    unit.watchdog = LIMIT_MS * MS;
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit,
+        ACTIONS("say", "READY=1", "gate", go.path, "flood", count, "say",
+                "WATCHDOG=1\nWATCHDOG_USEC=3600000000\nSTATUS=alive", "gate", done.path));
+    check_ok(sss_supervisor_start(a));
+    until_text(&bed, a, "alive");
+    loop_settle(&bed.loop);
+    until_states(&bed, "aG aR");
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&go);
+    fifo_remove(&done);
+}
+
+/* The program goes on, names its child as its main process, and ends. With done, the child
+ * ends too. Only then the loop turns again. */
+static void let_it_name_its_heir(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    pid_t first = unit_status(ctx).main_pid, children[2];
+
+    (void)bed;
+    fifo_open(&go);
+    await_zombie(first);
+    if (done.path[0] != '\0') {
+        fifo_open(&done);
+        check_int(children_of_ours(children, 2), 2);
+        await_zombie(children[children[0] == first]);
+    }
+}
+
+/* What a process said before it ended counts before its end. */
+static void a_main_process_that_ends_has_named_another(void **state)
+{
+    (void)state;
+    for (int both = 0; both < 2; both++) {
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        fifo_make(&go);
+        fifo_make(&done);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        bed.then = let_it_name_its_heir;
+        bed.then_state = SSS_UNIT_RUNNING;
+        unit.mask |= SSS_UNIT_NOTIFY_ALL;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit,
+                                          ACTIONS("say", "READY=1", "gate", go.path, "heir",
+                                                  "gate", done.path, "exit", "3"));
+        struct fifo kept = done;
+        if (!both) {
+            done.path[0] = '\0';
+        }
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, "aG aR");
+        if (!both) {
+            loop_settle(&bed.loop);
+            until_states(&bed, "aG aR");
+            pid_t child;
+            check_int(children_of_ours(&child, 1), 1);
+            check_int(unit_status(a).main_pid, child);
+            fifo_open(&kept);
+        }
+        until_states(&bed, "aG aR aF");
+        check_int(bed.last.wait_status, status_of(3));
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&go);
+        fifo_remove(&kept);
+    }
+}
+
+/* What is said after the main process ended changes nothing of its end. */
+static void a_main_process_has_ended_before_another_is_named(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_NOTIFY_ALL;
+    check_int(SIGTERM, 15);
+    struct sss_unit_ctx *a = unit_add(&bed, &unit,
+                                      ACTIONS("hold", "15", "say", "READY=1", "daemon", "await",
+                                              "15", "main", "exit", "3"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.last.wait_status, 0);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 /* READY=1 ends the reload that was asked for, not one that the program began before. */
 static void a_reload_that_was_asked_for(void **state)
 {
@@ -523,11 +651,15 @@ int main(void)
         cmocka_unit_test(it_says_that_it_is_broken),
         cmocka_unit_test(a_time_limit_is_moved),
         cmocka_unit_test(what_came_counts_before_a_late_limit),
+        cmocka_unit_test(a_main_process_that_ends_has_named_another),
+        cmocka_unit_test(a_main_process_has_ended_before_another_is_named),
         cmocka_unit_test(a_reload_that_was_asked_for),
         cmocka_unit_test(never_ready),
         cmocka_unit_test(sockets_are_handed_over),
         cmocka_unit_test(one_log_over_all_starts),
         cmocka_unit_test(bad_units_are_refused),
+        /* It changes the network namespace. */
+        cmocka_unit_test(a_sign_of_life_behind_many_messages),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

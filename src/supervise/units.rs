@@ -91,7 +91,8 @@ struct Wishes {
 /// What the service of a run has told.
 #[derive(Clone, Copy, Debug)]
 struct Inbox {
-    /// The main process ended, with this status, and whether it was the last.
+    /// The main process ended, with this status, and whether it was the last. What was
+    /// said before is read already.
     ended: Option<(i32, bool)>,
     /// There is another main process, or 0.
     main: Option<i32>,
@@ -432,17 +433,30 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
             task::post(task);
             return;
         }
-        run::EXITED if current && seen.pid == unit.main => {
-            let alone = !unit.services().any(run::lives);
-            unit.inbox.ended = Some((seen.status, alone));
+        run::EXITED if current => {
+            // What was said before this end counts before it, as which process is the main
+            // one. What is said after an end of the main process counts after it.
+            if unit.inbox.ended.is_none() {
+                units.hear(index, seen.pid, MOST_QUEUED, clock::now());
+            }
+            let Some(unit) = units.unit_mut(index) else {
+                return;
+            };
+            if seen.pid == unit.main {
+                let alone = !unit.services().any(run::lives);
+                unit.inbox.ended = Some((seen.status, alone));
+            } else if !unit.touched && unit.due.is_empty() && !unit.settings.spares_logins {
+                // Else perhaps only logins are left.
+                return;
+            }
+            task::post(unit.task);
+            return;
         }
         // Where the program has named another, the end of the first changes nothing.
         run::MAIN_CHANGED if current && (unit.main == 0 || unit.inbox.ended.is_some()) => {
             unit.inbox.main = Some(seen.pid);
         }
         run::DEAD if current => unit.inbox.dead = true,
-        // Perhaps only logins are left.
-        run::EXITED if current && unit.settings.spares_logins => {}
         run::DEAD => {
             let is_it = |run: &Run| run.service.tagged() == seen.service;
             let Some(gone) = unit.former.iter().position(is_it) else {
@@ -747,12 +761,21 @@ impl Units {
         if unit.is_down() {
             return;
         }
+        // The loop may have told of an end.
+        let told = unit.inbox.ended.is_some();
+        if !told && unit.main != 0 && !run::runs(unit.main) {
+            let main = unit.main;
+            self.hear(index, main, MOST_QUEUED, now);
+        }
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
         let alone = unit
             .services()
             .map(|one| run::remaining(one, false))
             .sum::<usize>()
             == 0;
-        if unit.main != 0 && !run::runs(unit.main) {
+        if !told && unit.main != 0 && !run::runs(unit.main) {
             unit.inbox.ended = Some((run::dead_status(unit.main), alone));
         }
         if alone {
@@ -821,7 +844,10 @@ impl Units {
         let Some(group) = self.groups.iter().find(|group| group.ctx == ctx) else {
             return;
         };
-        let go = group.order.next().map(|number| group.slots[number as usize]);
+        let go = group
+            .order
+            .next()
+            .map(|number| group.slots[number as usize]);
         let turn = group.turns.front().copied();
         for index in go.into_iter().chain(turn) {
             if let Some(unit) = self.unit(index) {
@@ -1118,6 +1144,12 @@ impl Units {
             return;
         };
         unit.armed = None;
+        self.read_ready(index, now);
+        self.take_inbox(index, now);
+        self.hear(index, 0, MOST_QUEUED, now);
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
         let main = unit.main;
         if main != 0 && run::is_dead(main) {
             // Its end is about to be told.
@@ -1126,10 +1158,6 @@ impl Units {
             task::set_deadline(unit.task, Some(again));
             return;
         }
-        for fd in unit.sources().into_iter().flatten() {
-            self.read(index, fd, now);
-        }
-        self.take_inbox(index, now);
         self.event(index, Event::Time, now);
     }
 
@@ -1223,7 +1251,10 @@ impl Units {
             self.event(index, Event::Ready, now);
             return;
         }
-        unit.status = status;
+        // Of a run whose main process had ended before, that one's counts.
+        if unit.machine.has_main() {
+            unit.status = status;
+        }
         unit.main = 0;
         // Else the run's DEAD tells.
         if alone {
@@ -1246,22 +1277,34 @@ impl Units {
 
     /// Reads what the unit's program says.
     fn read(&mut self, index: u32, fd: RawFd, now: u64) {
+        let ready = self.unit(index).and_then(|unit| unit.ready.as_ref());
+        if ready.map(AsRawFd::as_raw_fd) == Some(fd) {
+            self.read_ready(index, now);
+            return;
+        }
+        // An end that was told is older than what was not read when it was told.
+        self.take_inbox(index, now);
+        self.hear(index, 0, MOST_MESSAGES, now);
+    }
+
+    fn read_ready(&mut self, index: u32, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        if unit.ready.as_ref().map(AsRawFd::as_raw_fd) == Some(fd) {
-            let line = unit.ready.as_ref().map(run::read_line);
-            match line {
-                Some(run::Line::Nothing) | None => {}
-                Some(run::Line::End) => unit.unwatch_ready(),
-                Some(run::Line::Whole) => {
-                    unit.unwatch_ready();
-                    self.event(index, Event::Ready, now);
-                }
+        match unit.ready.as_ref().map(run::read_line) {
+            Some(run::Line::Nothing) | None => {}
+            Some(run::Line::End) => unit.unwatch_ready(),
+            Some(run::Line::Whole) => {
+                unit.unwatch_ready();
+                self.event(index, Event::Ready, now);
             }
-            return;
         }
-        for _ in 0..MOST_MESSAGES {
+    }
+
+    /// Reads so many messages of the unit's program; `ending` is one of its processes,
+    /// whose end is being told, or 0.
+    fn hear(&mut self, index: u32, ending: i32, most: u32, now: u64) {
+        for _ in 0..most {
             let Some(unit) = self.unit_mut(index) else {
                 return;
             };
@@ -1276,14 +1319,14 @@ impl Units {
                     _ => None,
                 });
                 for said in notify::parse(message.text()) {
-                    self.heard(index, said, since, now);
+                    self.heard(index, said, since, ending, now);
                 }
             }
         }
     }
 
     /// One line of a message; `since` is another one's.
-    fn heard(&mut self, index: u32, said: Said, since: Option<u64>, now: u64) {
+    fn heard(&mut self, index: u32, said: Said, since: Option<u64>, ending: i32, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
@@ -1302,10 +1345,8 @@ impl Units {
                 return;
             }
             Said::MainPid(pid) => {
-                if unit
-                    .service()
-                    .is_some_and(|service| run::is_member(service, pid))
-                {
+                let service = unit.service();
+                if pid == ending || service.is_some_and(|service| run::is_member(service, pid)) {
                     self.set_main(index, pid, now);
                 }
                 return;
@@ -1319,6 +1360,10 @@ impl Units {
 
 /// How many messages one step reads: another unit's turn comes.
 const MOST_MESSAGES: u32 = 64;
+/// How many are read before a deadline fires or an end counts: more than a queue holds, which
+/// net.unix.max_dgram_qlen bounds, mostly to 10 or 512. Who never stops sending delays no
+/// deadline.
+const MOST_QUEUED: u32 = 4096;
 /// How soon a deadline comes again that a dead main process puts off.
 const RETRY: u64 = 1_000_000;
 
@@ -1342,15 +1387,6 @@ impl Unit {
 
     fn processes(&self) -> u32 {
         self.services().map(run::living).sum()
-    }
-
-    /// The descriptors that it is told by.
-    fn sources(&self) -> [Option<RawFd>; 2] {
-        let notify = self.notify.as_ref();
-        [
-            notify.map(|socket| socket.as_fd().as_raw_fd()),
-            self.ready.as_ref().map(AsRawFd::as_raw_fd),
-        ]
     }
 
     fn unwatch_ready(&mut self) {
