@@ -441,13 +441,14 @@ static void a_shutdown_restarts_nothing(void **state)
     unit.restart = SSS_UNIT_RESTART_ALWAYS;
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
     unit = unit_zero("b");
-    unit.mask |= SSS_UNIT_STOP_STEPS;
+    unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
     unit.stop_steps = &step;
     unit.stop_steps_count = 1;
     unit.after = after;
     unit.after_count = 1;
     struct sss_unit_ctx *b = unit_add(
-        &bed, &unit, ACTIONS("hold", "15", "await", "15", "gate", fifo.path, "exit", "0"));
+        &bed, &unit, ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", fifo.path, "exit", "0"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aR bG bR");
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, told_down, &bed));
