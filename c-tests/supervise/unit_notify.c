@@ -400,9 +400,13 @@ static void a_main_process_that_ends_has_named_another(void **state)
         check_ok(sss_supervisor_start(a));
         until_states(&bed, "aG aR");
         if (!both) {
+            int64_t deadline = now_ms() + DEADLINE_MS;
+            pid_t child;
+            while (children_of_ours(&child, 1) > 1 && now_ms() < deadline) {
+                loop_turn(&bed.loop, 100);
+            }
             loop_settle(&bed.loop);
             until_states(&bed, "aG aR");
-            pid_t child;
             check_int(children_of_ours(&child, 1), 1);
             check_int(unit_status(a).main_pid, child);
             fifo_open(&kept);
