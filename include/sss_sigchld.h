@@ -4023,8 +4023,9 @@ errno_t sss_forksrv_pid(struct sss_forksrv *srv,
                         pid_t *pid);
 
 /**
- * Tell a fork server to end. Its children live on and stay watched. It is not begun
- * anew; SSS_FORKSRV_STOPPED tells its end.
+ * Tell a fork server to end. Its children live on and stay watched. SSS_FORKSRV_STOPPED
+ * tells its end. None is begun anew, whatever this returns, also where the last one has
+ * died already (ENOTCONN).
  *
  * @param srv  the server.
  *

@@ -244,6 +244,50 @@ static void ten_thousand_launches(void **state)
     check_ok(sss_forksrv_free(bed->srv));
 }
 
+static bool is_past(int64_t time)
+{
+    struct timespec now;
+
+    check_ok(clock_gettime(CLOCK_MONOTONIC, &now));
+    return now.tv_sec * (int64_t)1000000000 + now.tv_nsec > time;
+}
+
+/* The server has died, and another is to be started when the interval is over: it is not. */
+static void a_stopped_server_is_not_begun_anew(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_forksrv_params params = server_zero(SSS_FORKSRV_RESTART, &bed->events);
+    struct timespec now;
+    int64_t past;
+    errno_t ret;
+    pid_t pid;
+
+    params.restart_burst = 1;
+    params.restart_interval = 1000000000;
+    memset(&bed->events, 0, sizeof(bed->events));
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
+    loop_until(&bed->loop, &bed->events.ready, 1);
+    check_ok(kill(server_pid(bed->srv), SIGKILL));
+    loop_until(&bed->loop, &bed->events.crashed, 1);
+    ret = sss_forksrv_stop(bed->srv);
+    if (ret == 0) {
+        /* This machine is so slow that the next server was there first. */
+        loop_until(&bed->loop, &bed->events.stopped, 1);
+    } else {
+        check(ret == ENOTCONN || ret == ECONNRESET);
+    }
+    bed->events.restarted = 0;
+    check_ok(clock_gettime(CLOCK_MONOTONIC, &now));
+    past = now.tv_sec * (int64_t)1000000000 + now.tv_nsec + params.restart_interval;
+    while (!is_past(past)) {
+        loop_turn(&bed->loop, 10);
+    }
+    loop_settle(&bed->loop);
+    check_int(bed->events.restarted, 0);
+    check_int(sss_forksrv_pid(bed->srv, &pid), ENOTCONN);
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
 /* A client that is killed leaves neither a server nor a child that waits. */
 static void client_dies(void *arg)
 {
@@ -308,6 +352,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_stopped_server_times_out, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(ten_thousand_launches, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_stopped_server_is_not_begun_anew, server_bed_begin, server_bed_end),
         cmocka_unit_test(a_dead_client_ends_the_server),
     };
 

@@ -503,8 +503,9 @@ pub extern "C" fn sss_forksrv_pid(srv: Handle<sss_forksrv>, pid: Out<libc::pid_t
 }
 symver!("sss_forksrv_pid");
 
-/// Tell a fork server to end. Its children live on and stay watched. It is not begun
-/// anew; SSS_FORKSRV_STOPPED tells its end.
+/// Tell a fork server to end. Its children live on and stay watched. SSS_FORKSRV_STOPPED
+/// tells its end. None is begun anew, whatever this returns, also where the last one has
+/// died already (ENOTCONN).
 ///
 /// @param srv  the server.
 ///

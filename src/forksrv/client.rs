@@ -465,8 +465,16 @@ impl Client {
 
     /// Tells the server to end. Its children live on.
     pub(crate) fn stop(&self) -> Result<(), Error> {
-        let link = self.shared.link()?;
-        self.shared.state.lock().stopping = true;
+        if process::own() != self.shared.owner {
+            return Err(Errno::ECHILD.into());
+        }
+        let link = {
+            let mut state = self.shared.state.lock();
+            // One that has died already is not begun anew either.
+            state.stopping = true;
+            state.restart_at = None;
+            state.link.clone().ok_or(Errno::ENOTCONN)?
+        };
         let deadline = clock::now().saturating_add(self.shared.settings.timeout);
         link.request(&Request::Stop, None, deadline)
     }
@@ -520,6 +528,9 @@ impl Shared {
         // Another thread may turn the loop: what it hears of this server waits until the
         // link is stored.
         let mut state = self.state.lock();
+        if state.stopping {
+            return Err(Errno::ENOTCONN.into());
+        }
         let mut kept = None;
         let started = spawned::start_with(self.ctx, Told::Task(task, SERVER), |_| {
             let child = self.make(&theirs)?;
@@ -1128,6 +1139,8 @@ impl Shared {
                 };
                 self.tell(Kind::Restarted, pid, 0, 0);
             }
+            // It was told to stop meanwhile.
+            Err(_) if self.state.lock().stopping => {}
             Err(error) => {
                 self.tell(Kind::Crashed, 0, 0, error.errno);
                 let after = restart.interval.max(RETRY);
@@ -1138,7 +1151,7 @@ impl Shared {
 
     fn restart_at(&self, at: u64, task: TaskId) {
         let mut state = self.state.lock();
-        state.restart_at = Some(at);
+        state.restart_at = (!state.stopping).then_some(at);
         self.set_alarm(&state, task);
     }
 
