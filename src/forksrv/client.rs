@@ -1041,6 +1041,11 @@ impl Shared {
 
     /// The server is no more.
     fn ended(&self, end: ChildEnd, task: TaskId) {
+        // What it said last: a hello, and children that it has reaped. Their pids may be
+        // others' by now.
+        if let Ok(link) = self.link() {
+            self.listen(&link, task);
+        }
         let (link, stopping, children) = {
             let mut state = self.state.lock();
             state.asking = false;
@@ -1062,8 +1067,6 @@ impl Shared {
             }
         }
         if let Some(link) = link {
-            // A hello that came just before.
-            self.listen(&link, task);
             task::unwatch_fd(task, link.control.as_raw_fd());
         }
         self.step_orphans(task);
