@@ -89,6 +89,35 @@ static void server_is_init(void *arg)
     server_bed_close(&bed);
 }
 
+/* Its children have small pids there, which are those of others here. */
+static void pids_of_its_own(void *arg)
+{
+    struct server_bed bed;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    int status;
+    pid_t pid, other;
+
+    (void)arg;
+    check_ok(unshare(CLONE_NEWPID));
+    server_bed_open(&bed, 0);
+    gate_make(&gate);
+    child = launch_at(bed.srv, &gate, 7, see, NULL);
+    pid = pid_of(child);
+    check_ok(sss_child_release(child, &status));
+    for (other = 1; other < 10; other++) {
+        if (other != pid && other != server_pid(bed.srv)) {
+            check_int(sss_forksrv_waitpid(bed.srv, other, WNOHANG, &status), ECHILD);
+        }
+    }
+    check_int(sss_forksrv_waitpid(bed.srv, pid, WNOHANG, &status), EAGAIN);
+    gate_open(&gate);
+    check_ok(sss_forksrv_waitpid(bed.srv, pid, 0, &status));
+    check_int(status, status_of(7));
+    check_int(sss_forksrv_waitpid(bed.srv, pid, 0, &status), ECHILD);
+    server_bed_close(&bed);
+}
+
 /* Its session is 0, as is that of a server in a namespace further down; but its process
  * group has a number that says nothing there. */
 static void session_of_no_number(void *arg)
@@ -114,6 +143,15 @@ static void the_server_is_a_namespaces_init(void **state)
     }
     in_child(server_is_init, NULL);
     in_child(in_a_namespace, NULL);
+}
+
+static void a_namespaces_pids_are_not_mixed_with_ours(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        test_skip("user", "needs root");
+    }
+    in_child(pids_of_its_own, NULL);
 }
 
 static void without_root(void *arg)
@@ -219,6 +257,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test(many_threads_launch),
         cmocka_unit_test(the_server_is_a_namespaces_init),
+        cmocka_unit_test(a_namespaces_pids_are_not_mixed_with_ours),
         cmocka_unit_test(an_ordinary_user),
         cmocka_unit_test(a_filter_forbids_clone3_and_pidfd_open),
         cmocka_unit_test(many_live_children),

@@ -189,8 +189,9 @@ struct State {
 
 /// A child of the server's own, which keeps its end until we ask for it.
 struct Theirs {
-    /// Its pid as the server knows it, and as we do.
-    remote: i32,
+    /// 0 where the server did not tell it.
+    number: u64,
+    /// 0 where it is not known.
     pid: i32,
     whose: Whose,
     /// It has ended, or its launch was given up. The server is to be asked to reap it.
@@ -212,10 +213,10 @@ enum Whose {
 }
 
 impl State {
-    fn place(&self, remote: i32) -> Option<usize> {
+    fn place(&self, number: u64) -> Option<usize> {
         self.children
             .iter()
-            .position(|child| child.remote == remote)
+            .position(|child| child.number == number)
     }
 
     /// Room for one launch more, and to tell of all.
@@ -227,20 +228,20 @@ impl State {
             .map_err(out_of_memory)
     }
 
-    /// Its status was taken, or is somebody else's to take. Its pid as we know it.
-    fn forget(&mut self, remote: i32) -> Option<i32> {
-        let place = self.place(remote)?;
+    /// Its status was taken, or is somebody else's to take. Its pid.
+    fn forget(&mut self, number: u64) -> Option<i32> {
+        let place = self.place(number)?;
         Some(self.children.swap_remove(place).pid)
     }
 
-    /// A child that the server can be asked to reap now: its remote and local pid, and
-    /// whose it is.
-    fn to_reap(&self) -> Option<(i32, i32, Whose)> {
+    /// A child that the server can be asked to reap now: its number and pid, and whose it
+    /// is.
+    fn to_reap(&self) -> Option<(u64, i32, Whose)> {
         let child = self
             .children
             .iter()
             .find(|child| child.ask && !child.asked && child.whose != Whose::Launching)?;
-        Some((child.remote, child.pid, child.whose))
+        Some((child.number, child.pid, child.whose))
     }
 }
 
@@ -325,26 +326,26 @@ impl Client {
                 function,
                 shared.settings.way,
                 deadline,
-                |remote, pid| {
-                    theirs = Some(remote);
-                    shared.remember(remote, pid, Whose::Launching)
+                |number, pid| {
+                    theirs = Some(number);
+                    shared.remember(number, pid, Whose::Launching)
                 },
             )
             .map_err(|(error, left)| {
                 match left {
                     Left::Nothing => {}
-                    Left::Reaped(remote) => shared.forget(remote),
+                    Left::Reaped(number) => shared.forget(number),
                     Left::Stray(stray) => shared.leave(stray, self.task),
-                    Left::Child(remote, pid) => {
-                        shared.give_up(link.pid, remote, pid, self.task);
+                    Left::Child(number, pid) => {
+                        shared.give_up(link.pid, number, pid, self.task);
                     }
                 }
                 error
             })
         });
         match (theirs, &started) {
-            (Some(remote), Ok(_)) => shared.launched(remote, Whose::Launched, self.task),
-            (Some(remote), Err(_)) => shared.launched(remote, Whose::Nobodys, self.task),
+            (Some(number), Ok(_)) => shared.launched(number, Whose::Launched, self.task),
+            (Some(number), Err(_)) => shared.launched(number, Whose::Nobodys, self.task),
             (None, _) => {}
         }
         started
@@ -405,27 +406,28 @@ impl Client {
     /// status. EAGAIN where it lives and `block` is not set.
     pub(crate) fn wait(&self, pid: i32, block: bool) -> Result<i32, Error> {
         let until = if block { u64::MAX } else { 0 };
-        let link = match self.wait_directly(pid, until) {
-            Err(error) if error == Errno::ESRCH => self.shared.link(),
+        let theirs = match self.wait_directly(pid, until) {
+            Err(error) if error == Errno::ESRCH => self.shared.theirs(pid),
             waited => return waited,
         };
         // Not ours. What the server has nobody here watches, so that no record of
         // ours is left behind when the pid becomes free.
-        let asked = link.and_then(|link| {
+        let asked = theirs.and_then(|(link, number)| {
             let deadline = if block {
                 u64::MAX
             } else {
                 clock::now().saturating_add(self.shared.settings.timeout)
             };
-            link.wait(pid, block, deadline)
+            let status = link.wait(number, block, deadline)?;
+            Ok((number, status))
         });
         match asked {
-            Ok(Some(status)) => {
-                self.shared.reaped(pid, Some(status));
+            Ok((number, Some(status))) => {
+                self.shared.reaped(number, Some(status));
                 Ok(status)
             }
-            Ok(None) => Err(Errno::EAGAIN.into()),
-            // Its children are ours by now.
+            Ok((_, None)) => Err(Errno::EAGAIN.into()),
+            // The server's children are ours by now.
             Err(error) if matches!(error.errno, Errno::ECONNRESET | Errno::ENOTCONN) => {
                 self.wait_directly(pid, until).map_err(|mut error| {
                     if error.errno == Errno::ESRCH {
@@ -507,6 +509,16 @@ impl Shared {
             return Err(Errno::ECHILD.into());
         }
         self.state.lock().link.clone().ok_or(Errno::ENOTCONN.into())
+    }
+
+    /// The server that has this child, and its number there: ENOTCONN where none has it.
+    fn theirs(&self, pid: i32) -> Result<(Arc<Link>, u64), Error> {
+        self.link()?;
+        let state = self.state.lock();
+        let child = state.children.iter().find(|child| child.pid == pid);
+        let number = child.map(|child| child.number);
+        let found = state.link.clone().zip(number.filter(|&number| number != 0));
+        found.ok_or(Errno::ENOTCONN.into())
     }
 
     /// Whether the server can have its children run functions.
@@ -731,11 +743,11 @@ impl Shared {
         let Some(mut starting) = launch.starting.take() else {
             return Ok(());
         };
-        let (pid, remote) = launch.launching.pids();
+        let (pid, number) = launch.launching.process();
         let servers = launch.launching.is_servers();
         starting.pid = pid;
         if servers {
-            if let Err(errno) = self.remember(remote, pid, Whose::Launched) {
+            if let Err(errno) = self.remember(number, pid, Whose::Launched) {
                 launch.starting = Some(starting);
                 return Err(errno.into());
             }
@@ -747,7 +759,7 @@ impl Shared {
             starting.register(id, launch.launching.child(), callback, pvt)
         {
             if servers {
-                self.forget(remote);
+                self.forget(number);
             }
             launch.starting = Some(starting);
             return Err(errno.into());
@@ -765,7 +777,7 @@ impl Shared {
             ..
         } = launch;
         task::unwatch_fd(task, launching.fd());
-        let (pid, _) = launching.pids();
+        let (pid, _) = launching.process();
         if outcome.is_err() && !launching.has_gone() {
             if let Some(starting) = &mut starting {
                 starting.pid = pid;
@@ -874,9 +886,9 @@ impl Shared {
         match stray.look() {
             Looked::MoreToCome => self.state.lock().strays.push(stray),
             Looked::Nothing => task::unwatch_fd(task, fd),
-            Looked::Child(remote, pid) => {
+            Looked::Child(number, pid) => {
                 task::unwatch_fd(task, fd);
-                self.give_up(stray.server, remote, pid, task);
+                self.give_up(stray.server, number, pid, task);
             }
         }
     }
@@ -904,10 +916,12 @@ impl Shared {
             }
             match Reply::decode(&bytes[..got.length]) {
                 Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
-                Ok(Reply::SigChld { pid }) => self.ended_there(pid),
-                Ok(Reply::Status { pid, status, errno }) => {
-                    self.reaped_there(pid, (errno == 0).then_some(status));
-                }
+                Ok(Reply::SigChld { child }) => self.ended_there(child),
+                Ok(Reply::Status {
+                    child,
+                    status,
+                    errno,
+                }) => self.reaped(child, (errno == 0).then_some(status)),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -916,28 +930,33 @@ impl Shared {
     }
 
     /// The server has a child of its own.
-    fn remember(&self, remote: i32, pid: i32, whose: Whose) -> Result<(), Error> {
-        // One that had this pid before was waited for.
-        self.forget(remote);
+    fn remember(&self, number: u64, pid: i32, whose: Whose) -> Result<(), Error> {
         let mut state = self.state.lock();
         state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        // One that had this pid before was waited for; whoever did tells it too late.
+        let had = |child: &Theirs| pid > 0 && child.pid == pid;
+        if let Some(place) = state.children.iter().position(had) {
+            state.children.swap_remove(place);
+            remote::forget(self.ctx, pid);
+        }
         if whose != Whose::Nobodys {
             remote::expect(self.ctx, pid)?;
         }
         state.children.push(Theirs {
-            remote,
+            number,
             pid,
             whose,
             ask: false,
-            asked: false,
+            // Without a number it cannot be.
+            asked: number == 0,
         });
         Ok(())
     }
 
     /// A launch is over. The child may have ended before.
-    fn launched(&self, remote: i32, whose: Whose, task: TaskId) {
+    fn launched(&self, number: u64, whose: Whose, task: TaskId) {
         let mut state = self.state.lock();
-        let Some(place) = state.place(remote) else {
+        let Some(place) = state.place(number) else {
             return;
         };
         let child = &mut state.children[place];
@@ -950,13 +969,11 @@ impl Shared {
     }
 
     /// A launch was given up, and has left a child of that server's behind.
-    fn give_up(&self, server: i32, remote: i32, pid: i32, task: TaskId) {
-        // Most often it has one number for both.
-        let pid = if pid > 0 { pid } else { remote };
+    fn give_up(&self, server: i32, number: u64, pid: i32, task: TaskId) {
         if self.link().is_ok_and(|link| link.pid == server) {
             // Without memory it stays a zombie of the server's.
-            if self.remember(remote, pid, Whose::Nobodys).is_ok() {
-                self.launched(remote, Whose::Nobodys, task);
+            if self.remember(number, pid, Whose::Nobodys).is_ok() {
+                self.launched(number, Whose::Nobodys, task);
             }
         } else {
             launch::put_down(pid);
@@ -964,25 +981,18 @@ impl Shared {
     }
 
     /// A child of the server's has ended.
-    fn ended_there(&self, remote: i32) {
+    fn ended_there(&self, number: u64) {
         let mut state = self.state.lock();
-        if let Some(place) = state.place(remote) {
+        if let Some(place) = state.place(number) {
             state.children[place].ask = true;
         }
     }
 
-    /// The server has reaped a child, as it was asked to.
-    fn reaped_there(&self, remote: i32, status: Option<i32>) {
-        // Not one that has its pid now.
-        let asked = |child: &Theirs| child.remote == remote && child.asked;
-        if self.state.lock().children.iter().any(asked) {
-            self.reaped(remote, status);
-        }
-    }
-
     /// A child's status was taken.
-    fn reaped(&self, remote: i32, status: Option<i32>) {
-        let Some(pid) = self.state.lock().forget(remote) else {
+    fn reaped(&self, number: u64, status: Option<i32>) {
+        // Locked until it is told: a new child of this pid is not to be taken for it.
+        let mut state = self.state.lock();
+        let Some(pid) = state.forget(number) else {
             return;
         };
         match status {
@@ -992,8 +1002,8 @@ impl Shared {
     }
 
     /// A child is not the server's to tell of.
-    fn forget(&self, remote: i32) {
-        self.reaped(remote, None);
+    fn forget(&self, number: u64) {
+        self.reaped(number, None);
     }
 
     /// Has the server reap what has ended; the pidfd then tells whoever watches it.
@@ -1005,21 +1015,24 @@ impl Shared {
         };
         let mut full = false;
         while !full {
-            let Some((remote, pid, whose)) = self.state.lock().to_reap() else {
+            let Some((number, pid, whose)) = self.state.lock().to_reap() else {
                 break;
             };
             let wanted = whose == Whose::Nobodys || watch::is_watched(self.ctx, pid);
             if wanted {
                 remote::ended(self.ctx, pid);
             }
-            full = wanted && link.forget(remote) == Err(Errno::ETIMEDOUT.into());
-            if !wanted {
-                self.forget(remote);
-                continue;
-            }
+            full = wanted && link.forget(number) == Err(Errno::ETIMEDOUT.into());
             let mut state = self.state.lock();
-            if let Some(place) = state.place(remote).filter(|_| !full) {
-                state.children[place].asked = true;
+            let Some(place) = state.place(number) else {
+                continue;
+            };
+            let child = &mut state.children[place];
+            child.asked = wanted && !full;
+            if !wanted {
+                // It stays until the daemon waits for it by pid.
+                child.ask = false;
+                remote::forget(self.ctx, pid);
             }
         }
         let mut state = self.state.lock();
@@ -1247,8 +1260,7 @@ impl Task for Remains {
                 Looked::MoreToCome => return true,
                 Looked::Nothing => {}
                 // The server was told to stop: its children become ours.
-                Looked::Child(remote, pid) => {
-                    let pid = if pid > 0 { pid } else { remote };
+                Looked::Child(_, pid) => {
                     if !launch::put_down(pid) && !stray.is_late() {
                         unsure = true;
                         task::unwatch_fd(task, fd);

@@ -60,9 +60,9 @@ impl Link {
 
     /// Has the server reap a child of its own, as soon as that is dead, without telling
     /// its status. ETIMEDOUT where the server's queue is full.
-    pub(crate) fn forget(&self, pid: i32) -> Result<(), Error> {
+    pub(crate) fn forget(&self, child: u64) -> Result<(), Error> {
         let request = Request::Wait {
-            pid,
+            child,
             options: 0,
             deadline: 0,
         };
@@ -71,11 +71,16 @@ impl Link {
 
     /// Asks the server for the status of a child of its own: None where it lives, ECHILD
     /// where the server has no such child.
-    pub(crate) fn wait(&self, pid: i32, block: bool, deadline: u64) -> Result<Option<i32>, Error> {
+    pub(crate) fn wait(
+        &self,
+        child: u64,
+        block: bool,
+        deadline: u64,
+    ) -> Result<Option<i32>, Error> {
         let (mine, theirs) = seqpacket::pair()?;
         let options = if block { WAIT_BLOCK } else { 0 };
         let request = Request::Wait {
-            pid,
+            child,
             options,
             deadline,
         };
@@ -89,7 +94,7 @@ impl Link {
                 Ok(got) => {
                     return match Reply::decode(&bytes[..got.length]).map_err(Errno::from)? {
                         Reply::Status {
-                            errno: 0, pid: 0, ..
+                            errno: 0, child: 0, ..
                         } => Ok(None),
                         Reply::Status {
                             errno: 0, status, ..
@@ -398,9 +403,9 @@ pub(crate) struct Stray {
     pub(crate) socket: OwnedFd,
     /// The server's pid.
     pub(crate) server: i32,
-    /// The process, as we see it and as the server does.
+    /// The process, 0 while it is not known, and its number where it is the server's.
     pid: i32,
-    remote: i32,
+    child: u64,
     /// Whose child it is, if that is known.
     way: Way,
     /// How long its process is waited for once it is known.
@@ -413,7 +418,7 @@ impl Stray {
             socket,
             server: known.server,
             pid: known.pid,
-            remote: known.remote,
+            child: known.child,
             way: known.way,
             until: None,
         }
@@ -443,19 +448,31 @@ impl Stray {
             }
             match Reply::decode(&bytes[..got.length]) {
                 Ok(Reply::Ready { way, .. }) => self.way = way,
-                Ok(Reply::Made { pid, way }) => (self.remote, self.way) = (pid, way),
-                Ok(Reply::Gone { .. }) => break,
+                Ok(Reply::Made { pid, way, child }) => {
+                    self.way = way;
+                    self.made(pid, child);
+                }
+                Ok(Reply::Gone { pid, child }) => {
+                    self.made(pid, child);
+                    break;
+                }
                 _ => {}
             }
         }
         if put_down(self.pid) || self.way == Way::Clients {
             return Looked::Nothing;
         }
-        // A server that did not tell what it made is about to be no more.
-        match (self.remote, self.pid) {
+        match (self.child, self.pid) {
             (0, 0) => Looked::Nothing,
-            (0, pid) => Looked::Child(pid, pid),
-            (remote, pid) => Looked::Child(remote, pid),
+            (child, pid) => Looked::Child(child, pid),
+        }
+    }
+
+    /// The server tells of it.
+    fn made(&mut self, pid: i32, child: u64) {
+        self.child = child;
+        if self.pid == 0 {
+            self.pid = pid;
         }
     }
 }
@@ -463,8 +480,9 @@ impl Stray {
 /// What has come of a launch that was given up.
 pub(crate) enum Looked {
     MoreToCome,
-    /// A child of the server's own: its pid there, and here if that is known.
-    Child(i32, i32),
+    /// A child of the server's own: its number, 0 where the server did not tell it and is
+    /// about to be no more; and its pid, 0 where that is not known.
+    Child(u64, i32),
     Nothing,
 }
 
@@ -473,7 +491,7 @@ pub(crate) enum Looked {
 struct Known {
     server: i32,
     pid: i32,
-    remote: i32,
+    child: u64,
     way: Way,
 }
 
@@ -489,8 +507,9 @@ struct Exchange {
     way: Way,
     /// As the server gave it, for a child of the server's.
     pidfd: Option<OwnedFd>,
-    /// The server's word for the process's pid.
-    remote: i32,
+    /// Its pid and its number, as the server told them.
+    told: i32,
+    child: u64,
     is_server_dead: bool,
 }
 
@@ -502,10 +521,10 @@ pub(crate) enum Left {
     Nothing,
     /// What may still come of it.
     Stray(Stray),
-    /// A child of the server's own, which is to reap it: its pid there, and here.
-    Child(i32, i32),
+    /// A child of the server's own, which is to reap it: its number and its pid.
+    Child(u64, i32),
     /// One that it has reaped.
-    Reaped(i32),
+    Reaped(u64),
 }
 
 /// A launch that is about to begin: what is sent, and where the answer comes.
@@ -544,7 +563,8 @@ impl Beginning {
                 ready: false,
                 way: Way::Any,
                 pidfd: None,
-                remote: 0,
+                told: 0,
+                child: 0,
                 is_server_dead: false,
             },
             order: Outgoing {
@@ -561,14 +581,14 @@ impl Beginning {
 }
 
 /// Has the server make a process, and lets that go. Before that, `found` hears of a
-/// child of the server's own: its pid there, and here.
+/// child of the server's own: its number and its pid.
 pub(crate) fn launch(
     link: &Arc<Link>,
     spec: &Spec,
     function: Option<Hook>,
     way: Way,
     deadline: u64,
-    found: impl FnOnce(i32, i32) -> Result<(), Error>,
+    found: impl FnOnce(u64, i32) -> Result<(), Error>,
 ) -> Result<Spawned, Failed> {
     let begun = Beginning::new(link, spec, function, way, deadline);
     let Beginning {
@@ -583,7 +603,7 @@ pub(crate) fn launch(
         .send_all(&exchange)
         .and_then(|()| exchange.report(spec.pidfd))
         .and_then(|()| match exchange.way {
-            Way::Servers => Ok(found(exchange.remote, exchange.pid)?),
+            Way::Servers => Ok(found(exchange.child, exchange.pid)?),
             _ => Ok(()),
         })
         .map_err(|error| exchange.give_up(error))?;
@@ -774,9 +794,9 @@ impl Launching {
         self.exchange.deadline
     }
 
-    /// The process, as we see it and as the server does; 0 while it is not known.
-    pub(crate) fn pids(&self) -> (i32, i32) {
-        (self.exchange.pid, self.exchange.remote)
+    /// The process, and its number where it is the server's; 0 while it is not known.
+    pub(crate) fn process(&self) -> (i32, u64) {
+        (self.exchange.pid, self.exchange.child)
     }
 
     /// Whether the process is a child of the server's own.
@@ -903,7 +923,7 @@ impl Exchange {
             // It was killed before it could exec, as nobody let it.
             Said::Gone => {
                 if self.pid == 0 && self.way != Way::Servers {
-                    self.pid = self.remote;
+                    self.pid = self.told;
                 }
                 return Err(SpawnError::new(Step::Exec, libc::EINTR));
             }
@@ -911,7 +931,7 @@ impl Exchange {
             Said::End => return Err(self.link.given_up(self.deadline).into()),
         }
         // The server's word comes with a pidfd, where the kernel has those.
-        let held = self.ready && (self.way == Way::Clients || self.remote != 0);
+        let held = self.ready && (self.way == Way::Clients || self.child != 0);
         if held && self.way == Way::Clients && pidfd {
             // It is held, and ours: nobody else has its pid.
             self.pidfd = pidfd::open(self.pid).ok();
@@ -983,14 +1003,14 @@ impl Exchange {
                     ..Errno::from_raw(errno).into()
                 })
             }
-            Ok(Reply::Made { pid, way }) => {
-                self.remote = pid;
+            Ok(Reply::Made { pid, way, child }) => {
+                (self.told, self.child) = (pid, child);
                 self.way = way;
                 self.pidfd = fds.into_iter().next();
                 Said::Nothing
             }
-            Ok(Reply::Gone { pid }) => {
-                self.remote = pid;
+            Ok(Reply::Gone { pid, child }) => {
+                (self.told, self.child) = (pid, child);
                 Said::Gone
             }
             Ok(_) => return Err(Errno::EPROTO.into()),
@@ -1061,8 +1081,8 @@ impl Exchange {
     fn known(&self) -> Known {
         Known {
             server: self.link.pid,
-            pid: self.pid,
-            remote: self.remote,
+            pid: if self.pid > 0 { self.pid } else { self.told },
+            child: self.child,
             way: self.way,
         }
     }
@@ -1071,7 +1091,7 @@ impl Exchange {
     /// nobody watches.
     fn reap(&mut self) -> Left {
         // Whose it is may be on its way still.
-        while self.way == Way::Any || self.way == Way::Servers && self.remote == 0 {
+        while self.way == Way::Any || self.way == Way::Servers && self.child == 0 {
             match self.hear() {
                 Ok(Said::Nothing | Said::Ready | Said::Failed(_)) => {}
                 Ok(Said::Gone | Said::End) | Err(_) => break,
@@ -1080,12 +1100,12 @@ impl Exchange {
         if put_down(self.pid) || self.way == Way::Clients {
             return Left::Nothing;
         }
-        if self.remote == 0 {
+        if self.child == 0 {
             return self.stray();
         }
-        match self.link.wait(self.remote, true, self.deadline) {
-            Err(error) if error != Errno::ECHILD => Left::Child(self.remote, self.pid),
-            _ => Left::Reaped(self.remote),
+        match self.link.wait(self.child, true, self.deadline) {
+            Err(error) if error != Errno::ECHILD => Left::Child(self.child, self.pid),
+            _ => Left::Reaped(self.child),
         }
     }
 }

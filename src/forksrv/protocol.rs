@@ -8,6 +8,9 @@
 //! Both ends run on one machine, often in one program, so numbers are in its own
 //! byte order. Every length is checked against what is there before anything is
 //! allocated for it, and what follows the end of a message is an error.
+//!
+//! A child of the server's own goes by a *number*, which the server gives once. Its pid
+//! is another one in each pid namespace, and another child's once it is reaped.
 
 use std::ffi::CStr;
 
@@ -17,7 +20,7 @@ use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::error::Error;
 
 /// Changes with every change here: both ends have to be of the same.
-pub(crate) const VERSION: u16 = 1;
+pub(crate) const VERSION: u16 = 2;
 
 /// The length of a request.
 pub(crate) const REQUEST: usize = 64;
@@ -52,7 +55,7 @@ pub(crate) enum Request {
     },
     /// Tell a child's end, and reap it.
     Wait {
-        pid: i32,
+        child: u64,
         options: u32,
         deadline: u64,
     },
@@ -81,14 +84,15 @@ pub(crate) enum Reply {
     Ready { pid: i32, way: Way },
     /// There is no process, or there is a dead one: that pid; 0 for none.
     Failed { step: u32, errno: i32, pid: i32 },
-    /// The process was made. Where it is the server's its pidfd comes with it.
-    Made { pid: i32, way: Way },
+    /// The process was made. Where it is the server's it has a number, and its pidfd
+    /// comes with it. Its pid is 0 where the client has pids of its own.
+    Made { pid: i32, way: Way, child: u64 },
     /// It has left its beginnings: it runs its program, or is no more.
-    Gone { pid: i32 },
-    /// Its end, as waitpid(2) gives it; pid 0 where it lives. Or an errno.
-    Status { pid: i32, status: i32, errno: i32 },
-    /// Children of the server's own changed.
-    SigChld { pid: i32 },
+    Gone { pid: i32, child: u64 },
+    /// Its end, as waitpid(2) gives it; child 0 where it lives. Or an errno.
+    Status { child: u64, status: i32, errno: i32 },
+    /// A child of the server's own has ended.
+    SigChld { child: u64 },
 }
 
 /// Request::Wait's options: answer when the child has ended.
@@ -220,13 +224,14 @@ impl Request {
                 ],
             ),
             Request::Wait {
-                pid,
+                child,
                 options,
                 deadline,
             } => Words::new(
                 3,
                 &[
-                    pid.to_unsigned(),
+                    low(child),
+                    low(child >> 32),
                     options,
                     low(deadline),
                     low(deadline >> 32),
@@ -263,14 +268,15 @@ impl Request {
                 })
             }
             3 => {
-                let rest = words.rest(4)?;
-                if rest[0].to_signed() <= 0 || rest[1] & !WAIT_BLOCK != 0 {
+                let rest = words.rest(5)?;
+                let child = both(rest[0], rest[1]);
+                if child == 0 || rest[2] & !WAIT_BLOCK != 0 {
                     return Err(Bad::Value);
                 }
                 Ok(Request::Wait {
-                    pid: rest[0].to_signed(),
-                    options: rest[1],
-                    deadline: both(rest[2], rest[3]),
+                    child,
+                    options: rest[2],
+                    deadline: both(rest[3], rest[4]),
                 })
             }
             4 => words.rest(0).map(|_| Request::Stop),
@@ -287,13 +293,32 @@ impl Reply {
             Reply::Failed { step, errno, pid } => {
                 Words::new(3, &[pid.to_unsigned(), step, errno.to_unsigned()])
             }
-            Reply::Made { pid, way } => Words::new(4, &[pid.to_unsigned(), way.number()]),
-            Reply::Status { pid, status, errno } => Words::new(
-                5,
-                &[pid.to_unsigned(), status.to_unsigned(), errno.to_unsigned()],
+            Reply::Made { pid, way, child } => Words::new(
+                4,
+                &[
+                    pid.to_unsigned(),
+                    way.number(),
+                    low(child),
+                    low(child >> 32),
+                ],
             ),
-            Reply::SigChld { pid } => Words::new(6, &[pid.to_unsigned()]),
-            Reply::Gone { pid } => Words::new(7, &[pid.to_unsigned()]),
+            Reply::Status {
+                child,
+                status,
+                errno,
+            } => Words::new(
+                5,
+                &[
+                    low(child),
+                    low(child >> 32),
+                    status.to_unsigned(),
+                    errno.to_unsigned(),
+                ],
+            ),
+            Reply::SigChld { child } => Words::new(6, &[low(child), low(child >> 32)]),
+            Reply::Gone { pid, child } => {
+                Words::new(7, &[pid.to_unsigned(), low(child), low(child >> 32)])
+            }
         };
         let mut bytes = [0; REPLY];
         words.write(&mut bytes);
@@ -320,20 +345,29 @@ impl Reply {
                     errno: rest[2].to_signed(),
                 })
             }
-            4 => Ok(Reply::Made {
-                pid,
-                way: Way::from_number(words.rest(2)?[1])?,
-            }),
-            5 => {
-                let rest = words.rest(3)?;
-                Ok(Reply::Status {
+            4 => {
+                let rest = words.rest(4)?;
+                Ok(Reply::Made {
                     pid,
-                    status: rest[1].to_signed(),
-                    errno: rest[2].to_signed(),
+                    way: Way::from_number(rest[1])?,
+                    child: both(rest[2], rest[3]),
                 })
             }
-            6 => words.rest(1).map(|_| Reply::SigChld { pid }),
-            7 => words.rest(1).map(|_| Reply::Gone { pid }),
+            5 => {
+                let rest = words.rest(4)?;
+                Ok(Reply::Status {
+                    child: both(rest[0], rest[1]),
+                    status: rest[2].to_signed(),
+                    errno: rest[3].to_signed(),
+                })
+            }
+            6 => words.rest(2).map(|rest| Reply::SigChld {
+                child: both(rest[0], rest[1]),
+            }),
+            7 => words.rest(3).map(|rest| Reply::Gone {
+                pid,
+                child: both(rest[1], rest[2]),
+            }),
             _ => Err(Bad::Kind),
         }
     }
@@ -940,7 +974,7 @@ mod tests {
                 way: Way::Servers,
             },
             Request::Wait {
-                pid: 1,
+                child: 1 << 40,
                 options: WAIT_BLOCK,
                 deadline: 5 << 33,
             },
@@ -966,14 +1000,18 @@ mod tests {
             Reply::Made {
                 pid: 10,
                 way: Way::Servers,
+                child: 10 << 32,
             },
             Reply::Status {
-                pid: 11,
+                child: 11 << 32,
                 status: 0x8b,
                 errno: 0,
             },
-            Reply::SigChld { pid: 12 },
-            Reply::Gone { pid: 13 },
+            Reply::SigChld { child: 12 << 32 },
+            Reply::Gone {
+                pid: 13,
+                child: 13 << 32,
+            },
         ];
         for reply in replies {
             assert_eq!(Reply::decode(&reply.encode()), Ok(reply));

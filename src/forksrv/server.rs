@@ -11,7 +11,6 @@ use super::order::{self, Base, For, Made};
 use super::protocol::{CAN_CLONE_PARENT, Order, PART, REQUEST, Reply, Request, WAIT_BLOCK, Way};
 use crate::spawn::Step;
 use crate::spawn::post::Posted;
-use crate::sys::bits::ToSigned;
 use crate::sys::error::Error;
 use crate::sys::seqpacket::{self, Sender};
 use crate::sys::{clock, credentials, fd, limits, process, signal, wait};
@@ -25,14 +24,17 @@ const AT_ONCE: usize = 32;
 /// How often to see whether the client lives where no pidfd tells it.
 const LOOK_AFTER: u64 = 1_000_000_000;
 
+/// Where an event's datum has the kind of its source; a number is below.
+const KIND: u32 = 56;
+
 /// What an event's datum says.
 #[derive(Clone, Copy)]
 enum Source {
     Control,
     Client,
-    Order(u32),
-    Child(i32),
-    Leaving(u32),
+    Order(u64),
+    Child(u64),
+    Leaving(u64),
 }
 
 impl Source {
@@ -40,28 +42,26 @@ impl Source {
         match self {
             Source::Control => 0,
             Source::Client => 1,
-            Source::Order(number) => 2 << 32 | u64::from(number),
-            Source::Leaving(number) => 3 << 32 | u64::from(number),
-            Source::Child(pid) => 4 << 32 | u64::from(pid.unsigned_abs()),
+            Source::Order(number) => 2 << KIND | number,
+            Source::Leaving(number) => 3 << KIND | number,
+            Source::Child(number) => 4 << KIND | number,
         }
     }
 
     fn of(datum: u64) -> Self {
-        #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
-        let low = datum as u32;
-        match (datum >> 32, low) {
+        match (datum >> KIND, datum & ((1 << KIND) - 1)) {
             (0, 0) => Source::Control,
             (0, _) => Source::Client,
             (2, number) => Source::Order(number),
             (3, number) => Source::Leaving(number),
-            (_, pid) => Source::Child(pid.to_signed()),
+            (_, number) => Source::Child(number),
         }
     }
 }
 
 /// A launch whose order has not come in whole.
 struct Incoming {
-    number: u32,
+    number: u64,
     reply: OwnedFd,
     way: Way,
     deadline: u64,
@@ -75,14 +75,17 @@ struct Incoming {
 
 /// A process that is about to exec.
 struct Leaving {
-    number: u32,
-    pid: i32,
+    number: u64,
+    /// What the client is told when it has left.
+    gone: Reply,
     reply: OwnedFd,
     latch: OwnedFd,
 }
 
 /// A child of the server's own.
 struct Child {
+    /// Its own, by which the client knows it.
+    number: u64,
     pid: i32,
     /// None where the kernel has none: then it is looked for by time.
     pidfd: Option<OwnedFd>,
@@ -107,7 +110,7 @@ struct Server {
     poll: Epoll,
     incoming: Vec<Incoming>,
     leaving: Vec<Leaving>,
-    next_number: u32,
+    last_number: u64,
     children: Vec<Child>,
     /// There was no room in the client's queue to tell of an end.
     owed: bool,
@@ -213,7 +216,7 @@ impl Server {
             poll,
             incoming: Vec::new(),
             leaving: Vec::new(),
-            next_number: 0,
+            last_number: 0,
             children: Vec::new(),
             owed: false,
             full: false,
@@ -254,7 +257,7 @@ impl Server {
                 Source::Client => self.done = true,
                 Source::Order(number) => self.part_of(number),
                 Source::Leaving(number) => self.left(number),
-                Source::Child(pid) => self.child_ended(pid),
+                Source::Child(number) => self.child_ended(number),
             }
             if self.done {
                 return;
@@ -312,14 +315,13 @@ impl Server {
         }
         for at in 0..self.children.len() {
             if self.children[at].pidfd.is_none() && !self.children[at].ended {
-                let pid = self.children[at].pid;
-                self.child_ended(pid);
+                self.child_ended(self.children[at].number);
             }
         }
         if std::mem::take(&mut self.owed) {
             for at in (0..self.children.len()).rev() {
                 if self.children[at].forgotten {
-                    self.child_ended(self.children[at].pid);
+                    self.child_ended(self.children[at].number);
                 } else {
                     self.tell(at);
                 }
@@ -399,19 +401,19 @@ impl Server {
             }
             (
                 Ok(Request::Wait {
-                    pid,
+                    child,
                     options,
                     deadline,
                 }),
                 reply,
-            ) => self.wait(pid, options, deadline, reply),
+            ) => self.wait(child, options, deadline, reply),
             (Ok(Request::Stop), _) => self.done = true,
             (Ok(_), reply) => refuse(reply.as_ref(), Errno::EPROTO),
             (Err(errno), reply) => refuse(reply.as_ref(), errno),
         }
     }
 
-    fn part_of(&mut self, number: u32) {
+    fn part_of(&mut self, number: u64) {
         let place = self
             .incoming
             .iter()
@@ -507,20 +509,28 @@ impl Server {
             gone,
             execs,
         } = made.posted;
+        let child = if siblings { 0 } else { self.number() };
+        let known = if self.together { pid } else { 0 };
+        let over = Reply::Gone { pid: known, child };
         if !gone {
             let way = if siblings { Way::Clients } else { Way::Servers };
             let fds = pidfd.as_ref().map(AsRawFd::as_raw_fd);
-            let message = Reply::Made { pid, way }.encode();
+            let message = Reply::Made {
+                pid: known,
+                way,
+                child,
+            }
+            .encode();
             let _ = seqpacket::send(reply.as_fd(), &message, fds.as_slice());
         }
         if !siblings {
-            self.adopt(pid, pidfd);
+            self.adopt(child, pid, pidfd);
         }
         if gone {
             // Else the end of file, as we close it, says the same for less: it has told
             // that it is ready, or that it failed.
             if shared || !siblings || !execs {
-                let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+                let _ = seqpacket::send(reply.as_fd(), &over.encode(), &[]);
             }
         } else if let Some(latch) = made.until_exec {
             let number = self.number();
@@ -530,7 +540,7 @@ impl Server {
             if self.leaving.try_reserve(1).is_ok() && self.poll.add(&latch, event).is_ok() {
                 self.leaving.push(Leaving {
                     number,
-                    pid,
+                    gone: over,
                     reply,
                     latch,
                 });
@@ -539,37 +549,39 @@ impl Server {
     }
 
     /// A process that did not share our memory has execed, or is no more.
-    fn left(&mut self, number: u32) {
+    fn left(&mut self, number: u64) {
         let place = self
             .leaving
             .iter()
             .position(|leaving| leaving.number == number);
         if let Some(place) = place {
             let Leaving {
-                pid, reply, latch, ..
+                gone, reply, latch, ..
             } = self.leaving.swap_remove(place);
             let _ = self.poll.delete(&latch);
-            let _ = seqpacket::send(reply.as_fd(), &Reply::Gone { pid }.encode(), &[]);
+            let _ = seqpacket::send(reply.as_fd(), &gone.encode(), &[]);
         }
     }
 
-    fn number(&mut self) -> u32 {
-        self.next_number = self.next_number.wrapping_add(1);
-        self.next_number
+    /// One that was never given before, and is not 0.
+    fn number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
     }
 
     /// A child of our own was made.
-    fn adopt(&mut self, pid: i32, pidfd: Option<OwnedFd>) {
+    fn adopt(&mut self, number: u64, pid: i32, pidfd: Option<OwnedFd>) {
         if let Some(pidfd) = &pidfd {
             let event = EpollEvent::new(
                 EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
-                Source::Child(pid).datum(),
+                Source::Child(number).datum(),
             );
             let _ = self.poll.add(pidfd, event);
         }
         // Without memory its end stays untold, and the client's own pidfd tells.
         if self.children.try_reserve(1).is_ok() {
             self.children.push(Child {
+                number,
                 pid,
                 pidfd,
                 ended: false,
@@ -580,16 +592,18 @@ impl Server {
         }
     }
 
-    fn find(&self, pid: i32) -> Option<usize> {
-        self.children.iter().position(|child| child.pid == pid)
+    fn find(&self, number: u64) -> Option<usize> {
+        self.children
+            .iter()
+            .position(|child| child.number == number)
     }
 
     /// A child may have ended: it stays a zombie until somebody asks.
-    fn child_ended(&mut self, pid: i32) {
-        let Some(at) = self.find(pid) else {
+    fn child_ended(&mut self, number: u64) {
+        let Some(at) = self.find(number) else {
             return;
         };
-        if !wait::is_dead(pid) {
+        if !wait::is_dead(self.children[at].pid) {
             return;
         }
         if self.children[at].forgotten {
@@ -617,7 +631,10 @@ impl Server {
         if !child.ended || child.told || self.owed {
             return;
         }
-        let message = Reply::SigChld { pid: child.pid }.encode();
+        let message = Reply::SigChld {
+            child: child.number,
+        }
+        .encode();
         // A client that has no end of the socket any more is about to be gone.
         let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
         let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
@@ -625,11 +642,11 @@ impl Server {
         child.told = !self.owed;
     }
 
-    fn wait(&mut self, pid: i32, options: u32, deadline: u64, reply: Option<OwnedFd>) {
+    fn wait(&mut self, number: u64, options: u32, deadline: u64, reply: Option<OwnedFd>) {
         let answer = |status| send_status(reply.as_ref(), status);
-        let Some(at) = self.find(pid) else {
+        let Some(at) = self.find(number) else {
             answer(Reply::Status {
-                pid,
+                child: number,
                 status: 0,
                 errno: libc::ECHILD,
             });
@@ -637,11 +654,11 @@ impl Server {
         };
         let child = &mut self.children[at];
         child.forgotten |= reply.is_none();
-        if wait::is_dead(pid) {
+        if wait::is_dead(child.pid) {
             if reply.is_some() {
                 self.reap(at, reply.as_ref());
             } else {
-                self.child_ended(pid);
+                self.child_ended(number);
             }
             return;
         }
@@ -652,7 +669,7 @@ impl Server {
             reply => send_status(
                 reply.as_ref(),
                 Reply::Status {
-                    pid: 0,
+                    child: 0,
                     status: 0,
                     errno: 0,
                 },
@@ -666,18 +683,18 @@ impl Server {
         if let Some(pidfd) = &child.pidfd {
             let _ = self.poll.delete(pidfd);
         }
-        let pid = child.pid;
-        let answer = match wait::waitpid(pid, libc::__WALL) {
-            Ok(Some((pid, status))) => Reply::Status {
-                pid,
+        let none = Reply::Status {
+            child: child.number,
+            status: 0,
+            errno: libc::ECHILD,
+        };
+        let answer = match wait::waitpid(child.pid, libc::__WALL) {
+            Ok(Some((_, status))) => Reply::Status {
+                child: child.number,
                 status,
                 errno: 0,
             },
-            Ok(None) | Err(_) => Reply::Status {
-                pid,
-                status: 0,
-                errno: libc::ECHILD,
-            },
+            Ok(None) | Err(_) => none,
         };
         match reply {
             Some(reply) => send_status(Some(reply), answer),
@@ -686,14 +703,7 @@ impl Server {
             }
         }
         for (reply, _) in &child.waiting {
-            send_status(
-                Some(reply),
-                Reply::Status {
-                    pid,
-                    status: 0,
-                    errno: libc::ECHILD,
-                },
-            );
+            send_status(Some(reply), none);
         }
     }
 }
