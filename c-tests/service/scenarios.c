@@ -185,6 +185,49 @@ static void by_connector(void **state)
     each(SSS_SERVICE_BY_CONNECTOR, SSS_EVIDENCE_FORK, (const unsigned[]){ 0x3, 0xf, 0x3, 0xf });
 }
 
+/* A process below is known, ends, and is waited for by its parent: it holds up nothing. */
+static void known_and_waited_for(uint32_t by)
+{
+    struct sss_service_params params = service_params(by, 0);
+    struct sss_service *service;
+    struct family family;
+    struct told told;
+    struct loop loop;
+    pid_t first, child;
+    size_t count = 0;
+
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&family);
+    service = family_start(&family, &loop, &params, &told, &first);
+    child = family_fork(&family, first);
+    check_ok(sss_service_pids(service, NULL, &count));
+    check_int(count, 2);
+    family_exit(&family, child, 0);
+    family_order(&family, first, "w");
+    family_exit(&family, first, 0);
+    loop_until_dead(&loop, &told);
+    check_int(told_times(&told, SSS_SERVICE_ADOPTED, child), 0);
+    check_int(told_times(&told, SSS_SERVICE_EXITED, first), 1);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    family_end(&family);
+    check_no_children();
+}
+
+static void waited_for_in_a_cgroup(void **state)
+{
+    (void)state;
+    need(SSS_SERVICE_BY_CGROUP);
+    known_and_waited_for(SSS_SERVICE_BY_CGROUP);
+}
+
+static void waited_for_with_the_connector(void **state)
+{
+    (void)state;
+    need(SSS_SERVICE_BY_CONNECTOR);
+    known_and_waited_for(SSS_SERVICE_BY_CONNECTOR);
+}
+
 static uint32_t take(int pid, int wait_status, void *pvt)
 {
     (void)pid;
@@ -237,7 +280,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_tag),       cmocka_unit_test(by_environment),
         cmocka_unit_test(by_descent),   cmocka_unit_test(by_cgroup),
-        cmocka_unit_test(by_connector), cmocka_unit_test(without_evidence),
+        cmocka_unit_test(by_connector), cmocka_unit_test(waited_for_in_a_cgroup),
+        cmocka_unit_test(waited_for_with_the_connector), cmocka_unit_test(without_evidence),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -429,32 +429,35 @@ impl Ledger {
         }
     }
 
-    /// A walk below the members of some services begins; appends the members.
+    /// A walk below the members of one service, or of all, begins; appends those members
+    /// whose children are to be looked at.
     pub(crate) fn begin_walk(
         &mut self,
-        wanted: &dyn Fn(u32) -> bool,
+        service: Option<u32>,
+        descends: &dyn Fn(u32) -> bool,
         members: &mut Vec<i32>,
     ) -> Result<(), Error> {
         members.try_reserve(self.processes.len()).map_err(nomem)?;
         for process in self.processes.iter_mut() {
-            process.seen = true;
-            if process.state != State::Ended && !process.dead && wanted(process.service) {
-                process.seen = false;
+            process.seen = service.is_some_and(|service| service != process.service)
+                || process.state == State::Ended
+                || process.dead;
+            if !process.seen && descends(process.service) {
                 members.push(process.pid);
             }
         }
         Ok(())
     }
 
-    /// A process below that the walk did not come past, and what it was.
-    pub(crate) fn next_unseen(&self) -> Option<(i32, Identity)> {
-        self.processes
-            .iter()
-            .filter(|process| !process.seen)
-            .find_map(|process| match process.state {
-                State::Below(identity) => Some((process.pid, identity)),
-                State::Ours | State::Ended => None,
-            })
+    /// Appends the processes below that the walk did not come past, and what they were.
+    pub(crate) fn unseen(&self, found: &mut Vec<(i32, Identity)>) -> Result<(), Error> {
+        for process in self.processes.iter().filter(|process| !process.seen) {
+            if let State::Below(identity) = process.state {
+                found.try_reserve(1).map_err(nomem)?;
+                found.push((process.pid, identity));
+            }
+        }
+        Ok(())
     }
 
     /// How many processes are known.
@@ -476,13 +479,6 @@ impl Ledger {
     pub(crate) fn note_dead(&mut self, pid: i32) {
         if let Some(process) = self.process_mut(pid) {
             process.dead |= process.state == State::Ours;
-        }
-    }
-
-    /// Keeps one that is to be looked at again.
-    pub(crate) fn see(&mut self, pid: i32) {
-        if let Some(process) = self.process_mut(pid) {
-            process.seen = true;
         }
     }
 

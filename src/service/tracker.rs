@@ -963,17 +963,12 @@ impl Tracker {
         }
         let mut stack = std::mem::take(&mut self.walked);
         stack.clear();
-        let wanted = |index: u32, extras: &[Option<Extra>]| {
-            service.is_none_or(|service| service == index)
-                && extras
-                    .get(index as usize)
-                    .and_then(Option::as_ref)
-                    .is_some_and(|extra| extra.descent)
-        };
         let extras = &self.extras;
-        let members = self
-            .ledger
-            .begin_walk(&|index| wanted(index, extras), &mut stack);
+        let descends = |index: u32| {
+            let extra = extras.get(index as usize).and_then(Option::as_ref);
+            extra.is_some_and(|extra| extra.descent)
+        };
+        let members = self.ledger.begin_walk(service, &descends, &mut stack);
         if members.is_ok() {
             self.walk_cgroups(service);
             self.walk_from_members(&mut stack);
@@ -983,11 +978,13 @@ impl Tracker {
         self.walk_from = begun + (clock::now() - begun) * SHARE;
     }
 
-    /// Whether a service has members, and something to find below them by.
+    /// Whether a service has members, and evidence by which some of them are known while
+    /// they live below: those that are gone are to be forgotten.
     fn may_walk(&self, service: u32) -> bool {
         let extra = self.extras.get(service as usize).and_then(Option::as_ref);
-        extra.is_some_and(|extra| extra.cgroup.is_some() || extra.descent)
-            && self.ledger.at(service).is_some_and(|at| at.processes > 0)
+        let known_below = extra.is_some_and(|extra| extra.cgroup.is_some() || extra.descent)
+            || self.connector.is_some();
+        known_below && self.ledger.at(service).is_some_and(|at| at.processes > 0)
     }
 
     /// Who is in a service's cgroup and no child of ours lives below.
@@ -1099,10 +1096,12 @@ impl Tracker {
 
     /// Forgets who is no more, of those that a walk did not come past.
     fn forget_unseen(&mut self) {
-        while let Some((pid, known)) = self.ledger.next_unseen() {
-            if identity(pid) == Some(known) {
-                self.ledger.see(pid);
-            } else {
+        let mut unseen = Vec::new();
+        if self.ledger.unseen(&mut unseen).is_err() {
+            return;
+        }
+        for (pid, known) in unseen {
+            if identity(pid) != Some(known) {
                 self.ledger.vanished(pid);
                 self.drop_below(pid);
             }
