@@ -91,6 +91,23 @@ static void die(const char *what)
     exit(1);
 }
 
+/* The system may refuse it: then the subject is left out of the table (run.py). Any other
+ * failure is the program's. */
+static void die_or_lack(const char *what)
+{
+    static const int refusals[] = { EPERM, EACCES, ENOENT, EROFS, ENOSYS, EPROTONOSUPPORT,
+                                    ECONNREFUSED };
+    int error = errno;
+
+    perror(what);
+    for (unsigned i = 0; i < sizeof(refusals) / sizeof(*refusals); i++) {
+        if (error == refusals[i]) {
+            exit(77);
+        }
+    }
+    exit(1);
+}
+
 static struct slot *map_slots(const char *path, unsigned count)
 {
     int fd = open(path, O_RDWR | O_CLOEXEC);
@@ -238,7 +255,7 @@ static void start_service(const char *subject, const char *path, unsigned index)
         && ptrace(PTRACE_SEIZE, pid, NULL,
                   PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE)
                != 0) {
-        die("ptrace");
+        die_or_lack("ptrace");
     }
 }
 
@@ -384,7 +401,7 @@ static void connector(void)
     listen.operation = PROC_CN_MCAST_LISTEN;
     if (netfd == -1 || bind(netfd, (struct sockaddr *)&address, sizeof(address)) != 0
         || send(netfd, &listen, sizeof(listen), 0) != sizeof(listen)) {
-        die("connector");
+        die_or_lack("connector");
     }
 }
 
@@ -416,7 +433,7 @@ static void set_up(const char *subject)
         snprintf(cgroup_parent, sizeof(cgroup_parent), "%s/sss-bench-%d",
                  root != NULL ? root : "/sys/fs/cgroup", getpid());
         if (mkdir(cgroup_parent, 0755) != 0) {
-            die(cgroup_parent);
+            die_or_lack(cgroup_parent);
         }
     } else if (!tracing && !shimming && strcmp(subject, "plain") != 0) {
         fprintf(stderr, "no such subject: %s\n", subject);

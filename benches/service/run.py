@@ -10,6 +10,7 @@ import os
 import pathlib
 import statistics
 import subprocess
+import sys
 
 SUBJECTS = ["plain", "plain-again", "connector", "cgroup", "ptrace", "shim", "sss", "descent"]
 SERVICES = [1, 10, 100, 1000]
@@ -20,20 +21,31 @@ orphan that lives. What a context or a socket needs once is in it, shared among 
 """
 
 
+# The program's exit code where the system refuses what the subject needs.
+REFUSED = 77
+
+
+def fields_of(*command):
+    """What the program prints, in words; None where the system refuses the subject. Any other
+    failure ends the benchmark."""
+    run = subprocess.run(command, capture_output=True, text=True)
+    if run.returncode == REFUSED:
+        return None
+    if run.returncode != 0:
+        sys.exit(f"{' '.join(command)}: exit code {run.returncode}\n{run.stderr}")
+    return run.stdout.split()
+
+
 def once(program, subject, services):
     """CPU µs per orphan, ADOPTED µs, DEAD µs; None where it does not run here."""
-    name = subject.removesuffix("-again")
-    run = subprocess.run([program, name, str(services), "100"], capture_output=True, text=True)
-    if run.returncode != 0:
-        return None
-    return [float(field) for field in run.stdout.split()[3:6]]
+    fields = fields_of(program, subject.removesuffix("-again"), str(services), "100")
+    return fields and [float(field) for field in fields[3:6]]
 
 
 def memory_once(program, subject, services):
     """What a service holds, as the program prints it; None where it does not run here."""
-    run = subprocess.run([program, subject, str(services), "memory"],
-                         capture_output=True, text=True)
-    return [float(field) for field in run.stdout.split()[2:]] if run.returncode == 0 else None
+    fields = fields_of(program, subject, str(services), "memory")
+    return fields and [float(field) for field in fields[2:]]
 
 
 def memory_table(held):
