@@ -136,6 +136,30 @@ static void main_is_followed(void **state)
 }
 
 static void write_pid(const char *path, pid_t pid)
+/* Which of the two is the main process nobody can say: there is none, and that is told. */
+static void main_is_unknown(void **state)
+{
+    struct bed bed;
+    pid_t one, two;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, SSS_SERVICE_FORKING);
+    one = family_fork(&bed.family, bed.first);
+    two = family_fork(&bed.family, bed.first);
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(main_of(&bed), 0);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
+    family_exit(&bed.family, one, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(main_of(&bed), two);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, two), 1);
+    family_exit(&bed.family, two, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_MAIN_CHANGED, 0), 1);
+    bed_free(&bed);
+}
+
 {
     FILE *file = fopen(path, "w");
 
@@ -769,3 +793,4 @@ int main(void)
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
+        cmocka_unit_test(main_is_unknown),

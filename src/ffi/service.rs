@@ -26,7 +26,7 @@ pub const SSS_SERVICE_ADOPTED: u32 = 1;
 /// An event: a process of the service that was a child of this process ended.
 pub const SSS_SERVICE_EXITED: u32 = 2;
 /// An event: the service's main process is another one. pid is 0 where it ended
-/// and others live on.
+/// and others live on, or after a forking start where it is not known which of them it is.
 pub const SSS_SERVICE_MAIN_CHANGED: u32 = 3;
 /// An event, the last one: no process of the service is left.
 pub const SSS_SERVICE_DEAD: u32 = 4;

@@ -119,8 +119,8 @@ pub(crate) struct Service {
     follow: Follow,
     /// The main process, or 0.
     pub(crate) main: i32,
-    /// What the daemon knows it to be.
-    told_main: i32,
+    /// What the daemon knows it to be; None before it was told anything.
+    told_main: Option<i32>,
     /// The processes so far each ended with 0, so that the next one is followed.
     forking: bool,
     /// How many stand in the ledger.
@@ -197,7 +197,7 @@ impl Ledger {
             root: 0,
             follow,
             main: 0,
-            told_main: 0,
+            told_main: None,
             forking: follow == Follow::Forking,
             processes: 0,
             arrivals: 0,
@@ -225,7 +225,7 @@ impl Ledger {
         service.root = pid;
         if service.follow == Follow::First {
             service.main = pid;
-            service.told_main = pid;
+            service.told_main = Some(pid);
         }
         // Whoever had this pid is gone: its end is queued, or was never seen.
         if self.process(pid).is_some() {
@@ -543,16 +543,18 @@ impl Ledger {
                     .filter(|&pid| self.members(index).any(|process| process.pid == pid))
                     .unwrap_or(0);
             }
-            if found == 0 {
-                return;
-            }
+        }
+        // Where all are dead DEAD says so.
+        let lives = |process: &Process| process.state != State::Ours || outside.lives(process.pid);
+        if found == 0 && !self.members(index).any(lives) {
+            return;
         }
         let Some(service) = self.services.get_mut(index as usize) else {
             return;
         };
         service.main = found;
-        if service.told_main != found {
-            service.told_main = found;
+        if service.told_main != Some(found) {
+            service.told_main = Some(found);
             self.queue(index, What::MainChanged { pid: found });
         }
     }

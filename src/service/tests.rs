@@ -363,6 +363,28 @@ fn the_main_process_is_followed() {
 }
 
 #[test]
+#[test]
+fn a_main_process_that_cannot_be_told_from_others_is_none() {
+    let mut world = World::new(Some(Evidence::Tag));
+    let mut supervisor = Supervisor::new();
+    let (key, first) = supervisor.start(&mut world, Follow::Forking);
+    let one = world.fork_below(first);
+    let two = world.fork_below(first);
+    world.exit(first);
+    supervisor.turn(&mut world);
+    supervisor.ledger.touch(key.index);
+    supervisor.turn(&mut world);
+    world.exit(one);
+    supervisor.turn(&mut world);
+    world.exit(two);
+    supervisor.turn(&mut world);
+    let mains = supervisor.told.iter().filter_map(|event| match event.what {
+        What::MainChanged { pid } => Some(pid),
+        _ => None,
+    });
+    assert_eq!(mains.collect::<Vec<_>>(), [0, two]);
+}
+
 fn a_main_process_that_ends_leaves_others() {
     let mut world = World::new(Some(Evidence::Tag));
     let mut supervisor = Supervisor::new();
