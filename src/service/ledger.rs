@@ -595,6 +595,12 @@ impl Ledger {
         Some(index)
     }
 
+    /// Whether a service's next event is its last.
+    pub(crate) fn is_dead_next(&self, key: Key) -> bool {
+        let next = self.get(key).and_then(|service| service.events.front());
+        matches!(next, Some(What::Dead { .. }))
+    }
+
     /// A service's next event. The process of an EXITED leaves the ledger with it.
     pub(crate) fn next(&mut self, key: Key) -> Option<What> {
         let what = self.get_mut(key)?.events.pop_front()?;

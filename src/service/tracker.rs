@@ -1523,3 +1523,11 @@ impl Tracker {
         None
     }
 }
+        // Another thread may have found the service dead while the last end was told. That
+        // zombie is reaped behind this step: only then it is dead.
+        if why != Why::Posted && tracker.ledger.is_dead_next(self.id.key()) {
+            if let Some(Some(task)) = tracker.extra(self.id.key()).map(|extra| extra.task) {
+                task::post(task);
+            }
+            return None;
+        }
