@@ -585,6 +585,72 @@ static void the_applications_own(void **state)
             check(is_child(own));
             reap(own, 9);
         } else {
+static bool is_in(pid_t pid, const char *cgroup)
+{
+    char path[64], line[512];
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        found = found || (strncmp(line, "0::", 3) == 0 && strstr(line, cgroup) != NULL);
+    }
+    check_ok(fclose(file));
+    return found;
+}
+
+/* What runs already is moved, with all that lives below it. */
+static void attached_with_a_cgroup(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, SSS_SERVICE_EXACT);
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    char *path = helper_path("family"), name[32];
+    struct bed bed;
+    pid_t child, later;
+    int error;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    check_ok(sss_subreaper_enable(1));
+    family_begin(&bed.family);
+    memset(&bed.told, 0, sizeof(bed.told));
+    bed.first = fork();
+    if (bed.first == 0) {
+        execl(path, "family", bed.family.name, NULL);
+        _exit(1);
+    }
+    free(path);
+    check_int(family_report(&bed.family), bed.first);
+    child = family_fork(&bed.family, bed.first);
+    error = sss_service_attach(NULL, bed.loop.ctx, bed.first, &params, tell_service, &bed.told,
+                               &bed.service);
+    if (error != 0) {
+        family_exit(&bed.family, child, 0);
+        family_exit(&bed.family, bed.first, 0);
+        reap(bed.first, 0);
+        reap(child, 0);
+        loop_end(&bed.loop);
+        family_end(&bed.family);
+        test_lacks("no cgroup to be had");
+    }
+    check_ok(sss_service_status(bed.service, &status));
+    check_int(status.evidence, SSS_SERVICE_BY_CGROUP);
+    snprintf(name, sizeof(name), "/sss-%d-", (int)getpid());
+    later = family_fork(&bed.family, child);
+    check(is_in(bed.first, name) && is_in(child, name) && is_in(later, name));
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+    kill_whole(bed.service, NULL, &killed);
+    check_int(killed.by_cgroup, 1);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, later), 1);
+    bed_free(&bed);
+}
+
             check(!is_child(own));
             family_exit(&bed.family, worker, 0);
             family_exit(&bed.family, bed.first, 0);
@@ -794,3 +860,4 @@ int main(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
         cmocka_unit_test(main_is_unknown),
+        cmocka_unit_test(attached_with_a_cgroup),

@@ -361,13 +361,15 @@ symver!("sss_service_spawn");
 ///                     registered as well.
 /// @param params       as for sss_service_spawn(). A tag is set from outside, for
 ///                     the processes of users that the daemon may trace; the
-///                     environment cannot be.
+///                     environment cannot be. With a cgroup the child and all that
+///                     lives below it are moved there.
 /// @param cb           told of the service, or NULL.
 /// @param pvt          handed to cb as it is; borrowed until the handle is freed.
 /// @param service      as for sss_service_spawn().
 ///
 /// @return 0; EINVAL; ESRCH where pid is no child of this process; EBUSY where a
-///         service has it; otherwise as sss_service_spawn().
+///         service has it; with SSS_SERVICE_EXACT the errno for which a process cannot
+///         be moved into the cgroup; otherwise as sss_service_spawn().
 ///
 /// Thread-safe without a host. Not for signal handlers.
 #[unsafe(no_mangle)]

@@ -401,11 +401,7 @@ fn cgroup_for(wish: &Wish) -> (Option<Cgroup>, i32) {
 /// The kernel would not start a process in the service's cgroup.
 fn without_cgroup(id: ServiceId, errno: Errno) {
     if let Ok(mut tracker) = tracker_of(id) {
-        if let Some(extra) = tracker.extra_mut(id.key()) {
-            extra.cgroup = None;
-            extra.refused.cgroup = errno as i32;
-            extra.used &= !(1 << Evidence::Cgroup as u32);
-        }
+        tracker.without_cgroup(id.key(), errno);
     }
 }
 
@@ -535,11 +531,12 @@ pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result
     }
     let starting = begin(ctx, wish, sink)?;
     let attached = tracker_of(starting.id)
-        .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid));
+        .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid, exact));
     if attached.is_err() {
         give_up(starting.id);
     }
     attached.map(|()| starting.id)
+    let exact = wish.exact;
 }
 
 /// Ends the events of a service. None runs once this returns, but for the
@@ -1119,7 +1116,7 @@ impl Tracker {
         self.changed();
     }
 
-    fn attach(&mut self, key: Key, task: TaskId, pid: i32) -> Result<(), Error> {
+    fn attach(&mut self, key: Key, task: TaskId, pid: i32, exact: bool) -> Result<(), Error> {
         self.look()?;
         if self.ledger.process(pid).is_some() {
             return Err(Errno::EBUSY.into());
@@ -1153,6 +1150,11 @@ impl Tracker {
     /// Gives the tag to all that live below a process that was attached.
     fn tag_below(&mut self, key: Key, but: i32) {
         let Some(service) = self.ledger.get(key) else {
+        match self.move_into_cgroup(key, pid) {
+            Err(error) if exact => return Err(error),
+            Err(error) => self.without_cgroup(key, error.errno),
+            Ok(()) => {}
+        }
             return;
         };
         let wanted = self
@@ -1179,6 +1181,47 @@ impl Tracker {
             if process.state == State::Ours && ours.try_reserve(1).is_ok() {
                 ours.push(process.pid);
             }
+    fn without_cgroup(&mut self, key: Key, errno: Errno) {
+        if let Some(extra) = self.extra_mut(key) {
+            extra.cgroup = None;
+            extra.refused.cgroup = errno as i32;
+            extra.used &= !(1 << Evidence::Cgroup as u32);
+        }
+    }
+
+    /// Moves a process and all that live below it into the service's cgroup, if it has one.
+    /// Children of those that were moved are born in it.
+    fn move_into_cgroup(&mut self, key: Key, root: i32) -> Result<(), Error> {
+        /// A look finds nobody new unless it overtook a fork.
+        const LOOKS: u32 = 64;
+        let extra = self.extras.get(key.index as usize).and_then(Option::as_ref);
+        let Some(cgroup) = extra.and_then(|extra| extra.cgroup.as_ref()) else {
+            return Ok(());
+        };
+        for _ in 0..LOOKS {
+            let (mut left, mut moved) = (Vec::new(), false);
+            let mut next = Some(root);
+            while let Some(pid) = next {
+                let place = procfs::cgroup(pid, &mut self.text)?;
+                if place.is_some_and(|path| !cgroup.holds(path))
+                    && unless_short(procfs::stat(pid))?.is_some_and(|stat| !stat.is_dead())
+                {
+                    match cgroup.move_in(pid) {
+                        Err(error) if error == Errno::ESRCH && pid != root => {}
+                        done => done?,
+                    }
+                    moved = true;
+                }
+                unless_short(procfs::children_of(pid, &mut left, &mut self.scratch))?;
+                next = left.pop();
+            }
+            if !moved {
+                break;
+            }
+        }
+        Ok(())
+    }
+
         }
         for pid in ours {
             if watch(keeper, pid).is_err() {

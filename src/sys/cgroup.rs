@@ -180,6 +180,14 @@ impl Cgroup {
         write(self.open_kill()?, b"1").during(Call::write).map(drop)
     }
 
+    /// Moves a process that runs already into it.
+    pub(crate) fn move_in(&self, pid: i32) -> Result<(), Error> {
+        let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty());
+        let procs = procs.during(Call::openat)?;
+        write(procs, &number(pid)?).during(Call::write).map(drop)
+    }
+
     pub(crate) fn open_events(&self) -> Result<OwnedFd, Error> {
         let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         again(|| openat(&self.directory, c"cgroup.events", flags, Mode::empty()))
