@@ -33,6 +33,7 @@ use crate::sys::connector::{Connector, Message, Read};
 use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
+use crate::sys::pidfd::Exit;
 use crate::sys::strings::CStringArray;
 use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, wait};
 
@@ -819,27 +820,45 @@ impl Tracker {
                 if let Some(pidfd) = pidfd.filter(|_| self.stopping == Some(service)) {
                     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGSTOP);
                 }
-                self.take(service, pid);
+                // Where the claim goes by what was below, its parent is known.
+                let process = self.ledger.process(pid);
+                let known = match known {
+                    Some(State::Below(known)) if process.is_some_and(|one| one.parent != 0) => {
+                        Some(known)
+                    }
+                    _ => None,
+                };
+                self.take(service, pid, known);
             }
             Verdict::Unclaimed => self.add_foreign(pid)?,
         }
         Ok(())
     }
 
-    /// A process was attributed: watches it.
-    fn take(&mut self, service: u32, pid: i32) {
+    /// A process was attributed: watches it. `known` is what it was below.
+    fn take(&mut self, service: u32, pid: i32, known: Option<Identity>) {
         self.forget_foreign(pid);
-        self.drop_below(pid);
+        let held = self.take_below(pid);
         let extra = self.extras.get(service as usize).and_then(Option::as_ref);
         let Some(extra) = extra else {
             return;
         };
         let task = extra.task.unwrap_or(extra.keeper);
         if watch(task, pid).is_err() {
-            // Somebody else reaped it in this moment, or there is no memory: then
-            // its end cannot be told.
-            self.ledger
-                .ended(pid, crate::reap::status::LOST, Usage::default());
+            // Somebody else reaped it in this moment: only its pidfd can say how it ended
+            // (Linux 6.15). Or there is no memory.
+            let inode = held.as_ref().and_then(pidfd::inode);
+            let status = match (held, known, inode) {
+                (Some(fd), Some(Identity::Inode(known)), Some(inode)) if known == inode => {
+                    pidfd::exit_status(fd.as_fd())
+                }
+                _ => Exit::Unknown,
+            };
+            let status = match status {
+                Exit::Known(status) => status,
+                Exit::InFlight | Exit::Unknown => crate::reap::status::LOST,
+            };
+            self.ledger.ended(pid, status, Usage::default());
         }
         self.changed();
     }
@@ -1083,11 +1102,14 @@ impl Tracker {
     }
 
     fn drop_below(&mut self, pid: i32) {
-        if let Ok(entry) = self.below.find_entry(hash(pid), |(held, _)| *held == pid) {
-            let ((_, fd), _) = entry.remove();
-            for keeper in &self.keepers {
-                task::unwatch_fd(keeper.task, fd.as_raw_fd());
-            }
+        drop(self.take_below(pid));
+    }
+
+    fn take_below(&mut self, pid: i32) -> Option<OwnedFd> {
+        let entry = self.below.find_entry(hash(pid), |(held, _)| *held == pid);
+        let ((_, fd), _) = entry.ok()?.remove();
+        for keeper in &self.keepers {
+            task::unwatch_fd(keeper.task, fd.as_raw_fd());
         }
     }
 
