@@ -6,6 +6,7 @@
 #include "support/spawn.h"
 
 #include <fcntl.h>
+#include <sys/resource.h>
 
 #define BY_DEFAULT (SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_ENVIRONMENT | SSS_SERVICE_BY_DESCENT)
 
@@ -135,7 +136,6 @@ static void main_is_followed(void **state)
     bed_free(&bed);
 }
 
-static void write_pid(const char *path, pid_t pid)
 /* Which of the two is the main process nobody can say: there is none, and that is told. */
 static void main_is_unknown(void **state)
 {
@@ -160,6 +160,7 @@ static void main_is_unknown(void **state)
     bed_free(&bed);
 }
 
+static void write_pid(const char *path, pid_t pid)
 {
     FILE *file = fopen(path, "w");
 
@@ -428,6 +429,100 @@ static void looked_at_from_its_callback(void **state)
     check_no_children();
 }
 
+struct ending {
+    struct sss_service *other;
+    pid_t first;
+    unsigned dead;
+    bool lay; /* the process was there when DEAD was told */
+};
+
+/* To free another service has the tracker settle all of them. */
+static void free_the_other(struct sss_service *service, const struct sss_service_event *event,
+                           void *pvt)
+{
+    struct ending *ending = pvt;
+
+    (void)service;
+    if (event->event == SSS_SERVICE_EXITED) {
+        check_int(event->pid, ending->first);
+        check_ok(sss_service_free(ending->other));
+    } else if (event->event == SSS_SERVICE_DEAD) {
+        ending->dead++;
+        ending->lay = is_child(ending->first);
+    }
+}
+
+/* DEAD is told once the last process is reaped, also where it is known before. */
+static void dead_behind_the_last_zombie(void **state)
+{
+    struct ending ending = { .dead = 0 };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_service *service;
+    struct family family;
+    static struct told told;
+    struct loop loop;
+    pid_t other;
+
+    (void)state;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&family);
+    ending.other = family_start(&family, &loop, NULL, &told, &other);
+    service = family_start_telling(&family, &loop, &spawn, NULL, free_the_other, &ending,
+                                   &ending.first);
+    family_exit(&family, ending.first, 0);
+    loop_until(&loop, &ending.dead, 1);
+    check_int(ending.dead, 1);
+    check(!ending.lay);
+    family_exit(&family, other, 0);
+    family_settle(&family, &loop);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    family_end(&family);
+    check_no_children();
+}
+
+/* Without a descriptor to spare /proc says nothing. That is no reason to forget anybody. */
+static void no_descriptors(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
+    struct rlimit limit, none;
+    struct bed bed;
+    pid_t orphan, middle, child;
+    size_t count = 0;
+
+    (void)state;
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "it keeps descriptors of its own from the limit");
+    }
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    middle = family_fork(&bed.family, bed.first);
+    orphan = family_fork(&bed.family, middle);
+    check_ok(sss_service_pids(bed.service, NULL, &count));
+    family_exit(&bed.family, middle, 0);
+    family_order(&bed.family, bed.first, "w");
+    loop_until(&bed.loop, &bed.told.count, 1);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, orphan), 1);
+    child = family_fork(&bed.family, bed.first);
+    check(is_listed(bed.service, child, &count));
+    family_exit(&bed.family, orphan, 0);
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    none = limit;
+    none.rlim_cur = 1;
+    check_ok(setrlimit(RLIMIT_NOFILE, &none));
+    loop_until(&bed.loop, &bed.told.count, 2);
+    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, orphan), 1);
+    /* Nothing looks before it is an orphan, of which only the ledger knows whose it was. */
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+    family_exit(&bed.family, child, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
 static void freed_in_its_callback(void **state)
 {
     struct sss_spawn spawn = spawn_zero();
@@ -487,6 +582,72 @@ static void attached(void **state)
     check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
     check_int(told_times(&bed.told, SSS_SERVICE_EXITED, bed.first), 1);
     free(path);
+    bed_free(&bed);
+}
+
+static bool is_in(pid_t pid, const char *cgroup)
+{
+    char path[64], line[512];
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        found = found || (strncmp(line, "0::", 3) == 0 && strstr(line, cgroup) != NULL);
+    }
+    check_ok(fclose(file));
+    return found;
+}
+
+/* What runs already is moved, with all that lives below it. */
+static void attached_with_a_cgroup(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, SSS_SERVICE_EXACT);
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    char *path = helper_path("family"), name[32];
+    struct bed bed;
+    pid_t child, later;
+    int error;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    check_ok(sss_subreaper_enable(1));
+    family_begin(&bed.family);
+    memset(&bed.told, 0, sizeof(bed.told));
+    bed.first = fork();
+    if (bed.first == 0) {
+        execl(path, "family", bed.family.name, NULL);
+        _exit(1);
+    }
+    free(path);
+    check_int(family_report(&bed.family), bed.first);
+    child = family_fork(&bed.family, bed.first);
+    error = sss_service_attach(NULL, bed.loop.ctx, bed.first, &params, tell_service, &bed.told,
+                               &bed.service);
+    if (error != 0) {
+        family_exit(&bed.family, child, 0);
+        family_exit(&bed.family, bed.first, 0);
+        reap(bed.first, 0);
+        reap(child, 0);
+        loop_end(&bed.loop);
+        family_end(&bed.family);
+        test_lacks("no cgroup to be had");
+    }
+    check_ok(sss_service_status(bed.service, &status));
+    check_int(status.evidence, SSS_SERVICE_BY_CGROUP);
+    snprintf(name, sizeof(name), "/sss-%d-", (int)getpid());
+    later = family_fork(&bed.family, child);
+    check(is_in(bed.first, name) && is_in(child, name) && is_in(later, name));
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+    kill_whole(bed.service, NULL, &killed);
+    check_int(killed.by_cgroup, 1);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, later), 1);
     bed_free(&bed);
 }
 
@@ -585,72 +746,6 @@ static void the_applications_own(void **state)
             check(is_child(own));
             reap(own, 9);
         } else {
-static bool is_in(pid_t pid, const char *cgroup)
-{
-    char path[64], line[512];
-    bool found = false;
-    FILE *file;
-
-    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
-    file = fopen(path, "re");
-    check(file != NULL);
-    while (fgets(line, sizeof(line), file) != NULL) {
-        found = found || (strncmp(line, "0::", 3) == 0 && strstr(line, cgroup) != NULL);
-    }
-    check_ok(fclose(file));
-    return found;
-}
-
-/* What runs already is moved, with all that lives below it. */
-static void attached_with_a_cgroup(void **state)
-{
-    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, SSS_SERVICE_EXACT);
-    struct sss_service_status status = { .size = sizeof(status) };
-    struct sss_service_killed killed = { .size = sizeof(killed) };
-    char *path = helper_path("family"), name[32];
-    struct bed bed;
-    pid_t child, later;
-    int error;
-
-    (void)state;
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    check_ok(sss_subreaper_enable(1));
-    family_begin(&bed.family);
-    memset(&bed.told, 0, sizeof(bed.told));
-    bed.first = fork();
-    if (bed.first == 0) {
-        execl(path, "family", bed.family.name, NULL);
-        _exit(1);
-    }
-    free(path);
-    check_int(family_report(&bed.family), bed.first);
-    child = family_fork(&bed.family, bed.first);
-    error = sss_service_attach(NULL, bed.loop.ctx, bed.first, &params, tell_service, &bed.told,
-                               &bed.service);
-    if (error != 0) {
-        family_exit(&bed.family, child, 0);
-        family_exit(&bed.family, bed.first, 0);
-        reap(bed.first, 0);
-        reap(child, 0);
-        loop_end(&bed.loop);
-        family_end(&bed.family);
-        test_lacks("no cgroup to be had");
-    }
-    check_ok(sss_service_status(bed.service, &status));
-    check_int(status.evidence, SSS_SERVICE_BY_CGROUP);
-    snprintf(name, sizeof(name), "/sss-%d-", (int)getpid());
-    later = family_fork(&bed.family, child);
-    check(is_in(bed.first, name) && is_in(child, name) && is_in(later, name));
-    family_exit(&bed.family, bed.first, 0);
-    family_settle(&bed.family, &bed.loop);
-    check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
-    kill_whole(bed.service, NULL, &killed);
-    check_int(killed.by_cgroup, 1);
-    loop_until_dead(&bed.loop, &bed.told);
-    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, later), 1);
-    bed_free(&bed);
-}
-
             check(!is_child(own));
             family_exit(&bed.family, worker, 0);
             family_exit(&bed.family, bed.first, 0);
@@ -838,14 +933,18 @@ int main(void)
         cmocka_unit_test(its_pids),
         cmocka_unit_test(main_ends),
         cmocka_unit_test(main_is_followed),
+        cmocka_unit_test(main_is_unknown),
         cmocka_unit_test(main_by_pid_file),
         cmocka_unit_test(proc_of_the_dead),
         cmocka_unit_test(turns_of_one_callback),
         cmocka_unit_test(another_user_and_session),
         cmocka_unit_test(freed_while_it_lives),
         cmocka_unit_test(looked_at_from_its_callback),
+        cmocka_unit_test(dead_behind_the_last_zombie),
+        cmocka_unit_test(no_descriptors),
         cmocka_unit_test(freed_in_its_callback),
         cmocka_unit_test(attached),
+        cmocka_unit_test(attached_with_a_cgroup),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(reap_orphans),
@@ -859,5 +958,3 @@ int main(void)
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
-        cmocka_unit_test(main_is_unknown),
-        cmocka_unit_test(attached_with_a_cgroup),

@@ -5,6 +5,7 @@
 #include "support/spawn.h"
 
 #include <sched.h>
+#include <sys/resource.h>
 
 struct bed {
     struct loop loop;
@@ -301,6 +302,35 @@ static void refused(void **state)
     bed_free(&bed);
 }
 
+/* More processes than the daemon has descriptors to hold: none is left, nor left stopped. */
+static void more_than_descriptors(void **state)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct rlimit limit, few;
+    struct bed bed;
+    int next;
+
+    (void)state;
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "it keeps descriptors of its own from the limit");
+    }
+    bed_make(&bed, SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_DESCENT);
+    for (int i = 0; i < 40; i++) {
+        family_fork(&bed.family, bed.first);
+    }
+    next = dup(0);
+    check(next != -1);
+    check_ok(close(next));
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    few = limit;
+    few.rlim_cur = (rlim_t)next + 16;
+    check_ok(setrlimit(RLIMIT_NOFILE, &few));
+    kill_whole(bed.service, NULL, &killed);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+    bed_free(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -312,6 +342,7 @@ int main(void)
         cmocka_unit_test(spared_by_predicate),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(another_signal),
+        cmocka_unit_test(more_than_descriptors),
         cmocka_unit_test(refused),
     };
 

@@ -6,15 +6,16 @@ pub(crate) use super::ledger::{Evidence, Identity};
 use super::ledger::{Ledger, Process, State};
 use crate::sys::error::Error;
 
-/// What may be asked about a child of ours.
+/// What may be asked about a child of ours. Where descriptors or memory are out the answer is
+/// an error, and never that there is no such evidence.
 pub(crate) trait Facts {
-    fn identity(&mut self, pid: i32) -> Option<Identity>;
+    fn identity(&mut self, pid: i32) -> Result<Option<Identity>, Error>;
     /// The service whose cgroup it is in.
-    fn cgroup(&mut self, pid: i32) -> Option<u32>;
+    fn cgroup(&mut self, pid: i32) -> Result<Option<u32>, Error>;
     /// Its soft RLIMIT_LOCKS.
-    fn tag(&mut self, pid: i32) -> Option<u64>;
+    fn tag(&mut self, pid: i32) -> Result<Option<u64>, Error>;
     /// The tag in its environment.
-    fn environment(&mut self, pid: i32) -> Option<u64>;
+    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error>;
 }
 
 /// What became of a child that was looked at.
@@ -43,11 +44,14 @@ pub(crate) fn look_at(
             State::Below(identity) => Some((process, identity)),
         },
     };
-    let below = below.filter(|&(_, identity)| facts.identity(pid) == Some(identity));
+    let below = match below {
+        Some((_, identity)) if facts.identity(pid)? != Some(identity) => None,
+        below => below,
+    };
     if below.is_none() {
         ledger.vanished(pid);
     }
-    let (service, evidence) = match claim(ledger, pid, below.map(|(process, _)| process), facts) {
+    let (service, evidence) = match claim(ledger, pid, below.map(|(process, _)| process), facts)? {
         Some(claim) => claim,
         None => return Ok(Verdict::Unclaimed),
     };
@@ -66,17 +70,17 @@ fn claim(
     pid: i32,
     below: Option<Process>,
     facts: &mut impl Facts,
-) -> Option<(u32, Evidence)> {
-    if let Some(service) = facts.cgroup(pid) {
-        return Some((service, Evidence::Cgroup));
+) -> Result<Option<(u32, Evidence)>, Error> {
+    if let Some(service) = facts.cgroup(pid)? {
+        return Ok(Some((service, Evidence::Cgroup)));
     }
     if let Some(process) = below {
-        return Some((process.service, process.evidence));
+        return Ok(Some((process.service, process.evidence)));
     }
     let by_tag = |tag| ledger.by_tag(tag);
-    if let Some(service) = facts.tag(pid).and_then(by_tag) {
-        return Some((service, Evidence::Tag));
+    if let Some(service) = facts.tag(pid)?.and_then(by_tag) {
+        return Ok(Some((service, Evidence::Tag)));
     }
-    let service = facts.environment(pid).and_then(by_tag)?;
-    Some((service, Evidence::Environment))
+    let service = facts.environment(pid)?.and_then(by_tag);
+    Ok(service.map(|service| (service, Evidence::Environment)))
 }

@@ -13,6 +13,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::ledger::{Identity, Key, State};
 use super::tracker::{ServiceId, Tracker, identity, with};
+use crate::reap::orphan;
 use crate::sys::error::Error;
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 
@@ -59,37 +60,47 @@ struct Target {
 }
 
 impl Target {
-    /// Holds a member, if it is still the process that the ledger knows.
-    fn hold(pid: i32, known: Option<Identity>) -> Option<Self> {
-        let fd = pidfd::open(pid).ok();
-        let now = identity(pid);
+    /// Holds a member, if it is still the process that the ledger knows; by a pidfd where
+    /// there is one to spare.
+    fn hold(pid: i32, known: Option<Identity>, spare: bool) -> Result<Option<Self>, Error> {
+        let pidfd = if spare { pidfd::open(pid).ok() } else { None };
+        let now = identity(pid)?;
         let same = match known {
             Some(known) => now == Some(known),
             None => wait::is_child_pid(pid),
         };
-        (same && now.is_some()).then_some(Target {
+        Ok((same && now.is_some()).then_some(Target {
             pid,
-            pidfd: fd,
+            pidfd,
             identity: now,
             refused: false,
             killed: false,
-        })
+        }))
     }
 
     fn send(&self, signum: i32) -> Result<(), Error> {
         if let Some(pidfd) = &self.pidfd {
             return pidfd::send_signal(pidfd.as_fd(), signum);
         }
-        // No pidfds here: as sure as a look just before can make it.
-        if identity(self.pid) != self.identity {
+        // None to be had, or none to spare: as sure as a look just before can make it.
+        let now = pidfd::open(self.pid);
+        if identity(self.pid)? != self.identity {
             return Err(Errno::ESRCH.into());
         }
-        signal::kill(self.pid, signum)
+        match now {
+            Ok(pidfd) => pidfd::send_signal(pidfd.as_fd(), signum),
+            Err(_) => signal::kill(self.pid, signum),
+        }
     }
 
     fn lives(&self) -> bool {
-        procfs::stat(self.pid).is_ok_and(|stat| !stat.is_dead())
-            && identity(self.pid) == self.identity
+        match procfs::stat(self.pid) {
+            Ok(stat) => {
+                let now = identity(self.pid);
+                !stat.is_dead() && now.map_or(true, |now| now == self.identity)
+            }
+            Err(error) => error.is_shortage(),
+        }
     }
 
     fn await_end(&self, until: u64) {
@@ -187,7 +198,11 @@ impl Round {
         while clock::now() - begun < LONGEST {
             self.outcome.rounds += 1;
             let (before, arrivals) = (self.targets.len(), self.arrivals);
-            self.collect(spare)?;
+            if let Err(error) = self.collect(spare) {
+                // Nobody is left stopped.
+                self.kill_held();
+                return Err(error);
+            }
             // Who is stopped forks no more: once nobody is new, all are held.
             if self.targets.len() > before {
                 quiet = 0;
@@ -240,7 +255,8 @@ impl Round {
                 self.spared.push(member.pid);
                 continue;
             }
-            if let Some(target) = Target::hold(member.pid, known) {
+            let to_spare = self.targets.len() < orphan::spare_pidfds();
+            if let Some(target) = Target::hold(member.pid, known, to_spare)? {
                 self.targets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 self.targets.push(target);
             }
@@ -291,11 +307,6 @@ impl Round {
     }
 }
 
-/// What may be different soon.
-pub(crate) fn is_shortage(error: Error) -> bool {
-    matches!(error.errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
-}
-
 /// A service's live members, what tells those below from later processes, and how
 /// many it has had.
 #[allow(clippy::type_complexity, reason = "taken apart at once")]
@@ -326,7 +337,7 @@ fn members(
         let stat = match procfs::stat(process.pid) {
             Ok(stat) => stat,
             // Without descriptors all would look as if they were gone.
-            Err(errno) if is_shortage(errno) => return Err(errno),
+            Err(error) if error.is_shortage() => return Err(error),
             Err(_) => continue,
         };
         if stat.is_dead() || process.pid == me {

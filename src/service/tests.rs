@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::attribute::{Evidence, Facts, Identity, Verdict, look_at};
 use super::ledger::{Follow, Key, Ledger, Outside, Usage, What};
+use crate::sys::error::Error;
 
 const US: i32 = 1;
 
@@ -78,24 +79,24 @@ impl World {
 }
 
 impl Facts for &World {
-    fn identity(&mut self, pid: i32) -> Option<Identity> {
-        Some(Identity::Inode(pid.unsigned_abs().into()))
+    fn identity(&mut self, pid: i32) -> Result<Option<Identity>, Error> {
+        Ok(Some(Identity::Inode(pid.unsigned_abs().into())))
     }
 
-    fn cgroup(&mut self, pid: i32) -> Option<u32> {
+    fn cgroup(&mut self, pid: i32) -> Result<Option<u32>, Error> {
         let service = self.processes[&pid].service;
-        (self.evidence == Some(Evidence::Cgroup)).then_some(service)
+        Ok((self.evidence == Some(Evidence::Cgroup)).then_some(service))
     }
 
-    fn tag(&mut self, pid: i32) -> Option<u64> {
+    fn tag(&mut self, pid: i32) -> Result<Option<u64>, Error> {
         let service = self.processes[&pid].service;
-        (self.evidence == Some(Evidence::Tag)).then_some(tag(service))
+        Ok((self.evidence == Some(Evidence::Tag)).then_some(tag(service)))
     }
 
-    fn environment(&mut self, pid: i32) -> Option<u64> {
+    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error> {
         let process = &self.processes[&pid];
         let readable = self.evidence == Some(Evidence::Environment) && !process.dead;
-        readable.then_some(tag(process.service))
+        Ok(readable.then_some(tag(process.service)))
     }
 }
 
@@ -363,7 +364,6 @@ fn the_main_process_is_followed() {
 }
 
 #[test]
-#[test]
 fn a_main_process_that_cannot_be_told_from_others_is_none() {
     let mut world = World::new(Some(Evidence::Tag));
     let mut supervisor = Supervisor::new();
@@ -385,6 +385,7 @@ fn a_main_process_that_cannot_be_told_from_others_is_none() {
     assert_eq!(mains.collect::<Vec<_>>(), [0, two]);
 }
 
+#[test]
 fn a_main_process_that_ends_leaves_others() {
     let mut world = World::new(Some(Evidence::Tag));
     let mut supervisor = Supervisor::new();

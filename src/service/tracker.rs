@@ -30,7 +30,7 @@ use crate::spawn::{Rlimit, SpawnError, Spec, Step};
 use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::cgroup::Cgroup;
 use crate::sys::connector::{Connector, Message, Read};
-use crate::sys::error::Error;
+use crate::sys::error::{Error, unless_short};
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::pidfd::Exit;
@@ -223,15 +223,18 @@ fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Error> {
 }
 
 /// What tells a process from a later one of its pid.
-pub(super) fn identity(pid: i32) -> Option<Identity> {
-    if let Ok(fd) = pidfd::open(pid) {
-        if let Some(inode) = pidfd::inode(&fd) {
-            return Some(Identity::Inode(inode));
-        }
+pub(super) fn identity(pid: i32) -> Result<Option<Identity>, Error> {
+    let inode = unless_short(pidfd::open(pid))?.and_then(|fd| pidfd::inode(&fd));
+    if let Some(inode) = inode {
+        return Ok(Some(Identity::Inode(inode)));
     }
-    procfs::stat(pid)
-        .ok()
-        .map(|stat| Identity::Started(stat.started))
+    let stat = unless_short(procfs::stat(pid))?;
+    Ok(stat.map(|stat| Identity::Started(stat.started)))
+}
+
+/// Whether a process is gone for sure, or its pid another's.
+fn is_gone(pid: i32, known: Identity) -> bool {
+    identity(pid).is_ok_and(|now| now != Some(known))
 }
 
 /// What can be asked of the kernel about one child.
@@ -242,33 +245,36 @@ struct Kernel<'a> {
 }
 
 impl Facts for Kernel<'_> {
-    fn identity(&mut self, pid: i32) -> Option<Identity> {
+    fn identity(&mut self, pid: i32) -> Result<Option<Identity>, Error> {
         identity(pid)
     }
 
-    fn cgroup(&mut self, pid: i32) -> Option<u32> {
+    fn cgroup(&mut self, pid: i32) -> Result<Option<u32>, Error> {
         let with_cgroup =
             |extra: &Option<Extra>| extra.as_ref().is_some_and(|extra| extra.cgroup.is_some());
         if !self.extras.iter().any(with_cgroup) {
-            return None;
+            return Ok(None);
         }
-        let path = procfs::cgroup(pid, self.text)?;
-        (0..)
+        let Some(path) = procfs::cgroup(pid, self.text)? else {
+            return Ok(None);
+        };
+        let holder = (0..)
             .zip(self.extras)
             .find(|(_, extra)| {
                 let cgroup = extra.as_ref().and_then(|extra| extra.cgroup.as_ref());
                 cgroup.is_some_and(|cgroup| cgroup.holds(path))
             })
-            .map(|(index, _)| index)
+            .map(|(index, _)| index);
+        Ok(holder)
     }
 
-    fn tag(&mut self, pid: i32) -> Option<u64> {
+    fn tag(&mut self, pid: i32) -> Result<Option<u64>, Error> {
         rlimit_tag::soft(pid, self.text)
     }
 
-    fn environment(&mut self, pid: i32) -> Option<u64> {
+    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error> {
         if !self.environment {
-            return None;
+            return Ok(None);
         }
         procfs::variable(pid, self.text, tag::parse)
     }
@@ -530,6 +536,7 @@ pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result
     if !wait::is_child_pid(pid) {
         return Err(Errno::ESRCH.into());
     }
+    let exact = wish.exact;
     let starting = begin(ctx, wish, sink)?;
     let attached = tracker_of(starting.id)
         .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid, exact));
@@ -537,7 +544,6 @@ pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result
         give_up(starting.id);
     }
     attached.map(|()| starting.id)
-    let exact = wish.exact;
 }
 
 /// Ends the events of a service. None runs once this returns, but for the
@@ -803,7 +809,7 @@ impl Tracker {
         if matches!(known, Some(State::Ours | State::Ended)) {
             return Ok(());
         }
-        if known.is_none() && (self.was_told(pid) || self.is_foreign_still(pid)) {
+        if known.is_none() && (self.was_told(pid)? || self.is_foreign_still(pid)?) {
             return Ok(());
         }
         let mut kernel = Kernel {
@@ -865,14 +871,14 @@ impl Tracker {
 
     /// Whether a child is a zombie whose EXITED was told already. A look from within that
     /// callback still finds it, and would otherwise adopt it and tell its end again.
-    fn was_told(&mut self, pid: i32) -> bool {
+    fn was_told(&mut self, pid: i32) -> Result<bool, Error> {
         let look = self.looks;
         match self.told.find_mut(hash(pid), |told| told.pid == pid) {
-            Some(told) if identity(pid) == Some(told.identity) => {
+            Some(told) if identity(pid)? == Some(told.identity) => {
                 told.look = look;
-                true
+                Ok(true)
             }
-            _ => false,
+            _ => Ok(false),
         }
     }
 
@@ -881,7 +887,7 @@ impl Tracker {
         if wait::dead_status(pid).is_none() {
             return; // other code reaped it
         }
-        let Some(identity) = identity(pid) else {
+        let Ok(Some(identity)) = identity(pid) else {
             return;
         };
         let look = self.looks;
@@ -901,14 +907,14 @@ impl Tracker {
 
     /// Whether a child that nobody claimed is still nobody's; one that ended is
     /// handed on. A pid may be another process's by now, so its tag is read again.
-    fn is_foreign_still(&mut self, pid: i32) -> bool {
+    fn is_foreign_still(&mut self, pid: i32) -> Result<bool, Error> {
         let look = self.looks;
         let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) else {
-            return false;
+            return Ok(false);
         };
-        let tag = rlimit_tag::soft(pid, &mut self.text);
+        let tag = rlimit_tag::soft(pid, &mut self.text)?;
         if tag.and_then(|tag| self.ledger.by_tag(tag)).is_some() {
-            return false;
+            return Ok(false);
         }
         known.look = look;
         let asked = known.asked;
@@ -918,7 +924,7 @@ impl Tracker {
         } else if asked && clock::now() - since > SPOKEN_OF_AFTER {
             self.speak_of(pid);
         }
-        true
+        Ok(true)
     }
 
     fn add_foreign(&mut self, pid: i32) -> Result<(), Error> {
@@ -1063,7 +1069,7 @@ impl Tracker {
             Some(State::Below(identity)) if ended == Some(false) => Some(identity),
             _ => None,
         };
-        let Some(identity) = held.or_else(|| identity(pid)) else {
+        let Some(identity) = held.or_else(|| identity(pid).ok().flatten()) else {
             return false;
         };
         let new = self
@@ -1111,6 +1117,7 @@ impl Tracker {
         for keeper in &self.keepers {
             task::unwatch_fd(keeper.task, fd.as_raw_fd());
         }
+        Some(fd)
     }
 
     /// Forgets who is no more, of those that a walk did not come past.
@@ -1120,7 +1127,7 @@ impl Tracker {
             return;
         }
         for (pid, known) in unseen {
-            if identity(pid) != Some(known) {
+            if is_gone(pid, known) {
                 self.ledger.vanished(pid);
                 self.drop_below(pid);
             }
@@ -1142,6 +1149,11 @@ impl Tracker {
         self.look()?;
         if self.ledger.process(pid).is_some() {
             return Err(Errno::EBUSY.into());
+        }
+        match self.move_into_cgroup(key, pid) {
+            Err(error) if exact => return Err(error),
+            Err(error) => self.without_cgroup(key, error.errno),
+            Ok(()) => {}
         }
         let tag = self.ledger.get(key).ok_or(Errno::ESRCH)?.tag;
         if let Some(extra) = self.extra_mut(key) {
@@ -1169,40 +1181,6 @@ impl Tracker {
         Ok(())
     }
 
-    /// Gives the tag to all that live below a process that was attached.
-    fn tag_below(&mut self, key: Key, but: i32) {
-        let Some(service) = self.ledger.get(key) else {
-        match self.move_into_cgroup(key, pid) {
-            Err(error) if exact => return Err(error),
-            Err(error) => self.without_cgroup(key, error.errno),
-            Ok(()) => {}
-        }
-            return;
-        };
-        let wanted = self
-            .extra(key)
-            .is_some_and(|extra| extra.used & 1 << Evidence::Tag as u32 != 0);
-        if !wanted {
-            return;
-        }
-        for process in self.ledger.members(key.index) {
-            if process.pid != but {
-                let _ = rlimit_tag::set(process.pid, service.tag);
-            }
-        }
-    }
-
-    /// The service is silent: the keeper watches its processes from now on.
-    fn keep_watching(&mut self, key: Key) {
-        let Some(extra) = self.extra(key) else {
-            return;
-        };
-        let keeper = extra.keeper;
-        let mut ours = Vec::new();
-        for process in self.ledger.members(key.index) {
-            if process.state == State::Ours && ours.try_reserve(1).is_ok() {
-                ours.push(process.pid);
-            }
     fn without_cgroup(&mut self, key: Key, errno: Errno) {
         if let Some(extra) = self.extra_mut(key) {
             extra.cgroup = None;
@@ -1244,6 +1222,35 @@ impl Tracker {
         Ok(())
     }
 
+    /// Gives the tag to all that live below a process that was attached.
+    fn tag_below(&mut self, key: Key, but: i32) {
+        let Some(service) = self.ledger.get(key) else {
+            return;
+        };
+        let wanted = self
+            .extra(key)
+            .is_some_and(|extra| extra.used & 1 << Evidence::Tag as u32 != 0);
+        if !wanted {
+            return;
+        }
+        for process in self.ledger.members(key.index) {
+            if process.pid != but {
+                let _ = rlimit_tag::set(process.pid, service.tag);
+            }
+        }
+    }
+
+    /// The service is silent: the keeper watches its processes from now on.
+    fn keep_watching(&mut self, key: Key) {
+        let Some(extra) = self.extra(key) else {
+            return;
+        };
+        let keeper = extra.keeper;
+        let mut ours = Vec::new();
+        for process in self.ledger.members(key.index) {
+            if process.state == State::Ours && ours.try_reserve(1).is_ok() {
+                ours.push(process.pid);
+            }
         }
         for pid in ours {
             if watch(keeper, pid).is_err() {
@@ -1354,7 +1361,7 @@ impl Tracker {
         let living = members.filter(|process| match process.state {
             State::Ended => false,
             State::Ours => wait::dead_status(process.pid).is_none(),
-            State::Below(known) => identity(process.pid) == Some(known),
+            State::Below(known) => !is_gone(process.pid, known),
         });
         u32::try_from(living.count()).unwrap_or(u32::MAX)
     }
@@ -1516,6 +1523,14 @@ impl Task for ServiceTask {
         if let Why::Child(end) = why {
             tracker.child_ended(end);
         }
+        // Another thread may have found the service dead while the last end was told. That
+        // zombie is reaped behind this step: only then it is dead.
+        if why != Why::Posted && tracker.ledger.is_dead_next(self.id.key()) {
+            if let Some(Some(task)) = tracker.extra(self.id.key()).map(|extra| extra.task) {
+                task::post(task);
+            }
+            return None;
+        }
         let call = tracker.call(self.id, &self.sink);
         if call.is_none() {
             tracker.tell();
@@ -1588,11 +1603,3 @@ impl Tracker {
         None
     }
 }
-        // Another thread may have found the service dead while the last end was told. That
-        // zombie is reaped behind this step: only then it is dead.
-        if why != Why::Posted && tracker.ledger.is_dead_next(self.id.key()) {
-            if let Some(Some(task)) = tracker.extra(self.id.key()).map(|extra| extra.task) {
-                task::post(task);
-            }
-            return None;
-        }

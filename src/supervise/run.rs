@@ -373,7 +373,7 @@ pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
 /// descriptors or memory.
 pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) -> bool {
     let killed = kill::kill(service, signal, &mut |one| spares && one.login, spares);
-    !killed.is_err_and(kill::is_shortage)
+    !killed.is_err_and(|error| error.is_shortage())
 }
 
 /// How many processes of a run a stop has still to end.

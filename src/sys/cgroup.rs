@@ -85,7 +85,7 @@ fn join(path: &[u8]) -> &[u8] {
 fn own() -> Result<(CString, Vec<u8>), Error> {
     let mount = mount()?;
     let mut text = Vec::new();
-    let own = procfs::cgroup(getpid().as_raw(), &mut text).ok_or(NO_CGROUP)?;
+    let own = procfs::cgroup(getpid().as_raw(), &mut text)?.ok_or(NO_CGROUP)?;
     let below = own.strip_prefix(join(&mount.root)).ok_or(NO_CGROUP)?;
     let place = c_string(&[join(&mount.point), join(below)])?;
     Ok((place, copy(&[own])?))
@@ -197,8 +197,10 @@ impl Cgroup {
     /// Whether no process is in it or below it; a zombie is none.
     pub(crate) fn is_empty(&self) -> bool {
         let mut text = [0_u8; 256];
-        let Ok(events) = self.open_events() else {
-            return true;
+        let events = match self.open_events() {
+            Ok(events) => events,
+            // Removed. Of a shortage nobody knows: it is looked at again.
+            Err(error) => return !error.is_shortage(),
         };
         let got = read(&events, &mut text).unwrap_or(0);
         !text[..got]

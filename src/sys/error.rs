@@ -109,6 +109,22 @@ pub(crate) struct Error {
     pub(crate) errno: Errno,
 }
 
+impl Error {
+    /// It says nothing of what was asked for: descriptors or memory are out.
+    pub(crate) fn is_shortage(self) -> bool {
+        matches!(self.errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
+    }
+}
+
+/// None where it failed, but for a shortage: then nothing is known.
+pub(crate) fn unless_short<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.is_shortage() => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
 impl fmt::Display for Error {
     /// "pidfd_open: Too many open files".
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -4,7 +4,7 @@
 //! `try_reserve`.
 
 use super::bits::ToSigned;
-use super::error::{Call, During, Error, out_of_memory};
+use super::error::{Call, During, Error, out_of_memory, unless_short};
 use super::fd::again;
 use std::ffi::CStr;
 use std::fmt::{self, Write};
@@ -363,33 +363,38 @@ pub(crate) fn real_uid(pid: i32) -> Result<u32, Error> {
 
 /// A soft limit by its name in /proc/PID/limits; of a zombie too. None where there
 /// is no limit.
-pub(crate) fn limit(pid: i32, name: &str, text: &mut Vec<u8>) -> Option<u64> {
-    read_file(format_args!("/proc/{pid}/limits"), text).ok()?;
-    let line = text
-        .split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(name.as_bytes()))?;
-    let soft = line
-        .split(u8::is_ascii_whitespace)
-        .find(|word| !word.is_empty())?;
-    std::str::from_utf8(soft).ok()?.parse().ok()
+pub(crate) fn limit(pid: i32, name: &str, text: &mut Vec<u8>) -> Result<Option<u64>, Error> {
+    let read = unless_short(read_file(format_args!("/proc/{pid}/limits"), text))?;
+    let soft = |()| {
+        let line = text
+            .split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes()))?;
+        let soft = line
+            .split(u8::is_ascii_whitespace)
+            .find(|word| !word.is_empty())?;
+        std::str::from_utf8(soft).ok()?.parse().ok()
+    };
+    Ok(read.and_then(soft))
 }
 
-/// What the first variable of this name holds, as `read` makes of `NAME=value`.
+/// What `find` makes of the first variable, `NAME=value`, that it knows.
 pub(crate) fn variable<T>(
     pid: i32,
     text: &mut Vec<u8>,
-    read: impl Fn(&[u8]) -> Option<T>,
-) -> Option<T> {
-    read_file(format_args!("/proc/{pid}/environ"), text).ok()?;
-    text.split(|&byte| byte == 0).find_map(read)
+    find: impl Fn(&[u8]) -> Option<T>,
+) -> Result<Option<T>, Error> {
+    let read = unless_short(read_file(format_args!("/proc/{pid}/environ"), text))?;
+    Ok(read.and_then(|()| text.split(|&byte| byte == 0).find_map(find)))
 }
 
 /// The path of a process's cgroup (v2), below the root of our cgroup namespace;
 /// of a zombie too.
-pub(crate) fn cgroup(pid: i32, text: &mut Vec<u8>) -> Option<&[u8]> {
-    read_file(format_args!("/proc/{pid}/cgroup"), text).ok()?;
-    text.split(|&byte| byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"0::"))
+pub(crate) fn cgroup(pid: i32, text: &mut Vec<u8>) -> Result<Option<&[u8]>, Error> {
+    let read = unless_short(read_file(format_args!("/proc/{pid}/cgroup"), text))?;
+    Ok(read.and_then(|()| {
+        text.split(|&byte| byte == b'\n')
+            .find_map(|line| line.strip_prefix(b"0::"))
+    }))
 }
 
 /// Reads a file of ours in /proc/self.

@@ -13,11 +13,11 @@ const RESOURCE: libc::__rlimit_resource_t = libc::RLIMIT_LOCKS;
 
 /// The soft limit of a process; of another user's by /proc/PID/limits, where
 /// prlimit(2) wants CAP_SYS_RESOURCE.
-pub(crate) fn soft(pid: i32, text: &mut Vec<u8>) -> Option<u64> {
+pub(crate) fn soft(pid: i32, text: &mut Vec<u8>) -> Result<Option<u64>, Error> {
     match get(pid) {
-        Ok(limit) => Some(limit.rlim_cur),
+        Ok(limit) => Ok(Some(limit.rlim_cur)),
         Err(error) if error == Errno::EPERM => procfs::limit(pid, "Max file locks", text),
-        Err(_) => None,
+        Err(_) => Ok(None),
     }
 }
 
