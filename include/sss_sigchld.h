@@ -421,7 +421,7 @@ typedef void sss_siginfo_t;
 
 /**
  * An event: the service's main process is another one. pid is 0 where it ended
- * and others live on.
+ * and others live on, or after a forking start where it is not known which of them it is.
  */
 #define SSS_SERVICE_MAIN_CHANGED 3
 
@@ -4287,13 +4287,15 @@ errno_t sss_service_spawn(void *memctx,
  *                     registered as well.
  * @param params       as for sss_service_spawn(). A tag is set from outside, for
  *                     the processes of users that the daemon may trace; the
- *                     environment cannot be.
+ *                     environment cannot be. With a cgroup the child and all that
+ *                     lives below it are moved there.
  * @param cb           told of the service, or NULL.
  * @param pvt          handed to cb as it is; borrowed until the handle is freed.
  * @param service      as for sss_service_spawn().
  *
  * @return 0; EINVAL; ESRCH where pid is no child of this process; EBUSY where a
- *         service has it; otherwise as sss_service_spawn().
+ *         service has it; with SSS_SERVICE_EXACT the errno for which a process cannot
+ *         be moved into the cgroup; otherwise as sss_service_spawn().
  *
  * Thread-safe without a host. Not for signal handlers.
  */

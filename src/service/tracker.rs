@@ -44,6 +44,8 @@ const SLOW_LAST: u64 = 60_000_000_000;
 const SLOWER: u64 = 4;
 /// After a look whose readings did not agree.
 const AGAIN: u64 = 1_000_000;
+/// After a look for which there were no descriptors or no memory.
+const AFTER_SHORTAGE: u64 = 100_000_000;
 /// Walks below the members get one part in so many of the time.
 const SHARE: u64 = 16;
 /// An orphan that nobody claims and nobody may reap is spoken of after so long.
@@ -774,8 +776,10 @@ impl Tracker {
         let look = self.looks;
         self.foreign.retain(|known| known.look == look);
         self.told.retain(|told| told.look == look);
-        if done.is_err() || !self.agreed {
+        if done.is_err() {
             self.agreed = false;
+            self.look_again(AFTER_SHORTAGE);
+        } else if !self.agreed {
             self.look_again(AGAIN);
         }
         self.tell();
