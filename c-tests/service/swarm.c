@@ -25,12 +25,75 @@ struct seen_pid {
 };
 
 static struct seen_pid *pids;
+
+/* Whose a process was: as the observer saw it fork, and as its ADOPTED said. Compared at the
+ * end: a record may be read behind the event. */
+struct claim {
+    pid_t pid;
+    unsigned service;
+};
+
+struct claims {
+    struct claim *list;
+    size_t count, room;
+};
+
+static struct claims forked, adopted;
+
+static void claim(struct claims *claims, pid_t pid, unsigned service)
+{
+    if (claims->count == claims->room) {
+        claims->room = claims->room * 2 + 1024;
+        claims->list = realloc(claims->list, claims->room * sizeof(*claims->list));
+        check(claims->list != NULL);
+    }
+    claims->list[claims->count++] = (struct claim){ pid, service };
+}
+
+static int compare(const void *one, const void *other)
+{
+    const struct claim *a = one, *b = other;
+
+    if (a->pid != b->pid) {
+        return a->pid < b->pid ? -1 : 1;
+    }
+    return (a->service > b->service) - (a->service < b->service);
+}
+
+/* How many were adopted for a service that the observer saw them not fork for. */
+static unsigned wrongly_adopted(void)
+{
+    unsigned unseen = 0;
+    size_t at = 0;
+
+    qsort(forked.list, forked.count, sizeof(*forked.list), compare);
+    qsort(adopted.list, adopted.count, sizeof(*adopted.list), compare);
+    for (size_t i = 0; i < adopted.count; i++) {
+        while (at < forked.count && compare(&forked.list[at], &adopted.list[i]) < 0) {
+            at++;
+        }
+        if (at < forked.count && compare(&forked.list[at], &adopted.list[i]) == 0) {
+            at++; /* a pid that comes again has one more of both */
+        } else {
+            unseen++;
+        }
+    }
+    return unseen;
+}
+
+static void forget_claims(struct claims *claims)
+{
+    free(claims->list);
+    memset(claims, 0, sizeof(*claims));
+}
+
 static unsigned long forks, exits, adoptions, wrong, orphans;
 
 struct service {
     struct sss_service *handle;
     unsigned number;
     unsigned live;
+    unsigned first_ended;
     unsigned dead;
 };
 
@@ -81,6 +144,7 @@ static void take(const struct proc_event *event, void *pvt)
     pids[fork->child_pid].service = pids[fork->parent_tgid].service;
     if (pids[fork->child_pid].service != 0) {
         forks++;
+        claim(&forked, fork->child_pid, pids[fork->child_pid].service - 1u);
     }
 }
 
@@ -88,21 +152,26 @@ static void tell(struct sss_service *handle, const struct sss_service_event *eve
 {
     struct service *service = pvt;
     struct seen_pid *pid;
+    pid_t number;
 
     (void)handle;
     check_int(service->dead, 0);
     if (event->event != SSS_SERVICE_ADOPTED && event->event != SSS_SERVICE_EXITED) {
         if (event->event == SSS_SERVICE_DEAD) {
             check_int(service->live, 0);
+            check_int(service->first_ended, 1);
+            check_int(event->processes, 0);
             service->dead++;
             orphans += event->orphans;
             dead++;
         }
         return;
     }
-    pid = &pids[in_records(event->pid)];
+    number = in_records(event->pid);
+    pid = &pids[number];
     if (event->event == SSS_SERVICE_ADOPTED) {
         adoptions++;
+        claim(&adopted, number, service->number);
         service->live++;
         check_int(pid->orphan, 0);
         pid->orphan = 1;
@@ -110,10 +179,13 @@ static void tell(struct sss_service *handle, const struct sss_service_event *eve
         return;
     }
     exits++;
-    if (event->pid != event->root) {
+    /* By the evidence: an orphan may have got the pid of the first one. */
+    if (event->evidence != SSS_EVIDENCE_STARTED) {
         check_int(pid->orphan, 1);
         pid->orphan = 0;
         service->live--;
+    } else {
+        service->first_ended++;
     }
 }
 
@@ -172,10 +244,14 @@ static void swarm(struct round *round)
     }
     check_int(wrong, 0);
     check_int(orphans, 0); /* nobody was left unclaimed */
+    check_int(exits, adoptions + SERVICES);
     /* The first of each chain is waited for by its parent, all others come to us. */
     if (observed) {
         check_int(forks, adoptions + (unsigned long)links * SERVICES);
+        check_int(wrongly_adopted(), 0);
     }
+    forget_claims(&forked);
+    forget_claims(&adopted);
     fprintf(stderr, "%lu forks seen, %lu adopted, %lu ended, the observer %s\n", forks, adoptions,
             exits, observed ? "complete" : "not complete");
     free(pids);
