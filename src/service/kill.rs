@@ -256,9 +256,15 @@ impl Round {
                 continue;
             }
             let to_spare = self.targets.len() < orphan::spare_pidfds();
-            if let Some(target) = Target::hold(member.pid, known, to_spare)? {
-                self.targets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-                self.targets.push(target);
+            match Target::hold(member.pid, known, to_spare) {
+                Ok(Some(target)) => {
+                    self.targets.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+                    self.targets.push(target);
+                }
+                Ok(None) => {}
+                Err(error) if self.targets.is_empty() => return Err(error),
+                // The next round goes on, when those that are held were killed.
+                Err(_) => break,
             }
         }
         self.outcome.spared = u32::try_from(self.spared.len()).unwrap_or(u32::MAX);
