@@ -83,6 +83,9 @@ static inline void sss_adapter_mask_give_back(void)
 
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
+    if (sss_adapter_mask.contexts == 0) {
+        return; /* the context was another thread's */
+    }
     if (--sss_adapter_mask.contexts == 0) {
         (void)pthread_sigmask(sss_adapter_mask.blocked ? SIG_BLOCK : SIG_UNBLOCK, &set, NULL);
     }
