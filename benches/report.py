@@ -27,8 +27,8 @@ ORDER = [
     "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "pidfd-copy", "sssd", "sd-event", "glib", "libuv", "libev",
     "libevent", "tokio", "python", "sss", "forksrv", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
     "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-glib-signalfd", "sss-libuv",
-    "sss-libuv-signalfd", "sss-libuv-fd", "sss-libev", "sss-libev-signalfd", "sss-libev-fd", "sss-libev-beside",
-    "sss-libevent", "sss-libevent-signalfd", "sss-libevent-fd",
+    "sss-libuv-signalfd", "sss-libuv-fd", "sss-libev", "sss-libev-signalfd", "sss-libev-fd", "sss-libevent",
+    "sss-libevent-signalfd", "sss-libevent-fd",
 ]  # fmt: skip
 
 BY_HAND = ("raw", "raw-copy", "pidfd", "pidfd-copy")
@@ -61,7 +61,6 @@ TITLES = {
     "sss-libev": "**this library**, libev by ev_signal",
     "sss-libev-signalfd": "**this library**, libev by a signalfd",
     "sss-libev-fd": "**this library**, libev by descriptor",
-    "sss-libev-beside": "**this library**, libev by descriptor, beside libev's reaper",
     "sss-libevent": "**this library**, libevent by evsignal",
     "sss-libevent-signalfd": "**this library**, libevent by a signalfd",
     "sss-libevent-fd": "**this library**, libevent by descriptor",
@@ -137,7 +136,7 @@ LOOPS = [
     ("sd-event", "cpu_ns", ("sss-sd-event-signal",), ("sss-sd-event",)),
     ("glib", "cpu_ns", ("sss-glib-signalfd",), ("sss-glib",)),
     ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-signalfd"), ("sss-libevent-fd",)),
-    ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd"), ("sss-libev-fd", "sss-libev-beside")),
+    ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd"), ("sss-libev-fd",)),
     ("libuv", "loop_ns", ("sss-libuv", "sss-libuv-signalfd"), ("sss-libuv-fd",)),
     ("sssd", "cpu_ns", ("sss-tevent", "sss-tevent-signalfd"), ()),
 ]
@@ -298,11 +297,7 @@ def steady_section(results):
 
 def measured_loops(results):
     first = steady_cases(results)[0]
-    return [
-        (peer, metric, by_signal, tuple(s for s in by_descriptor if results.median(first, s, metric)))
-        for peer, metric, by_signal, by_descriptor in LOOPS
-        if results.median(first, peer, metric)
-    ]
+    return [loop for loop in LOOPS if results.median(first, loop[0], loop[1])]
 
 
 def loops_section(results, cell=ratio_text):

@@ -51,17 +51,12 @@ static inline errno_t sss_watch_it(pid_t pid, unsigned slot, struct sss_child_ct
 }
 #endif
 
-#ifndef SSS_OPTIONS
-#define SSS_OPTIONS 0
-#endif
-
 static inline int sss_create(uint32_t scope, const struct sss_host *host, void *loop)
 {
     struct sss_ctx_params params = {
         .size = sizeof(params),
-        .mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_OPTIONS,
+        .mask = SSS_CTX_PARAM_SCOPE,
         .scope = scope,
-        .options = SSS_OPTIONS,
         .host = host,
         .memctx = host != NULL && host->alloc != NULL ? loop : NULL,
         .loop = loop,
