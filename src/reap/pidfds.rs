@@ -379,7 +379,13 @@ impl Reaper {
             }
         }
         self.pidfds_at_most = self.table.old();
-        had - self.table.old()
+        let given = had - self.table.old();
+        if given > 0 {
+            // The signal of one that has ended may have been taken already.
+            let now = self.kernel.now();
+            self.agenda.owe(Debt::Each, now);
+        }
+        given
     }
 
     /// Whether an untrusted context watches this child.
