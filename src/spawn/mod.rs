@@ -149,7 +149,8 @@ pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
             Ok(child) => return Ok(spawned(child, ties)),
             Err(failure) => failure,
         };
-        if failure.error.errno == libc::EMFILE && !relieved {
+        // A held child that was made is told by its pid.
+        if failure.error.errno == libc::EMFILE && failure.error.pid == 0 && !relieved {
             relieved = true;
             if fd::relieved() {
                 continue;

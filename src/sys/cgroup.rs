@@ -183,7 +183,7 @@ impl Cgroup {
     /// Moves a process that runs already into it.
     pub(crate) fn move_in(&self, pid: i32) -> Result<(), Error> {
         let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
-        let procs = openat(&self.directory, c"cgroup.procs", flags, Mode::empty());
+        let procs = again(|| openat(&self.directory, c"cgroup.procs", flags, Mode::empty()));
         let procs = procs.during(Call::openat)?;
         write(procs, &number(pid)?).during(Call::write).map(drop)
     }

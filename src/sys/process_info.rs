@@ -1,7 +1,8 @@
 //! What the kernel tells of a process beside its end: when it started, which
 //! cgroup it is in, and a number that no other process of this boot has.
 
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::ffi::CStr;
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -19,7 +20,8 @@ pub(crate) fn tick_ns() -> i64 {
 /// [`tick_ns`]. The process may be a zombie; it must not be reaped.
 pub(crate) fn start_ns(pid: i32) -> Option<i64> {
     let mut text = [0; 1024];
-    let length = read_proc(format_args!("/proc/{pid}/stat\0"), &mut text)?;
+    // Under the reaper's lock, where no descriptors can be given back.
+    let length = read_proc(format_args!("/proc/{pid}/stat\0"), &mut text, open)?;
     start_ticks(&text[..length])?.checked_mul(tick_ns())
 }
 
@@ -45,7 +47,11 @@ pub(crate) fn pid_of(pidfd: BorrowedFd) -> Result<i32, Error> {
     }
     let mut text = [0; 1024];
     let fd = pidfd.as_raw_fd();
-    let length = read_proc(format_args!("/proc/self/fdinfo/{fd}\0"), &mut text);
+    let length = read_proc(
+        format_args!("/proc/self/fdinfo/{fd}\0"),
+        &mut text,
+        |path| super::fd::again(|| open(path)),
+    );
     let length = length.ok_or(Call::read.failed(Errno::EBADF))?;
     match pid_line(&text[..length]) {
         None => Err(Call::read.failed(Errno::EBADF)),
@@ -65,18 +71,24 @@ fn pid_line(fdinfo: &[u8]) -> Option<i32> {
     line.trim().parse().ok()
 }
 
+fn open(path: &CStr) -> nix::Result<OwnedFd> {
+    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
+    nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty())
+}
+
 /// Reads the start of a file whose name ends with a NUL, without an allocation.
-fn read_proc(name: std::fmt::Arguments, text: &mut [u8]) -> Option<usize> {
+fn read_proc(
+    name: std::fmt::Arguments,
+    text: &mut [u8],
+    open: fn(&CStr) -> nix::Result<OwnedFd>,
+) -> Option<usize> {
     let mut path = Name {
         bytes: [0; 40],
         length: 0,
     };
     std::fmt::Write::write_fmt(&mut path, name).ok()?;
-    let path = std::ffi::CStr::from_bytes_until_nul(&path.bytes).ok()?;
-    let flags = nix::fcntl::OFlag::O_RDONLY | nix::fcntl::OFlag::O_CLOEXEC;
-    let open = || nix::fcntl::open(path, flags, nix::sys::stat::Mode::empty());
-    let file = super::fd::again(open).ok()?;
-    nix::unistd::read(file, text).ok()
+    let path = CStr::from_bytes_until_nul(&path.bytes).ok()?;
+    nix::unistd::read(open(path).ok()?, text).ok()
 }
 
 struct Name {
