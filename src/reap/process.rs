@@ -233,7 +233,7 @@ pub(crate) struct Reaper {
     pub(crate) descriptor_limit: u32,
     /// As many pidfds as there were after some were given back.
     pub(crate) pidfds_at_most: u32,
-    /// Not before that is it looked for descriptors again, as there were none.
+    /// No look for free descriptors before this time: the last one found too few.
     pub(crate) short_until: u64,
     /// The slot at which a look for stops of the old goes on; 0: at the first.
     pub(crate) old_cursor: u32,

@@ -550,7 +550,7 @@ impl Reaper {
         let leader = self.table.find(pid);
         let ended = leader.is_none_or(|leader| self.wait_child(leader));
         let Some(leader) = leader.filter(|_| !ended) else {
-            // One that stays is looked at over and over.
+            // A deadline that stays first would be found passed again and again.
             let context = self.table.slot(at).context;
             self.set_deadline_of(context, RICH | index, None);
             return;

@@ -116,7 +116,8 @@ impl Error {
     }
 }
 
-/// None where it failed, but for a shortage: then nothing is known.
+/// None for any error but a shortage, which is returned: it says nothing of what was
+/// asked.
 pub(crate) fn unless_short<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),

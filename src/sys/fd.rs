@@ -51,7 +51,8 @@ pub(crate) fn relieved() -> bool {
 }
 
 /// Makes descriptors, once more if there was none left and some could be given back.
-/// Whatever opens one for the library goes through here, but under the reaper's lock.
+/// All code of the library that opens a descriptor uses this, except under the reaper's
+/// lock, where none can be given back.
 pub(crate) fn again<T, E: PartialEq<Errno>>(make: impl Fn() -> Result<T, E>) -> Result<T, E> {
     match make() {
         Err(error) if error == Errno::EMFILE && relieved() => make(),
