@@ -18,6 +18,7 @@ enum {
     CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
     CANNOT_MASK = 128,     /* the daemon itself blocks SIGCHLD */
     CANNOT_IGNORED = 256,  /* the daemon itself sees to it that SIGCHLD is not ignored */
+    CANNOT_ORDER = 512,    /* of several contexts the last is to be freed first */
 };
 
 struct waking_on {

@@ -826,6 +826,31 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
+/* Whichever of two contexts goes first. */
+static void two_contexts_leave_the_former_disposition(struct bed *bed)
+{
+    struct sigaction act = { .sa_handler = former_handler }, now;
+    struct sss_sigchild_ctx *ctx[2];
+    int first;
+
+    bed_ctx_free(bed, bed->ctx);
+    bed_settle(bed);
+    for (first = 0; first < 2; first++) {
+        check_ok(sigaction(SIGCHLD, &act, NULL));
+        ctx[0] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+        ctx[1] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+        bed_ctx_free(bed, ctx[first]);
+        bed->ctx = ctx[!first];
+        an_exit_is_told(bed);
+        bed_ctx_free(bed, bed->ctx);
+        bed->ctx = NULL;
+        bed_settle(bed);
+        check_ok(sigaction(SIGCHLD, NULL, &now));
+        check(now.sa_handler == former_handler);
+    }
+    check_ok(sigaction(SIGCHLD, &bed->former, NULL));
+}
+
 /* A parent that ignores SIGCHLD leaves it so to the daemon. */
 static void an_ignored_sigchld_is_taken(struct bed *bed)
 {
@@ -912,6 +937,8 @@ static const struct behaviour behaviours[] = {
     { "threads_with_a_loop_each", threads_with_a_loop_each, CANNOT_LOOPS | CANNOT_THREADS },
     { "the_loop_goes_before_the_context", the_loop_goes_before_the_context, CANNOT_LOOP_FIRST },
     { "the_former_disposition_comes_back", the_former_disposition_comes_back, CANNOT_FORMER },
+    { "two_contexts_leave_the_former_disposition", two_contexts_leave_the_former_disposition,
+      CANNOT_CONTEXTS | CANNOT_FORMER | CANNOT_ORDER },
     { "an_ignored_sigchld_is_taken", an_ignored_sigchld_is_taken,
       CANNOT_STOPS | CANNOT_FORMER | CANNOT_IGNORED },
     { "the_former_mask_comes_back", the_former_mask_comes_back, CANNOT_CONTEXTS | CANNOT_MASK },

@@ -72,6 +72,7 @@ int main(void)
           .after_fork = after_fork,
           .turn_now = turn_now },
         { .name = "tevent_signalfd",
+          .cannot = CANNOT_ORDER,
           .blocks = true,
           .host = sss_tevent_signalfd_host,
           .loop_new = loop_new,

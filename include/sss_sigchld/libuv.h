@@ -28,8 +28,10 @@ struct sss_uv_watch {
         uv_poll_t poll;
         uv_signal_t sig;
     } uv;
-    struct sigaction former; /* SIGCHLD's, which libuv forgets */
 };
+
+/* SIGCHLD's before libuv's own, which libuv forgets. Weak: see sss_adapter_mask. */
+__attribute__((weak)) struct sigaction sss_uv_former;
 
 /* libuv's UV_HANDLE_CLOSED: it has called close_cb. It has no function that tells. */
 #define SSS_UV_CLOSED 2u
@@ -55,7 +57,7 @@ static inline void sss_uv_closed(uv_handle_t *handle)
 static inline void sss_uv_unwatch(void *ptr)
 {
     struct sss_uv_watch *watch = (struct sss_uv_watch *)ptr;
-    struct sigaction now, former = watch->former;
+    struct sigaction now;
     int sigchld = watch->call.readable == NULL;
 
     if (!uv_is_closing(&watch->uv.handle)) {
@@ -66,7 +68,7 @@ static inline void sss_uv_unwatch(void *ptr)
         free(watch); /* by the same; the loop may be gone */
     }
     if (sigchld && sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == SIG_DFL) {
-        (void)sigaction(SIGCHLD, &former, NULL);
+        (void)sigaction(SIGCHLD, &sss_uv_former, NULL);
     }
 }
 
@@ -74,7 +76,7 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
                                       void (*readable)(void *arg), void *arg, void **out)
 {
     struct sss_uv_watch *watch;
-    struct sigaction now;
+    struct sigaction former, now;
     int ret;
 
     (void)owner;
@@ -82,7 +84,7 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
     if (watch == NULL) {
         return errno;
     }
-    (void)sigaction(SIGCHLD, NULL, &watch->former);
+    (void)sigaction(SIGCHLD, NULL, &former);
     ret = readable != NULL ? uv_poll_init((uv_loop_t *)loop, &watch->uv.poll, fd)
                            : uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
     if (ret != 0) {
@@ -96,8 +98,10 @@ static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
         sss_uv_unwatch(watch);
         return -ret;
     }
-    if (sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler == watch->former.sa_handler) {
-        watch->former.sa_handler = SIG_DFL; /* libuv's, for another context */
+    /* Else it is libuv's already, for another context. */
+    if (readable == NULL && sigaction(SIGCHLD, NULL, &now) == 0 &&
+        now.sa_handler != former.sa_handler) {
+        sss_uv_former = former;
     }
     *out = watch;
     return 0;
