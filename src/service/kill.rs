@@ -157,6 +157,7 @@ pub(crate) fn kill(
         targets: Vec::new(),
         spared: Vec::new(),
         arrivals: 0,
+        short: None,
         // A rule is asked before anything is done to a process.
         stop_at_once: signum == libc::SIGKILL && !may_spare,
     };
@@ -164,7 +165,7 @@ pub(crate) fn kill(
         round.collect(spare)?;
         round.send_new(0, signum);
         round.outcome.rounds = 1;
-        return Ok(round.outcome);
+        return round.short.map_or(Ok(round.outcome), Err);
     }
     if !may_spare {
         let killed = with(id, |tracker, key| match tracker.cgroup(key) {
@@ -184,6 +185,8 @@ struct Round {
     spared: Vec<i32>,
     /// How many processes the service has had.
     arrivals: u64,
+    /// Why the last look left some of the members out.
+    short: Option<Error>,
     /// A look stops each new process as it finds it.
     stop_at_once: bool,
 }
@@ -199,8 +202,8 @@ impl Round {
             self.outcome.rounds += 1;
             let (before, arrivals) = (self.targets.len(), self.arrivals);
             if let Err(error) = self.collect(spare) {
-                // Nobody is left stopped.
                 self.kill_held();
+                self.kill_stopped();
                 return Err(error);
             }
             // Who is stopped forks no more: once nobody is new, all are held.
@@ -218,6 +221,10 @@ impl Round {
             };
             let nobody_ends = !self.targets.iter().any(|target| target.killed);
             if quiet >= 2 && (nobody_ends || waited >= WHOLE_PATIENCE) {
+                if let Some(error) = self.short {
+                    self.kill_stopped();
+                    return Err(error);
+                }
                 seen_whole = true;
                 break;
             }
@@ -245,6 +252,7 @@ impl Round {
         })?;
         self.arrivals = arrivals;
         self.spared.clear();
+        self.short = None;
         for (member, known) in members {
             if self.targets.iter().any(|target| target.pid == member.pid) {
                 continue;
@@ -264,11 +272,30 @@ impl Round {
                 Ok(None) => {}
                 Err(error) if self.targets.is_empty() => return Err(error),
                 // The next round goes on, when those that are held were killed.
-                Err(_) => break,
+                Err(error) => {
+                    self.short = Some(error);
+                    break;
+                }
             }
         }
         self.outcome.spared = u32::try_from(self.spared.len()).unwrap_or(u32::MAX);
         Ok(())
+    }
+
+    /// Kills by pid whom a look may have stopped: children of ours that nobody reaped. It
+    /// needs no descriptor.
+    fn kill_stopped(&self) {
+        if !self.stop_at_once {
+            return;
+        }
+        let _ = with(self.id, |tracker, key| {
+            for process in tracker.ledger.members(key.index) {
+                if process.state == State::Ours && wait::is_child_pid(process.pid) {
+                    let _ = signal::kill(process.pid, libc::SIGKILL);
+                }
+            }
+            Ok(())
+        });
     }
 
     /// To those held since then; counts what reached whom where it is the last.

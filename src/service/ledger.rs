@@ -544,9 +544,7 @@ impl Ledger {
                     .unwrap_or(0);
             }
         }
-        // Where all are dead DEAD says so.
-        let lives = |process: &Process| process.state != State::Ours || outside.lives(process.pid);
-        if found == 0 && !self.members(index).any(lives) {
+        if found == 0 && !self.is_without_main(index, outside) {
             return;
         }
         let Some(service) = self.services.get_mut(index as usize) else {
@@ -557,6 +555,30 @@ impl Ledger {
             service.told_main = Some(found);
             self.queue(index, What::MainChanged { pid: found });
         }
+    }
+
+    /// Whether some process lives, and none of a forking service is about to be told as
+    /// ended: what it left is known with that, and where all are dead DEAD says so.
+    fn is_without_main(&mut self, index: u32, outside: &mut impl Outside) -> bool {
+        let Some(service) = self.at(index) else {
+            return false;
+        };
+        if service.told_main == Some(0) {
+            return false;
+        }
+        let forking = service.forking;
+        let mut any = false;
+        for process in self.members(index) {
+            let lives = process.state != State::Ours || outside.lives(process.pid);
+            if !lives && forking {
+                return false;
+            }
+            any |= lives;
+            if any && !forking {
+                break;
+            }
+        }
+        any
     }
 
     /// Has the service be settled.

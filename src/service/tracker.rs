@@ -158,8 +158,8 @@ struct Foreign {
 /// A zombie whose EXITED was told.
 struct ToldEnd {
     pid: i32,
-    /// A later process may have its pid.
-    identity: Identity,
+    /// A later process may have its pid. None: it could not be asked for.
+    identity: Option<Identity>,
     /// The number of the look that last saw it, or that was the last before it was told.
     look: u64,
 }
@@ -191,6 +191,8 @@ pub(crate) struct Tracker {
     looks: u64,
     look_began: u64,
     agreed: bool,
+    /// The last look failed.
+    short: bool,
     /// Those whose EXITED was told. They have left the ledger, but are among our
     /// children until the callback has returned and they are reaped.
     told: HashTable<ToldEnd>,
@@ -683,6 +685,7 @@ impl Tracker {
             looks: 0,
             look_began: 0,
             agreed: true,
+            short: false,
             told: HashTable::new(),
             walk_from: 0,
             interval: SLOW_FIRST,
@@ -774,9 +777,12 @@ impl Tracker {
         });
         self.children = children;
         let look = self.looks;
-        self.foreign.retain(|known| known.look == look);
-        self.told.retain(|told| told.look == look);
-        if done.is_err() {
+        if done.is_ok() {
+            self.foreign.retain(|known| known.look == look);
+            self.told.retain(|told| told.look == look);
+        }
+        self.short = done.is_err();
+        if self.short {
             self.agreed = false;
             self.look_again(AFTER_SHORTAGE);
         } else if !self.agreed {
@@ -878,11 +884,15 @@ impl Tracker {
     fn was_told(&mut self, pid: i32) -> Result<bool, Error> {
         let look = self.looks;
         match self.told.find_mut(hash(pid), |told| told.pid == pid) {
-            Some(told) if identity(pid)? == Some(told.identity) => {
+            Some(told) => {
+                let is_it = match told.identity {
+                    None => wait::dead_status(pid).is_some(),
+                    known => identity(pid)? == known,
+                };
                 told.look = look;
-                Ok(true)
+                Ok(is_it)
             }
-            _ => Ok(false),
+            None => Ok(false),
         }
     }
 
@@ -891,8 +901,10 @@ impl Tracker {
         if wait::dead_status(pid).is_none() {
             return; // other code reaped it
         }
-        let Ok(Some(identity)) = identity(pid) else {
-            return;
+        let identity = match identity(pid) {
+            Ok(None) => return,
+            Ok(known) => known,
+            Err(_) => None,
         };
         let look = self.looks;
         if let Ok(entry) = self.told.find_entry(hash(pid), |told| told.pid == pid) {
@@ -1202,21 +1214,28 @@ impl Tracker {
         let Some(cgroup) = extra.and_then(|extra| extra.cgroup.as_ref()) else {
             return Ok(());
         };
+        let me = std::process::id().to_signed();
         for _ in 0..LOOKS {
-            let (mut left, mut moved) = (Vec::new(), false);
-            let mut next = Some(root);
-            while let Some(pid) = next {
-                let place = procfs::cgroup(pid, &mut self.text)?;
-                if place.is_some_and(|path| !cgroup.holds(path))
-                    && unless_short(procfs::stat(pid))?.is_some_and(|stat| !stat.is_dead())
-                {
-                    match cgroup.move_in(pid) {
-                        Err(error) if error == Errno::ESRCH && pid != root => {}
-                        done => done?,
+            let (mut left, mut found, mut moved) = (Vec::new(), Vec::new(), false);
+            let mut next = Some((root, me));
+            while let Some((pid, parent)) = next {
+                // Another process by now, unless its parent is the one it was found below,
+                // or we are.
+                let stat = unless_short(procfs::stat(pid))?;
+                if let Some(stat) = stat.filter(|stat| [parent, me].contains(&stat.parent)) {
+                    let place = procfs::cgroup(pid, &mut self.text)?;
+                    if place.is_some_and(|path| !cgroup.holds(path)) && !stat.is_dead() {
+                        match cgroup.move_in(pid) {
+                            Err(error) if error == Errno::ESRCH && pid != root => {}
+                            done => done?,
+                        }
+                        moved = true;
                     }
-                    moved = true;
+                    found.clear();
+                    unless_short(procfs::children_of(pid, &mut found, &mut self.scratch))?;
+                    left.try_reserve(found.len()).map_err(|_| Errno::ENOMEM)?;
+                    left.extend(found.iter().map(|&child| (child, pid)));
                 }
-                unless_short(procfs::children_of(pid, &mut left, &mut self.scratch))?;
                 next = left.pop();
             }
             if !moved {
@@ -1326,7 +1345,8 @@ impl Tracker {
                 }
             }
         }
-        if self.ledger.is_touched() {
+        // After a look that failed nothing can be settled. The next comes by its deadline.
+        if !self.short && self.ledger.is_touched() {
             for keeper in &self.keepers {
                 task::post(keeper.task);
             }
