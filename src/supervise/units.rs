@@ -1363,7 +1363,7 @@ const MOST_MESSAGES: u32 = 64;
 /// How many are read before a deadline fires or an end counts: more than a queue holds, which
 /// net.unix.max_dgram_qlen bounds, mostly to 10 or 512. Who never stops sending delays no
 /// deadline.
-const MOST_QUEUED: u32 = 4096;
+const MOST_QUEUED: u32 = 1024;
 /// How soon a deadline comes again that a dead main process puts off.
 const RETRY: u64 = 1_000_000;
 
