@@ -1675,8 +1675,12 @@ static void write_client(struct client **at)
 
 static void accept_client(void)
 {
-    int fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    int fd;
 
+    if (sup.spare < 0) {
+        sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    }
+    fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && sup.spare >= 0) {
         /* A client that is left waiting would have the loop turn without end. */
         close(sup.spare);

@@ -122,13 +122,11 @@ static int realtime_signal(const char *name)
         return 0;
     }
     offset = strtol(name + 5, &end, 10);
-    if (!from_least) {
-        offset += SIGRTMAX - SIGRTMIN;
-    }
-    if (*end != '\0' || offset < 0 || offset > SIGRTMAX - SIGRTMIN) {
+    if (*end != '\0' || offset < -SIGRTMAX || offset > SIGRTMAX) {
         return 0;
     }
-    return SIGRTMIN + (int)offset;
+    offset += from_least ? SIGRTMIN : SIGRTMAX;
+    return offset < SIGRTMIN || offset > SIGRTMAX ? 0 : (int)offset;
 }
 
 static int parse_signal(const char *text)

@@ -1045,8 +1045,8 @@ static void every_command_has_the_limit_that_was_found(void **state)
     configure(&sup,
               "[a]\ncommand = sh -c 'ulimit -Sn; exec sleep 1000'\nprefix = yes\n"
               "health = sh -c 'ulimit -Sn; exit 1'\nhealth-interval = 10ms\n"
-              "stop = run 1h sh -c 'ulimit -Sn > %s/stop; kill $MAINPID'\n",
-              sup.dir);
+              "stop = run 1h sh -c 'ulimit -Sn > %s/new; mv %s/new %s/stop; kill $MAINPID'\n",
+              sup.dir, sup.dir, sup.dir);
     sup_exec(&sup, (const char *const[]){ "sh", "-c", "ulimit -Sn 99; exec \"$@\"", "sh", program(),
                                           "-c", sup.conf, "-s", sup.socket, NULL });
     sup_await(&sup, "a: is not healthy, and is restarted: 99\n");
