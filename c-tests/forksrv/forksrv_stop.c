@@ -82,6 +82,7 @@ static void before_its_exec(void **state)
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     struct held held;
+    struct gate gate;
     pthread_t thread;
     siginfo_t info;
     int fds[2];
@@ -99,7 +100,9 @@ static void before_its_exec(void **state)
     check_ok(pthread_join(thread, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);
     check_ok(pthread_create(&thread, NULL, stop_it, &start));
-    child = launch_at(bed->srv, NULL, END, see, &seen);
+    /* Its server passes the stop on after the exec: the program must not be over by then. */
+    gate_make(&gate);
+    child = launch_at(bed->srv, &gate, END, see, &seen);
     check_ok(pthread_join(thread, NULL));
     pid = pid_of(child);
     check_ok(waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT));
@@ -107,6 +110,7 @@ static void before_its_exec(void **state)
     check_int(info.si_status, SIGTSTP);
     check_int(seen.calls, 0);
     check_ok(kill(pid, SIGCONT));
+    gate_open(&gate);
     exec_until_told(bed, start.listener, &seen);
     loop_until(&bed->loop, &seen.calls, 1);
     check_seen(&seen, pid, END);
