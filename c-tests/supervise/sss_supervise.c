@@ -1033,7 +1033,7 @@ static void health_ends_with_its_run(void **state)
     sup_free(&sup);
 }
 
-/* The supervisor raises its limit of descriptors, and no command has it so. */
+/* The supervisor raises its own limit of descriptors; commands get the former one. */
 static void every_command_has_the_limit_that_was_found(void **state)
 {
     char path[64], line[32] = "";

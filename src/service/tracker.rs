@@ -1345,7 +1345,7 @@ impl Tracker {
                 }
             }
         }
-        // After a look that failed nothing can be settled. The next comes by its deadline.
+        // Nothing can be settled after a look that failed. A deadline for the next is set.
         if !self.short && self.ledger.is_touched() {
             for keeper in &self.keepers {
                 task::post(keeper.task);

@@ -149,7 +149,8 @@ pub(crate) fn spawn(spec: &Spec) -> Result<Spawned, SpawnError> {
             Ok(child) => return Ok(spawned(child, ties)),
             Err(failure) => failure,
         };
-        // A held child that was made is told by its pid.
+        // A failure with a pid left a dead held child, which others may have reaped: the
+        // caller has to know that pid.
         if failure.error.errno == libc::EMFILE && failure.error.pid == 0 && !relieved {
             relieved = true;
             if fd::relieved() {
