@@ -826,25 +826,31 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
-/* Whichever of two contexts goes first. */
+/* Two contexts, of which the first or the second is freed first. */
+static void two_contexts_come_and_go(struct bed *bed, int first)
+{
+    struct sss_sigchild_ctx *ctx[2];
+
+    ctx[0] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+    ctx[1] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
+    bed_ctx_free(bed, ctx[first]);
+    bed->ctx = ctx[!first];
+    an_exit_is_told(bed);
+    bed_ctx_free(bed, bed->ctx);
+    bed->ctx = NULL;
+    bed_settle(bed);
+}
+
 static void two_contexts_leave_the_former_disposition(struct bed *bed)
 {
     struct sigaction act = { .sa_handler = former_handler }, now;
-    struct sss_sigchild_ctx *ctx[2];
     int first;
 
     bed_ctx_free(bed, bed->ctx);
     bed_settle(bed);
     for (first = 0; first < 2; first++) {
         check_ok(sigaction(SIGCHLD, &act, NULL));
-        ctx[0] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
-        ctx[1] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
-        bed_ctx_free(bed, ctx[first]);
-        bed->ctx = ctx[!first];
-        an_exit_is_told(bed);
-        bed_ctx_free(bed, bed->ctx);
-        bed->ctx = NULL;
-        bed_settle(bed);
+        two_contexts_come_and_go(bed, first);
         check_ok(sigaction(SIGCHLD, NULL, &now));
         check(now.sa_handler == former_handler);
     }
@@ -871,21 +877,12 @@ static void an_ignored_sigchld_is_taken(struct bed *bed)
 /* The last of two contexts gives it back, in whatever order they are freed. */
 static void the_former_mask_comes_back(struct bed *bed)
 {
-    struct sss_sigchild_ctx *ctx[2];
-    int i, first;
+    int i;
 
     bed_ctx_free(bed, bed->ctx);
     for (i = 0; i < 4; i++) {
-        first = i % 2;
         bed_mask(i / 2 == 0 ? SIG_BLOCK : SIG_UNBLOCK);
-        ctx[0] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
-        ctx[1] = bed_ctx(bed, SSS_SCOPE_REGISTERED, 0);
-        bed_ctx_free(bed, ctx[first]);
-        bed->ctx = ctx[!first];
-        an_exit_is_told(bed);
-        bed_ctx_free(bed, bed->ctx);
-        bed->ctx = NULL;
-        bed_settle(bed);
+        two_contexts_come_and_go(bed, i % 2);
         check_int(bed_blocked(), i / 2 == 0);
     }
     bed_mask(bed->way->blocks ? SIG_BLOCK : SIG_UNBLOCK);
