@@ -20,8 +20,9 @@
 
 /* What the observer saw of each pid of ours, and what we were told. */
 struct seen_pid {
-    uint8_t service;  /* 1 + the service that its parent is of */
-    uint8_t orphan;   /* ADOPTED and not yet EXITED */
+    /* 1 + the service that its parent is of. The observer writes it. */
+    _Atomic uint8_t service;
+    uint8_t orphan; /* ADOPTED and not yet EXITED */
 };
 
 static struct seen_pid *pids;
