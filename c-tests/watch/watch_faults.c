@@ -2,10 +2,14 @@
  * and where pids come again. */
 #include "support/test.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 #include "support/filter.h"
+#include "support/hold.h"
 #include "support/kernel.h"
 #include "support/memory.h"
 #include "support/spawn.h"
@@ -443,6 +447,41 @@ static void a_living_one_comes_before_a_latched_one(void **state)
     check_ok(sss_child_free(children[2]));
 }
 
+/* The same where it has ended too; by its pid and by a pidfd. */
+static void a_dead_one_comes_before_a_latched_one(void **state)
+{
+    struct loop *loop = *state;
+    int by_pidfd;
+
+    pids_needed();
+    for (by_pidfd = 0; by_pidfd < (kernel_has_pidfds() ? 2 : 1); by_pidfd++) {
+        struct told former = { 0 }, latter = { 0 };
+        struct sss_child_ctx *children[2];
+        struct sss_watch watch;
+        struct gate gate;
+        pid_t pid = child_dead(4);
+
+        children[0] = watch_child(loop->ctx, pid, &former);
+        loop_until(loop, &former.calls, 1);
+        gate_make(&gate);
+        child_reusing(pid, &gate, 5);
+        gate_open(&gate);
+        await_zombie(pid);
+        watch = watch_of(pid, &latter);
+        if (by_pidfd) {
+            watch.mask = SSS_WATCH_PIDFD | SSS_WATCH_TAKE_PIDFD;
+            watch.pid = 0;
+            watch.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+        }
+        check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[1]));
+        loop_until(loop, &latter.calls, 1);
+        check_told(&latter, pid, 5);
+        check(former.event.id != latter.event.id);
+        check_ok(sss_child_free(children[0]));
+        check_ok(sss_child_free(children[1]));
+    }
+}
+
 /* Others took the child, and its pid is another one's when the deadline passes. */
 static void step_for_a_reused_pid(enum waking waking, bool keeps)
 {
@@ -493,6 +532,74 @@ static void a_step_reaches_no_other_with_that_pid(void **state)
     step_for_a_reused_pid(WAKE_BOTH, true);
 }
 
+struct held_step {
+    struct loop loop;
+    struct told told;
+    pid_t pid;
+    atomic_int listener;
+};
+
+static void *take_it_slowly(void *pvt)
+{
+    struct held_step *step = pvt;
+    const struct hold group = { SYS_getpgid, (uint32_t)step->pid };
+    const struct hold holds[2] = { group, group };
+
+    step->listener = hold_begin(holds);
+    check(step->listener != -1);
+    loop_until(&step->loop, &step->told.calls, 1);
+    return NULL;
+}
+
+/* Others take the child in the moment in which its group is signalled, and another one with
+ * its pid leads a group. */
+static void a_step_reaches_no_other_group_with_that_number(void **state)
+{
+    const struct sss_deadline_step kill_all = { .signum = SIGKILL, .whom = SSS_STEP_GROUP };
+    const struct sss_deadline deadline = {
+        .size = sizeof(deadline), .steps = &kill_all, .steps_count = 1,
+    };
+    struct held_step step = { .listener = 0 };
+    struct sss_child_ctx *child;
+    struct sss_watch watch;
+    struct held held;
+    struct gate gate;
+    pthread_t thread;
+
+    (void)state;
+    pids_needed();
+    hold_needed();
+    loop_start(&step.loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    step.pid = child_at(&gate, 4);
+    watch = watch_of(step.pid, &step.told);
+    watch.mask |= SSS_WATCH_EVENTS;
+    watch.events = SSS_CHILD_EVENT_EXITED | SSS_CHILD_EVENT_KILLED | SSS_CHILD_EVENT_STEP;
+    watch.deadline = &deadline;
+    check_ok(sss_child_watch(NULL, step.loop.ctx, &watch, &child));
+    check_ok(pthread_create(&thread, NULL, take_it_slowly, &step));
+    while (step.listener == 0) {
+        (void)sched_yield();
+    }
+    held = hold_await(step.listener);
+    gate_open(&gate);
+    reap(step.pid, 4);
+    gate_make(&gate);
+    child_reusing(step.pid, &gate, 5);
+    check_ok(setpgid(step.pid, step.pid));
+    hold_release(step.listener, &held);
+    check_ok(pthread_join(thread, NULL));
+    check_int(step.told.events[0].event, SSS_CHILD_EVENT_STEP);
+    check_int(step.told.events[0].step_errno, ESRCH);
+    gate_open(&gate);
+    reap(step.pid, 5); /* it was not killed */
+    loop_until(&step.loop, &step.told.calls, 2);
+    check_ok(sss_child_free(child));
+    check_ok(close(step.listener));
+    loop_end(&step.loop);
+    check_no_children();
+}
+
 #define POLLED(test) \
     ONE_WAY(test, "_all_descriptor", 1), ONE_WAY(test, "_registered_both", 5)
 
@@ -506,7 +613,9 @@ int main(void)
         cmocka_unit_test(sigchld_is_ignored),
         EACH_WAY(an_old_one_that_others_took),
         EACH_WAY(a_living_one_comes_before_a_latched_one),
+        EACH_WAY(a_dead_one_comes_before_a_latched_one),
         cmocka_unit_test(a_step_reaches_no_other_with_that_pid),
+        cmocka_unit_test(a_step_reaches_no_other_group_with_that_number),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,6 +10,7 @@ use super::process::{Reaper, lock};
 use super::table::{Flags, Slot};
 use crate::sys::error::Error;
 use crate::sys::fd::duplicate;
+use crate::sys::pidfd::Reach;
 use crate::sys::{pidfd, signal, wait};
 
 /// The lock that also guards the reap is held: while it is, the child's pid is
@@ -20,11 +21,15 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Error> {
     }
     let mut reaper = lock(id.depth())?;
     let leader = reaper.unreaped(id)?;
-    match reaper.send(reaper.table.slot(leader), signum) {
+    let send = |reaper: &Reaper| {
+        let slot = reaper.table.slot(leader);
+        reaper.send(slot, signum, Reach::Process)
+    };
+    match send(&reaper) {
         Err(error) if error == Errno::EBADF => {
             // The daemon has closed it; the child is not reaped, and its pid its own.
             reaper.lose_pidfd(leader);
-            reaper.send(reaper.table.slot(leader), signum)
+            send(&reaper)
         }
         sent => sent,
     }
@@ -32,9 +37,9 @@ pub(crate) fn kill(id: WatchId, signum: i32) -> Result<(), Error> {
 
 /// Other code of the daemon may have reaped the child, whose pid may be a
 /// stranger's by now; the pidfd tells. A zombie takes no signal.
-fn by_pid(held: BorrowedFd, pid: i32, signum: i32) -> Result<(), Error> {
+fn by_pid(held: BorrowedFd, target: i32, signum: i32) -> Result<(), Error> {
     if !pidfd::has_ended(held) {
-        return signal::kill(pid, signum);
+        return signal::kill(target, signum);
     }
     if wait::is_child(held) {
         Ok(())
@@ -65,20 +70,28 @@ impl Reaper {
         }
     }
 
-    /// Sends a signal to the child of this slot, which leads and is not reaped.
-    pub(crate) fn send(&self, slot: &Slot, signum: i32) -> Result<(), Error> {
+    /// Sends a signal to the child of this slot, which leads and is not reaped, or to
+    /// the process group that this child leads.
+    pub(crate) fn send(&self, slot: &Slot, signum: i32, reach: Reach) -> Result<(), Error> {
+        let target = match reach {
+            Reach::Process => slot.pid,
+            Reach::Group => -slot.pid,
+        };
         match slot.pidfd() {
-            Some(held) => match pidfd::send_signal(held.borrow(), signum) {
-                // A filter may refuse the newer call; where it is the child that may
-                // not be signalled, kill(2) says so too.
-                Err(error) if matches!(error.errno, Errno::ENOSYS | Errno::EPERM) => {
-                    by_pid(held.borrow(), slot.pid, signum)
+            Some(held) => match pidfd::send_as_far(held.borrow(), signum, reach) {
+                // A filter may refuse the newer call, and an older kernel knows no groups
+                // (EINVAL); where it is the child that may not be signalled, kill(2) says
+                // so too.
+                Err(error)
+                    if matches!(error.errno, Errno::ENOSYS | Errno::EPERM | Errno::EINVAL) =>
+                {
+                    by_pid(held.borrow(), target, signum)
                 }
                 sent => sent,
             },
             // It is dead, and a fork server reaps it.
             None if self.remotes.is_reaped(slot.pid) => Ok(()),
-            None => signal::kill(slot.pid, signum),
+            None => signal::kill(target, signum),
         }
     }
 

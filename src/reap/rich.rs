@@ -21,7 +21,7 @@ use super::table::{Flags, NIL};
 use super::tasks::TaskId;
 use super::watch::{Ask, How, unwatch};
 use crate::sys::error::{Error, out_of_memory};
-use crate::sys::pidfd::{self, Pidfd};
+use crate::sys::pidfd::{self, Pidfd, Reach};
 use crate::sys::{clock, process_info, signal};
 
 /// Whom to watch.
@@ -595,14 +595,15 @@ impl Reaper {
         }
     }
 
-    /// Sends a step's signal. The child is not reaped, so that neither its pid nor
-    /// the number of a group that it leads can be another's.
+    /// Sends a step's signal. The library has not reaped the child; where other code has,
+    /// in this moment, the pidfd sees to it that no stranger is reached.
     fn send_step(&self, leader: u32, step: Step) -> Result<(), Error> {
         let slot = self.table.slot(leader);
-        if step.whom == Whom::Group && signal::leads_group(slot.pid) {
-            return signal::kill(-slot.pid, step.signum);
-        }
-        self.send(slot, step.signum)
+        let reach = match step.whom {
+            Whom::Group if signal::leads_group(slot.pid) => Reach::Group,
+            _ => Reach::Process,
+        };
+        self.send(slot, step.signum, reach)
     }
 }
 

@@ -72,7 +72,21 @@ pub(crate) fn open_once(pid: i32) -> Result<OwnedFd, Error> {
     above_standard(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Whom a signal by pidfd reaches.
+#[derive(Clone, Copy)]
+#[repr(u32)]
+pub(crate) enum Reach {
+    Process = 0,
+    /// The process group that the process leads: PIDFD_SIGNAL_PROCESS_GROUP (Linux 6.9).
+    Group = 1 << 2,
+}
+
 pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Error> {
+    send_as_far(pidfd, signum, Reach::Process)
+}
+
+/// ESRCH where the process leads no group, EINVAL where the kernel cannot reach groups.
+pub(crate) fn send_as_far(pidfd: BorrowedFd, signum: i32, reach: Reach) -> Result<(), Error> {
     let no_info = std::ptr::null::<libc::siginfo_t>();
     // SAFETY: a null siginfo is allowed.
     let code = unsafe {
@@ -81,7 +95,7 @@ pub(crate) fn send_signal(pidfd: BorrowedFd, signum: i32) -> Result<(), Error> {
             pidfd.as_raw_fd(),
             signum,
             no_info,
-            0,
+            reach as u32,
         )
     };
     Call::pidfd_send_signal.result(code).map(drop)
