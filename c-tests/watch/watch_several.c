@@ -14,13 +14,20 @@ static void take_turn(struct sss_child_ctx *child, const struct sss_child_event 
     turns[*(unsigned *)pvt] = ++turn;
 }
 
+static void take_plain_turn(int pid, int wait_status, void *pvt)
+{
+    (void)pid;
+    (void)wait_status;
+    turns[*(unsigned *)pvt] = ++turn;
+}
+
+/* A plain one is among them, and some keep the zombie. */
 static void in_the_order_of_their_registration(void **state)
 {
-    enum { COUNT = 6 };
-    static unsigned numbers[COUNT] = { 0, 1, 2, 3, 4, 5 };
+    enum { COUNT = 7, PLAIN = 3 };
+    static unsigned numbers[COUNT] = { 0, 1, 2, 3, 4, 5, 6 };
     struct loop *loop = *state;
-    struct sss_child_ctx *children[COUNT], *plain;
-    struct seen seen = { 0 };
+    struct sss_child_ctx *children[COUNT];
     struct told unused = { 0 };
     struct sss_watch watch;
     struct gate gate;
@@ -31,15 +38,20 @@ static void in_the_order_of_their_registration(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 0);
     for (i = 0; i < COUNT; i++) {
+        if (i == PLAIN) {
+            check_ok(sss_child_register(NULL, loop->ctx, pid, take_plain_turn, &numbers[i],
+                                        &children[i]));
+            continue;
+        }
         watch = watch_of(pid, &unused);
+        watch.mask |= i == 1 || i == 4 ? SSS_WATCH_KEEP_ZOMBIE : 0;
         watch.cb = take_turn;
         watch.pvt = &numbers[i];
         check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[i]));
     }
-    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &plain));
     check_ok(sss_child_free(children[2]));
     gate_open(&gate);
-    loop_until(loop, &seen.calls, 1);
+    loop_until(loop, &turn, COUNT - 1);
     loop_settle(loop);
     check_int(turn, COUNT - 1);
     for (i = 0; i < COUNT; i++) {
@@ -48,7 +60,7 @@ static void in_the_order_of_their_registration(void **state)
             check_ok(sss_child_free(children[i]));
         }
     }
-    check_ok(sss_child_free(plain));
+    check(!is_child(pid));
 }
 
 static void a_registration_replaces_only_a_registration(void **state)
@@ -125,6 +137,29 @@ static void a_late_one_is_told_what_the_others_were(void **state)
     check_int(late.calls, 1);
 }
 
+/* The record is of the process, not of the context that was told first. */
+static void a_late_one_in_another_context(void **state)
+{
+    struct loop *loop = *state, other;
+    struct told early = { 0 }, late = { 0 };
+    struct sss_child_ctx *children[2];
+    pid_t pid = child_dead(6);
+
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    children[0] = watch_start(loop->ctx, pid, &early);
+    loop_until(loop, &early.calls, 1);
+    check(!is_child(pid));
+    children[1] = watch_start(other.ctx, pid, &late);
+    loop_until(&other, &late.calls, 1);
+    check_told(&late, pid, 6);
+    check_int(late.event.have, early.event.have);
+    check(late.event.time_ns == early.event.time_ns);
+    check(late.event.start_ns == early.event.start_ns);
+    check_ok(sss_child_free(children[0]));
+    check_ok(sss_child_free(children[1]));
+    loop_end(&other);
+}
+
 static void a_late_one_by_a_plain_handle(void **state)
 {
     struct loop *loop = *state;
@@ -195,6 +230,7 @@ int main(void)
         EACH_WAY(in_the_order_of_their_registration),
         EACH_WAY(a_registration_replaces_only_a_registration),
         EACH_WAY(a_late_one_is_told_what_the_others_were),
+        EACH_WAY(a_late_one_in_another_context),
         EACH_WAY(a_late_one_by_a_plain_handle),
         EACH_WAY(one_that_was_replaced_has_no_end_to_give),
         EACH_WAY(in_two_contexts),
