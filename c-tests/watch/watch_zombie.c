@@ -1,6 +1,14 @@
 /* Zombies that are kept until their callbacks have returned. */
 #include "support/test.h"
 
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+#include "support/filter.h"
+#include "support/hold.h"
 #include "support/told.h"
 
 static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
@@ -230,6 +238,45 @@ static void its_context_is_freed_while_it_lies(void **state)
     check_ok(sss_child_free(children[1]));
 }
 
+struct whole {
+    struct loop *loop;
+    struct told told;
+};
+
+static void free_the_context(struct sss_child_ctx *child, const struct sss_child_event *event,
+                             void *pvt)
+{
+    struct whole *whole = pvt;
+
+    tell(child, event, &whole->told);
+    check_ok(sss_sigchld_ctx_free(whole->loop->ctx));
+    whole->loop->ctx = NULL;
+    check_ok(sss_child_free(child));
+}
+
+static void its_context_is_freed_in_its_callback(void **state)
+{
+    struct loop *loop = *state;
+    struct whole whole = { .loop = loop };
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    pid_t pid;
+
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    watch = watch_of(pid, NULL);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    watch.cb = free_the_context;
+    watch.pvt = &whole;
+    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    gate_open(&gate);
+    loop_until(loop, &whole.told.calls, 1);
+    check(whole.told.was_zombie);
+    check_told(&whole.told, pid, 3);
+    check(!is_child(pid));
+}
+
 static void one_that_others_take_is_not_kept(void **state)
 {
     struct loop *loop = *state;
@@ -372,6 +419,118 @@ static void unknown_ones_are_found_behind_it(void **state)
     loop_end(&other);
 }
 
+/* One that stands before the kept one is found by waitid(2) alone; one behind it only when
+ * the kept one is gone, as /proc cannot be read. */
+static void without_proc(void *unused)
+{
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate first, second;
+    struct loop loop, other;
+    pid_t pid, stranger;
+
+    (void)unused;
+    unknown = 0;
+    loop_start(&loop, ctx_make(SSS_SCOPE_ALL, 0), WAKE_DESCRIPTOR);
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    check_ok(sss_sigchld_ctx_set_unknown_fn(loop.ctx, see_unknown, &stranger));
+    gate_make(&first);
+    stranger = child_at(&first, 9);
+    gate_make(&second);
+    pid = child_at(&second, 3);
+    child = keep(other.ctx, pid, &told);
+    filter_deny(SYS_openat, EACCES);
+    gate_open(&second);
+    await_zombie(pid);
+    gate_open(&first);
+    await_zombie(stranger);
+    loop_until(&loop, &unknown, 1);
+    check(is_child(pid));
+    stranger = child_dead(9);
+    loop_settle(&loop);
+    check_int(unknown, 1);
+    check_int(told.calls, 0);
+    loop_until(&other, &told.calls, 1);
+    check(told.was_zombie);
+    check_told(&told, pid, 3);
+    loop_until(&loop, &unknown, 2);
+    check_ok(sss_child_free(child));
+    loop_end(&other);
+    loop_end(&loop);
+}
+
+static void unknown_ones_before_it_need_no_proc(void **state)
+{
+    (void)state;
+    in_child(without_proc, NULL);
+}
+
+struct scan {
+    struct loop loop;
+    atomic_int listener;
+    atomic_bool over;
+};
+
+static void *turn_held(void *pvt)
+{
+    static const struct hold opens[2] = { { SYS_openat, ANY_ARG }, { SYS_openat, ANY_ARG } };
+    struct scan *scan = pvt;
+
+    scan->listener = hold_begin(opens);
+    check(scan->listener != -1);
+    loop_until(&scan->loop, &unknown, 1);
+    scan->over = true;
+    return NULL;
+}
+
+/* A thread stands still in the middle of reading /proc: the others go on. */
+static void the_scan_holds_nobody_up(void **state)
+{
+    struct scan scan = { .listener = 0 };
+    struct sss_child_ctx *child;
+    struct told told = { 0 };
+    struct loop other;
+    struct held held;
+    struct gate gate;
+    pid_t pid, stranger;
+    pthread_t thread;
+
+    (void)state;
+    hold_needed();
+    unknown = 0;
+    loop_start(&scan.loop, ctx_make(SSS_SCOPE_ALL, 0), WAKE_DESCRIPTOR);
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    check_ok(sss_sigchld_ctx_set_unknown_fn(scan.loop.ctx, see_unknown, &stranger));
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    child = keep(other.ctx, pid, &told);
+    gate_open(&gate);
+    await_zombie(pid);
+    stranger = child_dead(9);
+    check_ok(pthread_create(&thread, NULL, turn_held, &scan));
+    while (scan.listener == 0) {
+        (void)sched_yield();
+    }
+    held = hold_await(scan.listener);
+    check_int(stats_of(other.ctx).watches, 1);
+    loop_until(&other, &told.calls, 1);
+    check_told(&told, pid, 3);
+    check_ok(sss_child_free(child));
+    hold_release(scan.listener, &held);
+    while (!scan.over) {
+        struct pollfd fd = { .fd = scan.listener, .events = POLLIN };
+
+        if (poll(&fd, 1, 10) == 1 && hold_take(scan.listener, &held)) {
+            hold_release(scan.listener, &held);
+        }
+    }
+    check_ok(pthread_join(thread, NULL));
+    check_ok(close(scan.listener));
+    loop_end(&other);
+    loop_end(&scan.loop);
+    check_no_children();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -383,11 +542,14 @@ int main(void)
         EACH_WAY(several_keepers_one_of_them_freed_in_between),
         EACH_WAY(a_watch_that_comes_while_it_lies),
         EACH_WAY(its_context_is_freed_while_it_lies),
+        EACH_WAY(its_context_is_freed_in_its_callback),
         EACH_WAY(one_that_others_take_is_not_kept),
         EACH_WAY(one_that_others_take_while_it_lies),
         EACH_WAY(one_that_comes_late_is_told_all),
         ALL_WAYS(unknown_ones_are_found_beside_it),
         ALL_WAYS(unknown_ones_are_found_behind_it),
+        cmocka_unit_test(unknown_ones_before_it_need_no_proc),
+        cmocka_unit_test(the_scan_holds_nobody_up),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
