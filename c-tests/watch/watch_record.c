@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
+#include "support/spawn.h"
 #include "support/told.h"
 
 enum {
@@ -129,6 +130,80 @@ static void a_peak_that_may_be_our_own_is_not_told(void **state)
     free(memory);
 }
 
+/* After vfork(2) the child's peak is that of the daemon's memory. */
+static void a_peak_of_memory_that_was_shared_is_not_told(void **state)
+{
+    enum { BYTES = 32 << 20 };
+    char *memory = malloc(BYTES);
+    struct loop *loop = *state;
+    struct told told = { 0 };
+    struct sss_child_ctx *spawned, *child;
+    struct gate gate;
+
+    check(memory != NULL);
+    memset(memory, 1, BYTES);
+    gate_make(&gate);
+    spawned = spawn_at(loop->ctx, &gate, 3, NULL, NULL);
+    child = watch_child(loop->ctx, pid_of(spawned), &told);
+    gate_open(&gate);
+    loop_until(loop, &told.calls, 1);
+    check_told(&told, told.event.pid, 3);
+    check(told.event.have & SSS_RECORD_RUSAGE);
+    check_int(told.event.have & SSS_RECORD_MAXRSS, 0);
+    check_int(told.event.max_rss, 0);
+    check_ok(sss_child_free(spawned));
+    check_ok(sss_child_free(child));
+    free(memory);
+}
+
+/* What is not wanted, and costs something, is not there. */
+static void what_is_left_out(void **state)
+{
+    static const uint32_t wants[] = {
+        SSS_RECORD_STATUS, SSS_RECORD_TIME, SSS_RECORD_RUSAGE, SSS_RECORD_START,
+    };
+    static const uint32_t costly = SSS_RECORD_RUSAGE | SSS_RECORD_MAXRSS | SSS_RECORD_START
+                                   | SSS_RECORD_CGROUP | SSS_RECORD_IDENTITY;
+    enum { BYTES = 64 << 20 };
+    struct loop *loop = *state;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(wants); i++) {
+        struct told told = { 0 }, all = { 0 };
+        struct sss_child_ctx *children[2];
+        struct sss_watch watch;
+        struct gate gate;
+        pid_t pid;
+
+        gate_make(&gate);
+        pid = busy_child(&gate, BYTES);
+        watch = watch_of(pid, &all);
+        watch.mask |= SSS_WATCH_WANT;
+        watch.want = SSS_RECORD_STATUS | costly;
+        check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[0]));
+        watch = watch_of(pid, &told);
+        watch.mask |= SSS_WATCH_WANT;
+        watch.want = wants[i];
+        check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[1]));
+        gate_open(&gate);
+        loop_until(loop, &told.calls, 1);
+        loop_until(loop, &all.calls, 1);
+        check_told(&told, pid, 0);
+        check_int(told.event.have & costly, wants[i] & costly);
+        check_int(told.event.have & SSS_RECORD_STEP, 0);
+        check_int(told.event.max_rss, 0);
+        check_int(told.event.user_ns != 0, wants[i] == SSS_RECORD_RUSAGE);
+        check_int(told.event.start_ns != 0, wants[i] == SSS_RECORD_START);
+        check_int(told.event.start_granularity_ns != 0, wants[i] == SSS_RECORD_START);
+        check_int(told.event.cgroup_id, 0);
+        check_int(told.event.identity, 0);
+        check(all.event.have & SSS_RECORD_MAXRSS);
+        check(all.event.have & SSS_RECORD_START);
+        check_ok(sss_child_free(children[0]));
+        check_ok(sss_child_free(children[1]));
+    }
+}
+
 /* The kernel's own word on the cgroup in which a child ended that is reaped: Linux 6.15. */
 static bool tells_cgroup_of_reaped(int pidfd, uint64_t *id)
 {
@@ -140,6 +215,54 @@ static bool tells_cgroup_of_reaped(int pidfd, uint64_t *id)
     }
     *id = info[1];
     return (info[0] & CGROUP) != 0;
+}
+
+/* That of one that is not reaped: Linux 6.13. */
+static bool tells_cgroup_of_zombie(pid_t pid, uint64_t *id)
+{
+    enum { CGROUP = 1 << 2 };
+    uint64_t info[8] = { CGROUP };
+    int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    bool told;
+
+    if (pidfd == -1) {
+        return false;
+    }
+    told = ioctl(pidfd, _IOWR(0xff, 11, info), info) == 0 && (info[0] & CGROUP) != 0;
+    check_ok(close(pidfd));
+    *id = info[1];
+    return told;
+}
+
+/* Also to one that comes when the zombie lies already. */
+static void the_cgroup_of_one_that_is_kept(void **state)
+{
+    struct loop *loop = *state;
+    struct told told[2];
+    struct sss_child_ctx *children[2];
+    struct sss_watch watch;
+    uint64_t cgroup_id = 0;
+    bool known;
+    int i;
+    pid_t pid = child_dead(4);
+
+    memset(told, 0, sizeof(told));
+    known = tells_cgroup_of_zombie(pid, &cgroup_id);
+    for (i = 0; i < 2; i++) {
+        watch = watch_of(pid, &told[i]);
+        watch.mask |= SSS_WATCH_WANT | SSS_WATCH_KEEP_ZOMBIE;
+        watch.want = SSS_RECORD_CGROUP;
+        check_ok(sss_child_watch(NULL, loop->ctx, &watch, &children[i]));
+        check(is_child(pid));
+    }
+    for (i = 0; i < 2; i++) {
+        loop_until(loop, &told[i].calls, 1);
+        check(told[i].was_zombie);
+        check_told(&told[i], pid, 4);
+        check_int((told[i].event.have & SSS_RECORD_CGROUP) != 0, known);
+        check(told[i].event.cgroup_id == cgroup_id);
+        check_ok(sss_child_free(children[i]));
+    }
 }
 
 static void ask_for(struct loop *loop, uint32_t want, bool dead)
@@ -229,6 +352,18 @@ static void remove_all_in(const char *path)
     check_ok(rmdir(path));
 }
 
+static struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
+                                       struct told *told)
+{
+    struct sss_watch watch = watch_of(pid, told);
+    struct sss_child_ctx *child;
+
+    watch.mask |= SSS_WATCH_EVENTS;
+    watch.events = events;
+    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
+    return child;
+}
+
 static void a_core_is_told_of(void **state)
 {
     /* valgrind leaves one of its own making, and a sanitizer's would be large. */
@@ -239,17 +374,23 @@ static void a_core_is_told_of(void **state)
 
     for (allowed = 0; allowed < (small ? 2 : 1); allowed++) {
         char path[] = "/tmp/watch_record.XXXXXX";
-        struct told told = { 0 };
-        struct sss_child_ctx *child;
+        struct told told = { 0 }, killed = { 0 }, dumped = { 0 };
+        struct sss_child_ctx *child, *others[2];
         struct rlimit limit;
+        struct gate gate;
         pid_t pid;
 
         check_ok(getrlimit(RLIMIT_CORE, &limit));
         limit.rlim_cur = allowed ? limit.rlim_max : 0;
         check(mkdtemp(path) != NULL);
+        gate_make(&gate);
         pid = fork();
         check(pid != -1);
         if (pid == 0) {
+            char byte;
+
+            check_ok(close(gate.wr));
+            check_int(read(gate.rd, &byte, 1), 0);
             if (chdir(path) != 0 || setrlimit(RLIMIT_CORE, &limit) != 0) {
                 _exit(1);
             }
@@ -257,9 +398,15 @@ static void a_core_is_told_of(void **state)
             prctl(PR_SET_DUMPABLE, 1);
             abort();
         }
+        others[0] = watch_for(loop->ctx, pid, SSS_CHILD_EVENT_KILLED, &killed);
+        others[1] = watch_for(loop->ctx, pid, SSS_CHILD_EVENT_DUMPED, &dumped);
         child = watch_child(loop->ctx, pid, &told);
+        gate_open(&gate);
         loop_until(loop, &told.calls, 1);
+        loop_settle(loop);
         check_int(told.event.status, SIGABRT);
+        check_int(killed.calls, !told.event.core_dumped);
+        check_int(dumped.calls, told.event.core_dumped);
         check_int(told.event.core_dumped, !!WCOREDUMP(told.event.wait_status));
         check_int(told.event.event, told.event.core_dumped ? SSS_CHILD_EVENT_DUMPED
                                                            : SSS_CHILD_EVENT_KILLED);
@@ -269,6 +416,8 @@ static void a_core_is_told_of(void **state)
             check_int(told.event.core_dumped, allowed);
         }
         check_ok(sss_child_free(child));
+        check_ok(sss_child_free(others[0]));
+        check_ok(sss_child_free(others[1]));
         remove_all_in(path);
     }
 }
@@ -305,7 +454,10 @@ int main(void)
         EACH_WAY(an_end_with_what_is_there_by_default),
         EACH_WAY(what_it_has_used),
         EACH_WAY(a_peak_that_may_be_our_own_is_not_told),
+        EACH_WAY(a_peak_of_memory_that_was_shared_is_not_told),
+        EACH_WAY(what_is_left_out),
         EACH_WAY(what_is_asked_for),
+        EACH_WAY(the_cgroup_of_one_that_is_kept),
         EACH_WAY(a_core_is_told_of),
         EACH_WAY(one_that_others_took),
     };
