@@ -2,6 +2,7 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
@@ -235,18 +236,74 @@ static void what_is_beyond_the_limit_is_dropped(void **state)
     for (i = 0; i < ARRAY_SIZE(limits); i++) {
         for (streamed = 0; streamed < 2; streamed++) {
             struct result result;
-            struct sss_communicate comm = comm_of(&result, OUTPUT | SSS_COMMUNICATE_OUTPUT_LIMIT);
+            struct sss_communicate comm = comm_of(&result, OUTPUT | ERROR
+                                                               | SSS_COMMUNICATE_OUTPUT_LIMIT
+                                                               | SSS_COMMUNICATE_ERROR_LIMIT);
 
             comm.output_limit = limits[i];
+            comm.error_limit = limits[ARRAY_SIZE(limits) - 1 - i];
             comm.output_fn = streamed ? see_chunk : NULL;
-            run(loop, "head -c 300000 /dev/zero; exit 1", &comm, &result);
+            comm.error_fn = streamed ? see_chunk : NULL;
+            run(loop, "head -c 300000 /dev/zero; head -c 300001 /dev/zero >&2; exit 1", &comm,
+                &result);
             check_int(result.end.status, 1);
             check_int(result.length[0], limits[i]);
+            check_int(result.length[1], comm.error_limit);
             check_int(result.done.output_total, 300000);
+            check_int(result.done.error_total, 300001);
             check_int(result.done.output_errno, 0);
+            check_int(result.done.error_errno, 0);
             forget(&result);
         }
     }
+}
+
+/* 16 MiB are collected, and all is passed on. */
+static void the_limit_that_nobody_set(void **state)
+{
+    enum { LIMIT = 16 << 20 };
+    struct loop *loop = *state;
+    int streamed;
+
+    for (streamed = 0; streamed < 2; streamed++) {
+        struct result result;
+        struct sss_communicate comm = comm_of(&result, OUTPUT);
+
+        comm.output_fn = streamed ? see_chunk : NULL;
+        run(loop, "head -c 16777217 /dev/zero", &comm, &result);
+        check_int(result.end.status, 0);
+        check_int(result.length[0], LIMIT + streamed);
+        check_int(result.done.output_total, LIMIT + 1);
+        check_int(result.done.output_errno, 0);
+        forget(&result);
+    }
+}
+
+static uint32_t feed_too_much(struct sss_child_ctx *child, const struct sss_room *room, void *pvt)
+{
+    struct result *result = pvt;
+
+    (void)child;
+    result->fed++;
+    memset(room->data, 'x', room->capacity);
+    return result->fed == 1 ? (uint32_t)room->capacity : (uint32_t)room->capacity + 1;
+}
+
+/* No byte is taken of what was not asked for. */
+static void more_than_there_is_room_for(void **state)
+{
+    struct loop *loop = *state;
+    struct result result;
+    struct sss_communicate comm = comm_of(&result, INPUT | OUTPUT);
+
+    comm.input_fn = feed_too_much;
+    run(loop, "cat; exit 2", &comm, &result);
+    check_int(result.end.status, 2);
+    check_int(result.fed, 2);
+    check_int(result.done.input_errno, EMSGSIZE);
+    check(result.done.input_written > 0);
+    check_int(result.length[0], result.done.input_written);
+    forget(&result);
 }
 
 /* One that does not read what it is given. */
@@ -270,6 +327,48 @@ static void sigpipe_stays_away(void **state)
     check_ok(sigpending(&pending));
     check_int(sigismember(&pending, SIGPIPE), 0);
     forget(&result);
+    free(input);
+}
+
+/* Whether one was pending, which is none any more. */
+static bool take_sigpipe(void)
+{
+    const struct timespec now = { 0, 0 };
+    sigset_t set;
+
+    check_ok(sigemptyset(&set) | sigaddset(&set, SIGPIPE));
+    return sigtimedwait(&set, NULL, &now) == SIGPIPE;
+}
+
+/* The daemon blocks it: none is left behind, and one that is its own stays. */
+static void a_blocked_sigpipe_is_the_daemons(void **state)
+{
+    enum { BYTES = 1 << 20 };
+    struct loop *loop = *state;
+    char *input = calloc(1, BYTES);
+    sigset_t set, former;
+    int pending;
+
+    check(input != NULL);
+    check_ok(sigemptyset(&set) | sigaddset(&set, SIGPIPE));
+    check_ok(pthread_sigmask(SIG_BLOCK, &set, &former));
+    for (pending = 0; pending < 2; pending++) {
+        struct result result;
+        struct sss_communicate comm = comm_of(&result, INPUT);
+
+        if (pending) {
+            check_ok(raise(SIGPIPE));
+        }
+        comm.input = input;
+        comm.input_length = BYTES;
+        run(loop, "exec <&-; sleep 0.01; exit 5", &comm, &result);
+        check_int(result.end.status, 5);
+        check_int(result.done.input_errno, EPIPE);
+        check_int(take_sigpipe(), pending);
+        check_int(take_sigpipe(), 0);
+        forget(&result);
+    }
+    check_ok(pthread_sigmask(SIG_SETMASK, &former, NULL));
     free(input);
 }
 
@@ -657,7 +756,10 @@ int main(void)
         POLLED(much_both_ways),
         POLLED(piece_by_piece),
         POLLED(what_is_beyond_the_limit_is_dropped),
+        ONE_WAY(the_limit_that_nobody_set, "_registered_descriptor", 4),
+        POLLED(more_than_there_is_room_for),
         POLLED(sigpipe_stays_away),
+        POLLED(a_blocked_sigpipe_is_the_daemons),
         POLLED(the_end_of_the_output_is_not_the_childs),
         POLLED(the_childs_end_is_not_that_of_the_output),
         POLLED(a_grandchild_that_holds_the_pipe_is_not_waited_for),

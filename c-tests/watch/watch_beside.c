@@ -131,6 +131,74 @@ static void threads_watch_one_child(void **state)
     }
 }
 
+struct output {
+    unsigned calls;
+    int status;
+    size_t length;
+};
+
+static void see_output(struct sss_child_ctx *child, const struct sss_communicated *done, void *pvt)
+{
+    struct output *output = pvt;
+
+    (void)child;
+    output->calls++;
+    output->status = done->end->status;
+    output->length = done->output_length;
+}
+
+/* More than a pipe holds, there and back. */
+static void *communicate_often(void *pvt)
+{
+    enum { BYTES = 300000 };
+    static const char *const argv[] = { "sh", "-c", "cat; exit 6", NULL };
+    const struct sss_spawn spawn = { .size = sizeof(spawn), .path = "/bin/sh", .argv = argv };
+    struct output output;
+    const struct sss_communicate comm = {
+        .size = sizeof(comm),
+        .mask = SSS_COMMUNICATE_INPUT | SSS_COMMUNICATE_OUTPUT,
+        .input = pvt,
+        .input_length = BYTES,
+        .deadline = &late,
+        .cb = see_output,
+        .pvt = &output,
+    };
+    struct loop loop;
+    int round;
+
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    for (round = 0; round < rounds() / 20; round++) {
+        struct sss_child_ctx *child;
+
+        memset(&output, 0, sizeof(output));
+        check_ok(sss_child_communicate(NULL, loop.ctx, &spawn, &comm, &child));
+        loop_until(&loop, &output.calls, 1);
+        check_int(output.status, 6);
+        check_int(output.length, BYTES);
+        check_ok(sss_child_free(child));
+    }
+    loop_end(&loop);
+    return NULL;
+}
+
+static void threads_communicate(void **state)
+{
+    pthread_t threads[THREADS];
+    char *input = calloc(1, 300000);
+    int i;
+
+    (void)state;
+    check(input != NULL);
+    for (i = 0; i < THREADS; i++) {
+        check_ok(pthread_create(&threads[i], NULL, communicate_often, input));
+    }
+    for (i = 0; i < THREADS; i++) {
+        check_ok(pthread_join(threads[i], NULL));
+    }
+    check_no_children();
+    free(input);
+}
+
 struct inherited {
     struct loop *loop;
     struct sss_child_ctx *child;
@@ -216,6 +284,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(threads_watch_their_own),
         cmocka_unit_test(threads_watch_one_child),
+        cmocka_unit_test(threads_communicate),
         ONE_WAY(in_a_process_that_forks, "_all_descriptor", 1),
         ONE_WAY(in_a_process_that_forks, "_registered_descriptor", 4),
         ONE_WAY(forked_while_a_zombie_lies, "_all_descriptor", 1),
