@@ -264,6 +264,40 @@ static void the_group_is_reached(void **state)
     check_ok(sss_child_free(child));
 }
 
+/* The child is in the group of whoever started it, which is not its own to end. */
+static void in_a_group_of_others(void *unused)
+{
+    const struct sss_deadline_step step = { .signum = SIGKILL, .whom = SSS_STEP_GROUP };
+    struct sss_deadline deadline = deadline_of(&step, 1);
+    struct told told = { 0 };
+    struct sss_child_ctx *child;
+    struct gate gate;
+    struct loop loop;
+    pid_t pid, other;
+
+    (void)unused;
+    check_ok(setpgid(0, 0));
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    other = child_at(&gate, 5);
+    pid = child_at(&gate, 4);
+    child = watch_child(loop.ctx, pid, &told);
+    check_ok(sss_child_set_deadline(child, &deadline));
+    loop_until(&loop, &told.calls, 1);
+    check_told(&told, pid, BY_SIGNAL(SIGKILL));
+    check_int(told.event.step_errno, 0);
+    gate_open(&gate);
+    reap(other, 5);
+    check_ok(sss_child_free(child));
+    loop_end(&loop);
+}
+
+static void one_that_leads_no_group_is_reached_alone(void **state)
+{
+    (void)state;
+    in_child(in_a_group_of_others, NULL);
+}
+
 static void refuse_signals(void)
 {
     refuse_value(SYS_pidfd_send_signal, 1, SIGKILL, EPERM);
@@ -342,6 +376,36 @@ static void many_are_set_and_taken_away(void **state)
         if (i % 3 != 1) {
             check_ok(sss_child_free(children[i]));
         }
+    }
+}
+
+/* Nothing changes by a deadline that is refused: the former one is kept. */
+static void a_bad_one_leaves_the_former(void **state)
+{
+    const struct sss_deadline_step good = { .signum = SIGKILL }, bad = { .signum = 0 };
+    const struct sss_deadline_step far = { .after_ns = INT64_MAX, .signum = SIGTERM };
+    const struct sss_deadline_step *const refused[] = { &bad, &far };
+    struct loop *loop = *state;
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(refused); i++) {
+        struct sss_deadline deadline = deadline_of(&good, 1);
+        struct told told = { 0 };
+        struct sss_child_ctx *child;
+        struct gate gate;
+        pid_t pid;
+
+        gate_make(&gate);
+        pid = child_at(&gate, 2);
+        child = watch_child(loop->ctx, pid, &told);
+        check_ok(sss_child_set_deadline(child, &deadline));
+        deadline = deadline_of(refused[i], 1);
+        check_int(sss_child_set_deadline(child, &deadline), EINVAL);
+        loop_until(loop, &told.calls, 1);
+        check_told(&told, pid, BY_SIGNAL(SIGKILL));
+        check_int(told.event.step_signal, SIGKILL);
+        gate_open(&gate);
+        check_ok(sss_child_free(child));
     }
 }
 
@@ -451,6 +515,8 @@ int main(void)
         POLLED(the_group_is_reached),
         POLLED(many_are_set_and_taken_away),
         POLLED(bad_steps),
+        POLLED(a_bad_one_leaves_the_former),
+        cmocka_unit_test(one_that_leads_no_group_is_reached_alone),
         ONE_WAY(without_a_descriptor_there_is_none, "_all_signal", 0),
         ONE_WAY(without_a_descriptor_there_is_none, "_registered_signal", 3),
         cmocka_unit_test(eperm_is_told),

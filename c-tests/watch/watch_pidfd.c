@@ -180,13 +180,18 @@ static void what_is_no_pidfd_of_a_child(void **state)
     watch = by_pidfd(other, &told);
     check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), EBADF);
     check_ok(close(other));
-    /* Strangers: the test itself and the parent of all. */
+    /* Strangers: the test itself and its parent. */
     other = pidfd_of(getpid(), 0);
     watch = by_pidfd(other, &told);
     check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), ESRCH);
     watch.mask |= SSS_WATCH_TAKE_PIDFD;
     check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), ESRCH);
     check_ok(close(other)); /* it was not taken */
+    other = pidfd_of(getppid(), 0);
+    check(other >= 0);
+    watch = by_pidfd(other, &told);
+    check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), ESRCH);
+    check_ok(close(other));
     other = pidfd_of(pid, PIDFD_THREAD);
     if (other >= 0) { /* Linux 6.9 */
         watch = by_pidfd(other, &told);
