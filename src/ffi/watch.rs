@@ -605,3 +605,37 @@ pub extern "C" fn sss_sigchld_ctx_wait_all(
     })
 }
 symver!("sss_sigchld_ctx_wait_all");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When UNKILLABLE is told where the last step has this signal.
+    fn unkillable(last: c_int, mask: u32) -> Option<u64> {
+        let steps = [libc::SIGTERM, last].map(|signum| sss_deadline_step {
+            after_ns: 1,
+            signum,
+            whom: SSS_STEP_CHILD,
+        });
+        let given = sss_deadline {
+            size: size_of::<sss_deadline>(),
+            mask,
+            reserved: 0,
+            // SAFETY: read before this frame is left, as below.
+            steps: unsafe { List::from_raw(steps.as_ptr()) },
+            steps_count: steps.len(),
+            unkillable_ns: 7,
+        };
+        // SAFETY: as above.
+        let parsed = deadline(unsafe { In::from_raw(&raw const given) }).unwrap();
+        parsed.unwrap().unkillable
+    }
+
+    #[test]
+    fn one_that_outlives_sigkill_is_told_of_after_ten_seconds() {
+        assert_eq!(unkillable(libc::SIGKILL, 0), Some(10_000_000_000));
+        assert_eq!(unkillable(libc::SIGINT, 0), None);
+        assert_eq!(unkillable(libc::SIGKILL, SSS_DEADLINE_UNKILLABLE), Some(7));
+        assert_eq!(unkillable(libc::SIGINT, SSS_DEADLINE_UNKILLABLE), Some(7));
+    }
+}
