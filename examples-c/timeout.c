@@ -141,6 +141,9 @@ static int parse_signal(const char *text)
     if (strncasecmp(text, "SIG", 3) == 0) {
         text += 3;
     }
+    if (strcasecmp(text, "EXIT") == 0) {
+        return 0;
+    }
     for (signum = 1; signum < NSIG; signum++) {
         const char *name = sigabbrev_np(signum);
 
@@ -210,6 +213,9 @@ static void tell_of_signal(const struct job *job, int signum)
 {
     const char *name = sigabbrev_np(signum);
 
+    if (signum == 0) {
+        name = "EXIT";
+    }
     if (job->verbose) {
         fprintf(stderr, "timeout: sending signal %s to command '%s'\n",
                 name != NULL ? name : "?", job->command[0]);
@@ -224,9 +230,11 @@ static void changed(struct sss_child_ctx *child, const struct sss_child_event *e
     switch (event->event) {
     case SSS_CHILD_EVENT_STEP:
         job->timed_out = 1;
-        /* The one that wakes a stopped command belongs to the one before. */
+        /* The one that wakes a stopped command belongs to the one before, or stands for 0. */
         if (event->step_signal != SIGCONT || job->signum == SIGCONT) {
             tell_of_signal(job, event->step_signal);
+        } else if (job->signum == 0) {
+            tell_of_signal(job, 0);
         }
         break;
     case SSS_CHILD_EVENT_UNKILLABLE:
@@ -251,10 +259,14 @@ static const struct sss_deadline *make_plan(const struct job *job, int64_t durat
     size_t count = 0;
 
     if (duration != 0) {
-        plan->steps[count++] = (struct sss_deadline_step){ duration, job->signum, whom };
+        /* 0 asks for no signal, and the library sends none such: it has timed out only. */
+        if (job->signum != 0) {
+            plan->steps[count++] = (struct sss_deadline_step){ duration, job->signum, whom };
+            duration = 0;
+        }
         if (job->signum != SIGKILL && job->signum != SIGCONT) {
             /* One that is stopped could not end. */
-            plan->steps[count++] = (struct sss_deadline_step){ 0, SIGCONT, whom };
+            plan->steps[count++] = (struct sss_deadline_step){ duration, SIGCONT, whom };
         }
     }
     if (job->kill_after != 0) {
