@@ -75,6 +75,56 @@ static void all_of_them(struct sss_sigchild_ctx *ctx, struct sss_child_ctx *chil
     KEEPS_ERRNO(sss_child_free(child));
 }
 
+static void see_done(struct sss_child_ctx *child, const struct sss_communicated *done, void *pvt)
+{
+    (void)child;
+    (void)done;
+    (*(unsigned *)pvt)++;
+}
+
+/* Rich watches, waits and communicate; the child of `pid` lives. */
+static void all_of_the_rich_ones(struct loop *loop, pid_t pid)
+{
+    static const char *const argv[] = { "true", NULL };
+    const struct sss_deadline_step step = { .after_ns = INT64_MAX / 2, .signum = SIGKILL };
+    const struct sss_deadline late = { .size = sizeof(late), .steps = &step, .steps_count = 1 };
+    struct sss_deadline none = late;
+    struct sss_spawn spawn = { .size = sizeof(spawn), .path = "/bin/true", .argv = argv };
+    struct sss_watch watch = { .size = sizeof(watch), .mask = SSS_WATCH_PID, .pid = pid };
+    struct sss_child_event record = { .size = sizeof(record) };
+    struct sss_child_ctx *child = NULL, *piped = NULL;
+    unsigned done = 0;
+    struct sss_communicate comm = {
+        .size = sizeof(comm), .mask = SSS_COMMUNICATE_OUTPUT, .cb = see_done, .pvt = &done,
+    };
+    int status;
+
+    none.steps_count = 0;
+    KEEPS_ERRNO(check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child)));
+    KEEPS_ERRNO(sss_child_set_deadline(child, &late)); /* or ENOTSUP */
+    KEEPS_ERRNO(check_int(sss_child_set_deadline(child, &none), EINVAL));
+    KEEPS_ERRNO(sss_child_set_deadline(child, NULL));
+    KEEPS_ERRNO(check_int(sss_child_wait(child, 1, &status, &record), ETIMEDOUT));
+    KEEPS_ERRNO(check_int(sss_child_wait(child, -2, &status, &record), EINVAL));
+    KEEPS_ERRNO(check_int(sss_sigchld_ctx_wait_all(loop->ctx, 1, NULL, NULL), ETIMEDOUT));
+    KEEPS_ERRNO(check_ok(sss_child_free(child)));
+    watch.pid = 1;
+    KEEPS_ERRNO(check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), ESRCH));
+    watch.mask = SSS_WATCH_PIDFD;
+    watch.pidfd = -1;
+    KEEPS_ERRNO(check_int(sss_child_watch(NULL, loop->ctx, &watch, &child), EBADF));
+    KEEPS_ERRNO(sss_child_communicate(NULL, loop->ctx, &spawn, &comm, &piped));
+    spawn.path = "/nowhere";
+    KEEPS_ERRNO(sss_child_communicate(NULL, loop->ctx, &spawn, &comm, &child));
+    if (piped != NULL) {
+        KEEPS_ERRNO(check_ok(sss_child_wait(piped, -1, &status, &record)));
+        while (done == 0) {
+            KEEPS_ERRNO(check_ok(sss_sigchld_ctx_dispatch(loop->ctx, 0)));
+        }
+        KEEPS_ERRNO(check_ok(sss_child_free(piped)));
+    }
+}
+
 static void by_each_function(void **state)
 {
     struct loop *loop = *state;
@@ -85,6 +135,7 @@ static void by_each_function(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 0);
     check_ok(sss_child_register(NULL, loop->ctx, pid, NULL, NULL, &child));
+    all_of_the_rich_ones(loop, pid);
     all_of_them(loop->ctx, child, pid);
     gate_open(&gate);
     await_zombie(pid);
