@@ -2,6 +2,7 @@
 /* Rich watches and communicate with talloc's and tevent's host. */
 #include "tevent/bed.h"
 
+#include "support/kernel.h"
 #include "support/spawn.h"
 #include "support/told.h"
 
@@ -72,6 +73,47 @@ static void one_that_is_dead_comes_in_the_next_turn(struct bed *bed)
     bed_settle(bed);
     check(!is_child(pid));
     check_ok(talloc_free(child));
+}
+
+/* The status is told from the pidfd, where there is one and the kernel keeps it. */
+static void one_that_others_took(struct bed *bed)
+{
+    struct told told = { 0 }, kept = { 0 };
+    struct sss_child_ctx *children[2];
+    struct sss_watch watch;
+    struct gate gate;
+    pid_t pid;
+
+    bed_start(bed, SSS_SCOPE_REGISTERED, 0);
+    gate_make(&gate);
+    pid = child_at(&gate, 4);
+    watch = watch_of(pid, &told);
+    children[0] = bed_richly(bed, bed->mem, &watch);
+    watch = watch_of(pid, &kept);
+    watch.mask |= SSS_WATCH_KEEP_ZOMBIE | SSS_WATCH_WANT;
+    watch.want = 0xff; /* holds a pidfd */
+    children[1] = bed_richly(bed, bed->mem, &watch);
+    gate_open(&gate);
+    reap(pid, 4);
+    bed_until(bed, &told.calls, 1);
+    bed_until(bed, &kept.calls, 1);
+    bed_settle(bed);
+    if (told.event.source == SSS_SOURCE_RECOVERED) {
+        check(kernel_keeps_status());
+        check_told(&told, pid, 4);
+        check_told(&kept, pid, 4);
+    } else {
+        check(!kernel_keeps_status());
+        check_int(told.event.source, SSS_SOURCE_LOST);
+        check_int(told.event.event, SSS_CHILD_EVENT_LOST);
+        check_int(told.event.wait_status, SSS_WAIT_STATUS_LOST);
+        check_int(kept.event.event, SSS_CHILD_EVENT_LOST);
+    }
+    check_int(kept.event.zombie_kept, 0);
+    check_int(told.event.have & (SSS_RECORD_RUSAGE | SSS_RECORD_MAXRSS), 0);
+    check_int(told.calls + kept.calls, 2);
+    check_ok(talloc_free(children[0]));
+    check_ok(talloc_free(children[1]));
 }
 
 static void a_deadline_is_kept_by_the_loop(struct bed *bed)
@@ -177,6 +219,7 @@ int main(void)
     static const struct row rows[] = {
         ROW(a_handle_is_a_talloc_object),
         ROW(one_that_is_dead_comes_in_the_next_turn),
+        ROW(one_that_others_took),
         ROW(a_deadline_is_kept_by_the_loop),
         ROW(popen_without_blocking),
         ROW(freed_in_its_callback),
