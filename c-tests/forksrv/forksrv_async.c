@@ -115,9 +115,11 @@ static void check_failed(const struct launch *launch, int error, uint32_t step)
 /* Runs the loop until every process that came of a launch is reaped. */
 static void await_no_children(struct server_bed *bed)
 {
+    int64_t late = now_ms() + DEADLINE_MS;
     siginfo_t info;
 
     while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+        check(now_ms() < late);
         loop_turn(&bed->loop, 10);
     }
     check_int(errno, ECHILD);

@@ -24,6 +24,7 @@ use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
 use crate::sys::strings::CStrBuf;
+use crate::sys::wait::is_child_pid;
 use crate::sys::zygote::{self, Hook};
 use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
 
@@ -1215,9 +1216,9 @@ impl Shared {
     }
 }
 
-/// What may come of launches whose server was freed.
+/// What may come of launches whose server was freed; and when to look at it again.
 struct Remains {
-    state: Mutex<(Option<TaskId>, Vec<Stray>)>,
+    state: Mutex<(Option<TaskId>, Vec<Stray>, u64)>,
 }
 
 impl Remains {
@@ -1225,7 +1226,7 @@ impl Remains {
     /// all the same, but stays a zombie.
     fn leave(ctx: ContextId, strays: Vec<Stray>) {
         let remains = Remains {
-            state: Mutex::new((None, strays)),
+            state: Mutex::new((None, strays, LOOK_AGAIN)),
         };
         let Ok(remains) = Arc::try_new(remains) else {
             return;
@@ -1259,9 +1260,11 @@ impl Task for Remains {
             match stray.look() {
                 Looked::MoreToCome => return true,
                 Looked::Nothing => {}
-                // The server was told to stop: its children become ours.
+                // The server was told to stop: its children become ours, all of them before
+                // it can be reaped.
                 Looked::Child(_, pid) => {
-                    if !launch::put_down(pid) && !stray.is_late() {
+                    let lives = is_child_pid(stray.server);
+                    if !launch::put_down(pid) && lives {
                         unsure = true;
                         task::unwatch_fd(task, fd);
                         return true;
@@ -1272,11 +1275,17 @@ impl Task for Remains {
             false
         });
         let over = state.1.is_empty();
+        // A server that is stopped may take long.
+        let again = match why {
+            Why::Deadline => (2 * state.2).min(RETRY),
+            _ => LOOK_AGAIN,
+        };
+        state.2 = again;
         drop(state);
         if over {
             task::remove(task);
         } else if unsure {
-            task::set_deadline(task, Some(clock::now() + LOOK_AGAIN));
+            task::set_deadline(task, Some(clock::now() + again));
         }
         None
     }

@@ -39,8 +39,6 @@ pub(crate) struct Link {
 
 /// How long the word of a process whose server has died is waited for.
 const GRACE: u64 = 500_000_000;
-/// How long a process is waited for that becomes ours when its server has ended.
-const PATIENCE: u64 = 10_000_000_000;
 /// How long descriptors may be on their way between two processes.
 const IN_FLIGHT: u64 = 1_000_000;
 /// How often to look whether a server lives that has no pidfd.
@@ -408,8 +406,6 @@ pub(crate) struct Stray {
     child: u64,
     /// Whose child it is, if that is known.
     way: Way,
-    /// How long its process is waited for once it is known.
-    until: Option<u64>,
 }
 
 impl Stray {
@@ -420,14 +416,7 @@ impl Stray {
             pid: known.pid,
             child: known.child,
             way: known.way,
-            until: None,
         }
-    }
-
-    /// Whether its process was waited for long enough.
-    pub(crate) fn is_late(&mut self) -> bool {
-        let now = clock::now();
-        *self.until.get_or_insert(now + PATIENCE) <= now
     }
 
     /// Takes what came.
