@@ -1,7 +1,8 @@
 /*
- * Kills the client at each point of a launch. Each system call of the client, of its server
- * and of the new process is held once, and the client is killed there. The server ends,
- * and no process is left that waits for the client's word.
+ * Kills or stops the client at each point of a launch. Each system call of the client, of its
+ * server and of the new process is held once, and the signal comes there. When the client is
+ * dead the server ends, and no process is left that waits for the client's word. A client
+ * that was stopped and goes on finds all as it should be.
  */
 #include "support/test.h"
 
@@ -12,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -70,9 +72,13 @@ static void *launch_and_end(void *arg)
 static _Noreturn void be_client(const struct hold *kind, uint32_t flags, int tell)
 {
     struct client client = { .kind = kind, .flags = flags };
+    struct rlimit none = { 0, 0 };
     pthread_t thread;
     char byte;
 
+    /* cmocka catches it. */
+    check(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
+    check_ok(setrlimit(RLIMIT_CORE, &none));
     check_ok(pipe(client.ready));
     check_ok(pipe(client.sent));
     check_ok(pthread_create(&thread, NULL, launch_and_end, &client));
@@ -87,21 +93,31 @@ static _Noreturn void be_client(const struct hold *kind, uint32_t flags, int tel
 struct point {
     int listener;
     pid_t client;
+    int signum;
     unsigned at, calls;
     bool sent;
+    unsigned stopped; /* turns without a call since the client was stopped */
 };
 
-/* Lets a call go on, the client killed before if it is the one. */
+/* So many turns without a call: whoever can go on without the client has done so. */
+#define QUIET 3
+
+/* Lets a call go on, the client sent the signal before if it is the one. */
 static void turn(struct point *point)
 {
     struct pollfd fd = { .fd = point->listener, .events = POLLIN };
     struct held held;
 
     check(poll(&fd, 1, 10) != -1);
+    if (fd.revents == 0 && point->stopped > 0 && ++point->stopped > QUIET) {
+        point->stopped = 0;
+        check_ok(kill(point->client, SIGCONT));
+    }
     if (fd.revents & POLLIN && hold_take(point->listener, &held)) {
         if (++point->calls == point->at) {
             point->sent = true;
-            check_ok(kill(point->client, SIGKILL));
+            point->stopped = point->signum == SIGSTOP;
+            check_ok(kill(point->client, point->signum));
         }
         hold_give_back(point->listener, &held);
     } else if (fd.revents & (POLLHUP | POLLERR)) {
@@ -122,7 +138,12 @@ static void until_all_ended(struct point *point, unsigned *programs)
         if (pid == 0) {
             turn(point);
         } else if (pid == point->client) {
-            check(point->sent ? WIFSIGNALED(status) || status == 0 : status == 0);
+            if (WIFSIGNALED(status)) {
+                check(point->sent);
+                check_int(WTERMSIG(status), point->signum);
+            } else {
+                check_int(status, 0);
+            }
         } else {
             check(WIFEXITED(status));
             *programs += WEXITSTATUS(status) == END;
@@ -142,9 +163,10 @@ static void until_all_ended(struct point *point, unsigned *programs)
 }
 
 /* False where a launch has fewer calls than that. */
-static bool killed_at(const struct hold *kind, uint32_t flags, unsigned at, unsigned *programs)
+static bool signalled_at(const struct hold *kind, uint32_t flags, int signum, unsigned at,
+                         unsigned *programs)
 {
-    struct point point = { .at = at };
+    struct point point = { .at = at, .signum = signum };
     int ends[2];
 
     check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends));
@@ -163,7 +185,7 @@ static bool killed_at(const struct hold *kind, uint32_t flags, unsigned at, unsi
     return point.sent;
 }
 
-static void walk(uint32_t flags)
+static void walk(uint32_t flags, int signum)
 {
     unsigned points = 0, programs = 0;
     size_t kind;
@@ -175,32 +197,45 @@ static void walk(uint32_t flags)
         bool sent;
 
         do {
-            sent = killed_at(kinds[kind], flags, ++at, &programs);
+            sent = signalled_at(kinds[kind], flags, signum, ++at, &programs);
             points += sent;
         } while (sent);
     }
-    printf("flags %#x: %u points, %u programs ran\n", flags, points, programs);
+    printf("flags %#x, signal %d: %u points, %u programs ran\n", flags, signum, points, programs);
     check(points > 10);
     check_ok(prctl(PR_SET_CHILD_SUBREAPER, 0));
 }
 
-static void of_its_own_children(void **state)
+static void at_each_point(int signum)
 {
-    (void)state;
-    walk(SSS_FORKSRV_CLONE_PARENT);
+    walk(SSS_FORKSRV_CLONE_PARENT, signum);
+    walk(SSS_FORKSRV_SERVERS_CHILDREN, signum);
 }
 
-static void of_the_servers_children(void **state)
+static void killed(void **state)
 {
     (void)state;
-    walk(SSS_FORKSRV_SERVERS_CHILDREN);
+    at_each_point(SIGKILL);
+}
+
+static void faulting(void **state)
+{
+    (void)state;
+    at_each_point(SIGSEGV);
+}
+
+static void stopped(void **state)
+{
+    (void)state;
+    at_each_point(SIGSTOP);
 }
 
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
-        cmocka_unit_test(of_its_own_children),
-        cmocka_unit_test(of_the_servers_children),
+        cmocka_unit_test(killed),
+        cmocka_unit_test(faulting),
+        cmocka_unit_test(stopped),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
