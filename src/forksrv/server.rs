@@ -728,15 +728,15 @@ fn receive_part(order: &mut Incoming) -> Result<(), Error> {
     let taken = got.map_or(0, |got| got.length);
     order.bytes.truncate(length + taken);
     let got = got?;
-    if got.truncated {
-        // The kernel lets no more descriptors in: ours are limited too.
-        return Err(Errno::EMFILE.into());
-    }
     if got.length == 0 {
         return Err(Errno::EPIPE.into());
     }
     if order.bytes.len() > order.expected || order.fds.len() > order.descriptors {
         return Err(Errno::EPROTO.into());
+    }
+    if got.truncated {
+        // The kernel lets no more descriptors in: ours are limited too.
+        return Err(Errno::EMFILE.into());
     }
     Ok(())
 }
