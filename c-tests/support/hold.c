@@ -114,18 +114,29 @@ bool hold_take(int listener, struct held *held)
     return true;
 }
 
-bool hold_give_back(int listener, const struct held *held)
+static bool answer(int listener, const struct held *held, uint32_t flags, int error)
 {
     struct seccomp_notif_resp reply;
 
     memset(&reply, 0, sizeof(reply));
     reply.id = held->id;
-    reply.flags = SECCOMP_USER_NOTIF_FLAG_CONTINUE;
+    reply.flags = flags;
+    reply.error = -error;
     if (ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &reply) != 0) {
         check_int(errno, ENOENT);
         return false;
     }
     return true;
+}
+
+bool hold_give_back(int listener, const struct held *held)
+{
+    return answer(listener, held, SECCOMP_USER_NOTIF_FLAG_CONTINUE, 0);
+}
+
+bool hold_fail(int listener, const struct held *held, int error)
+{
+    return answer(listener, held, 0, error);
 }
 
 struct held hold_await(int listener)

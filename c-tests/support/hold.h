@@ -46,6 +46,9 @@ void hold_release(int listener, const struct held *held);
 bool hold_take(int listener, struct held *held);
 bool hold_give_back(int listener, const struct held *held);
 
+/* Has the call fail with this errno; false as well. */
+bool hold_fail(int listener, const struct held *held, int error);
+
 /* A descriptor on its way to another process, by a socket. */
 void send_fd(int to, int fd);
 int receive_fd(int from);
