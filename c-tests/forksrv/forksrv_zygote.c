@@ -2,7 +2,9 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 
+#include "support/family.h"
 #include "support/server.h"
 
 /* 0 in the daemon, what the hook has loaded in the server and in its children. */
@@ -190,6 +192,107 @@ static void a_released_child_is_waited_for(void **state)
     }
 }
 
+struct waiter {
+    pthread_t thread;
+    struct sss_forksrv *srv;
+    pid_t child, tid;
+    unsigned done;
+    errno_t ret;
+    int status;
+};
+
+static void *wait_for_it(void *arg)
+{
+    struct waiter *waiter = arg;
+
+    __atomic_store_n(&waiter->tid, gettid(), __ATOMIC_SEQ_CST);
+    waiter->ret = sss_forksrv_waitpid(waiter->srv, waiter->child, 0, &waiter->status);
+    __atomic_store_n(&waiter->done, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* Returns when the thread waits. */
+static void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child)
+{
+    int64_t late = now_ms() + DEADLINE_MS;
+    pid_t tid;
+
+    *waiter = (struct waiter){ .srv = srv, .child = child, .status = -1 };
+    check_ok(pthread_create(&waiter->thread, NULL, wait_for_it, waiter));
+    while ((tid = __atomic_load_n(&waiter->tid, __ATOMIC_SEQ_CST)) == 0
+           || process_state(tid) != 'S') {
+        check(now_ms() < late);
+        sched_yield();
+    }
+}
+
+/* The server answers when the child has ended, and does other work until then. Of two that
+ * wait one gets the status. */
+static void a_wait_is_answered_late(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *child;
+    struct waiter waiters[2];
+    struct gate gate;
+    int i, wait_status;
+    pid_t pid;
+
+    server_start(bed, SSS_FORKSRV_SERVERS_CHILDREN);
+    gate_make(&gate);
+    child = launch_at(bed->srv, &gate, 4, see, NULL);
+    pid = pid_of(child);
+    check_ok(sss_child_release(child, &wait_status));
+    waiter_begin(&waiters[0], bed->srv, pid);
+    waiter_begin(&waiters[1], bed->srv, pid);
+    for (i = 0; i < 3; i++) {
+        struct seen seen = { 0 };
+
+        child = launch_at(bed->srv, NULL, i, see, &seen);
+        loop_until(&bed->loop, &seen.calls, 1);
+        check_seen(&seen, pid_of(child), i);
+        check_ok(sss_child_free(child));
+        check_int(sss_forksrv_waitpid(bed->srv, pid, WNOHANG, &wait_status), EAGAIN);
+    }
+    for (i = 0; i < 2; i++) {
+        check_int(__atomic_load_n(&waiters[i].done, __ATOMIC_SEQ_CST), 0);
+    }
+    gate_open(&gate);
+    for (i = 0; i < 2; i++) {
+        check_ok(pthread_join(waiters[i].thread, NULL));
+    }
+    i = waiters[0].ret == 0 ? 0 : 1;
+    check_ok(waiters[i].ret);
+    check_int(waiters[i].status, status_of(4));
+    check_int(waiters[1 - i].ret, ECHILD);
+    server_finish(bed);
+}
+
+/* The server dies under it: the child is the daemon's, and so is its status. */
+static void a_wait_outlives_the_server(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *child;
+    struct waiter waiter;
+    struct gate gate;
+    int wait_status;
+    pid_t pid;
+
+    server_start(bed, SSS_FORKSRV_SERVERS_CHILDREN);
+    gate_make(&gate);
+    child = launch_at(bed->srv, &gate, 4, see, NULL);
+    pid = pid_of(child);
+    check_ok(sss_child_release(child, &wait_status));
+    waiter_begin(&waiter, bed->srv, pid);
+    check_ok(kill(server_pid(bed->srv), SIGKILL));
+    loop_until(&bed->loop, &bed->events.crashed, 1);
+    check_int(__atomic_load_n(&waiter.done, __ATOMIC_SEQ_CST), 0);
+    gate_open(&gate);
+    check_ok(pthread_join(waiter.thread, NULL));
+    check_ok(waiter.ret);
+    check_int(waiter.status, status_of(4));
+    check_ok(sss_forksrv_free(bed->srv));
+}
+
 static void bad_input(void **state)
 {
     struct server_bed *bed = *state;
@@ -274,6 +377,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(functions_need_a_forked_server, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(waiting_steals_from_no_handle, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_released_child_is_waited_for, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_wait_is_answered_late, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_wait_outlives_the_server, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(bad_input, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_forked_process_has_no_server, server_bed_begin, server_bed_end),
     };
