@@ -1,10 +1,13 @@
 /* A fork server that dies or stops, at any point of a launch: nothing is lost. */
 #include "support/test.h"
 
+#include <poll.h>
 #include <pthread.h>
 #include <sys/prctl.h>
 #include <time.h>
 
+#include "support/family.h"
+#include "support/kernel.h"
 #include "support/server.h"
 
 static const uint32_t manners[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
@@ -61,6 +64,78 @@ static void children_live_on(void **state)
             check_ok(sss_forksrv_free(bed->srv));
         }
     }
+}
+
+static void await_state(pid_t pid, char wanted)
+{
+    int64_t late = now_ms() + DEADLINE_MS;
+
+    while (process_state(pid) != wanted) {
+        check(now_ms() < late);
+        sched_yield();
+    }
+}
+
+/* Until the server has reaped the child, and has said so to nobody who listens: the loop turns
+ * only while the server is stopped. */
+static void reaped_unheard(struct server_bed *bed, pid_t server, pid_t pid)
+{
+    struct pollfd fd = { .fd = bed->loop.ctxfd, .events = POLLIN };
+    int64_t late = now_ms() + DEADLINE_MS;
+
+    for (;;) {
+        check(now_ms() < late);
+        check(poll(&fd, 1, 10) != -1);
+        check_ok(kill(server, SIGSTOP));
+        await_state(server, 'T');
+        if (process_state(pid) == 0) {
+            break;
+        }
+        loop_turn(&bed->loop, 0);
+        check_ok(kill(server, SIGCONT));
+    }
+    check_ok(kill(server, SIGCONT));
+    await_state(server, 'S');
+}
+
+/* The server frees a pid only when the daemon asks for it. What it has said of that before it
+ * died is heard. */
+static void what_a_dead_server_said(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *child, *others[2];
+    struct seen seen = { 0 }, other[2] = { { 0 }, { 0 } };
+    struct gate gate;
+    pid_t pid, server;
+    int i;
+
+    server_start(bed, SSS_FORKSRV_SERVERS_CHILDREN);
+    server = server_pid(bed->srv);
+    gate_make(&gate);
+    child = launch_at(bed->srv, &gate, 5, see, &seen);
+    pid = pid_of(child);
+    gate_open(&gate);
+    await_state(pid, 'Z');
+    /* The server has work, and time to hear of the end. The daemon's loop has not turned. */
+    for (i = 0; i < 2; i++) {
+        others[i] = launch_at(bed->srv, NULL, 6, see, &other[i]);
+    }
+    check_int(process_state(pid), 'Z');
+    check_int(seen.calls, 0);
+    reaped_unheard(bed, server, pid);
+    check_ok(kill(server, SIGKILL));
+    await_gone_or_zombie(server);
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, 5);
+    check_ok(sss_child_free(child));
+    for (i = 0; i < 2; i++) {
+        pid = pid_of(others[i]);
+        loop_until(&bed->loop, &other[i].calls, 1);
+        check_seen(&other[i], pid, 6);
+        check_ok(sss_child_free(others[i]));
+    }
+    loop_until(&bed->loop, &bed->events.crashed, 1);
+    check_ok(sss_forksrv_free(bed->srv));
 }
 
 static void a_dead_server_takes_no_launch(void **state)
@@ -348,6 +423,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(children_live_on, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(what_a_dead_server_said, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_dead_server_takes_no_launch, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_stopped_server_times_out, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),
