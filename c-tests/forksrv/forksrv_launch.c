@@ -16,6 +16,27 @@ static const uint32_t manners[] = {
     SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN,
 };
 
+/* The signal that its end sends to its parent. */
+static int exit_signal_of(pid_t pid)
+{
+    char path[64], text[1024], *at;
+    FILE *file;
+    int field;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    check(fgets(text, sizeof(text), file) != NULL);
+    check_ok(fclose(file));
+    at = strrchr(text, ')');
+    for (field = 2; field < 38; field++) {
+        check(at != NULL);
+        at = strchr(at + 1, ' ');
+    }
+    check(at != NULL);
+    return atoi(at);
+}
+
 static void each_end_is_told(void **state)
 {
     static const int ends[] = { 0, 1, 7, 255, BY_SIGNAL(SIGKILL), BY_SIGNAL(SIGTERM) };
@@ -34,6 +55,7 @@ static void each_end_is_told(void **state)
             child = launch_at(bed->srv, &gate, ends[i], see, &seen);
             pid = pid_of(child);
             check_int(is_child(pid), (manners[way] & SSS_FORKSRV_SERVERS_CHILDREN) == 0);
+            check_int(exit_signal_of(pid), SIGCHLD);
             loop_settle(&bed->loop);
             check_int(seen.calls, 0);
             gate_open(&gate);
@@ -42,6 +64,55 @@ static void each_end_is_told(void **state)
             check_seen(&seen, pid, ends[i]);
             check_ok(sss_child_free(child));
         }
+        server_finish(bed);
+    }
+}
+
+static int note_end(struct sss_child_ctx *child, void *pvt)
+{
+    (void)child;
+    ++*(unsigned *)pvt;
+    return 0;
+}
+
+/* As that of any child: it kills, and has a destructor. A child of our own can have a deadline. */
+static void its_handle_is_an_ordinary_one(void **state)
+{
+    const struct sss_deadline_step step = { .after_ns = 1000000, .signum = SIGUSR1 };
+    struct sss_deadline deadline = { .size = sizeof(deadline), .steps = &step, .steps_count = 1 };
+    struct sss_watch watch = { .size = sizeof(watch), .mask = SSS_WATCH_PID };
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *child, *watched;
+    struct gate gate;
+    size_t i;
+    pid_t pid;
+
+    for (i = 0; i < 2 * ARRAY_SIZE(manners); i++) {
+        bool late = i % 2 == 1;
+        struct seen seen = { 0 };
+        unsigned destroyed = 0;
+
+        server_start(bed, manners[i / 2]);
+        gate_make(&gate);
+        child = launch_at(bed->srv, &gate, 3, see, &seen);
+        pid = pid_of(child);
+        check_ok(sss_child_set_destructor(child, note_end, &destroyed));
+        if (late && (manners[i / 2] & SSS_FORKSRV_SERVERS_CHILDREN) == 0) {
+            watch.pid = pid;
+            check_ok(sss_child_watch(NULL, bed->loop.ctx, &watch, &watched));
+            check_ok(sss_child_set_deadline(watched, &deadline));
+            loop_until(&bed->loop, &seen.calls, 1);
+            check_ok(sss_child_free(watched));
+        } else {
+            check_ok(sss_child_kill(child, late ? SIGUSR1 : SIGTERM));
+        }
+        loop_until(&bed->loop, &seen.calls, 1);
+        check_seen(&seen, pid, BY_SIGNAL(late ? SIGUSR1 : SIGTERM));
+        check_int(sss_child_kill(child, SIGTERM), ESRCH);
+        check_int(destroyed, 0);
+        check_ok(sss_child_free(child));
+        check_int(destroyed, 1);
+        gate_open(&gate);
         server_finish(bed);
     }
 }
@@ -142,6 +213,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_end_is_told, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(its_handle_is_an_ordinary_one, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(what_fails_leaves_nothing, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(freed_without_a_stop, server_bed_begin, server_bed_end),

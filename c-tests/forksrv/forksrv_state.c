@@ -67,6 +67,60 @@ static void the_clients_state_now(void **state)
     }
 }
 
+static void reported_fds(struct server_bed *bed, char *text, size_t size)
+{
+    static struct report report;
+    struct sss_spawn spawn = spawn_zero();
+
+    server_report(bed, &spawn, &report);
+    check(snprintf(text, size, "%s", reported(&report, "fd")) < (int)size);
+}
+
+static void open_for_all(int fds[4])
+{
+    check_ok(pipe(fds));
+    check((fds[2] = open("/dev/null", O_RDWR)) != -1);
+    check((fds[3] = fcntl(fds[2], F_DUPFD, 500)) != -1);
+}
+
+static void close_again(const int fds[4])
+{
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        check_ok(close(fds[i]));
+    }
+}
+
+/* The daemon's own descriptors that are not close-on-exec, from before the server and after. */
+static void no_descriptor_that_is_not_in_its_map(void **state)
+{
+    static const uint32_t flags[] = {
+        SSS_FORKSRV_CLONE_PARENT,
+        SSS_FORKSRV_SERVERS_CHILDREN,
+        SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT,
+        SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN,
+    };
+    char without[256], with[256];
+    struct server_bed *bed = *state;
+    int before[4], after[4];
+    size_t i;
+
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        server_start(bed, flags[i]);
+        reported_fds(bed, without, sizeof(without));
+        server_finish(bed);
+        open_for_all(before);
+        server_start(bed, flags[i]);
+        open_for_all(after);
+        reported_fds(bed, with, sizeof(with));
+        check_int(strcmp(with, without), 0);
+        close_again(before);
+        close_again(after);
+        server_finish(bed);
+    }
+}
+
 static void drops_root(void *arg)
 {
     uint32_t flags = *(const uint32_t *)arg;
@@ -146,6 +200,7 @@ int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_clients_state_now, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(no_descriptor_that_is_not_in_its_map, server_bed_begin, server_bed_end),
         cmocka_unit_test(no_root_children_of_a_daemon_that_dropped_root),
         cmocka_unit_test_setup_teardown(a_server_with_fewer_rights, server_bed_begin, server_bed_end),
     };
