@@ -205,14 +205,18 @@ static void an_ordinary_user(void **state)
 
 static void filtered(void *arg)
 {
+    static const uint32_t flags[] = { 0, SSS_FORKSRV_SERVERS_CHILDREN, SSS_FORKSRV_FORK };
     struct server_bed bed;
+    size_t i;
 
     (void)arg;
     filter_deny(SYS_clone3, ENOSYS);
     filter_deny(SYS_pidfd_open, EPERM);
-    server_bed_open(&bed, 0);
-    some_are_told(&bed);
-    server_bed_close(&bed);
+    for (i = 0; i < ARRAY_SIZE(flags); i++) {
+        server_bed_open(&bed, flags[i]);
+        some_are_told(&bed);
+        server_bed_close(&bed);
+    }
 }
 
 static void a_filter_forbids_clone3_and_pidfd_open(void **state)
@@ -224,7 +228,8 @@ static void a_filter_forbids_clone3_and_pidfd_open(void **state)
 static void many_live_children(void **state)
 {
     static struct server_bed bed;
-    unsigned total = getenv("SSS_TEST_SOAK") != NULL ? 10000 : 1000, i, told = 0;
+    bool all = test_profile_is("plain") || test_profile_is("soak");
+    unsigned total = all ? 10000 : test_profile_is("valgrind") ? 300 : 1000, i, told = 0;
     struct sss_child_ctx **children = calloc(total, sizeof(struct sss_child_ctx *));
     struct seen *seen = calloc(total, sizeof(struct seen));
     struct gate gate;
@@ -252,6 +257,47 @@ static void many_live_children(void **state)
     free(seen);
 }
 
+static int waits(void *arg)
+{
+    char byte;
+
+    (void)arg;
+    return read(STDIN_FILENO, &byte, 1) == 0 ? 88 : 1;
+}
+
+/* Children of the server's own, which have not execed, live on as ours. */
+static void functions_outlive_the_server(void **state)
+{
+    static struct sss_child_ctx *children[200];
+    static struct seen seen[200];
+    struct sss_forksrv *srv;
+    struct server_bed bed;
+    unsigned total = ARRAY_SIZE(seen), i;
+    struct order order;
+    struct gate gate;
+
+    (void)state;
+    server_bed_open(&bed, SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN);
+    srv = bed.srv;
+    gate_make(&gate);
+    order_ends(&order, &gate, 0);
+    memset(seen, 0, sizeof(seen));
+    for (i = 0; i < total; i++) {
+        check_ok(sss_forksrv_launch_function(NULL, srv, &order.spawn, waits, NULL, see, &seen[i],
+                                             &children[i]));
+    }
+    check_ok(kill(server_pid(srv), SIGKILL));
+    loop_until(&bed.loop, &bed.events.crashed, 1);
+    gate_open(&gate);
+    for (i = 0; i < total; i++) {
+        loop_until(&bed.loop, &seen[i].calls, 1);
+        check_seen(&seen[i], pid_of(children[i]), 88);
+        check_ok(sss_child_free(children[i]));
+    }
+    check_ok(sss_forksrv_free(srv));
+    server_bed_stop(&bed);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -261,6 +307,7 @@ int main(void)
         cmocka_unit_test(an_ordinary_user),
         cmocka_unit_test(a_filter_forbids_clone3_and_pidfd_open),
         cmocka_unit_test(many_live_children),
+        cmocka_unit_test(functions_outlive_the_server),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
