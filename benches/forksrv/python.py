@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""python.py MB K: Python's multiprocessing forkserver from a process with so much written
-memory starts K children, one after the other, each a function that reports the clock.
+"""python.py MB N K: Python's multiprocessing forkserver from a process with so much written
+memory and N more descriptors starts K children, one after the other, each a function that reports the clock.
 Times as those of ../spawn/harness.c; one line of JSON."""
 
 import json
 import mmap
 import multiprocessing
 import os
+import resource
 import statistics
 import sys
 import time
@@ -20,13 +21,19 @@ def report(pipe):
 
 
 def main():
-    megabytes, count = int(sys.argv[1]), int(sys.argv[2])
+    megabytes, descriptors, count = map(int, sys.argv[1:])
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__"])
     memory = mmap.mmap(-1, megabytes << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     for at in range(0, len(memory), mmap.PAGESIZE):
         memory[at] = 1
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    wanted = descriptors + 1024
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, max(hard, wanted)))
+    null = os.open(os.devnull, os.O_RDONLY)
+    for _ in range(descriptors):
+        os.dup(null)
     times = {"returned": [], "running": [], "reaped": []}
     for i in range(WARM_UP + count):
         ours, theirs = context.Pipe(False)

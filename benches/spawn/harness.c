@@ -3,8 +3,8 @@
  * The work, the same for every subject: a daemon starts K children, one after
  * the other.
  *
- *   memory MB PAGES K       it has written to so much memory, in small or huge
- *                           pages
+ *   memory MB PAGES [N] K   it has written to so much memory, in small or huge
+ *                           pages; N descriptors are open
  *   descriptors N MAP K     it has N open; the child gets none, its three from
  *                           low or from high sources, or three fresh pipes
  *   rate THREADS K          each thread starts K
@@ -605,6 +605,8 @@ static void parse(int argc, char **argv)
     if (strcmp(argv[1], "memory") == 0) {
         bench.memory_mb = number(argv[2], 1, 1u << 20);
         bench.huge_pages = huge_of(argv[3]);
+        if (argc == 6)
+            bench.descriptors = number(argv[4], 10, 1u << 20);
     } else if (strcmp(argv[1], "descriptors") == 0) {
         bench.descriptors = number(argv[2], 10, 1u << 20);
         bench.map = map_of(argv[3]);
