@@ -970,7 +970,6 @@ impl Exchange {
         let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
             Err(error) if error == Errno::EAGAIN => return Ok(None),
-            Err(error) if error == Errno::ECONNRESET => return Ok(Some(Said::End)),
             Err(error) => return Err(error.into()),
         };
         if got.length == 0 {

@@ -143,7 +143,9 @@ pub(crate) fn receive(
         let got = unsafe { libc::recvmsg(end.as_raw_fd(), &raw mut message, flags) };
         match Errno::result(got) {
             Ok(got) => break got.unsigned_abs(),
-            Err(Errno::EINTR) => {}
+            // The other end was closed with something unread: that is said once, before
+            // what it has sent.
+            Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Call::recvmsg.failed(errno)),
         }
     };
@@ -260,6 +262,21 @@ pub(crate) fn ready(waits: &mut [Wait], deadline: Option<u64>) -> Result<bool, E
 mod tests {
     use super::*;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn what_was_sent_is_received_though_the_sender_left_something_unread() {
+        let (ours, theirs) = pair().unwrap();
+        send(theirs.as_fd(), b"unread", &[]).unwrap();
+        send(ours.as_fd(), b"last words", &[]).unwrap();
+        drop(ours);
+        let mut buffer = [0; 16];
+        let mut length = || {
+            let got = receive(theirs.as_fd(), &mut buffer, &mut Vec::new());
+            got.unwrap().length
+        };
+        assert_eq!(length(), 10);
+        assert_eq!(length(), 0);
+    }
 
     #[test]
     fn a_message_carries_descriptors_and_who_sent_it() {
