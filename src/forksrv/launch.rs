@@ -88,7 +88,10 @@ impl Link {
         loop {
             let got = seqpacket::receive(mine.as_fd(), &mut bytes, &mut Vec::new());
             match got {
-                Ok(got) if got.length == 0 => return Err(self.given_up(deadline).into()),
+                Ok(got) if got.length == 0 => {
+                    self.await_death(deadline);
+                    return Err(self.given_up(deadline).into());
+                }
                 Ok(got) => {
                     return match Reply::decode(&bytes[..got.length]).map_err(Errno::from)? {
                         Reply::Status {
@@ -115,6 +118,13 @@ impl Link {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A server that dies closes its sockets before its children become ours: waits for
+    /// the latter.
+    fn await_death(&self, deadline: u64) {
+        let deadline = deadline.min(clock::now() + 20 * GRACE);
+        while !self.is_dead() && wait_for(self, &mut [self.death()], deadline) == Ok(true) {}
     }
 
     /// The error of a request that the server left without an answer: it died, or it was
