@@ -124,6 +124,93 @@ static void a_stop_takes_its_steps(void **state)
     bed_end(&bed);
 }
 
+static void a_stop_takes_its_second_step(void **state)
+{
+    static const struct sss_stop_step steps[] = {
+        { SIGUSR1, SSS_STOP_MAIN, MS, NULL },
+        { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL },
+    };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    unit.stop_steps = steps;
+    unit.stop_steps_count = 2;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("ignore", "10", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGTERM)));
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
+/* It has MAINPID in its environment, and nothing that speaks of our own supervisor. */
+static void a_stop_takes_a_command(void **state)
+{
+    static const char *const ours[] = {
+        "NOTIFY_SOCKET=", "WATCHDOG_USEC=", "WATCHDOG_PID=", "LISTEN_FDS=",
+        "LISTEN_PID=",    "LISTEN_FDNAMES=", "MAINPID=1\n",  "KEPT=",
+    };
+    char path[96], script[256], line[4096];
+    const char *argv[] = { "sh", "-c", script, NULL };
+    struct sss_spawn command = spawn_zero();
+    struct sss_stop_step step = { 0, 0, 3600000 * MS, &command };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+    unsigned kept = 0;
+
+    (void)state;
+    fifo_make(&fifo);
+    snprintf(path, sizeof(path), "%s/environment", fifo.dir);
+    snprintf(script, sizeof(script), "env > %s; kill -USR1 $MAINPID", path);
+    for (size_t at = 0; at < ARRAY_SIZE(ours); at++) {
+        snprintf(line, sizeof(line), "%.*s", (int)strcspn(ours[at], "="), ours[at]);
+        setenv(line, "1", 1);
+    }
+    command.path = "/bin/sh";
+    command.argv = argv;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    unit.stop_steps = &step;
+    unit.stop_steps_count = 1;
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit, ACTIONS("hold", "10", "say", "READY=1", "await", "10", "exit", "4"));
+    for (size_t at = 0; at < ARRAY_SIZE(ours); at++) {
+        snprintf(line, sizeof(line), "%.*s", (int)strcspn(ours[at], "="), ours[at]);
+        unsetenv(line);
+    }
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.last.wait_status, status_of(4));
+    FILE *file = fopen(path, "re");
+    check(file != NULL);
+    while (fgets(line, sizeof(line), file) != NULL) {
+        for (size_t at = 0; at < ARRAY_SIZE(ours); at++) {
+            if (strncmp(line, ours[at], strlen(ours[at])) == 0) {
+                assert_string_equal(line, "KEPT=1\n");
+                kept++;
+            }
+        }
+    }
+    fclose(file);
+    check_int(kept, 1);
+    unit_stop(&bed, a);
+    until_no_children(&bed);
+    bed_end(&bed);
+    unlink(path);
+    fifo_remove(&fifo);
+}
+
 /* The main process and its child, in the group that we are in too, and in one of their own. */
 static void a_stop_reaches_a_group(void **state)
 {
@@ -467,6 +554,8 @@ int main(void)
         cmocka_unit_test(a_crash_loop_fails),
         cmocka_unit_test(ends_that_are_no_failure),
         cmocka_unit_test(a_stop_takes_its_steps),
+        cmocka_unit_test(a_stop_takes_its_second_step),
+        cmocka_unit_test(a_stop_takes_a_command),
         cmocka_unit_test(a_stop_reaches_a_group),
         cmocka_unit_test(what_is_left_is_stopped_before_the_next_start),
         cmocka_unit_test(a_restart_by_main_spares_the_others),

@@ -269,12 +269,16 @@ fn environment(
         names.as_ref(),
         alive.as_ref(),
     ];
-    let kept = spec.envp.iter().filter(|variable| {
+    let ours = ours.into_iter().flatten().map(CString::as_c_str);
+    CStringArray::new(without_ours(spec).chain(ours).chain(own_pid))
+}
+
+/// The environment of a spec without what speaks of our own supervisor.
+fn without_ours<'a>(spec: &Spec<'a>) -> impl Iterator<Item = &'a CStr> + Clone + use<'a> {
+    spec.envp.iter().filter(|variable| {
         let bytes = variable.to_bytes();
         !OURS.iter().any(|name| bytes.starts_with(name))
-    });
-    let ours = ours.into_iter().flatten().map(CString::as_c_str);
-    CStringArray::new(kept.chain(ours).chain(own_pid))
+    })
 }
 
 fn names(settings: &Settings) -> Result<CString, Error> {
@@ -336,7 +340,8 @@ pub(crate) fn command(ctx: ContextId, command: &OwnedSpec, main: i32) -> Result<
     let spec = command.spec();
     let pid = Number::of(u64::from(main.unsigned_abs()));
     let variable = variable(&[b"MAINPID=", pid.as_bytes()])?;
-    let environment = CStringArray::environment(spec.envp, &[variable.as_c_str()])?;
+    let kept = without_ours(&spec).filter(|one| !one.to_bytes().starts_with(b"MAINPID="));
+    let environment = CStringArray::new(kept.chain([variable.as_c_str()]))?;
     let spec = Spec {
         envp: environment.as_array(),
         ..spec
