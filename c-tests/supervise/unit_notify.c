@@ -596,6 +596,12 @@ static void bad_units_are_refused(void **state)
     static const char *const nobody[] = { "nobody" };
     static const int code[] = { 256 };
     static const struct sss_stop_step no_time[] = { { SIGTERM, SSS_STOP_MAIN, 0, NULL } };
+    static const char *const argv[] = { "true", NULL };
+    static const struct sss_spawn gated = { .size = sizeof(gated),
+                                            .mask = SSS_SPAWN_GATE,
+                                            .path = "/bin/true",
+                                            .argv = argv };
+    static const struct sss_stop_step gated_step = { 0, 0, MS, &gated };
     struct bed bed;
     struct sss_unit_ctx *a = NULL, *twice = NULL;
     struct sss_unit good = unit_zero("a"), unit;
@@ -629,6 +635,9 @@ static void bad_units_are_refused(void **state)
     REFUSED(EINVAL, unit.mask |= SSS_UNIT_STOP_STEPS, unit.stop_steps = no_time,
             unit.stop_steps_count = 1);
     REFUSED(EINVAL, unit.mask |= SSS_UNIT_STOP_STEPS, unit.stop_steps_count = 17);
+    REFUSED(EINVAL, unit.spawn = &gated);
+    REFUSED(EINVAL, unit.mask |= SSS_UNIT_STOP_STEPS, unit.stop_steps = &gated_step,
+            unit.stop_steps_count = 1);
     check_int(sss_supervisor_add(NULL, bed.loop.ctx, NULL, NULL, NULL, &a), EINVAL);
     check_int(sss_supervisor_add(NULL, NULL, &good, NULL, NULL, &a), EINVAL);
     check_int(sss_supervisor_start(NULL), EINVAL);

@@ -12,7 +12,8 @@ use super::object::{Held, Memory, Place};
 use super::params::{Handle, In, List, Out, OutStruct, Str, ask_fn, event_fn};
 use super::spawn::{sss_spawn, with_spec};
 use crate::reap::callback::{Pvt, Record};
-use crate::spawn::{OwnedSpec, Spec};
+use crate::reap::context;
+use crate::spawn::{OwnedSpec, SpawnError, Spec};
 use crate::supervise::machine::{Cause, Command, Config, Kind, Machine, Over, State};
 use crate::supervise::policy::{Policy, Restart};
 use crate::supervise::run::{self, Seen};
@@ -182,7 +183,8 @@ pub struct sss_stop_step<'a> {
     /// How long the step may take, in nanoseconds; more than 0.
     pub timeout: i64,
     /// A command that stops the unit, started as a child with MAINPID in its
-    /// environment; or NULL. Copied.
+    /// environment; or NULL. Copied. What sss_unit.spawn says of the gate and the
+    /// environment is true of it too.
     pub command: In<'a, sss_spawn<'a>>,
 }
 
@@ -524,6 +526,14 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error
     })
 }
 
+/// Nobody would open the gate.
+fn without_gate(spec: &Spec) -> Result<OwnedSpec, SpawnError> {
+    if spec.gate {
+        return Err(Errno::EINVAL.into());
+    }
+    OwnedSpec::new(spec)
+}
+
 /// The steps of a stop, and the time of each.
 fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Error> {
     let (mut steps, mut times) = (Vec::new(), Vec::new());
@@ -554,7 +564,7 @@ fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Error> {
             settings::signal_set(&[step.signum])?;
             Step::Signal(step.signum, scope)
         } else {
-            Step::Command(with_spec(step.command, OwnedSpec::new)?)
+            Step::Command(with_spec(step.command, without_gate)?)
         });
         times.push(time);
     }
@@ -617,11 +627,8 @@ fn settings(
     );
     settings::signal_set(&[reload_signal])?;
     let spec = with_spec(given.spawn, |spec: &Spec| {
-        if spec.gate {
-            return Err(Errno::EINVAL.into());
-        }
         run::check_targets(spec, sockets.len(), mode, log.is_some())?;
-        OwnedSpec::new(spec)
+        without_gate(spec)
     })?;
     let pid_file = given.pid_file.get().map(CStrBuf::new).transpose()?;
     if pid_file.is_some() && mode != Mode::Forking {
