@@ -425,6 +425,44 @@ static void a_removal_starts_nothing_by_itself(void **state)
     bed_end(&bed);
 }
 
+/* A stop or a shutdown that comes before the loop has started what the removal let go on. */
+static void a_start_that_a_removal_let_go_on_is_called_off(void **state)
+{
+    static const char *const after[] = { "a" };
+
+    (void)state;
+    for (int way = 0; way < 3; way++) {
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        bed_start(&bed, SSS_SCOPE_ALL);
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        unit = unit_zero("b");
+        unit.after = after;
+        unit.after_count = 1;
+        struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(b));
+        until_states(&bed, "aG");
+        pid_t main_pid = unit_status(a).main_pid;
+        check_ok(sss_supervisor_remove(a));
+        if (way == 0) {
+            check_ok(sss_supervisor_stop(b));
+        } else if (way == 1) {
+            check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, told_down, &bed));
+            loop_until(&bed.loop, &bed.shutdowns, 1);
+        } else {
+            check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 3600000 * MS, NULL));
+        }
+        loop_settle(&bed.loop);
+        until_states(&bed, "aG");
+        check_int(unit_status(b).starts, 0);
+        check_ok(kill(main_pid, SIGKILL));
+        unit_stop(&bed, b);
+        until_no_children(&bed);
+        bed_end(&bed);
+    }
+}
+
 /* A unit that dies in a shutdown, before it is its turn to be stopped. */
 static void a_shutdown_restarts_nothing(void **state)
 {
@@ -768,6 +806,7 @@ int main(void)
         cmocka_unit_test(a_shutdown_that_is_waited_for),
         cmocka_unit_test(a_shutdown_ends_what_former_runs_left),
         cmocka_unit_test(a_removal_starts_nothing_by_itself),
+        cmocka_unit_test(a_start_that_a_removal_let_go_on_is_called_off),
         cmocka_unit_test(a_shutdown_restarts_nothing),
         cmocka_unit_test(whom_a_shutdown_leaves),
         cmocka_unit_test(a_sender_that_is_gone),

@@ -462,6 +462,87 @@ static void units_start_and_stop_in_order(void **state)
     fifo_remove(&fifo);
 }
 
+static struct sss_unit_ctx *add_after_a(struct bed *bed, struct sss_unit *unit,
+                                        const char *const *actions)
+{
+    static const char *const after_a[] = { "a" };
+
+    unit->after = after_a;
+    unit->after_count = 1;
+    return unit_add(bed, unit, actions);
+}
+
+/* One that dies while its stop waits for another's is not restarted; but after a start, which
+ * calls its stop off. */
+static void a_stop_that_waits_keeps_its_unit_down(void **state)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
+
+    (void)state;
+    check_int(SIGTERM, 15);
+    for (int again = 0; again < 2; again++) {
+        struct bed bed;
+        struct sss_unit unit = unit_zero("a");
+        struct fifo fifo;
+
+        fifo_make(&fifo);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        unit.mask |= SSS_UNIT_RESTART;
+        unit.restart = SSS_UNIT_RESTART_ALWAYS;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        unit = unit_zero("b");
+        unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
+        unit.start_mode = SSS_UNIT_NOTIFY;
+        unit.stop_steps = &step;
+        unit.stop_steps_count = 1;
+        struct sss_unit_ctx *b = add_after_a(&bed, &unit,
+                                             ACTIONS("hold", "15", "say", "READY=1", "await",
+                                                     "15", "gate", fifo.path, "exit", "0"));
+        check_ok(sss_supervisor_start(b));
+        until_states(&bed, "aG aR bG bR");
+        check_ok(sss_supervisor_stop(a));
+        until_states(&bed, "aG aR bG bR bP");
+        check_int(unit_status(a).waits, 1);
+        if (again) {
+            check_ok(sss_supervisor_start(a));
+            loop_settle(&bed.loop);
+            check_int(unit_status(a).waits, 0);
+        }
+        check_ok(kill(unit_status(a).main_pid, SIGKILL));
+        until_states(&bed, again ? "aG aR bG bR bP aB aG aR" : "aG aR bG bR bP aS");
+        fifo_open_turning(&bed, &fifo);
+        until_state(&bed, b, SSS_UNIT_STOPPED);
+        loop_settle(&bed.loop);
+        check_int(unit_status(a).starts, again ? 2 : 1);
+        unit_stop(&bed, b);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&fifo);
+    }
+}
+
+/* The later unit is STOPPED, but a process of it lives. */
+static void a_stop_waits_for_what_a_later_unit_left(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    unit = unit_zero("b");
+    unit.mask |= SSS_UNIT_OVER_MAIN | SSS_UNIT_STOP_STEPS;
+    struct sss_unit_ctx *b = add_after_a(&bed, &unit, ACTIONS("leave", "exit", "0"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aR bG bR bS");
+    until_processes(&bed, b, 1);
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR bG bR bS bP bS aP aS");
+    unit_stop(&bed, b);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 static void one_that_comes_before_fails(void **state)
 {
     static const char *const after_a[] = { "a" };
@@ -565,6 +646,8 @@ int main(void)
         cmocka_unit_test(a_oneshot_ends_with_success),
         cmocka_unit_test(the_owner_decides),
         cmocka_unit_test(units_start_and_stop_in_order),
+        cmocka_unit_test(a_stop_that_waits_keeps_its_unit_down),
+        cmocka_unit_test(a_stop_waits_for_what_a_later_unit_left),
         cmocka_unit_test(one_that_comes_before_fails),
         cmocka_unit_test(a_shutdown_ends_all),
         cmocka_unit_test(a_shutdown_without_patience_kills),

@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Kill,
     /// A unit that comes before it failed: its start is given up.
     GiveUp,
-    /// All units are about to be stopped: it is not started again meanwhile.
+    /// Its stop waits for others': it is not started again meanwhile.
     StayDown,
 }
 
@@ -318,7 +318,10 @@ impl Machine {
                     self.start(now, &mut actions);
                 }
             }
-            (Command::Start, State::Starting | State::Running | State::Reloading) => {}
+            // Its stop may have waited for others.
+            (Command::Start, State::Starting | State::Running | State::Reloading) => {
+                self.wanted = true;
+            }
             (Command::Start | Command::Restart, State::Stopping) => {
                 self.wanted = true;
                 self.again = true;
@@ -783,7 +786,7 @@ mod tests {
                 Command::Reload => "reload command",
                 Command::Kill => "kill command",
                 Command::GiveUp => "a unit before failed",
-                Command::StayDown => "a shutdown begins",
+                Command::StayDown => "a stop waits",
             };
             let over = matches!(before, State::Stopped | State::Failed);
             let none = matches!(command, Command::Reload | Command::GiveUp);

@@ -19,6 +19,8 @@ struct Place {
     starting: bool,
     /// Its stop was asked for, and waits.
     stopping: bool,
+    /// Its stop was let go on, and is not carried out yet: it may have processes.
+    ending: bool,
     /// A oneshot that succeeded: those after it may start.
     done: bool,
 }
@@ -29,7 +31,8 @@ impl Place {
     }
 
     fn is_down(&self) -> bool {
-        !self.starting && matches!(self.state, None | Some(State::Stopped | State::Failed))
+        let over = matches!(self.state, None | Some(State::Stopped | State::Failed));
+        over && !self.starting && !self.stopping && !self.ending
     }
 }
 
@@ -62,8 +65,8 @@ impl Order {
                 return Err(Errno::ENOENT.into());
             }
         }
-        // Everything that can fail comes first. Each may start, stop and give up.
-        let wanted = 3 * (self.places.len() + 1);
+        // Everything that can fail comes first. Each may start, stop, give up and stay down.
+        let wanted = 4 * (self.places.len() + 1);
         let short = wanted.saturating_sub(self.go.len());
         self.go.try_reserve(short).map_err(memory)?;
         let mut list = Vec::new();
@@ -159,7 +162,7 @@ impl Order {
         }
         let place = &mut self.places[unit as usize];
         let asked = std::mem::replace(&mut place.stopping, true);
-        place.starting = false;
+        self.cancel_start(unit);
         if !asked {
             for at in 0..self.places[unit as usize].after.len() {
                 let other = self.places[unit as usize].after[at];
@@ -167,6 +170,30 @@ impl Order {
             }
         }
         self.try_stop(unit);
+        if self.places[unit as usize].stopping {
+            self.push(Go::Command(unit, Command::StayDown));
+        }
+    }
+
+    /// A start that waits, or that a removal let go on, is not to come.
+    pub(crate) fn cancel_start(&mut self, unit: u32) {
+        if self.is_there(unit) {
+            self.places[unit as usize].starting = false;
+            self.go
+                .retain(|&go| go != Go::Command(unit, Command::Start));
+        }
+    }
+
+    /// A stop that was taken is carried out: the unit is stopping, or was down.
+    pub(crate) fn stop_begun(&mut self, unit: u32) {
+        if !self.is_there(unit) {
+            return;
+        }
+        self.places[unit as usize].ending = false;
+        for at in 0..self.places[unit as usize].before.len() {
+            let other = self.places[unit as usize].before[at];
+            self.try_stop(other);
+        }
     }
 
     /// A unit is in this state from now on; with `done` it was a oneshot's success.
@@ -208,12 +235,11 @@ impl Order {
 
     fn try_stop(&mut self, unit: u32) {
         let place = &self.places[unit as usize];
-        let may = place.after.iter().all(|&other| {
-            let other = &self.places[other as usize];
-            other.is_down() && !other.stopping
-        });
+        let mut after = place.after.iter();
+        let may = after.all(|&other| self.places[other as usize].is_down());
         if place.stopping && may {
-            self.places[unit as usize].stopping = false;
+            let place = &mut self.places[unit as usize];
+            (place.stopping, place.ending) = (false, true);
             self.push(Go::Command(unit, Command::Stop));
         }
     }
@@ -266,6 +292,10 @@ mod tests {
         Some(Go::Command(unit, Command::Stop))
     }
 
+    fn stay_down(unit: u32) -> Option<Go> {
+        Some(Go::Command(unit, Command::StayDown))
+    }
+
     #[test]
     fn a_start_waits_for_readiness_and_a_stop_for_the_end() {
         let mut order = Order::default();
@@ -282,11 +312,52 @@ mod tests {
 
         order.stop(base);
         assert_eq!(order.take(), stop(next));
+        assert_eq!(order.take(), stay_down(base));
         assert_eq!(order.take(), None);
         order.entered(next, State::Stopping, false);
+        order.stop_begun(next);
         assert_eq!(order.take(), None);
         order.entered(next, State::Stopped, false);
         assert_eq!(order.take(), stop(base));
+    }
+
+    #[test]
+    fn a_stop_waits_for_one_that_is_down_and_left_processes() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        for left in [false, true] {
+            order.entered(base, State::Running, false);
+            order.entered(next, State::Stopped, false);
+            order.stop(base);
+            assert_eq!(order.take(), stop(next));
+            assert_eq!(order.take(), stay_down(base));
+            assert_eq!(order.take(), None);
+            if left {
+                order.entered(next, State::Stopping, false);
+            }
+            order.stop_begun(next);
+            if left {
+                assert_eq!(order.take(), None);
+                order.entered(next, State::Stopped, false);
+            }
+            assert_eq!(order.take(), stop(base));
+            order.stop_begun(base);
+        }
+    }
+
+    #[test]
+    fn a_start_that_was_let_go_on_is_cancelled_by_a_stop() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        order.start(next);
+        assert_eq!(order.take(), start(base));
+        order.remove(base);
+        assert_eq!(order.next(), Some(next));
+        order.stop(next);
+        assert_eq!(order.take(), stop(next));
+        assert_eq!(order.take(), None);
     }
 
     #[test]
@@ -369,12 +440,17 @@ mod tests {
             for unit in 0..all {
                 order.stop(unit);
             }
-            while let Some(Go::Command(unit, Command::Stop)) = order.take() {
+            while let Some(Go::Command(unit, command)) = order.take() {
+                if command == Command::StayDown {
+                    continue;
+                }
+                prop_assert_eq!(command, Command::Stop);
                 let after = (0..all).filter(|&other| before[other as usize].contains(&unit));
                 for other in after {
                     prop_assert!(!up.contains(&other));
                 }
                 order.entered(unit, State::Stopping, false);
+                order.stop_begun(unit);
                 order.entered(unit, State::Stopped, false);
                 up.retain(|&other| other != unit);
             }

@@ -668,11 +668,16 @@ impl Units {
             // Its stop may have to wait for others.
             let _ = unit.machine.command(Command::StayDown, 0);
             self.touch(index);
-            let Some(unit) = self.unit(index).filter(|unit| !unit.is_down()) else {
+            let Some(unit) = self.unit(index) else {
                 continue;
             };
-            let number = unit.number;
-            if let Some(group) = self.group(ctx) {
+            let (number, down) = (unit.number, unit.is_down());
+            let Some(group) = self.group(ctx) else {
+                continue;
+            };
+            if down {
+                group.order.cancel_start(number);
+            } else {
                 group.order.stop(number);
             }
         }
@@ -863,9 +868,15 @@ impl Units {
     /// on, and has the loop come round for each unit that has something to do or to tell.
     fn settle(&mut self, ctx: ContextId, stepped: Option<u32>, now: u64) {
         while let Some((index, go)) = self.next_go(ctx) {
-            match go {
-                Go::Command(_, command) => self.do_command(index, command, now),
-                Go::GiveUp(_) => self.do_command(index, Command::GiveUp, now),
+            let (number, command) = match go {
+                Go::Command(number, command) => (number, command),
+                Go::GiveUp(number) => (number, Command::GiveUp),
+            };
+            self.do_command(index, command, now);
+            if command == Command::Stop {
+                if let Some(group) = self.group(ctx) {
+                    group.order.stop_begun(number);
+                }
             }
         }
         while let Some(index) = self.touched.pop() {
