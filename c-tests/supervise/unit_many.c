@@ -218,6 +218,46 @@ static void nobody_is_the_main_process(void **state)
     }
 }
 
+/* All of the unit are dead, and its time limit passes; only then the loop turns again. */
+static void let_time_pass_after_all(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    int64_t over = now_ms() + 30;
+    pid_t pids[2];
+
+    (void)bed;
+    (void)ctx;
+    check_int(children_of_ours(pids, 2), 2);
+    await_zombie(pids[0]);
+    await_zombie(pids[1]);
+    while (now_ms() < over) {
+    }
+}
+
+/* Who is dead, though nobody was told yet, did not survive SIGKILL. */
+static void nobody_survived(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    bed.then = let_time_pass_after_all;
+    bed.then_state = SSS_UNIT_STOPPING;
+    unit.mask |= SSS_UNIT_START_MODE | SSS_UNIT_STOP_STEPS | SSS_UNIT_KILL_TIMEOUT;
+    unit.start_mode = SSS_UNIT_FORKING;
+    unit.kill_timeout = 20 * MS;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("leave", "daemon"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 2);
+    check_int(unit_status(a).main_pid, 0);
+    check_ok(sss_supervisor_stop(a));
+    until_states(&bed, "aG aR aP aS");
+    check_int(bed.unkillable, 0);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 /* In its session, in one of its own, and as a daemon's grandchild: all ignore SIGTERM. */
 static void deaf_grandchildren(void **state)
 {
@@ -501,6 +541,61 @@ static void a_shutdown_restarts_nothing(void **state)
     unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
+}
+
+static struct sss_unit_ctx *dying;
+static struct fifo last;
+
+static void let_both_end(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    int64_t over = now_ms() + 30;
+
+    (void)bed;
+    fifo_open(&last);
+    await_zombie(unit_status(ctx).main_pid);
+    check_ok(kill(unit_status(dying).main_pid, SIGKILL));
+    await_zombie(unit_status(dying).main_pid);
+    while (now_ms() < over) {
+    }
+}
+
+/* When its time is over all are dead, though nobody was told yet: there is nothing to stop. */
+static void a_late_shutdown_sees_who_is_dead(void **state)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
+    static const char *const after[] = { "a" };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    fifo_make(&last);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    unit.mask |= SSS_UNIT_RESTART;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    struct sss_unit_ctx *a = dying = unit_add(&bed, &unit, ACTIONS("pause"));
+    unit = notifying("b");
+    unit.mask |= SSS_UNIT_STOP_STEPS;
+    unit.stop_steps = &step;
+    unit.stop_steps_count = 1;
+    unit.after = after;
+    unit.after_count = 1;
+    struct sss_unit_ctx *b = unit_add(
+        &bed, &unit,
+        ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", last.path, "exit", "3"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aR bG bR");
+    bed.then = let_both_end;
+    bed.then_state = SSS_UNIT_STOPPING;
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 20 * MS, told_down, &bed));
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    loop_settle(&bed.loop);
+    check_int(bed.shutdown.units_left, 0);
+    check(strstr(bed.states, "aP") == NULL);
+    check_int(unit_status(b).wait_status, status_of(3));
+    unit_stop(&bed, b);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&last);
 }
 
 /* What SIGKILL does not end is told of, and the shutdown names it. */
@@ -801,6 +896,7 @@ int main(void)
         cmocka_unit_test(a_fork_bomb),
         cmocka_unit_test(a_fork_bomb_in_a_cgroup),
         cmocka_unit_test(nobody_is_the_main_process),
+        cmocka_unit_test(nobody_survived),
         cmocka_unit_test(deaf_grandchildren),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(a_shutdown_that_is_waited_for),
@@ -808,6 +904,7 @@ int main(void)
         cmocka_unit_test(a_removal_starts_nothing_by_itself),
         cmocka_unit_test(a_start_that_a_removal_let_go_on_is_called_off),
         cmocka_unit_test(a_shutdown_restarts_nothing),
+        cmocka_unit_test(a_late_shutdown_sees_who_is_dead),
         cmocka_unit_test(whom_a_shutdown_leaves),
         cmocka_unit_test(a_sender_that_is_gone),
         cmocka_unit_test(a_oneshot_is_done_until_it_starts_again),

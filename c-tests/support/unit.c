@@ -25,6 +25,7 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
     }
     bed->last = *event;
     bed->events++;
+    bed->unkillable += event->type == SSS_UNIT_EVENT_UNKILLABLE;
     if (event->type == SSS_UNIT_EVENT_STATE) {
         size_t length = strlen(bed->states);
 

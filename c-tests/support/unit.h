@@ -16,7 +16,7 @@ struct bed {
     char states[2048];
     struct sss_unit_event last; /* of any type but this */
     struct sss_unit_event adopted;
-    unsigned events;
+    unsigned events, unkillable;
     struct sss_shutdown_event shutdown;
     unsigned shutdowns;
     unsigned decisions;

@@ -257,7 +257,13 @@ impl Task for ShutdownTask {
             let mut units = units().ok()?;
             let now = clock::now();
             match why {
-                Why::Deadline => units.shut_down_late(self.ctx, now),
+                Why::Deadline => {
+                    // First who is dead, and is about to be told.
+                    for index in units.units_of(self.ctx) {
+                        units.look(index, now);
+                    }
+                    units.shut_down_late(self.ctx, now);
+                }
                 _ => units.settle(self.ctx, None, now),
             }
             let end = units.end_shutdown(self.ctx)?;
@@ -322,6 +328,10 @@ pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error>
         let now = clock::now();
         for index in units.units_of(ctx) {
             units.look(index, now);
+            let deadline = units.unit(index).and_then(|unit| unit.machine.deadline());
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                units.time(index, now);
+            }
         }
         if units.shutdown_is_late(ctx, now) {
             units.shut_down_late(ctx, now);
@@ -788,10 +798,6 @@ impl Units {
             unit.inbox.dead = unit.lives;
         }
         self.take_inbox(index, now);
-        let due = self.unit(index).and_then(|unit| unit.machine.deadline());
-        if due.is_some_and(|due| due <= now) {
-            self.time(index, now);
-        }
     }
 
     fn make_group(&mut self, ctx: ContextId) -> Result<(), Error> {
@@ -1168,6 +1174,9 @@ impl Units {
             unit.armed = Some(again);
             task::set_deadline(unit.task, Some(again));
             return;
+        }
+        if unit.state == State::Stopping {
+            self.look(index, now);
         }
         self.event(index, Event::Time, now);
     }
