@@ -140,6 +140,8 @@ struct Unit {
     lives: bool,
     /// It is in `Units::touched`.
     touched: bool,
+    /// How many messages were read since its deadline came.
+    heard: u32,
 }
 
 #[derive(Debug, Default)]
@@ -420,8 +422,39 @@ pub(crate) fn remove(id: UnitId) {
     unit.former.into_iter().chain(unit.run).for_each(run::free);
 }
 
+/// Reads what a unit's program has said before one of its processes ended, unless its main
+/// process had ended before that. The lock is free between the parts.
+fn hear_before_end(id: UnitId, seen: Seen) {
+    let mut heard = 0;
+    while heard < MOST_QUEUED {
+        let Ok(mut units) = units() else {
+            return;
+        };
+        let now = clock::now();
+        let Some(index) = units.find(id) else {
+            return;
+        };
+        let counts = units
+            .unit(index)
+            .is_some_and(|unit| unit.is_current(seen.service) && unit.inbox.ended.is_none());
+        match if counts {
+            units.hear(index, seen.pid, now)
+        } else {
+            0
+        } {
+            0 => return,
+            count => heard += count,
+        }
+    }
+}
+
 /// The service of a unit's run tells something; no lock is held.
 pub(crate) fn told(id: UnitId, seen: Seen) {
+    if seen.kind == run::EXITED {
+        // Which process is the main one may be news. What is said after an end of the main
+        // process counts after it.
+        hear_before_end(id, seen);
+    }
     let Ok(mut units) = units() else {
         return;
     };
@@ -431,7 +464,7 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
     let Some(unit) = units.unit_mut(index) else {
         return;
     };
-    let current = unit.run.map(|run| run.service.tagged()) == Some(seen.service);
+    let current = unit.is_current(seen.service);
     match seen.kind {
         run::ADOPTED if current => {
             let task = unit.task;
@@ -444,14 +477,6 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
             return;
         }
         run::EXITED if current => {
-            // What was said before this end counts before it, as which process is the main
-            // one. What is said after an end of the main process counts after it.
-            if unit.inbox.ended.is_none() {
-                units.hear(index, seen.pid, MOST_QUEUED, clock::now());
-            }
-            let Some(unit) = units.unit_mut(index) else {
-                return;
-            };
             if seen.pid == unit.main {
                 let alone = !unit.services().any(run::lives);
                 unit.inbox.ended = Some((seen.status, alone));
@@ -592,6 +617,7 @@ impl Units {
             armed: None,
             lives: false,
             touched: false,
+            heard: 0,
         });
         Ok(id)
     }
@@ -780,7 +806,7 @@ impl Units {
         let told = unit.inbox.ended.is_some();
         if !told && unit.main != 0 && !run::runs(unit.main) {
             let main = unit.main;
-            self.hear(index, main, MOST_QUEUED, now);
+            self.hear(index, main, now);
         }
         let Some(unit) = self.unit_mut(index) else {
             return;
@@ -1163,14 +1189,15 @@ impl Units {
         unit.armed = None;
         self.read_ready(index, now);
         self.take_inbox(index, now);
-        self.hear(index, 0, MOST_QUEUED, now);
+        let heard = self.hear(index, 0, now);
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        let main = unit.main;
-        if main != 0 && run::is_dead(main) {
-            // Its end is about to be told.
-            let again = now + RETRY;
+        // There may be more to read, or an end that is about to be told.
+        let more = heard > 0 && unit.heard < MOST_QUEUED;
+        unit.heard = if more { unit.heard + heard } else { 0 };
+        if more || (unit.main != 0 && run::is_dead(unit.main)) {
+            let again = if more { now } else { now + RETRY };
             unit.armed = Some(again);
             task::set_deadline(unit.task, Some(again));
             return;
@@ -1304,7 +1331,7 @@ impl Units {
         }
         // An end that was told is older than what was not read when it was told.
         self.take_inbox(index, now);
-        self.hear(index, 0, MOST_MESSAGES, now);
+        self.hear(index, 0, now);
     }
 
     fn read_ready(&mut self, index: u32, now: u64) {
@@ -1321,15 +1348,18 @@ impl Units {
         }
     }
 
-    /// Reads so many messages of the unit's program; `ending` is one of its processes,
-    /// whose end is being told, or 0.
-    fn hear(&mut self, index: u32, ending: i32, most: u32, now: u64) {
-        for _ in 0..most {
-            let Some(unit) = self.unit_mut(index) else {
-                return;
-            };
-            let Some(message) = unit.notify.as_ref().and_then(NotifySocket::receive) else {
-                return;
+    /// Reads messages of the unit's program, for a moment from `now` on; how many. `ending`
+    /// is one of its processes, whose end is being told, or 0.
+    fn hear(&mut self, index: u32, ending: i32, now: u64) -> u32 {
+        for count in 0..MOST_MESSAGES {
+            if count > 0 && clock::now() > now + LONGEST_HEARING {
+                return count;
+            }
+            let message = self
+                .unit(index)
+                .and_then(|unit| unit.notify.as_ref()?.receive());
+            let (Some(message), Some(unit)) = (message, self.unit(index)) else {
+                return count;
             };
             // Descriptors that came with it are closed when it is dropped: that
             // ends a BARRIER, once all before it is handled.
@@ -1343,6 +1373,7 @@ impl Units {
                 }
             }
         }
+        MOST_MESSAGES
     }
 
     /// One line of a message; `since` is another one's.
@@ -1378,8 +1409,10 @@ impl Units {
     }
 }
 
-/// How many messages one step reads: another unit's turn comes.
+/// How many messages are read at once, and for how long, in nanoseconds: others wait for the
+/// lock, and another unit's turn comes.
 const MOST_MESSAGES: u32 = 64;
+const LONGEST_HEARING: u64 = 1_000_000;
 /// How many are read before a deadline fires or an end counts: more than a queue holds, which
 /// net.unix.max_dgram_qlen bounds, mostly to 10 or 512. Who never stops sending delays no
 /// deadline.
@@ -1393,6 +1426,11 @@ impl Unit {
     fn is_down(&self) -> bool {
         let over = matches!(self.state, State::Stopped | State::Failed);
         over && !self.lives && !self.machine.has_processes()
+    }
+
+    /// Whether a service is the run that goes on.
+    fn is_current(&self, service: u64) -> bool {
+        self.run.map(|run| run.service.tagged()) == Some(service)
     }
 
     fn service(&self) -> Option<ServiceId> {
