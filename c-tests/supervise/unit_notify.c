@@ -360,6 +360,56 @@ static void a_sign_of_life_behind_many_messages(void **state)
     fifo_remove(&done);
 }
 
+/* The program goes on and ends; only then the loop turns again. */
+static void let_it_end(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    (void)bed;
+    fifo_open(&go);
+    await_zombie(unit_status(ctx).main_pid);
+}
+
+/* More than can wait for its turn. What happened in the end is told. */
+static void many_events_at_once(void **state)
+{
+    char many[2048] = "";
+
+    (void)state;
+    for (int at = 0; at < 40; at++) {
+        size_t length = strlen(many);
+
+        snprintf(many + length, sizeof(many) - length, "RELOADING=1\nREADY=1\nSTATUS=%d\n", at);
+    }
+    for (int decides = 0; decides < 2; decides++) {
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        fifo_make(&go);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        bed.then = let_it_end;
+        bed.then_state = SSS_UNIT_RUNNING;
+        if (decides) {
+            bed.decision = SSS_UNIT_DECIDE_GIVE_UP;
+        }
+        unit.mask |= SSS_UNIT_ESSENTIAL;
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit,
+                     ACTIONS("say", "READY=1", "gate", go.path, "say", many, "exit", "7"));
+        check_ok(sss_supervisor_start(a));
+        until_state(&bed, a, SSS_UNIT_FAILED);
+        loop_settle(&bed.loop);
+        check_int(bed.last.type, SSS_UNIT_EVENT_ESSENTIAL);
+        check_int(bed.last.exit_code, 7);
+        check_int(bed.decisions, decides);
+        check(strncmp(bed.states, "aG aR aL aR", 11) == 0);
+        const char *end = decides ? " aB aF" : " aF";
+        check(strcmp(bed.states + strlen(bed.states) - strlen(end), end) == 0);
+        assert_string_equal(unit_status(a).text, "39");
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&go);
+    }
+}
+
 /* The program goes on, names its child as its main process, and ends. With done, the child
  * ends too. Only then the loop turns again. */
 static void let_it_name_its_heir(struct bed *bed, struct sss_unit_ctx *ctx)
@@ -664,6 +714,7 @@ int main(void)
         cmocka_unit_test(it_says_that_it_is_broken),
         cmocka_unit_test(a_time_limit_is_moved),
         cmocka_unit_test(what_came_counts_before_a_late_limit),
+        cmocka_unit_test(many_events_at_once),
         cmocka_unit_test(a_main_process_that_ends_has_named_another),
         cmocka_unit_test(a_main_process_has_ended_before_another_is_named),
         cmocka_unit_test(a_reload_that_was_asked_for),

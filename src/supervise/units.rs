@@ -70,14 +70,27 @@ impl Text {
     }
 }
 
-/// The most events that wait for their callbacks. More are merged: a callback that
-/// is late learns the last state of all.
+/// Room for the events of a unit that wait for their callbacks; more get it if there is
+/// memory.
 const MOST_EVENTS: usize = 32;
 
 #[derive(Clone, Copy, Debug)]
 enum Due {
     Tell(Report),
     Ask(Report),
+}
+
+impl Due {
+    /// A later event tells the same, and more.
+    fn is_passing(&self) -> bool {
+        matches!(self, Due::Tell(report) if report.what != What::Essential)
+    }
+
+    /// A program can say so as often as it likes.
+    fn is_of_reload(&self) -> bool {
+        matches!(self, Due::Tell(report) if report.what == What::State
+            && matches!(report.state, State::Running | State::Reloading))
+    }
 }
 
 /// What was asked of a unit and not carried out yet.
@@ -1145,21 +1158,33 @@ impl Units {
         }
     }
 
-    /// Has an event told, after all that came before. Where too many of a unit wait
-    /// its last takes the place of the one before.
+    /// Has an event told, after all that came before.
     fn push(&mut self, index: u32, due: Due) {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        if unit.due.len() == MOST_EVENTS {
-            unit.due[MOST_EVENTS - 1] = due;
+        if unit.merge(&due) {
             return;
         }
-        unit.due.push(due);
-        let ctx = unit.ctx;
+        let (ctx, full) = (unit.ctx, unit.due.len() >= MOST_EVENTS);
+        let mut room = !full || unit.due.try_reserve(1).is_ok();
         if let Some(group) = self.group(ctx) {
-            group.turns.push_back(index);
+            // The room that `enlist` made is the other units'.
+            let theirs = group.units as usize * MOST_EVENTS;
+            room = room && (!full || group.turns.try_reserve(theirs).is_ok());
+            if room {
+                group.turns.push_back(index);
+            }
         }
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        if !room {
+            // The oldest of which a later one tells as well.
+            let oldest = unit.due.iter().position(Due::is_passing).unwrap_or(0);
+            unit.due.remove(oldest);
+        }
+        unit.due.push(due);
     }
 
     /// The next callback of a unit, if it is its turn; else whose turn it is is
@@ -1502,6 +1527,30 @@ impl Unit {
             error: self.error,
             code: exit_code(self.status),
         }
+    }
+
+    /// Has an event take the turn of one that waits, where a program could send any number:
+    /// of what STATUS and MAINPID say, and of many reloads, a late callback learns the last.
+    fn merge(&mut self, due: &Due) -> bool {
+        let Due::Tell(report) = due else {
+            return false;
+        };
+        let last = self.due.len().wrapping_sub(1);
+        let former = match report.what {
+            What::Status | What::Main => self
+                .due
+                .iter()
+                .position(|due| matches!(due, Due::Tell(other) if other.what == report.what)),
+            What::State if due.is_of_reload() && self.due.len() >= MOST_EVENTS / 2 => {
+                self.due[last].is_of_reload().then_some(last)
+            }
+            _ => None,
+        };
+        former.is_some_and(|former| {
+            self.due.remove(former);
+            self.due.push(*due);
+            true
+        })
     }
 
     /// The callback of its next event, if there is somebody to tell.
