@@ -16,6 +16,7 @@
  *   daemon       the process ends with 0, and its child goes on
  *   leave        leaves a child in a session of its own, which pauses
  *   login        the same as user 4242
+ *   user N       becomes user N
  *   tell TEXT    has a child say TEXT, which is waited for
  *   bomb         forks without end, as does each child
  *   child        goes on in a child; its parent waits for it and exits as it did
@@ -275,6 +276,8 @@ int main(int argc, char **argv)
 
             printf("%s=%s\n", value, text == NULL ? "(none)" : text);
             fflush(stdout);
+        } else if (strcmp(action, "user") == 0) {
+            need(setuid((uid_t)atoi(value)) == 0, "setuid");
         } else if (strcmp(action, "fd") == 0) {
             if (fcntl(atoi(value), F_GETFD) < 0) {
                 _exit(9);

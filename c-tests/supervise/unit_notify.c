@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "support/spawn.h"
 #include "support/unit.h"
@@ -115,6 +116,115 @@ static void a_child_speaks_only_if_it_may(void **state)
         unit_stop(&bed, a);
         bed_end(&bed);
         fifo_remove(&fifo);
+    }
+}
+
+/* The main process speaks as another user than root, us or the unit's own. */
+static void a_sender_of_another_user(void **state)
+{
+    (void)state;
+    needs_root("change the user");
+    for (int own = 0; own < 2; own++) {
+        char program[] = "/tmp/sss-unit-XXXXXX", command[512];
+        char *helper = helper_path("unit");
+        const char *argv[] = { "unit", "user", "4242", "say", "READY=1\nSTATUS=said",
+                               "hand", "BARRIER=1", "exit", "5", NULL };
+        struct sss_spawn spawn = spawn_zero();
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+        int fd = mkostemp(program, O_CLOEXEC);
+
+        /* A copy that this user can execute. */
+        check(fd >= 0);
+        close(fd);
+        snprintf(command, sizeof(command), "cp %s %s && chmod 755 %s", helper, program, program);
+        check_int(system(command), 0);
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        spawn.path = program;
+        spawn.argv = argv;
+        spawn.mask |= own ? SSS_SPAWN_UID : 0;
+        spawn.uid = 4242;
+        unit.spawn = &spawn;
+        unit.mask |= SSS_UNIT_NOTIFY_ALL;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, own ? "aG aR aF" : "aG aF");
+        check_int(bed.last.wait_status, status_of(5));
+        assert_string_equal(unit_status(a).text, own ? "said" : "");
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        unlink(program);
+        free(helper);
+    }
+}
+
+/* Sends this to the socket of a unit's program. */
+static void say_to(pid_t program, const char *text)
+{
+    static const char name[] = "NOTIFY_SOCKET=@";
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    char path[64], *line = NULL;
+    size_t size = 0, length = 0;
+    FILE *file;
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/environ", (int)program);
+    file = fopen(path, "re");
+    check(file != NULL);
+    while (getdelim(&line, &size, '\0', file) > 0) {
+        if (strncmp(line, name, strlen(name)) == 0) {
+            length = strlen(line) - strlen(name);
+            memcpy(address.sun_path + 1, line + strlen(name), length);
+        }
+    }
+    fclose(file);
+    free(line);
+    check(length > 0);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    check(fd >= 0);
+    check_int(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&address,
+                     (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + length)),
+              strlen(text));
+    close(fd);
+}
+
+/* A process of ours that is none of the unit's, and knows its socket. */
+static void a_stranger_is_not_believed(void **state)
+{
+    (void)state;
+    for (int all = 0; all < 2; all++) {
+        struct bed bed;
+        struct gate gate;
+        struct sss_unit unit = notifying("a");
+        int said[2];
+        char byte;
+        pid_t pid;
+
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        unit.mask |= all ? SSS_UNIT_NOTIFY_ALL : 0;
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, "aG");
+        pid_t main_pid = unit_status(a).main_pid;
+        gate_make(&gate);
+        check_ok(pipe2(said, O_CLOEXEC));
+        pid = fork();
+        check(pid >= 0);
+        if (pid == 0) {
+            close(gate.wr);
+            say_to(main_pid, "READY=1\nSTATUS=strange\nMAINPID=1");
+            _exit(write(said[1], "s", 1) != 1 || read(gate.rd, &byte, 1) != 0);
+        }
+        check_int(read(said[0], &byte, 1), 1);
+        loop_settle(&bed.loop);
+        until_states(&bed, "aG");
+        assert_string_equal(unit_status(a).text, "");
+        close(said[0]);
+        close(said[1]);
+        gate_open(&gate);
+        reap(pid, 0);
+        unit_stop(&bed, a);
+        bed_end(&bed);
     }
 }
 
@@ -709,6 +819,8 @@ int main(void)
         cmocka_unit_test(a_barrier_is_closed),
         cmocka_unit_test(passed_descriptors_are_closed),
         cmocka_unit_test(a_child_speaks_only_if_it_may),
+        cmocka_unit_test(a_sender_of_another_user),
+        cmocka_unit_test(a_stranger_is_not_believed),
         cmocka_unit_test(the_main_process_may_name_another),
         cmocka_unit_test(no_sign_of_life),
         cmocka_unit_test(it_says_that_it_is_broken),
