@@ -64,32 +64,106 @@ static void ends_that_are_no_failure(void **state)
 {
     static const int codes[] = { 4, 5 }, signals[] = { SIGUSR1 };
     static const struct {
-        const char *action, *value, *states;
+        const char *action, *value;
+        bool fails;
     } cases[] = {
-        { "exit", "0", "aG aR aS" },   { "exit", "5", "aG aR aS" },
-        { "exit", "6", "aG aR aF" },   { "raise", "10", "aG aR aS" },
-        { "raise", "15", "aG aR aF" },
+        { "exit", "0", false },   { "exit", "5", false }, { "exit", "6", true },
+        { "raise", "10", false }, { "raise", "15", true },
     };
 
     (void)state;
-    for (size_t at = 0; at < sizeof(cases) / sizeof(*cases); at++) {
+    check_int(SIGUSR1, 10);
+    for (size_t at = 0; at < 2 * ARRAY_SIZE(cases); at++) {
+        bool again = at % 2 != 0, fails = cases[at / 2].fails;
         struct bed bed;
         struct sss_unit unit = unit_zero("a");
 
         bed_start(&bed, SSS_SCOPE_ALL);
-        unit.mask |= SSS_UNIT_RESTART;
-        unit.restart = SSS_UNIT_RESTART_NEVER;
+        unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_START_LIMIT;
+        unit.restart = again ? SSS_UNIT_RESTART_ON_FAILURE : SSS_UNIT_RESTART_NEVER;
+        unit.start_limit = 2;
+        unit.start_window = 3600000 * MS;
         unit.success_codes = codes;
         unit.success_codes_count = 2;
         unit.success_signals = signals;
         unit.success_signals_count = 1;
         struct sss_unit_ctx *a =
-            unit_add(&bed, &unit, ACTIONS(cases[at].action, cases[at].value));
+            unit_add(&bed, &unit, ACTIONS(cases[at / 2].action, cases[at / 2].value));
         check_ok(sss_supervisor_start(a));
-        until_states(&bed, cases[at].states);
+        until_states(&bed, !fails ? "aG aR aS" : again ? "aG aR aB aG aR aF" : "aG aR aF");
         unit_stop(&bed, a);
         bed_end(&bed);
     }
+}
+
+struct delays {
+    int64_t each[16];
+    unsigned count, over;
+};
+
+static void note_delay(struct sss_unit_ctx *ctx, const struct sss_unit_event *event, void *pvt)
+{
+    struct delays *delays = pvt;
+
+    (void)ctx;
+    if (event->type != SSS_UNIT_EVENT_STATE) {
+        return;
+    }
+    if (event->state == SSS_UNIT_BACKOFF) {
+        check(delays->count < ARRAY_SIZE(delays->each));
+        delays->each[delays->count++] = event->delay;
+    }
+    delays->over += event->state == SSS_UNIT_FAILED;
+}
+
+/* The delays that a crash loop is told of, with this much jitter. */
+static struct delays delays_with(uint32_t jitter)
+{
+    char *path = helper_path("unit");
+    const char *argv[] = { path, "exit", "1", NULL };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_unit unit = unit_zero("a");
+    struct delays delays = { 0 };
+    struct sss_unit_ctx *a;
+    struct bed bed;
+
+    bed_start(&bed, SSS_SCOPE_ALL);
+    spawn.path = path;
+    spawn.argv = argv;
+    unit.spawn = &spawn;
+    unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_JITTER | SSS_UNIT_START_LIMIT;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    unit.delay = MS;
+    unit.delay_max = 3 * MS;
+    unit.jitter = jitter;
+    unit.start_limit = 9;
+    unit.start_window = 3600000 * MS;
+    check_ok(sss_supervisor_add(NULL, bed.loop.ctx, &unit, note_delay, &delays, &a));
+    check_ok(sss_supervisor_start(a));
+    loop_until(&bed.loop, &delays.over, 1);
+    check_int(delays.count, 8);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    free(path);
+    return delays;
+}
+
+static void delays_double_and_jitter_shortens_them(void **state)
+{
+    static const int64_t full[] = { MS, 2 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS };
+    struct delays delays = delays_with(0);
+    unsigned shorter = 0;
+
+    (void)state;
+    for (int at = 0; at < 8; at++) {
+        check_int(delays.each[at], full[at]);
+    }
+    delays = delays_with(50);
+    for (int at = 0; at < 8; at++) {
+        check(delays.each[at] >= full[at] / 2 && delays.each[at] <= full[at]);
+        shorter += delays.each[at] < full[at];
+    }
+    check(shorter > 0);
 }
 
 static void a_stop_takes_its_steps(void **state)
@@ -634,6 +708,7 @@ int main(void)
         cmocka_unit_test(starts_runs_and_stops),
         cmocka_unit_test(a_crash_loop_fails),
         cmocka_unit_test(ends_that_are_no_failure),
+        cmocka_unit_test(delays_double_and_jitter_shortens_them),
         cmocka_unit_test(a_stop_takes_its_steps),
         cmocka_unit_test(a_stop_takes_its_second_step),
         cmocka_unit_test(a_stop_takes_a_command),
