@@ -2862,7 +2862,8 @@ struct sss_stop_step {
     int64_t timeout;
     /**
      * A command that stops the unit, started as a child with MAINPID in its
-     * environment; or NULL. Copied.
+     * environment; or NULL. Copied. What sss_unit.spawn says of the gate and the
+     * environment is true of it too.
      */
     const struct sss_spawn *command;
 };
@@ -4621,8 +4622,8 @@ errno_t sss_supervisor_status(struct sss_unit_ctx *unit,
  * @param cb           called for each unit.
  * @param pvt          handed to cb as it is.
  *
- * @return 0; EINVAL for a NULL pointer; ECHILD where the context belongs to another
- *         process.
+ * @return 0; EINVAL for a NULL pointer; EPERM from a thread that is not the host's
+ *         loop; ECHILD where the context belongs to another process.
  *
  * Thread-safe without a host. Not for signal handlers.
  */

@@ -601,6 +601,7 @@ static void a_late_shutdown_sees_who_is_dead(void **state)
 /* What SIGKILL does not end is told of, and the shutdown names it. */
 static void whom_a_shutdown_leaves(void **state)
 {
+    struct sss_shutdown_event left = { .size = sizeof(left) };
     struct sss_unit unit = notifying("a");
     struct bed bed;
     struct gate gate;
@@ -643,6 +644,11 @@ static void whom_a_shutdown_leaves(void **state)
     check_ok(sss_supervisor_foreach(bed.loop.ctx, name_those_left, names));
     assert_string_equal(names, "a");
     check_int(unit_status(b).state, SSS_UNIT_STOPPED);
+    if (test_profile_is("plain")) { /* it takes two seconds */
+        check_int(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, &left), ETIMEDOUT);
+        check_int(left.units_left, 1);
+        check_int(left.processes_left, 1);
+    }
     gate_open(&gate);
     reap(holder, 0);
     until_state(&bed, a, SSS_UNIT_STOPPED);

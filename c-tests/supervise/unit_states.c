@@ -1,6 +1,8 @@
 /* A unit's states, as each way to start, to fail and to stop brings them about. */
 #include "support/test.h"
 
+#include <pthread.h>
+
 #include "support/spawn.h"
 #include "support/unit.h"
 
@@ -116,8 +118,9 @@ static void note_delay(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
     delays->over += event->state == SSS_UNIT_FAILED;
 }
 
-/* The delays that a crash loop is told of, with this much jitter. */
-static struct delays delays_with(uint32_t jitter)
+/* The delays that a crash loop is told of, with this much jitter; or where each run is long
+ * enough to count as stable, and no start is within the window of the one before. */
+static struct delays delays_with(uint32_t jitter, bool stable)
 {
     char *path = helper_path("unit");
     const char *argv[] = { path, "exit", "1", NULL };
@@ -136,12 +139,14 @@ static struct delays delays_with(uint32_t jitter)
     unit.delay = MS;
     unit.delay_max = 3 * MS;
     unit.jitter = jitter;
-    unit.start_limit = 9;
-    unit.start_window = 3600000 * MS;
+    unit.start_limit = stable ? 1 : 9;
+    unit.start_window = stable ? 1 : 3600000 * MS;
+    unit.mask |= SSS_UNIT_STABLE;
+    unit.stable = stable ? 1 : 3600000 * MS;
     check_ok(sss_supervisor_add(NULL, bed.loop.ctx, &unit, note_delay, &delays, &a));
     check_ok(sss_supervisor_start(a));
-    loop_until(&bed.loop, &delays.over, 1);
-    check_int(delays.count, 8);
+    loop_until(&bed.loop, stable ? &delays.count : &delays.over, stable ? 3 : 1);
+    check(stable || delays.count == 8);
     unit_stop(&bed, a);
     bed_end(&bed);
     free(path);
@@ -151,14 +156,18 @@ static struct delays delays_with(uint32_t jitter)
 static void delays_double_and_jitter_shortens_them(void **state)
 {
     static const int64_t full[] = { MS, 2 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS, 3 * MS };
-    struct delays delays = delays_with(0);
+    struct delays delays = delays_with(0, false);
     unsigned shorter = 0;
 
     (void)state;
     for (int at = 0; at < 8; at++) {
         check_int(delays.each[at], full[at]);
     }
-    delays = delays_with(50);
+    delays = delays_with(0, true);
+    for (int at = 0; at < 3; at++) {
+        check_int(delays.each[at], MS);
+    }
+    delays = delays_with(50, false);
     for (int at = 0; at < 8; at++) {
         check(delays.each[at] >= full[at] / 2 && delays.each[at] <= full[at]);
         shorter += delays.each[at] < full[at];
@@ -680,6 +689,86 @@ static void a_shutdown_ends_all(void **state)
     bed_end(&bed);
 }
 
+struct caller {
+    struct bed *bed;
+    struct sss_unit_ctx *a, *b;
+};
+
+static void *ask_and_start(void *arg)
+{
+    struct caller *caller = arg;
+    struct sss_unit unit = unit_zero("b");
+
+    check_int(unit_status(caller->a).state, SSS_UNIT_STOPPED);
+    check_int(sss_supervisor_reload(caller->a), EAGAIN);
+    check_ok(sss_supervisor_start(caller->a));
+    caller->b = unit_add(caller->bed, &unit, ACTIONS("pause"));
+    return NULL;
+}
+
+static void *restart_and_remove(void *arg)
+{
+    struct caller *caller = arg;
+
+    check_ok(sss_supervisor_restart(caller->a));
+    check_ok(sss_supervisor_remove(caller->b));
+    return NULL;
+}
+
+static void *shut_down(void *arg)
+{
+    struct caller *caller = arg;
+
+    check_ok(sss_supervisor_shutdown(caller->bed->loop.ctx, 3600000 * MS, down, caller->bed));
+    check_int(sss_supervisor_start(caller->a), ESHUTDOWN);
+    check_ok(sss_supervisor_stop(caller->a));
+    return NULL;
+}
+
+static void in_a_thread(void *(*fn)(void *arg), struct caller *caller)
+{
+    pthread_t thread;
+
+    check_ok(pthread_create(&thread, NULL, fn, caller));
+    check_ok(pthread_join(thread, NULL));
+}
+
+static void in_another_process(void *arg)
+{
+    struct caller *caller = arg;
+    struct sss_unit_status status = { .size = sizeof(status) };
+
+    check_int(sss_supervisor_start(caller->a), ECHILD);
+    check_int(sss_supervisor_stop(caller->a), ECHILD);
+    check_int(sss_supervisor_status(caller->a, &status), ECHILD);
+    check_int(sss_supervisor_shutdown(caller->bed->loop.ctx, 0, NULL, NULL), ECHILD);
+    check_int(sss_supervisor_shutdown_wait(caller->bed->loop.ctx, 0, NULL), ECHILD);
+}
+
+/* Without a host each call may come from any thread; the loop does what was asked. */
+static void calls_from_another_thread(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct caller caller = { .bed = &bed };
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    caller.a = unit_add(&bed, &unit, ACTIONS("pause"));
+    in_a_thread(ask_and_start, &caller);
+    check(strcmp(bed.states, "") == 0);
+    until_states(&bed, "aG aR");
+    in_a_thread(restart_and_remove, &caller);
+    check(strcmp(bed.states, "aG aR") == 0);
+    until_states(&bed, "aG aR aP aG aR");
+    in_child(in_another_process, &caller);
+    in_a_thread(shut_down, &caller);
+    loop_until(&bed.loop, &bed.shutdowns, 1);
+    until_states(&bed, "aG aR aP aG aR aP aS");
+    unit_stop(&bed, caller.a);
+    bed_end(&bed);
+}
+
 static void a_shutdown_without_patience_kills(void **state)
 {
     struct bed bed;
@@ -725,6 +814,7 @@ int main(void)
         cmocka_unit_test(a_stop_waits_for_what_a_later_unit_left),
         cmocka_unit_test(one_that_comes_before_fails),
         cmocka_unit_test(a_shutdown_ends_all),
+        cmocka_unit_test(calls_from_another_thread),
         cmocka_unit_test(a_shutdown_without_patience_kills),
     };
 

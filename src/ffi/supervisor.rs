@@ -5,6 +5,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, protect, symver};
+use super::context_memory::Context;
 use super::handle::sss_sigchild_ctx;
 use super::helpers;
 use super::logs::{self, sss_log};
@@ -912,6 +913,13 @@ pub extern "C" fn sss_supervisor_status(
 }
 symver!("sss_supervisor_status");
 
+/// A context that this thread may use.
+fn checked(sigchld_ctx: Handle<'_, sss_sigchild_ctx>) -> Result<&Context, Error> {
+    let ctx = sigchld_ctx.context()?;
+    context::check(ctx.id)?;
+    Ok(ctx)
+}
+
 /// Shown one unit; see sss_supervisor_foreach().
 ///
 /// @param unit    the unit.
@@ -937,8 +945,8 @@ pub type sss_unit_info_fn_t = Option<
 /// @param cb           called for each unit.
 /// @param pvt          handed to cb as it is.
 ///
-/// @return 0; EINVAL for a NULL pointer; ECHILD where the context belongs to another
-///         process.
+/// @return 0; EINVAL for a NULL pointer; EPERM from a thread that is not the host's
+///         loop; ECHILD where the context belongs to another process.
 ///
 /// Thread-safe without a host. Not for signal handlers.
 #[unsafe(no_mangle)]
@@ -949,9 +957,7 @@ pub extern "C" fn sss_supervisor_foreach(
 ) -> errno_t {
     let mut ctx = None;
     let checked = guard(|| {
-        let given = sigchld_ctx.context()?;
-        crate::reap::context::check(given.id)?;
-        ctx = Some(given.id);
+        ctx = Some(checked(sigchld_ctx)?.id);
         Ok(())
     });
     let (Some(ctx), Some(show)) = (ctx, cb) else {
@@ -1055,7 +1061,7 @@ pub extern "C" fn sss_supervisor_shutdown(
     pvt: *mut c_void,
 ) -> errno_t {
     guard(|| {
-        let ctx = sigchld_ctx.context()?;
+        let ctx = checked(sigchld_ctx)?;
         let timeout = u64::try_from(timeout).map_err(|_| Errno::EINVAL)?;
         units::shutdown(
             ctx.id,
@@ -1110,7 +1116,7 @@ pub extern "C" fn sss_supervisor_shutdown_wait(
 ) -> errno_t {
     guard(|| {
         let _uncancelled = NoCancellation::begin();
-        let ctx = sigchld_ctx.context()?;
+        let ctx = checked(sigchld_ctx)?;
         let timeout = u64::try_from(timeout).map_err(|_| Errno::EINVAL)?;
         let left = left.checked()?;
         let over = units::shutdown_wait(ctx.id, timeout)?;
