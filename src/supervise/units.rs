@@ -1219,7 +1219,8 @@ impl Units {
             return;
         };
         // There may be more to read, or an end that is about to be told.
-        let more = heard > 0 && unit.heard < MOST_QUEUED;
+        let is_due = unit.machine.deadline().is_some_and(|due| due <= now);
+        let more = is_due && heard > 0 && unit.heard < MOST_QUEUED;
         unit.heard = if more { unit.heard + heard } else { 0 };
         if more || (unit.main != 0 && run::is_dead(unit.main)) {
             let again = if more { now } else { now + RETRY };
@@ -1227,7 +1228,7 @@ impl Units {
             task::set_deadline(unit.task, Some(again));
             return;
         }
-        if unit.state == State::Stopping {
+        if unit.state == State::Stopping && unit.main == 0 {
             self.look(index, now);
         }
         self.event(index, Event::Time, now);
