@@ -17,6 +17,7 @@
 #include <getopt.h>
 #include <limits.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -44,6 +45,7 @@ struct unit {
     char *name;
     char *section; /* all of its lines, to see whether they changed */
     int line;      /* of its head */
+    int error;     /* why a value of it is refused, where that has a number */
     char **argv;
     char **env;
     char *cwd;
@@ -401,6 +403,12 @@ static bool set_words(char ***list, const char *value)
     return true;
 }
 
+/* A program and its arguments. */
+static bool set_command(char ***list, const char *value)
+{
+    return set_words(list, value) && *(*list)[0] != '\0';
+}
+
 static bool set_text(char **text, const char *value)
 {
     if (*value == '\0') {
@@ -426,7 +434,7 @@ static bool set_step(struct unit *unit, size_t at, char **step)
     size_t count = count_words(step);
 
     *to = (struct sss_stop_step){ .signum = 0 };
-    if (count >= 3 && strcmp(step[0], "run") == 0) {
+    if (count >= 3 && strcmp(step[0], "run") == 0 && *step[2] != '\0') {
         *spawn = (struct sss_spawn){
             .size = sizeof(*spawn),
             .mask = SSS_SPAWN_SEARCH_PATH | SSS_SPAWN_RLIMITS,
@@ -531,6 +539,41 @@ static bool add_env(struct unit *unit, const char *value)
     return true;
 }
 
+/* What opening a log would fail with, or 0. It is not made here. */
+static int log_error(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), ret;
+    const char *slash = strrchr(path, '/');
+    struct stat st;
+    char *dir;
+
+    if (fd >= 0) {
+        ret = fstat(fd, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+        close(fd);
+        return ret;
+    }
+    if (errno != ENOENT) {
+        return errno;
+    }
+    if (slash != NULL && slash[1] == '\0') {
+        return EISDIR;
+    }
+    dir = slash == NULL ? copy(".") : need(strndup(path, (size_t)(slash - path) + 1));
+    ret = access(dir, R_OK | W_OK | X_OK) != 0 ? errno : 0;
+    free(dir);
+    return ret;
+}
+
+static bool set_user(struct unit *unit, const char *value)
+{
+    errno = 0;
+    if (getpwnam(value) == NULL) {
+        unit->error = errno != 0 ? errno : ENOENT;
+        return false;
+    }
+    return set_text(&unit->user, value);
+}
+
 /* One key of a unit. False for a value that cannot be; *known tells whether the key
  * is one. */
 static bool set_key(struct unit *unit, const char *key, const char *value, bool *known)
@@ -541,15 +584,15 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
 
     *known = true;
     if (strcmp(key, "command") == 0) {
-        return set_words(&unit->argv, value);
+        return set_command(&unit->argv, value);
     }
     if (strcmp(key, "type") == 0) {
         if (strcmp(value, "oneshot") == 0) {
-            params->mask |= SSS_UNIT_KIND;
+            params->mask = (params->mask & ~SSS_UNIT_START_MODE) | SSS_UNIT_KIND;
             params->kind = SSS_UNIT_ONESHOT;
             return true;
         }
-        params->mask |= SSS_UNIT_START_MODE;
+        params->mask = (params->mask & ~SSS_UNIT_KIND) | SSS_UNIT_START_MODE;
         return parse_choice(value, types, &params->start_mode);
     }
     if (strcmp(key, "restart") == 0) {
@@ -622,13 +665,14 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return set_text(&unit->cwd, value);
     }
     if (strcmp(key, "user") == 0) {
-        return set_text(&unit->user, value);
+        return set_user(unit, value);
     }
     if (strcmp(key, "pid-file") == 0) {
         return set_text(&unit->pid_file, value);
     }
     if (strcmp(key, "log") == 0) {
-        return set_text(&unit->log_path, value);
+        unit->error = log_error(value);
+        return unit->error == 0 && set_text(&unit->log_path, value);
     }
     if (strcmp(key, "log-size") == 0) {
         return parse_size(value, &unit->log_size);
@@ -645,7 +689,7 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return unit->prefix || strcmp(value, "no") == 0;
     }
     if (strcmp(key, "health") == 0) {
-        return set_words(&unit->health, value);
+        return set_command(&unit->health, value);
     }
     if (strcmp(key, "health-interval") == 0) {
         return parse_time(value, &unit->health_interval) && unit->health_interval > 0;
@@ -725,6 +769,12 @@ static bool check_units(struct unit *units, const char *file, struct complaint *
         if (unit->params.delay_max < unit->params.delay) {
             complain(complaint, "%s:%d: unit %s: delay-max is below delay", file, unit->line,
                      unit->name);
+            return false;
+        }
+        if (unit->pid_file != NULL && ((unit->params.mask & SSS_UNIT_START_MODE) == 0 ||
+                                       unit->params.start_mode != SSS_UNIT_FORKING)) {
+            complain(complaint, "%s:%d: unit %s: pid-file is for type = forking", file,
+                     unit->line, unit->name);
             return false;
         }
         for (char **name = unit->after; name != NULL && *name != NULL; name++) {
@@ -832,8 +882,11 @@ static bool read_line(char *line, int number, const char *file, struct unit **un
     key = strip(key);
     value = strip(equals + 1);
     if (!set_key(*unit, key, value, &known)) {
-        complain(complaint, known ? "%s:%d: bad value of %s: %s" : "%s:%d: unknown key: %s", file,
-                 number, key, value);
+        int error = (*unit)->error;
+
+        complain(complaint, known ? "%s:%d: bad value of %s: %s%s%s" : "%s:%d: unknown key: %s",
+                 file, number, key, value, error != 0 ? ": " : "",
+                 error != 0 ? strerror(error) : "");
         return false;
     }
     return true;

@@ -321,6 +321,14 @@ static void each_verb(void **state)
 
 static void reload_config(void **state)
 {
+    static const struct {
+        const char *key, *wanted;
+    } refused[] = {
+        { "command = sleep 1003\nuser = nobody-of-that-name", "conf:5: bad value of user" },
+        { "command = sleep 1003\nlog = /tmp/", "conf:5: bad value of log" },
+        { "command = sleep 1003\npid-file = /x", "conf:3: unit changed: pid-file" },
+        { "command = ''", "conf:4: bad value of command" },
+    };
     struct sup sup;
     int kept, changed;
 
@@ -336,6 +344,14 @@ static void reload_config(void **state)
     check(strcmp(ran.text, "0 stopped, 0 started\n") == 0);
     configure(&sup, "[kept]\ncommand = sleep 1000\n[changed]\ncomand = sleep 1003\n");
     REFUSED(&sup, &ran, "conf:4: unknown key: comand", "reload-config");
+    /* Nor does a value that is found bad only where it is used. */
+    for (size_t at = 0; at < ARRAY_SIZE(refused); at++) {
+        configure(&sup, "[kept]\ncommand = sleep 1000\n[changed]\n%s\n", refused[at].key);
+        REFUSED(&sup, &ran, refused[at].wanted, "reload-config");
+    }
+    CTL(&sup, &ran, "status");
+    check(strstr(ran.text, "\ngone ") != NULL && strstr(ran.text, "STOPP") == NULL);
+    check(lives(kept) && lives(changed));
     /* The new unit is the kept one's friend, and the changed one has another command. */
     configure(&sup, "# a comment\n[kept]\ncommand = sleep 1000\n\n[changed]\ncommand = sleep 1003\n"
                     "[new]\ncommand = sleep 1004\nafter = kept\n");
@@ -535,6 +551,16 @@ static void bad_configurations(void **state)
         { "[a]\nhealth-interval = 0\n", "conf:2: bad value of health-interval" },
         { "[a]\nlog-size = 10T\n", "conf:2: bad value of log-size" },
         { "[a]\nparent-death = SIGX\n", "conf:2: bad value of parent-death" },
+        { "[a]\ncommand = x\nuser = nobody-of-that-name\n",
+          "conf:3: bad value of user: nobody-of-that-name: No such file" },
+        { "[a]\ncommand = x\nlog = /tmp/\n", "conf:3: bad value of log: /tmp/: Is a directory" },
+        { "[a]\ncommand = x\nlog = /dev/null\n", "conf:3: bad value of log: /dev/null: Invalid" },
+        { "[a]\ncommand = x\nlog = /nonexistent/log\n",
+          "conf:3: bad value of log: /nonexistent/log: No such file" },
+        { "[a]\ncommand = x\npid-file = /x\n", "conf:1: unit a: pid-file is for type = forking" },
+        { "[a]\ncommand = '' x\n", "conf:2: bad value of command" },
+        { "[a]\nhealth = '' x\n", "conf:2: bad value of health" },
+        { "[a]\nstop = run 1s ''\n", "conf:2: bad value of stop" },
         { "[a]\ncommand = x\nafter = b\n", "conf:1: unit a comes after b, which is no unit" },
         { "[a]\ncommand = x\nafter = b\n[b]\ncommand = x\nafter = a\n", "comes after itself" },
     };
