@@ -825,14 +825,36 @@ static bool sort_units(struct unit **units, const char *file, struct complaint *
     return true;
 }
 
+/* The library's rule for a name, and a verb must be able to say it: without quotes, and
+ * as no option. */
+static bool may_be_in_name(char byte)
+{
+    return (unsigned char)byte > ' ' && byte != 0x7f && strchr("/'\"\\", byte) == NULL;
+}
+
 static bool is_name(const char *name)
 {
     for (const char *at = name; *at != '\0'; at++) {
-        if ((unsigned char)*at <= ' ' || *at == '/' || *at == 0x7f) {
+        if (!may_be_in_name(*at)) {
             return false;
         }
     }
-    return *name != '\0' && strlen(name) <= 255;
+    return *name != '\0' && *name != '-' && strlen(name) <= 255;
+}
+
+/* The name of a program that is a unit: what a name may not have is an underscore. */
+static char *name_of(const char *program)
+{
+    const char *slash = strrchr(program, '/');
+    char *name = copy(slash != NULL && slash[1] != '\0' ? slash + 1 : program);
+
+    for (char *at = name; *at != '\0'; at++) {
+        if (!may_be_in_name(*at) || (at == name && *at == '-')) {
+            *at = '_';
+        }
+    }
+    name[strnlen(name, 255)] = '\0';
+    return name;
 }
 
 /* One line of a file; *unit is the unit that it stands in. */
@@ -2225,6 +2247,7 @@ int main(int argc, char **argv)
     const char *log_path = NULL, *restart = "never";
     struct complaint complaint;
     struct unit *unit;
+    char *name;
     int option;
 
     if (argc > 1 && strcmp(argv[1], "ctl") == 0) {
@@ -2265,8 +2288,9 @@ int main(int argc, char **argv)
     }
     /* One program: its name is the unit's. */
     sup.single = true;
-    unit = new_unit(strrchr(argv[optind], '/') != NULL ? strrchr(argv[optind], '/') + 1
-                                                       : argv[optind]);
+    name = name_of(argv[optind]);
+    unit = new_unit(*name != '\0' ? name : "_");
+    free(name);
     unit->argv = need(calloc((size_t)(argc - optind) + 1, sizeof(*unit->argv)));
     for (int at = optind; at < argc; at++) {
         unit->argv[at - optind] = copy(argv[at]);

@@ -525,6 +525,10 @@ static void bad_configurations(void **state)
         { "[a\n", "conf:1: a head is [NAME]" },
         { "[]\n", "conf:1: bad name" },
         { "[a b]\n", "conf:1: bad name" },
+        { "[a'b]\n", "conf:1: bad name" }, /* no verb could say it */
+        { "[a\"]\n", "conf:1: bad name" },
+        { "[a\\]\n", "conf:1: bad name" },
+        { "[--json]\n", "conf:1: bad name" },
         { "[a]\ncommand = true\n[a]\n", "conf:3: unit a is there twice" },
         { "[a]\nrestart = always\n", "conf:1: unit a has no command" },
         { "[a]\ncolour = red\n", "conf:2: unknown key: colour" },
@@ -968,9 +972,23 @@ static void one_program(void **state)
     check(strstr(ran.text, "here\n") != NULL && strstr(ran.text, "sh: FAILED, exited with 7") != NULL);
     RUN(&ran, program(), "--", "sh", "-c", "kill -9 $$");
     check_int(ran.status, status_of(128 + 9));
+    /* As sss-init and shells have it. */
     RUN(&ran, program(), "/nonexistent");
-    check_int(ran.status, status_of(1));
+    check_int(ran.status, status_of(127));
     check(strstr(ran.text, "could not be started: No such file or directory") != NULL);
+    RUN(&ran, program(), "-r", "always", "/nonexistent");
+    check_int(ran.status, status_of(127));
+    check(strstr(ran.text, "FAILED, was started too often") != NULL);
+    RUN(&ran, program(), "/");
+    check_int(ran.status, status_of(126));
+    RUN(&ran, program(), "/dev/null");
+    check_int(ran.status, status_of(126));
+    /* A name that a unit may not have. */
+    snprintf(log, sizeof(log), "%s/- it's", sup.dir);
+    check_ok(symlink("/bin/true", log));
+    RUN(&ran, program(), log);
+    check_int(ran.status, 0);
+    check(strstr(ran.text, "__it_s: STOPPED, exited with 0") != NULL);
     /* Five starts in ten seconds, and its own limit of descriptors. */
     snprintf(log, sizeof(log), "%s/log", sup.dir);
     RUN(&ran, program(), "-l", log, "-r", "always", "--", "sh", "-c", "ulimit -Sn; exit 3");
