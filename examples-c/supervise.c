@@ -920,6 +920,7 @@ static bool read_config(const char *file, struct unit **units, struct complaint 
     struct unit *unit = NULL;
     char *line = NULL;
     size_t size = 0;
+    ssize_t length;
     int number = 0;
     bool good = true;
 
@@ -928,8 +929,14 @@ static bool read_config(const char *file, struct unit **units, struct complaint 
         complain(complaint, "%s: %s", file, strerror(errno));
         return false;
     }
-    while (good && getline(&line, &size, stream) >= 0) {
-        good = read_line(line, ++number, file, units, &unit, complaint);
+    while (good && (length = getline(&line, &size, stream)) >= 0) {
+        number++;
+        good = strlen(line) == (size_t)length;
+        if (!good) {
+            complain(complaint, "%s:%d: a zero byte", file, number);
+            break;
+        }
+        good = read_line(line, number, file, units, &unit, complaint);
     }
     if (good && ferror(stream) != 0) {
         complain(complaint, "%s: %s", file, strerror(errno));
