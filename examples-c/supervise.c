@@ -1033,8 +1033,6 @@ static void say_state(const struct unit *unit, const struct sss_unit_event *even
     char buffer[256];
 
     switch (event->state) {
-    case SSS_UNIT_STARTING:
-        break; /* the next line has its pid */
     case SSS_UNIT_RUNNING:
         if (event->main_pid > 0) {
             say(unit, "RUNNING, pid %d", event->main_pid);

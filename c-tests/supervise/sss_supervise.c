@@ -268,7 +268,9 @@ static void each_verb(void **state)
               "[c]\ncommand = sh -c 'exec sleep 1000'\n",
               sup.dir, unit);
     sup_start(&sup);
+    sup_await(&sup, "a: STARTING\n");
     a = sup_await_number(&sup, "a: RUNNING, pid ");
+    sup_await(&sup, "b: STARTING\n");
     b = sup_await_number(&sup, "b: RUNNING, pid ");
     check(lives(a) && lives(b));
     check_ok(stat(sup.socket, &st));
