@@ -1063,6 +1063,15 @@ static void say_state(const struct unit *unit, const struct sss_unit_event *even
 
 static void begin_shutdown(int exit_code);
 
+/* As that of sss-init, also where we were told to stop it. */
+static int single_exit_code(const struct sss_unit_event *event)
+{
+    if (event->error != 0) { /* it could not be started */
+        return event->error == ENOENT ? 127 : 126;
+    }
+    return WIFEXITED(event->wait_status) ? WEXITSTATUS(event->wait_status) : event->exit_code;
+}
+
 static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *event, void *pvt)
 {
     struct unit *unit = pvt;
@@ -1078,11 +1087,10 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
             end_health(unit);
         }
         /* The one program of a command line is what it is all about. */
-        if (sup.single && !sup.stopping &&
+        if (sup.single &&
             (event->state == SSS_UNIT_FAILED || event->state == SSS_UNIT_STOPPED)) {
-            begin_shutdown(WIFEXITED(event->wait_status) && event->cause != SSS_UNIT_CAUSE_START
-                               ? WEXITSTATUS(event->wait_status)
-                               : event->exit_code);
+            begin_shutdown(0);
+            sup.exit_code = single_exit_code(event);
         }
         break;
     case SSS_UNIT_EVENT_STATUS: {
@@ -2063,8 +2071,19 @@ static uint32_t unknown_child(int pid, int wait_status, void *pvt)
     return SSS_UNKNOWN_TAKEN;
 }
 
-/* The one program gets these, as from sss-init. */
-static const int forwarded[] = { SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2 };
+/* The one program gets what sss-init would pass on, but for what stops it as a unit, and
+ * for SIGPIPE, which our own output may bring. Faults are our own, and stops by the
+ * terminal the shell's business. */
+static void add_forwarded(sigset_t *mask)
+{
+    static const int kept[] = { SIGFPE,  SIGILL,  SIGSEGV, SIGBUS,  SIGABRT, SIGTRAP,
+                                SIGSYS,  SIGPIPE, SIGTSTP, SIGTTIN, SIGTTOU, SIGCONT };
+
+    sigfillset(mask);
+    for (size_t at = 0; at < sizeof(kept) / sizeof(kept[0]); at++) {
+        sigdelset(mask, kept[at]);
+    }
+}
 
 static int open_signals(void)
 {
@@ -2072,8 +2091,8 @@ static int open_signals(void)
     int fd;
 
     sigemptyset(&mask);
-    for (size_t at = 0; sup.single && at < sizeof(forwarded) / sizeof(forwarded[0]); at++) {
-        sigaddset(&mask, forwarded[at]);
+    if (sup.single) {
+        add_forwarded(&mask);
     }
     sigaddset(&mask, SIGCHLD);
     sigaddset(&mask, SIGTERM);
@@ -2114,26 +2133,25 @@ static void take_signals(int fd)
             sss_sigchld_ctx_signalled(sup.sigchld, &child);
             break;
         }
-        case SIGHUP:
-        case SIGQUIT:
-        case SIGUSR1:
-        case SIGUSR2:
-            if (sup.single) {
-                forward(&info);
-                break;
-            }
-            reload_config(&nobody);
-            fprintf(stderr, "sss-supervise: %s", nobody.reply);
-            free(nobody.reply);
-            nobody = (struct client){ .fd = -1 };
-            break;
-        default:
+        case SIGTERM:
+        case SIGINT:
             if (sup.stopping) {
                 /* The second one: no more patience. */
                 sss_supervisor_shutdown(sup.sigchld, 0, shutdown_done, NULL);
             } else {
                 begin_shutdown(0);
             }
+            break;
+        default:
+            if (sup.single) {
+                forward(&info);
+                break;
+            }
+            /* SIGHUP */
+            reload_config(&nobody);
+            fprintf(stderr, "sss-supervise: %s", nobody.reply);
+            free(nobody.reply);
+            nobody = (struct client){ .fd = -1 };
         }
     }
 }
@@ -2163,11 +2181,24 @@ static void open_context(void)
     }
 }
 
+/* What our own supervisor has told us is for no command of ours. */
+static void forget_our_supervisor(void)
+{
+    static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",
+                                         "LISTEN_FDS",    "LISTEN_PID",     "LISTEN_FDNAMES",
+                                         "LISTEN_PIDFDID", "FDSTORE" };
+
+    for (size_t at = 0; at < sizeof(names) / sizeof(names[0]); at++) {
+        unsetenv(names[at]);
+    }
+}
+
 static int run(void)
 {
     int signals = open_signals(), wake;
     errno_t ret;
 
+    forget_our_supervisor();
     open_context();
     ret = sss_sigchld_ctx_fd(sup.sigchld, &wake);
     if (ret != 0) {

@@ -1004,15 +1004,86 @@ static void one_program(void **state)
     }
     check(fgets(text, sizeof(text), file) == NULL);
     fclose(file);
-    /* A signal that is passed on. */
-    sup_exec(&sup, (const char *const[]){ program(), "--", "sh", "-c",
-                                          "trap 'echo passed on; exit 4' USR1; echo ready; "
-                                          "while :; do sleep 0.01; done", NULL });
-    sup_await(&sup, "ready\n");
-    check_ok(kill(sup.pid, SIGUSR1));
-    sup_await(&sup, "passed on\n");
-    sup_finish(&sup, 4);
+    /* One restart, after the failure alone. */
+    snprintf(log, sizeof(log), "%s/again", sup.dir);
+    setenv("AGAIN", log, 1);
+    RUN(&ran, program(), "-r", "on-failure", "--", "sh", "-c",
+        "test -e $AGAIN && exit 0; : > $AGAIN; exit 3");
+    check_int(ran.status, 0);
+    check(strstr(ran.text, "BACKOFF, exited with 3, start 2") != NULL);
+    check(strstr(ran.text, "STOPPED, exited with 0") != NULL);
+    check(strstr(ran.text, "start 3") == NULL);
+    unsetenv("AGAIN");
+    RUN(&ran, program(), "-r", "never", "--", "sh", "-c", "exit 3");
+    check_int(ran.status, status_of(3));
+    check(strstr(ran.text, "BACKOFF") == NULL);
     sup_free(&sup);
+}
+
+/* What sss-init passes on, to a program that says what it gets. */
+static void signals_for_one_program(void **state)
+{
+    static const int passed_on[] = { SIGHUP, SIGQUIT, SIGUSR2, SIGALRM, SIGWINCH, 34, 64 };
+    static const char script[] =
+        "for s in 1 3 12 14 28 34 64; do trap \"echo got $s.\" $s; done; "
+        "trap 'echo last; exit 4' USR1; trap 'exit 5' TERM; echo ready; "
+        "while :; do sleep 0.01; done";
+    static const struct {
+        const char *script;
+        int signum, code;
+    } ends[] = {
+        { script, SIGUSR1, 4 },
+        { script, SIGTERM, 5 }, /* a stop, and the code is the program's */
+        { "echo ready; exec sleep 1000", SIGTERM, 128 + SIGTERM },
+    };
+    struct sup sup;
+    char wanted[16];
+
+    (void)state;
+    for (size_t end = 0; end < ARRAY_SIZE(ends); end++) {
+        sup_make(&sup);
+        sup_exec(&sup, (const char *const[]){ program(), "--", "sh", "-c", ends[end].script, NULL });
+        sup_await(&sup, "ready\n");
+        for (size_t at = 0; end == 0 && at < ARRAY_SIZE(passed_on); at++) {
+            check_ok(kill(sup.pid, passed_on[at]));
+            snprintf(wanted, sizeof(wanted), "got %d.\n", passed_on[at]);
+            sup_await(&sup, wanted);
+        }
+        check_ok(kill(sup.pid, ends[end].signum));
+        sup_finish(&sup, ends[end].code);
+        sup_free(&sup);
+    }
+}
+
+/* The first form as the init of a container: the program gets the signals, and its end is
+ * that of the container, with all that it has left. */
+static void one_program_as_pid_1(void **state)
+{
+    static const char script[] = "(setsid sleep 1000 &); (sh -c 'exit 3' &); "
+                                 "trap 'echo hup; exit 7' HUP; echo i am $PPID-$$; "
+                                 "while :; do sleep 0.01; done";
+    struct sup sup;
+    char path[64], line[64];
+    FILE *children;
+
+    (void)state;
+    needs_root("make a pid namespace");
+    sup_make(&sup);
+    sup_exec(&sup, (const char *const[]){ "unshare", "--pid", "--fork", "--mount-proc", program(),
+                                          "--", "sh", "-c", script, NULL });
+    sup_await(&sup, "i am 1-");
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)sup.pid, (int)sup.pid);
+    children = fopen(path, "re");
+    check(children != NULL && fgets(line, sizeof(line), children) != NULL);
+    fclose(children);
+    check_ok(kill(atoi(line), SIGHUP));
+    sup_await(&sup, "hup\n");
+    sup_finish(&sup, 7);
+    sup_free(&sup);
+    RUN(&ran, "unshare", "--pid", "--fork", "--mount-proc", program(), "--", "sh", "-c", "kill -9 $$");
+    check_int(ran.status, status_of(128 + 9));
+    RUN(&ran, "unshare", "--pid", "--fork", "--mount-proc", program(), "/nonexistent");
+    check_int(ran.status, status_of(127));
 }
 
 static void health(void **state)
@@ -1079,31 +1150,45 @@ static void health_ends_with_its_run(void **state)
     sup_free(&sup);
 }
 
-/* The supervisor raises its own limit of descriptors; commands get the former one. */
-static void every_command_has_the_limit_that_was_found(void **state)
+/* The supervisor raises its own limit of descriptors; commands get the former one, and
+ * nothing of what its own supervisor told it. */
+static void what_every_command_finds(void **state)
 {
+    static const char *const told[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID",
+                                        "LISTEN_FDS",    "LISTEN_PID",    "LISTEN_FDNAMES" };
+    static const char find[] = "echo `ulimit -Sn` $NOTIFY_SOCKET$WATCHDOG_USEC$WATCHDOG_PID"
+                               "$LISTEN_FDS$LISTEN_PID$LISTEN_FDNAMES.";
     char path[64], line[32] = "";
+    struct rlimit limit;
     struct sup sup;
     FILE *file;
 
     (void)state;
     sup_make(&sup);
     configure(&sup,
-              "[a]\ncommand = sh -c 'ulimit -Sn; exec sleep 1000'\nprefix = yes\n"
-              "health = sh -c 'ulimit -Sn; exit 1'\nhealth-interval = 10ms\n"
-              "stop = run 1h sh -c 'ulimit -Sn > %s/new; mv %s/new %s/stop; kill $MAINPID'\n",
-              sup.dir, sup.dir, sup.dir);
+              "[a]\ncommand = sh -c '%s; exec sleep 1000'\nprefix = yes\n"
+              "health = sh -c '%s; exit 1'\nhealth-interval = 10ms\n"
+              "stop = run 1h sh -c '%s > %s/new; mv %s/new %s/stop; kill $MAINPID'\n",
+              find, find, find, sup.dir, sup.dir, sup.dir);
+    for (size_t at = 0; at < ARRAY_SIZE(told); at++) {
+        setenv(told[at], "7", 1);
+    }
     sup_exec(&sup, (const char *const[]){ "sh", "-c", "ulimit -Sn 99; exec \"$@\"", "sh", program(),
                                           "-c", sup.conf, "-s", sup.socket, NULL });
-    sup_await(&sup, "a: is not healthy, and is restarted: 99\n");
+    for (size_t at = 0; at < ARRAY_SIZE(told); at++) {
+        unsetenv(told[at]);
+    }
+    sup_await(&sup, "a: is not healthy, and is restarted: 99 .\n");
+    check_ok(prlimit(sup.pid, RLIMIT_NOFILE, NULL, &limit));
+    check(limit.rlim_cur == limit.rlim_max && limit.rlim_cur > 99);
     sup_await(&sup, "a: RUNNING");
     snprintf(path, sizeof(path), "%s/stop", sup.dir);
     file = fopen(path, "re");
     check(file != NULL && fgets(line, sizeof(line), file) != NULL);
     fclose(file);
-    check_int(atoi(line), 99);
+    check(strcmp(line, "99 .\n") == 0);
     sup.seen = 0;
-    sup_await(&sup, "a| 99\n");
+    sup_await(&sup, "a| 99 .\n");
     sup_end(&sup);
 }
 
@@ -1330,9 +1415,11 @@ int main(void)
         cmocka_unit_test(a_second_signal_kills),
         cmocka_unit_test(an_essential_unit_is_the_end),
         cmocka_unit_test(one_program),
+        cmocka_unit_test(signals_for_one_program),
+        cmocka_unit_test(one_program_as_pid_1),
         cmocka_unit_test(health),
         cmocka_unit_test(health_ends_with_its_run),
-        cmocka_unit_test(every_command_has_the_limit_that_was_found),
+        cmocka_unit_test(what_every_command_finds),
         cmocka_unit_test(interrupted_by_a_terminal),
         cmocka_unit_test(a_stop_by_command),
         cmocka_unit_test(as_pid_1),
