@@ -80,6 +80,7 @@ struct unit {
 /* A client of the control socket. */
 struct client {
     int fd;
+    uint64_t last; /* when something came of it or went to it, by counting */
     size_t length;
     char request[MAX_REQUEST];
     char *reply;
@@ -97,6 +98,7 @@ static struct {
     int spare; /* a descriptor to give up, so that a client can be turned away */
     struct stat socket_file; /* what we made there */
     struct client *clients[MAX_CLIENTS];
+    uint64_t client_moves;
     struct sss_spawn_rlimit nofile; /* the limit that we found, which is that of all programs */
     bool single;
     bool stopping, down;
@@ -1733,6 +1735,7 @@ static void read_client(struct client **at)
         end_client(at);
         return;
     }
+    client->last = ++sup.client_moves;
     client->length += (size_t)got;
     client->request[client->length] = '\0';
     end = memchr(client->request, '\n', client->length);
@@ -1754,6 +1757,7 @@ static void write_client(struct client **at)
         return;
     }
     if (sent > 0) {
+        client->last = ++sup.client_moves;
         client->sent += (size_t)sent;
     }
     if (sent < 0 || client->sent == client->reply_length) {
@@ -1761,14 +1765,46 @@ static void write_client(struct client **at)
     }
 }
 
+static struct client **free_place(void)
+{
+    for (size_t at = 0; at < MAX_CLIENTS; at++) {
+        if (sup.clients[at] == NULL) {
+            return &sup.clients[at];
+        }
+    }
+    return NULL;
+}
+
+/* Those that say nothing do not keep others out: the one that has been silent for the
+ * longest goes. False if there is none. */
+static bool end_idlest_client(void)
+{
+    struct client **idlest = NULL;
+
+    for (size_t at = 0; at < MAX_CLIENTS; at++) {
+        if (sup.clients[at] != NULL &&
+            (idlest == NULL || sup.clients[at]->last < (*idlest)->last)) {
+            idlest = &sup.clients[at];
+        }
+    }
+    if (idlest != NULL) {
+        end_client(idlest);
+    }
+    return idlest != NULL;
+}
+
 static void accept_client(void)
 {
+    struct client **place;
     int fd;
 
     if (sup.spare < 0) {
         sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
     }
     fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && end_idlest_client()) {
+        fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    }
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && sup.spare >= 0) {
         /* A client that is left waiting would have the loop turn without end. */
         close(sup.spare);
@@ -1782,14 +1818,13 @@ static void accept_client(void)
     if (fd < 0) {
         return;
     }
-    for (size_t at = 0; at < MAX_CLIENTS; at++) {
-        if (sup.clients[at] == NULL) {
-            sup.clients[at] = need(calloc(1, sizeof(struct client)));
-            sup.clients[at]->fd = fd;
-            return;
-        }
+    place = free_place();
+    if (place == NULL && end_idlest_client()) {
+        place = free_place();
     }
-    close(fd);
+    *place = need(calloc(1, sizeof(struct client)));
+    (*place)->fd = fd;
+    (*place)->last = ++sup.client_moves;
 }
 
 /* Where the control socket is if nobody says: of this user's, or of the system's. One that

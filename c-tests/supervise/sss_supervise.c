@@ -636,13 +636,17 @@ static void malformed_requests(void **state)
 {
     static char longest[8192], random[3000];
     struct sup sup;
-    int idle[64];
 
     (void)state;
     sup_make(&sup);
     configure(&sup, "[a]\ncommand = sleep 1000\n");
     sup_start(&sup);
     sup_await(&sup, "a: RUNNING");
+    check_reply(&sup, "reload-config a\n", 16, false, "error bad request");
+    check_reply(&sup, "shutdown a\n", 11, false, "error bad request");
+    check_reply(&sup, "log\n", 4, false, "error bad request");
+    check_reply(&sup, "log a a\n", 8, false, "error bad request");
+    check_reply(&sup, "restart a b\n", 12, false, "error no unit b");
     check_reply(&sup, "\n", 1, false, "error bad request");
     check_reply(&sup, "status 'a\n", 10, false, "error bad request");
     check_reply(&sup, "status\0a\n", 9, false, "error bad request");
@@ -667,26 +671,74 @@ static void malformed_requests(void **state)
         random[sizeof(random) - 1] = '\n';
         check_reply(&sup, random, 1 + seed % sizeof(random), false, "");
     }
-    /* Clients that say nothing: more than there is room for. Those that came first keep
-     * their places; once they are gone all is as before. */
-    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
-        idle[at] = connect_to(&sup);
-    }
-    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
-        close(idle[at]);
-    }
     await_ctl(&sup, "status", "a", "RUNNING");
     check(strstr(ran.text, " 1        0 ") != NULL); /* one process, no restart */
     sup_end(&sup);
 }
 
-/* Where it has no descriptor left a client is turned away: one that was left waiting would
- * have the loop turn without end. */
+/* Its connection was ended by the other side. */
+static void check_ended(int fd)
+{
+    struct pollfd ready = { .fd = fd, .events = POLLIN };
+    char byte;
+
+    check_int(poll(&ready, 1, DEADLINE_MS), 1);
+    check_int(read(fd, &byte, 1), 0);
+}
+
+/* There are places for 32: a new client gets that of the one that is silent for the longest. */
+static void silent_clients_give_way(void **state)
+{
+    struct sup sup;
+    int talks, idle[40];
+    char byte, reply[16] = "";
+    size_t got = 0;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    talks = connect_to(&sup);
+    for (size_t at = 0; at < 10; at++) {
+        idle[at] = connect_to(&sup);
+    }
+    CTL(&sup, &ran, "status", "a"); /* what came before it was seen when it is answered */
+    check_int(send(talks, "s", 1, 0), 1);
+    CTL(&sup, &ran, "status", "a");
+    for (size_t at = 10; at < ARRAY_SIZE(idle); at++) {
+        idle[at] = connect_to(&sup);
+    }
+    CTL(&sup, &ran, "status", "a"); /* the 42nd: ten have gone */
+    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
+        if (at < 10) {
+            check_ended(idle[at]);
+        } else {
+            check_int(recv(idle[at], &byte, 1, MSG_DONTWAIT), -1);
+            check_int(errno, EAGAIN);
+        }
+    }
+    check_int(send(talks, "tatus\n", 6, MSG_NOSIGNAL), 6);
+    while (got < 3) {
+        ssize_t more = read(talks, reply + got, 3 - got);
+
+        check(more > 0);
+        got += (size_t)more;
+    }
+    check(strcmp(reply, "ok\n") == 0);
+    close(talks);
+    for (size_t at = 0; at < ARRAY_SIZE(idle); at++) {
+        close(idle[at]);
+    }
+    sup_end(&sup);
+}
+
+/* The same where it has no descriptor left: a client that was left waiting would have the
+ * loop turn without end. */
 static void clients_beyond_its_descriptors(void **state)
 {
     struct sup sup;
     int fds[40];
-    char byte;
 
     (void)state;
     sup_make(&sup);
@@ -697,10 +749,8 @@ static void clients_beyond_its_descriptors(void **state)
     for (size_t at = 0; at < ARRAY_SIZE(fds); at++) {
         fds[at] = connect_to(&sup);
     }
-    /* The last one is told, by the end of its stream. */
-    struct pollfd last = { .fd = fds[ARRAY_SIZE(fds) - 1], .events = POLLIN };
-    check_int(poll(&last, 1, DEADLINE_MS), 1);
-    check_int(read(last.fd, &byte, 1), 0);
+    check_ended(fds[0]);
+    CTL(&sup, &ran, "status", "a");
     for (size_t at = 0; at < ARRAY_SIZE(fds); at++) {
         close(fds[at]);
     }
@@ -1406,6 +1456,7 @@ int main(void)
         cmocka_unit_test(what_stands_in_the_sockets_place),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(malformed_requests),
+        cmocka_unit_test(silent_clients_give_way),
         cmocka_unit_test(clients_beyond_its_descriptors),
         cmocka_unit_test(status_of_any_bytes),
         cmocka_unit_test(runtime_directory),
