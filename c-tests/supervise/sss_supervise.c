@@ -1,4 +1,4 @@
-/* profiles: plain user linux-5.10 linux-4.19: the installed program, without the tool */
+/* profiles: plain user asan linux-5.10 linux-4.19: the installed program, without the tool */
 /* sss-supervise as a user has it: a configuration, the lines that it prints, its verbs,
  * and what is killed. */
 #include "support/test.h"
@@ -38,7 +38,11 @@ static const char *program(void)
 {
     static char path[4096];
 
-    snprintf(path, sizeof(path), "%s/bin/sss-supervise", getenv("SSS_TEST_INSTALLED"));
+    if (test_profile_is("asan")) { /* one that is sanitized too */
+        snprintf(path, sizeof(path), "%s/sss-supervise", getenv("SSS_TEST_BIN"));
+    } else {
+        snprintf(path, sizeof(path), "%s/bin/sss-supervise", getenv("SSS_TEST_INSTALLED"));
+    }
     return path;
 }
 
