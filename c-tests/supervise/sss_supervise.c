@@ -652,7 +652,7 @@ static void every_key(void **state)
               "[later]\nafter = once line\ncommand = sleep 1000\n"
               "[line]\ntype = newline\nready-fd = 5\ncommand = %s line 5 pause\n"
               "[never]\ntype = notify\ncommand = sleep 1000\nready-timeout = 50ms\n"
-              "[forks]\ntype = forking\npid-file = %s/pid\n"
+              "[forks]\ntype = forking\npid-file = %s/pid\nstop = SIGTERM tree 1h\n"
               "command = sh -c 'sleep 1001 & sleep 1002 & echo $! > %s/pid'\n"
               "[dog]\ncommand = sleep 1000\nwatchdog = 50ms\n",
               unit, sup.dir, sup.dir);
@@ -667,7 +667,7 @@ static void every_key(void **state)
             "[who]\ncommand = id -un\nprefix = yes\n%s"
             "[logs]\ncommand = seq 1 20000\nlog = %s/log\nlog-size = 64K\nlog-keep = 2\n"
             "[main]\ncommand = sh -c 'sleep 1001 & exec sleep 1000'\nrestart = always\n"
-            "delay = 1ms\nrestart-by-main = yes\n"
+            "delay = 1ms\nrestart-by-main = yes\nstop = SIGTERM tree 1h\n"
             "[all]\ncommand = sleep 1000\njitter = 50\nkill-timeout = 1m\nspare-logins = yes\n"
             "parent-death = KILL\ncgroup = yes\nguard = no\nessential = no\nstart-limit = 0\n"
             "stop = SIGURG main 10ms, SIGTERM group 1h, SIGINT tree 5s\nhealth = true\n"
