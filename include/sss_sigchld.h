@@ -3755,9 +3755,10 @@ errno_t sss_sigchld_ctx_free(struct sss_sigchild_ctx *sigchld_ctx);
  * @param sigchld_ctx  the context.
  *
  * @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
- *         where another thread was inside the library when the process forked;
- *         ENOMEM, EMFILE, ENFILE, or an errno that the host gave. After any error
- *         but EINVAL the context tells of nothing and is to be freed.
+ *         where another thread of the daemon's was inside the library when the
+ *         process forked; ENOMEM, EMFILE, ENFILE, EAGAIN where a log finds no thread,
+ *         or an errno that the host gave. After any error but EINVAL the context tells
+ *         of nothing: call again, which does the rest or fails again, or free it.
  *
  * Not thread-safe: call it while the child has one thread. Not for signal
  * handlers.
@@ -4089,7 +4090,7 @@ errno_t sss_sigchld_set_log_fn(sss_log_fn_t log_fn, void *pvt);
  * Open a log.
  *
  * The first log of a process starts two threads, one that reads and one that
- * writes; they end with the last. They block all signals.
+ * writes; they end with the last, once its text is written. They block all signals.
  *
  * @param memctx       with a host: the parent of the log's memory, or NULL; freeing
  *                     the parent frees the log. Without a host: NULL.

@@ -3,9 +3,24 @@
 #include "support/test.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 
 #include "log/bed.h"
+
+struct busy {
+    pthread_t thread;
+    int fd;
+    atomic_bool stop;
+};
+
+/* What goes over a fork. */
+struct moved {
+    struct sss_sigchild_ctx *ctx;
+    struct sss_log *log, *other;
+    int fds[3]; /* of the one, the one, and the other */
+    int done;
+};
 
 static void one_reader_and_one_writer_for_all(void **state)
 {
@@ -101,16 +116,21 @@ static unsigned lines(void)
     return scaled(200000);
 }
 
+static void put_range(int fd, unsigned from, unsigned to)
+{
+    char line[32];
+
+    for (; from < to; from++) {
+        put_bytes(fd, line, (size_t)snprintf(line, sizeof(line), "%u\n", from));
+    }
+}
+
 /* Numbers until the end of the file is read at the other side. */
 static void *put_numbers(void *arg)
 {
     int *fd = arg;
-    char line[32];
-    unsigned i;
 
-    for (i = 0; i < lines(); i++) {
-        put_bytes(*fd, line, (size_t)snprintf(line, sizeof(line), "%u\n", i));
-    }
+    put_range(*fd, 0, lines());
     close(*fd);
     return NULL;
 }
@@ -137,6 +157,7 @@ static void change_ids(void *arg)
     struct sss_log_params params = log_params(bed);
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     struct sss_log *log;
+    uint64_t rotations;
     pthread_t thread;
     int fd, turn;
 
@@ -155,7 +176,14 @@ static void change_ids(void *arg)
     check_int(access(bed->path, F_OK), -1);
     check_ok(pthread_join(thread, NULL));
     flush_log(log);
-    check(stats_of_log(log).rotations > 10);
+    rotations = stats_of_log(log).rotations;
+    check(rotations > 10);
+    /* All of these with the new root, too. */
+    fd = log_pipe(log, NULL, NULL);
+    put_range(fd, lines(), lines() + 5000);
+    check_ok(close(fd));
+    flush_log(log);
+    check(stats_of_log(log).rotations >= rotations + 2);
     check_int(stats_of_log(log).errors, 0);
     check_ok(sss_log_free(log) | sss_sigchld_ctx_free(ctx));
 }
@@ -168,7 +196,7 @@ static void the_daemon_changes_ids_and_root(void **state)
         test_skip("user", "not root");
     }
     in_child(change_ids, bed);
-    check_numbers(bed, lines());
+    check_numbers(bed, lines() + 5000);
 }
 
 /* In a child that is forked at any moment: nothing of the parent's is used, and
@@ -234,6 +262,204 @@ static void forks_beside_busy_threads(void **state)
     check_numbers(bed, lines());
 }
 
+/* Logs that other threads are busy with at the fork go over it. What the child takes
+ * from the busy pipe is lost with it, and looked at by nobody. */
+static void be_a_daemon(struct sss_sigchild_ctx *ctx, struct sss_log *busy, struct sss_log *log)
+{
+    struct sss_log_stats stats;
+    int fd;
+
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    check_int(count_threads(), 3);
+    check_int(stats_of_log(busy).sources, 2);
+    check_int(stats_of_log(log).sources, 1);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "by the daemon\n");
+    check_ok(close(fd));
+    await(stats_of_log(log).sources == 1);
+    flush_log(log);
+    stats = stats_of_log(log);
+    check_int(stats.bytes_written, strlen("by the daemon\n"));
+    check_int(stats.errors, 0);
+}
+
+static void *put_until_told(void *arg)
+{
+    struct busy *busy = arg;
+
+    while (!atomic_load(&busy->stop)) {
+        put(busy->fd, "a line\n");
+    }
+    return NULL;
+}
+
+static void forked_beside_busy_threads(void *arg)
+{
+    enum { THREADS = 2 };
+    struct bed *bed = arg;
+    struct sss_log_params params = log_params(bed), elsewhere = params;
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct busy busy[THREADS] = { 0 };
+    struct sss_log *log, *other;
+    int turn, turns = (int)scaled(200), kept, i;
+
+    params.target = SSS_LOG_TO_FD;
+    params.mask |= SSS_LOG_FD;
+    params.fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    check(params.fd != -1);
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    check_ok(sss_log_open(NULL, ctx, &elsewhere, &other));
+    kept = log_pipe(other, NULL, NULL);
+    for (i = 0; i < THREADS; i++) {
+        busy[i].fd = log_pipe(log, NULL, NULL);
+        check_ok(pthread_create(&busy[i].thread, NULL, put_until_told, &busy[i]));
+    }
+    for (turn = 0; turn < turns; turn++) {
+        pid_t pid = fork();
+
+        check(pid != -1);
+        if (pid == 0) {
+            alarm(60);
+            be_a_daemon(ctx, log, other);
+            _exit(7);
+        }
+        reap(pid, 7);
+    }
+    for (i = 0; i < THREADS; i++) {
+        atomic_store(&busy[i].stop, true);
+        check_ok(pthread_join(busy[i].thread, NULL) | close(busy[i].fd));
+    }
+    check_ok(close(kept) | sss_log_free(log) | sss_log_free(other) | close(params.fd));
+    check_ok(sss_sigchld_ctx_free(ctx));
+    await(count_threads() == 1);
+}
+
+static void logs_go_over_a_fork_beside_busy_threads(void **state)
+{
+    if (test_profile_is("asan")) {
+        test_skip("asan", "its allocator's lock, held by another thread at the fork, stays locked");
+    }
+    in_child(forked_beside_busy_threads, *state);
+}
+
+static void limit_fds(rlim_t most)
+{
+    struct rlimit limit;
+
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    limit.rlim_cur = most;
+    check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+}
+
+/* However far a call comes before there is no descriptor left, another one does the
+ * rest, and none says that all is well before it is. */
+static void again_and_again(struct moved *moved)
+{
+    unsigned before = count_fds(), failed = 0;
+    rlim_t most = 3;
+    errno_t ret;
+
+    do {
+        limit_fds(most++);
+        ret = sss_sigchld_ctx_after_fork(moved->ctx);
+        check(ret == 0 || ret == EMFILE);
+        failed += ret == EMFILE;
+        check(most < 1000);
+    } while (ret != 0);
+    limit_fds(1000);
+    check(failed > 5);
+    check_int(stats_of_log(moved->log).sources, 2);
+    check_int(stats_of_log(moved->other).sources, 1);
+    put(moved->fds[0], "one\n");
+    put(moved->fds[1], "two\n");
+    put(moved->fds[2], "three\n");
+    flush_log(moved->log);
+    flush_log(moved->other);
+    check_int(stats_of_log(moved->log).bytes_written, 8);
+    check_int(stats_of_log(moved->other).bytes_written, 6);
+    /* Without that of the context's, for which nobody has asked yet. */
+    check(count_fds() <= before);
+}
+
+/* In a child whose parent opened two logs and is gone. */
+static void move(struct bed *bed, void (*daemon)(struct moved *))
+{
+    struct sss_log_params params = log_params(bed);
+    struct moved moved;
+    int i, done[2];
+    char byte;
+    pid_t pid;
+
+    check_ok(pipe2(done, O_CLOEXEC));
+    pid = fork();
+    check(pid != -1);
+    if (pid != 0) {
+        check_ok(close(done[1]));
+        reap(pid, 0);
+        check_int(read(done[0], &byte, 1), 1);
+        check_ok(close(done[0]));
+        return;
+    }
+    moved.done = done[1];
+    moved.ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    check_ok(sss_log_open(NULL, moved.ctx, &params, &moved.log));
+    check_ok(sss_log_open(NULL, moved.ctx, &params, &moved.other));
+    for (i = 0; i < 3; i++) {
+        moved.fds[i] = log_pipe(i < 2 ? moved.log : moved.other, NULL, NULL);
+    }
+    pid = getpid();
+    if (fork() != 0) {
+        _exit(0);
+    }
+    await(getppid() != pid);
+    daemon(&moved);
+    check_ok(sss_log_free(moved.log) | sss_log_free(moved.other));
+    check_ok(sss_sigchld_ctx_free(moved.ctx));
+    await(count_threads() == 1);
+    put(done[1], "k");
+    _exit(0);
+}
+
+static void a_fork_without_descriptors(void **state)
+{
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "RLIMIT_NOFILE is valgrind's own");
+    }
+    move(*state, again_and_again);
+}
+
+/* The numbers are the daemon's by then: nothing is read there or closed. */
+static void closed_and_opened_others(struct moved *moved)
+{
+    char got[8] = { 0 };
+    int fd, i, others[64][2];
+
+    for (fd = 3; fd < 256; fd++) {
+        (void)(fd == moved->done ? 0 : close(fd));
+    }
+    for (i = 0; i < 64; i++) {
+        check_ok(pipe2(others[i], O_CLOEXEC));
+        put(others[i][1], "mine");
+    }
+    check_ok(sss_sigchld_ctx_after_fork(moved->ctx));
+    check_int(stats_of_log(moved->log).sources, 0);
+    fd = log_pipe(moved->log, NULL, NULL);
+    put(fd, "by a new pipe\n");
+    check_ok(close(fd));
+    flush_log(moved->log);
+    for (i = 0; i < 64; i++) {
+        check_int(read(others[i][0], got, sizeof(got)), 4);
+        check_int(fcntl(others[i][1], F_GETFD), FD_CLOEXEC);
+    }
+}
+
+static void a_fork_and_a_close_of_all(void **state)
+{
+    move(*state, closed_and_opened_others);
+    check_log((struct bed *)*state, "by a new pipe\n");
+}
+
 /* As a daemon that opens its logs before daemon(3). What is written while there is
  * no process that could read it waits in the pipe. */
 static void over_a_fork(struct bed *bed, int done)
@@ -251,7 +477,11 @@ static void over_a_fork(struct bed *bed, int done)
     loop_start(&loop, ctx, WAKE_DESCRIPTOR);
     params.event_fn = tell;
     params.pvt = told;
+    /* Relative to a directory that daemon(3) leaves. */
+    check_ok(chdir(bed->dir));
+    params.path = "log";
     check_ok(sss_log_open(NULL, ctx, &params, &log));
+    check_ok(chdir("/"));
     fd = log_pipe(log, NULL, NULL);
     put(fd, "before\nhalf ");
     flush_log(log);
@@ -356,6 +586,9 @@ int main(void)
         ON_BED(signals_do_not_reach_them),
         ON_BED(the_daemon_changes_ids_and_root),
         ON_BED(forks_beside_busy_threads),
+        ON_BED(logs_go_over_a_fork_beside_busy_threads),
+        ON_BED(a_fork_without_descriptors),
+        ON_BED(a_fork_and_a_close_of_all),
         ON_BED(a_log_goes_over_a_fork),
         ON_BED(stop_and_go),
         ON_BED(no_thread_to_be_had),

@@ -63,14 +63,15 @@ impl Binding {
         }
     }
 
-    /// The same anew, for a context that went over a fork.
+    /// The same anew, for a context that went over a fork. Where it fails it is parted.
     pub(crate) fn reattach(
-        mut self,
+        &mut self,
         ctx: ContextId,
         owner: *mut sss_sigchild_ctx,
-    ) -> Result<Self, Error> {
+    ) -> Result<(), Error> {
         self.part();
-        Self::attach(self.host, self.calls, ctx, owner, self.event_loop)
+        *self = Self::attach(self.host, self.calls, ctx, owner, self.event_loop)?;
+        Ok(())
     }
 
     fn join(&mut self, memory: *mut sss_sigchild_ctx) -> Result<(), Error> {
@@ -138,8 +139,10 @@ impl Binding {
     pub(crate) fn defer(&self) {
         match self.host.deferral {
             // SAFETY: made by the host, not freed before the context is.
-            Some(deferral) => unsafe { (deferral.run)(self.deferral) },
-            None => deliver::keep_readable(self.ctx),
+            Some(deferral) if !self.deferral.is_null() => unsafe {
+                (deferral.run)(self.deferral);
+            },
+            _ => deliver::keep_readable(self.ctx),
         }
     }
 }

@@ -468,9 +468,10 @@ symver!("sss_sigchld_ctx_free");
 /// @param sigchld_ctx  the context.
 ///
 /// @return 0, also where the context is of this process; EINVAL for NULL; EBUSY
-///         where another thread was inside the library when the process forked;
-///         ENOMEM, EMFILE, ENFILE, or an errno that the host gave. After any error
-///         but EINVAL the context tells of nothing and is to be freed.
+///         where another thread of the daemon's was inside the library when the
+///         process forked; ENOMEM, EMFILE, ENFILE, EAGAIN where a log finds no thread,
+///         or an errno that the host gave. After any error but EINVAL the context tells
+///         of nothing: call again, which does the rest or fails again, or free it.
 ///
 /// Not thread-safe: call it while the child has one thread. Not for signal
 /// handlers.

@@ -25,6 +25,8 @@ pub(crate) struct Context {
     pub(crate) binding: Option<Binding>,
     /// It is being freed.
     pub(crate) ending: bool,
+    /// What it was before a fork, while not all of it is this process's own.
+    pub(crate) former: Option<ContextId>,
 }
 
 /// Its struct tag, as the host's allocator shows it.
@@ -37,25 +39,29 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         unsafe { self.as_ptr().cast::<Context>().as_ref() }.ok_or(Errno::EINVAL.into())
     }
 
-    /// Makes a context this process's own after a fork.
+    /// Makes a context this process's own after a fork. What failed is done by another
+    /// call.
     pub(crate) fn renew(self) -> Result<(), Error> {
         // SAFETY: NULL, or a context that is not freed, which no other thread uses now.
         let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
         let id = context::after_fork(ctx.id)?;
-        if id == ctx.id {
-            return Ok(());
+        if id != ctx.id {
+            ctx.former = Some(std::mem::replace(&mut ctx.id, id));
         }
-        let former = std::mem::replace(&mut ctx.id, id);
+        let Some(former) = ctx.former else {
+            return Ok(());
+        };
         // The loop lets go of the descriptors before they are closed: an
         // epoll of its own keeps those that the parent has open.
         if let Some(binding) = &mut ctx.binding {
             binding.part();
         }
         context::close_inherited(former);
-        if let Some(binding) = ctx.binding.take() {
-            ctx.binding = Some(binding.reattach(id, self.as_ptr())?);
+        if let Some(binding) = &mut ctx.binding {
+            binding.reattach(id, self.as_ptr())?;
         }
         crate::log::after_fork(former, id)?;
+        ctx.former = None;
         wake_own_loop(ctx);
         Ok(())
     }
@@ -167,6 +173,7 @@ fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Con
             hosted: host.is_some(),
             binding: None,
             ending: false,
+            former: None,
         });
     }
     Ok(memory)

@@ -311,8 +311,8 @@ impl<'a> sss_log_params<'a> {
             SSS_LOG_TO_FILE => {
                 let path = self.path.required()?;
                 let base = match self.has(SSS_LOG_DIR_FD) {
-                    true => Some(fd::duplicate_raw(self.dir_fd)?),
-                    false => None,
+                    true => Some(fd::duplicate_raw(self.dir_fd)?.into()),
+                    false => setup::base_of(path)?,
                 };
                 let mode = self.or(SSS_LOG_MODE, self.mode, MODE);
                 if mode > 0o777 {
@@ -335,7 +335,7 @@ impl<'a> sss_log_params<'a> {
                 Ok(Place::Journal(head))
             }
             SSS_LOG_TO_FD if self.has(SSS_LOG_FD) => {
-                Ok(Place::Descriptor(fd::duplicate_raw(self.fd)?))
+                Ok(Place::Descriptor(fd::duplicate_raw(self.fd)?.into()))
             }
             _ => Err(Errno::EINVAL.into()),
         }
@@ -391,7 +391,7 @@ pub(crate) fn id_of(log: Handle<sss_log>) -> Result<LogId, Error> {
 /// Open a log.
 ///
 /// The first log of a process starts two threads, one that reads and one that
-/// writes; they end with the last. They block all signals.
+/// writes; they end with the last, once its text is written. They block all signals.
 ///
 /// @param memctx       with a host: the parent of the log's memory, or NULL; freeing
 ///                     the parent frees the log. Without a host: NULL.

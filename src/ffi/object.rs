@@ -183,6 +183,7 @@ mod tests {
             hosted: false,
             binding: None,
             ending: false,
+            former: None,
         };
         let null = std::ptr::null_mut();
         let mut object = null;

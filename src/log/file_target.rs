@@ -1,7 +1,7 @@
 //! A file that is rotated, written by one writer at a time.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use nix::errno::Errno;
 
@@ -11,6 +11,7 @@ use super::setup::Setup;
 use super::stamp;
 use super::text::{bytes, string};
 use crate::sys::error::Error;
+use crate::sys::file::Known;
 use crate::sys::{clock, file, memory};
 
 const SECOND: u64 = 1_000_000_000;
@@ -18,7 +19,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Where a file is; parts of a [`super::setup::Place::File`].
 #[derive(Clone, Copy)]
 pub(crate) struct Path<'a> {
-    pub(crate) base: Option<&'a OwnedFd>,
+    pub(crate) base: Option<&'a Known>,
     pub(crate) dir: &'a CStr,
     pub(crate) name: &'a CStr,
     pub(crate) mode: u32,
@@ -26,7 +27,7 @@ pub(crate) struct Path<'a> {
 
 #[derive(Debug)]
 struct Opened {
-    fd: OwnedFd,
+    fd: Known,
     size: u64,
     /// It does not end in a newline.
     mid_line: bool,
@@ -37,7 +38,7 @@ struct Opened {
 #[derive(Debug, Default)]
 pub(crate) struct File {
     /// Rotation goes by it, so that it works after a setuid or a chroot.
-    dir: Option<OwnedFd>,
+    dir: Option<Known>,
     opened: Option<Opened>,
     /// It is to be opened anew by its name.
     reopen: bool,
@@ -66,12 +67,18 @@ impl File {
         Ok(())
     }
 
-    /// Shows each descriptor.
-    pub(crate) fn fds(&self, each: &impl Fn(BorrowedFd)) {
-        let file = self.opened.as_ref().map(|opened| &opened.fd);
-        for fd in [self.dir.as_ref(), file].into_iter().flatten() {
-            each(fd.as_fd());
+    /// The same for a forked process, to be opened there.
+    pub(crate) fn copy(&self) -> Self {
+        File {
+            dir: self.dir.as_ref().and_then(|dir| dir.copy().ok()),
+            ..File::default()
         }
+    }
+
+    /// Its descriptors.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = &Known> {
+        let file = self.opened.as_ref().map(|opened| &opened.fd);
+        self.dir.iter().chain(file)
     }
 
     pub(crate) fn reopen(&mut self) {
@@ -211,14 +218,14 @@ impl File {
             Some(dir) => dir,
             None => {
                 let opened = file::open_directory(path.base.map(AsFd::as_fd), path.dir)?;
-                self.dir.insert(opened)
+                self.dir.insert(opened.into())
             }
         };
         let fd = file::open_append(dir.as_fd(), path.name, path.mode)?;
         let found = file::stat(fd.as_fd())?;
         let last = file::last_byte(dir.as_fd(), path.name, found.size);
         Ok(Opened {
-            fd,
+            fd: fd.into(),
             size: found.size,
             mid_line: last.is_some_and(|last| last != b'\n'),
             made: found.made,

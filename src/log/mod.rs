@@ -17,7 +17,7 @@
 //! A forked child has none of the threads and leaves all of this alone
 //! ([`crate::sys::fork::PerProcess`]), until [`after_fork`] makes it anew.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -27,7 +27,8 @@ use crate::reap::context;
 use crate::reap::id::ContextId;
 use crate::sys::arc::Arc;
 use crate::sys::error::Error;
-use crate::sys::fork::Generation;
+use crate::sys::file::Known;
+use crate::sys::fork::Former;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, fd, file};
 
@@ -55,7 +56,7 @@ use one_log::Log;
 use setup::Setup;
 use source::{Reading, Source};
 use target::Target;
-use threads::{LOGS, State, Threads, next_id};
+use threads::{LOGS, Threads, next_id};
 
 /// The id of a log, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -113,7 +114,7 @@ fn attach_own(
     own.attach(Source {
         id,
         log,
-        fd,
+        fd: fd.into(),
         label,
         ends_by: AtomicU64::new(0),
         over: AtomicBool::new(false),
@@ -171,6 +172,8 @@ pub(crate) fn free(id: LogId) -> Result<(), Error> {
     };
     task::end(&log);
     own.free(&log);
+    // Where it was taken along but for some of its sources.
+    close_inherited(id);
     Ok(())
 }
 
@@ -235,98 +238,110 @@ fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Error> {
 
 // Forked children.
 
-/// The processes that this one was forked from, the newest first.
-fn former() -> impl Iterator<Item = &'static Generation<Threads>> {
-    let mut depth = match (LOGS.get(), LOGS.inherited()) {
-        (Some(own), _) => own.depth().checked_sub(1),
-        (None, Some(newest)) => Some(newest.depth()),
-        (None, None) => None,
-    };
-    std::iter::from_fn(move || {
-        let found = LOGS.of_depth(depth?);
-        depth = depth.and_then(|depth| depth.checked_sub(1));
-        found
-    })
-}
-
-/// The logs of a context that was taken along over a fork go on in this process.
+/// The logs of a context that was taken along over a fork go on in this process. After an
+/// error it may be called again, for those that are left.
 pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Error> {
-    for generation in former() {
-        // Held by a thread that is not here: what it guards may be torn.
-        let mut state = generation.value.state.try_lock().ok_or(Errno::EBUSY)?;
-        while let Some(log) = state.take_one(|log| log.ctx == before) {
-            if log.setup.told.is_some() {
-                // It was polled before, and is to be polled again.
-                context::descriptor(now)?;
+    for (threads, former) in LOGS.former() {
+        while let Some(log) = threads.logs.find(former, |log| log.ctx == before) {
+            if !log.is_freed() {
+                take_along(threads, former, log, now)?;
             }
-            let id = LogId(log.id);
-            let own = &LOGS.get_or_make(make_threads)?.value;
-            let made = begin(own, now, id, log.setup.copy()?, Target::default())?;
-            while let Some(source) = state.take_source(id.0) {
-                let fd = fd::duplicate(&source.fd)?;
-                let reading = source.reading.try_lock();
-                let splitter = match &reading {
-                    Some(reading) => reading.splitter.copy()?,
-                    None => Splitter::new(log.setup.max_line),
-                };
-                close(source.fd.as_fd());
-                let label = text::bytes(&[&source.label])?;
-                own.attach(Source {
-                    id: source.id,
-                    log: made.clone(),
-                    fd,
-                    label,
-                    ends_by: AtomicU64::new(source.ends_by.load(Ordering::Relaxed)),
-                    over: AtomicBool::new(false),
-                    reading: Mutex::new(Reading::new(splitter)),
-                })?;
-                drop(reading);
-                std::mem::forget(source);
-            }
-            close_log(&log);
-            std::mem::forget(log);
+            leave(threads, former, log);
         }
-        close_poller(&mut state);
     }
     Ok(())
 }
 
+fn take_along(
+    threads: &'static Threads,
+    former: Former,
+    log: &Log,
+    now: ContextId,
+) -> Result<(), Error> {
+    if log.setup.told.is_some() {
+        // It was polled before, and is to be polled again.
+        context::descriptor(now)?;
+    }
+    let own = &LOGS.get_or_make(make_threads)?.value;
+    let begun = own.state.lock().find(log.id);
+    let made = match begun {
+        // A call before this one came so far.
+        Some(made) => made,
+        None => {
+            let setup = log.setup.copy()?;
+            // A writer that held it at the fork is not here: it is opened by its name.
+            let mut target = log
+                .target
+                .try_lock()
+                .map_or_else(Target::default, |target| target.copy());
+            // At once, as the root directory may change. What fails is tried again.
+            let _ = target.open(&setup);
+            begin(own, now, LogId(log.id), setup, target)?
+        }
+    };
+    while let Some(source) = source_of(threads, former, log) {
+        if source.fd.is_there() {
+            take_source_along(own, source, made.clone())?;
+        }
+        leave_source(threads, former, source);
+    }
+    Ok(())
+}
+
+fn take_source_along(own: &Threads, source: &Source, log: Arc<Log>) -> Result<(), Error> {
+    let splitter = match source.reading.try_lock() {
+        Some(reading) => reading.splitter.copy()?,
+        // It was being read: what was read is the former process's.
+        None => Splitter::new(log.setup.max_line),
+    };
+    own.attach(Source {
+        id: source.id,
+        log,
+        fd: source.fd.copy()?,
+        label: text::bytes(&[&source.label])?,
+        ends_by: AtomicU64::new(source.ends_by.load(Ordering::Relaxed)),
+        over: AtomicBool::new(false),
+        reading: Mutex::new(Reading::new(splitter)),
+    })
+}
+
 /// A log of a process that this one was forked from: its descriptors go.
 fn close_inherited(id: LogId) {
-    for generation in former() {
-        let Some(mut state) = generation.value.state.try_lock() else {
-            continue;
-        };
-        while let Some(source) = state.take_source(id.0) {
-            close(source.fd.as_fd());
-            std::mem::forget(source);
+    for (threads, former) in LOGS.former() {
+        while let Some(log) = threads.logs.find(former, |log| log.id == id.0) {
+            leave(threads, former, log);
         }
-        if let Some(log) = state.take_one(|log| log.id == id.0) {
-            close_log(&log);
-            std::mem::forget(log);
-        }
-        close_poller(&mut state);
     }
 }
 
-fn close_poller(state: &mut State) {
-    if let Some(poller) = state.take_poller() {
-        poller.fds(close);
-        std::mem::forget(poller);
-    }
+fn source_of(threads: &'static Threads, former: Former, log: &Log) -> Option<&'static Source> {
+    threads
+        .sources
+        .find(former, |source| source.log.id == log.id)
 }
 
-fn close_log(log: &Log) {
+fn leave_source(threads: &'static Threads, former: Former, source: &Source) {
+    source.fd.close_inherited();
+    threads.sources.leave(former, source);
+}
+
+fn leave(threads: &'static Threads, former: Former, log: &Log) {
+    while let Some(source) = source_of(threads, former, log) {
+        leave_source(threads, former, source);
+    }
     if let Some(target) = log.target.try_lock() {
-        target.fds(close);
+        target.fds().for_each(Known::close_inherited);
     }
-    log.setup.fds(close);
-}
-
-/// Closes a copy of a descriptor whose owner is the former process's and is never
-/// dropped here.
-fn close(fd: BorrowedFd) {
-    drop(file::take(fd.as_raw_fd()));
+    log.setup.fd().into_iter().for_each(Known::close_inherited);
+    threads.logs.leave(former, log);
+    if threads.logs.find(former, |_| true).is_some() {
+        return;
+    }
+    // The reader's, once no log is left.
+    while let Some(poller) = threads.pollers.find(former, |_| true) {
+        poller.close_inherited();
+        threads.pollers.leave(former, poller);
+    }
 }
 
 /// Runs a thread's part; None after a fault of our own, which ends no thread.

@@ -64,6 +64,8 @@ pub(crate) struct Log {
     pub(crate) task: Slot,
     pub(crate) target: Mutex<Target>,
     pub(super) reopen: AtomicBool,
+    /// The daemon has let go of it. Set under the state's lock.
+    pub(super) freed: AtomicBool,
     pub(crate) counts: Counts,
     /// The rest is the state's: looked at under its lock only.
     pub(super) work: Mutex<Work>,
@@ -76,11 +78,13 @@ pub(super) struct Work {
     /// How often flush() asked for all sources to be read, and what was done of it.
     pub(super) asked: u64,
     pub(super) done: u64,
-    /// The daemon has let go of it.
-    pub(super) freed: bool,
 }
 
 impl Log {
+    pub(super) fn is_freed(&self) -> bool {
+        self.freed.load(Ordering::Acquire)
+    }
+
     pub(crate) fn new(id: u64, ctx: ContextId, setup: Setup, target: Target) -> Self {
         Log {
             id,
@@ -92,6 +96,7 @@ impl Log {
             setup,
             target: Mutex::new(target),
             reopen: AtomicBool::new(false),
+            freed: AtomicBool::new(false),
             counts: Counts::default(),
             work: Mutex::new(Work {
                 phase: Phase::Idle,
@@ -99,7 +104,6 @@ impl Log {
                 sources: 0,
                 asked: 0,
                 done: 0,
-                freed: false,
             }),
         }
     }

@@ -17,7 +17,7 @@ impl Threads {
             let mut state = self.state.lock();
             if state.logs.is_empty() {
                 state.reader = false;
-                let poller = state.poller.take();
+                let poller = self.take_poller(&mut state);
                 drop(state);
                 drop(poller);
                 self.spares.lock().clear();
@@ -80,6 +80,7 @@ impl Threads {
             After::Ended => {
                 poller.remove(source.fd.as_fd());
                 let mut state = self.state.lock();
+                self.sources.remove(&source);
                 state.remove(token);
                 source.log.work.lock().sources -= 1;
                 self.schedule(&mut state, &source.log);

@@ -1,7 +1,6 @@
 //! What a log is made of; it never changes.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 
@@ -10,14 +9,14 @@ use super::rotation::Limit;
 use super::text::{bytes, string};
 use crate::reap::callback::{EventFn, Pvt};
 use crate::sys::error::Error;
-use crate::sys::fd;
+use crate::sys::file::{self, Known};
 
 /// Where a log's text goes.
 #[derive(Debug)]
 pub(crate) enum Place {
     File {
-        /// What a relative `dir` is relative to; None is the working directory.
-        base: Option<OwnedFd>,
+        /// What a relative `dir` is relative to.
+        base: Option<Known>,
         dir: CString,
         name: CString,
         mode: u32,
@@ -28,7 +27,7 @@ pub(crate) enum Place {
     Syslog(Vec<u8>),
     /// The journal's stream socket; what it is sent first.
     Journal(Vec<u8>),
-    Descriptor(OwnedFd),
+    Descriptor(Known),
 }
 
 #[derive(Debug)]
@@ -66,14 +65,12 @@ impl Setup {
         matches!(self.place, Place::Callback)
     }
 
-    /// Shows each descriptor.
-    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
+    /// Its descriptor.
+    pub(crate) fn fd(&self) -> Option<&Known> {
         match &self.place {
-            Place::File {
-                base: Some(base), ..
-            } => each(base.as_fd()),
-            Place::Descriptor(fd) => each(fd.as_fd()),
-            _ => {}
+            Place::File { base, .. } => base.as_ref(),
+            Place::Descriptor(fd) => Some(fd),
+            _ => None,
         }
     }
 
@@ -87,7 +84,7 @@ impl Setup {
                 mode,
             } => Place::File {
                 base: match base {
-                    Some(base) => Some(fd::duplicate(base)?),
+                    Some(base) => Some(base.copy()?),
                     None => None,
                 },
                 dir: string(dir.to_bytes())?,
@@ -97,7 +94,7 @@ impl Setup {
             Place::Callback => Place::Callback,
             Place::Syslog(head) => Place::Syslog(bytes(&[head])?),
             Place::Journal(head) => Place::Journal(bytes(&[head])?),
-            Place::Descriptor(own) => Place::Descriptor(fd::duplicate(own)?),
+            Place::Descriptor(own) => Place::Descriptor(own.copy()?),
         };
         Ok(Setup {
             place,
@@ -110,8 +107,16 @@ impl Setup {
     }
 }
 
+/// What this path is relative to, for a daemon that changes its working directory later.
+pub(crate) fn base_of(path: &CStr) -> Result<Option<Known>, Error> {
+    if path.to_bytes().starts_with(b"/") {
+        return Ok(None);
+    }
+    file::open_directory(None, c".").map(|dir| Some(dir.into()))
+}
+
 /// A file's place, of a path; EINVAL where it names no file.
-pub(crate) fn place_of(base: Option<OwnedFd>, path: &CStr, mode: u32) -> Result<Place, Error> {
+pub(crate) fn place_of(base: Option<Known>, path: &CStr, mode: u32) -> Result<Place, Error> {
     let path = path.to_bytes();
     let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(0) => (&b"/"[..], &path[1..]),

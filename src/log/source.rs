@@ -1,11 +1,12 @@
 //! A descriptor that a log reads.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::lines::Splitter;
 use super::one_log::Log;
 use crate::sys::arc::Arc;
+use crate::sys::file::Known;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, poll};
 
@@ -16,7 +17,7 @@ pub(crate) struct Source {
     /// As the daemon knows it.
     pub(crate) id: u64,
     pub(crate) log: Arc<Log>,
-    pub(crate) fd: OwnedFd,
+    pub(crate) fd: Known,
     /// Names it in front of lines.
     pub(crate) label: Vec<u8>,
     /// All its writers are dead, or nobody wants the rest: it ends with what it

@@ -1,12 +1,13 @@
 //! Where text is written, each in its own way.
 
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 
 use super::file_target::{Done, File, Path};
 use super::setup::{Place, Setup};
 use crate::sys::error::Error;
+use crate::sys::file::Known;
 use crate::sys::unix::{self, Kind};
 use crate::sys::{file, memory};
 
@@ -19,7 +20,7 @@ const DATAGRAM: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     file: File,
-    socket: Option<OwnedFd>,
+    socket: Option<Known>,
 }
 
 impl Target {
@@ -33,12 +34,17 @@ impl Target {
         }
     }
 
-    /// Shows each descriptor.
-    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
-        self.file.fds(&each);
-        if let Some(socket) = &self.socket {
-            each(socket.as_fd());
+    /// The same for a forked process: files are opened by the same directory.
+    pub(crate) fn copy(&self) -> Self {
+        Target {
+            file: self.file.copy(),
+            ..Target::default()
         }
+    }
+
+    /// Its descriptors.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = &Known> {
+        self.file.fds().chain(&self.socket)
     }
 
     /// It is to be opened anew before anything else is written.
@@ -93,7 +99,7 @@ impl Target {
         if !head.is_empty() && unix::send(socket.as_fd(), head)? != head.len() {
             return Err(Errno::EAGAIN.into());
         }
-        self.socket = Some(socket);
+        self.socket = Some(socket.into());
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::sys::fork::PerProcess;
 use crate::sys::futex::EventCount;
 use crate::sys::lock::Mutex;
 use crate::sys::poller::Poller;
+use crate::sys::roll::Roll;
 use crate::sys::{clock, pthread};
 
 /// How long a write may hold up other logs, in nanoseconds.
@@ -67,6 +68,10 @@ pub(crate) struct State {
 
 pub(crate) struct Threads {
     pub(crate) state: Mutex<State>,
+    /// What there is, for forked children.
+    pub(super) logs: Roll<Log>,
+    pub(super) sources: Roll<Source>,
+    pub(super) pollers: Roll<Poller>,
     pub(crate) spares: Mutex<Spares>,
     /// There is work for writers.
     pub(super) work: EventCount,
@@ -106,6 +111,9 @@ impl Threads {
                 takeovers: 0,
                 flushing: false,
             }),
+            logs: Roll::new(),
+            sources: Roll::new(),
+            pollers: Roll::new(),
             spares: Mutex::new(Spares::new()),
             work: EventCount::new(),
             progress: EventCount::new(),
@@ -124,17 +132,26 @@ impl Threads {
         let short = logs.saturating_sub(state.ready.len());
         state.ready.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
         if state.poller.is_none() {
-            state.poller = Some(Arc::try_new(Poller::new()?)?);
+            let poller = Arc::try_new(Poller::new()?)?;
+            self.pollers.add(&poller)?;
+            state.poller = Some(poller);
         }
-        let started = self.start(&mut state);
+        let started = self.start(&mut state).and_then(|()| self.logs.add(log));
         if started.is_ok() {
             state.logs.push(log.clone());
         } else if !state.reader {
-            state.poller = None;
+            self.take_poller(&mut state);
         } else if state.logs.is_empty() {
             self.end_threads(&mut state);
         }
         started
+    }
+
+    /// The caller drops it without the lock.
+    pub(super) fn take_poller(&self, state: &mut State) -> Option<Arc<Poller>> {
+        let poller = state.poller.take()?;
+        self.pollers.remove(&poller);
+        Some(poller)
     }
 
     pub(super) fn start(&'static self, state: &mut State) -> Result<(), Error> {
@@ -170,7 +187,7 @@ impl Threads {
     pub(crate) fn attach(&self, source: Source) -> Result<(), Error> {
         let source = Arc::try_new(source)?;
         let mut state = self.state.lock();
-        if source.log.work.lock().freed {
+        if source.log.is_freed() {
             return Err(Errno::ESRCH.into());
         }
         let all = state.live_sources + 1;
@@ -192,7 +209,9 @@ impl Threads {
         };
         let token = token(index, state.sources[index].0);
         let poller = state.poller.clone().ok_or(Errno::ESRCH)?;
+        self.sources.add(&source)?;
         poller.add(source.fd.as_fd(), token).map_err(|mut error| {
+            self.sources.remove(&source);
             if error.errno == Errno::EPERM {
                 error.errno = Errno::ENOTSUP;
             }
@@ -213,7 +232,7 @@ impl Threads {
     /// The daemon lets go of a log: what its sources hold is still written.
     pub(crate) fn free(&self, log: &Arc<Log>) {
         let mut state = self.state.lock();
-        log.work.lock().freed = true;
+        log.freed.store(true, Ordering::Release);
         if log.setup.tells_lines() {
             // Nobody is told any more.
             log.backlog.lock().close();
@@ -338,6 +357,13 @@ impl Threads {
         flushed
     }
 
+    /// Takes a log off the list; the caller drops it without the lock.
+    pub(super) fn forget(&self, state: &mut State, log: &Arc<Log>) -> Option<Arc<Log>> {
+        let at = state.logs.iter().position(|other| other.id == log.id)?;
+        self.logs.remove(log);
+        Some(state.logs.swap_remove(at))
+    }
+
     /// Writers there are now.
     pub(crate) fn writers(state: &State) -> u64 {
         state.writers.iter().filter(|writer| writer.lives).count() as u64
@@ -421,37 +447,10 @@ impl State {
         }
     }
 
-    /// Takes a log off the list; the caller drops it without the lock.
-    pub(super) fn forget(&mut self, log: &Arc<Log>) -> Option<Arc<Log>> {
-        let at = self.logs.iter().position(|other| other.id == log.id)?;
-        Some(self.logs.swap_remove(at))
-    }
-
     /// The log with this id, unless the daemon has let go of it.
     pub(crate) fn find(&self, id: u64) -> Option<Arc<Log>> {
         let found = self.logs.iter().find(|log| log.id == id);
-        found.filter(|log| !log.work.lock().freed).cloned()
-    }
-
-    /// In a forked child: takes out one of the former process's logs, which must
-    /// not be dropped.
-    pub(crate) fn take_one(&mut self, which: impl Fn(&Log) -> bool) -> Option<Arc<Log>> {
-        let freed = |log: &Log| log.work.try_lock().is_none_or(|work| work.freed);
-        let at = self.logs.iter().position(|log| which(log) && !freed(log))?;
-        Some(self.logs.swap_remove(at))
-    }
-
-    /// The same for the reader's descriptors, once no log is left.
-    pub(crate) fn take_poller(&mut self) -> Option<Arc<Poller>> {
-        self.poller.take_if(|_| self.logs.is_empty())
-    }
-
-    /// The same for one of a log's sources.
-    pub(crate) fn take_source(&mut self, log: u64) -> Option<Arc<Source>> {
-        self.sources
-            .iter_mut()
-            .find(|(_, used)| used.as_ref().is_some_and(|source| source.log.id == log))
-            .and_then(|(_, used)| used.take())
+        found.filter(|log| !log.is_freed()).cloned()
     }
 
     pub(crate) fn sources_of(&self, log: u64) -> impl Iterator<Item = &Arc<Source>> {

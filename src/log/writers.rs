@@ -151,13 +151,14 @@ impl Threads {
                 None
             }
         };
-        let ended = work.freed && work.sources == 0;
+        let freed = log.is_freed();
+        let ended = freed && work.sources == 0;
         match pause {
-            Some(_) if work.freed => {
+            Some(_) if freed => {
                 // Nobody is left to care for it, and children do not wait for it.
                 log.backlog.lock().close();
                 if ended {
-                    gone = state.forget(log);
+                    gone = self.forget(&mut state, log);
                 } else {
                     state.let_held_go_on();
                 }
@@ -175,7 +176,7 @@ impl Threads {
             }
             None => {
                 if ended && log.backlog.lock().is_over() {
-                    gone = state.forget(log);
+                    gone = self.forget(&mut state, log);
                 }
             }
         }

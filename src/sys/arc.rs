@@ -15,6 +15,12 @@ pub(crate) struct Counted<T: ?Sized> {
     value: T,
 }
 
+impl<T> Counted<T> {
+    pub(crate) fn value(&self) -> &T {
+        &self.value
+    }
+}
+
 /// Shared ownership of a value; the last owner drops it.
 pub(crate) struct Arc<T: ?Sized> {
     counted: NonNull<Counted<T>>,
@@ -44,6 +50,27 @@ impl<T> Arc<T> {
             counted,
             owns: PhantomData,
         })
+    }
+
+    pub(crate) fn as_raw(&self) -> *mut Counted<T> {
+        self.counted.as_ptr()
+    }
+
+    /// Leaves the owner's part to the pointer; [`Arc::from_raw`] takes it back.
+    pub(crate) fn into_raw(self) -> *mut Counted<T> {
+        let raw = self.as_raw();
+        std::mem::forget(self);
+        raw
+    }
+
+    /// # Safety
+    /// The pointer is from [`Arc::into_raw`], whose part is taken back once.
+    pub(crate) unsafe fn from_raw(raw: *mut Counted<T>) -> Self {
+        Arc {
+            // SAFETY: from an Arc, which is never null.
+            counted: unsafe { NonNull::new_unchecked(raw) },
+            owns: PhantomData,
+        }
     }
 
     /// The same value seen as a trait object: `arc.coerce(|pointer| pointer)`.

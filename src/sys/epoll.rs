@@ -222,7 +222,7 @@ fn are_together([epoll, wake, timer]: [RawFd; Descriptor::FDS]) -> bool {
 
 /// Whether an epoll has this descriptor: then it cannot be added again. Both may be the
 /// daemon's by now, so an entry that was added is removed at once; it asks for no events.
-fn holds(epoll: RawFd, fd: RawFd) -> bool {
+pub(super) fn holds(epoll: RawFd, fd: RawFd) -> bool {
     let mut nothing = libc::epoll_event {
         events: 0,
         u64: WAKE,

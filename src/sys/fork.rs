@@ -33,6 +33,10 @@ pub(crate) struct Generation<T: 'static> {
     depth: u32,
 }
 
+/// Proof that a value is a former process's: no thread that uses it is in this one.
+#[derive(Clone, Copy)]
+pub(crate) struct Former(());
+
 impl<T: 'static> Generation<T> {
     /// How many forks lie between this process and the first that used this.
     pub(crate) fn depth(&self) -> u32 {
@@ -72,6 +76,16 @@ impl<T: Sync + 'static> PerProcess<T> {
             found = generation.parent;
         }
         found
+    }
+
+    /// The values of the processes that this one was forked from, the newest first.
+    pub(crate) fn former(&self) -> impl Iterator<Item = (&'static T, Former)> + use<T> {
+        let newest = match self.get() {
+            Some(own) => own.parent,
+            None => self.inherited(),
+        };
+        std::iter::successors(newest, |generation| generation.parent)
+            .map(|generation| (&generation.value, Former(())))
     }
 
     /// This process's own value, made if there is none.

@@ -44,6 +44,7 @@ pub(crate) mod pty;
 pub(crate) mod random;
 pub(crate) mod rlimit_tag;
 pub(crate) mod robust;
+pub(crate) mod roll;
 pub(crate) mod seqpacket;
 pub(crate) mod signal;
 pub(crate) mod strings;

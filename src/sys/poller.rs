@@ -1,12 +1,14 @@
 //! epoll(7) and eventfd(2) for a thread of the library's own.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
+use super::epoll::holds;
 use super::error::{Call, During, Error};
 use super::fd::{above_standard, again};
+use super::file;
 
 const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
@@ -59,10 +61,13 @@ impl Poller {
         Ok(Poller { epoll, wake })
     }
 
-    /// Shows each descriptor.
-    pub(crate) fn fds(&self, each: impl Fn(BorrowedFd)) {
-        each(self.epoll.0.as_fd());
-        each(self.wake.as_fd());
+    /// In a forked child, where it is never dropped: closes the copies of its
+    /// descriptors, unless others are there by now.
+    pub(crate) fn close_inherited(&self) {
+        let fds = [self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd()];
+        if holds(fds[0], fds[1]) {
+            drop(fds.map(file::take));
+        }
     }
 
     /// Level-triggered. EPERM for what is always readable, as files are.
