@@ -181,6 +181,95 @@ static void the_journal_gets_a_stream(void **state)
     check_ok(close(server) | close(stream) | sss_log_free(log));
 }
 
+static int accept_journal(int server)
+{
+    static const char head[] = "web\n\n5\n0\n0\n0\n0\n";
+    int stream = accept(server, NULL, NULL);
+    char got[sizeof(head)] = { 0 };
+
+    check(stream != -1);
+    check_int(recv(stream, got, sizeof(head) - 1, MSG_WAITALL), sizeof(head) - 1);
+    check_text(got, head, __FILE__, __LINE__);
+    return stream;
+}
+
+/* Nobody reads the stream: no other log is held up. Connected anew meanwhile, no line is
+ * cut, lost or doubled. */
+static void the_journal_hangs_and_is_reopened(void **state)
+{
+    enum { LINE = 97, LINES = 6000, ALL = LINE * LINES };
+    struct bed *bed = *state;
+    struct sss_log_params params, elsewhere = log_params(bed);
+    static char sent[ALL], got[ALL + 1];
+    struct sss_log *log, *other;
+    int server, stream, fd, beside, i, streams = 0;
+    size_t length = 0;
+    ssize_t more;
+
+    own_run_needed();
+    server = listen_at("/run/systemd/journal/stdout", SOCK_STREAM);
+    params = to_journal(bed);
+    log = log_of(bed, &params);
+    other = log_of(bed, &elsewhere);
+    fd = log_pipe(log, NULL, NULL);
+    beside = log_pipe(other, NULL, NULL);
+    for (i = 0; i < LINES; i++) {
+        memset(sent + LINE * i, 'x', LINE);
+        snprintf(sent + LINE * i, LINE, "%d", i);
+        sent[LINE * (i + 1) - 1] = '\n';
+    }
+    put_bytes(fd, sent, ALL);
+    check_ok(close(fd));
+    await(stats_of_log(log).last_error == EAGAIN && stats_of_log(log).sources == 0);
+    put(beside, "not held up\n");
+    flush_log(other);
+    check_log(bed, "not held up\n");
+    check_ok(sss_log_reopen(log));
+    while (length < ALL) {
+        stream = accept_journal(server);
+        streams++;
+        while ((more = read(stream, got + length, ALL - length)) > 0) {
+            length += (size_t)more;
+        }
+        check_int(more, 0);
+        check(length % LINE == 0);
+        check_ok(close(stream));
+    }
+    check_int(streams, 2);
+    check_ok(memcmp(sent, got, ALL));
+    flush_log(log);
+    check_ok(close(beside) | close(server) | sss_log_free(log) | sss_log_free(other));
+}
+
+static void the_journal_is_restarted(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    char got[32] = { 0 };
+    struct sss_log *log;
+    int server, stream, fd;
+
+    own_run_needed();
+    params = to_journal(bed);
+    check_int(sss_log_open(NULL, bed->loop.ctx, &params, &log), ENOENT);
+    server = listen_at("/run/systemd/journal/stdout", SOCK_STREAM);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\n");
+    stream = accept_journal(server);
+    check_int(recv(stream, got, 4, MSG_WAITALL), 4);
+    check_ok(close(stream) | close(server));
+    put(fd, "two\n");
+    await(stats_of_log(log).last_error == ECONNREFUSED);
+    server = listen_at("/run/systemd/journal/stdout", SOCK_STREAM);
+    put(fd, "three\n");
+    stream = accept_journal(server);
+    check_int(recv(stream, got, 10, MSG_WAITALL), 10);
+    check_text(got, "two\nthree\n", __FILE__, __LINE__);
+    check_int(stats_of_log(log).dropped_lines, 0);
+    check_ok(close(fd) | close(stream) | close(server) | sss_log_free(log));
+}
+
 static bool journal_has(const char *wanted)
 {
     char text[4096] = { 0 };
@@ -234,6 +323,8 @@ int main(void)
         ON_OWN_RUN(syslog_is_restarted),
         ON_OWN_RUN(syslog_is_slow),
         ON_OWN_RUN(the_journal_gets_a_stream),
+        ON_OWN_RUN(the_journal_hangs_and_is_reopened),
+        ON_OWN_RUN(the_journal_is_restarted),
         ON_OWN_RUN(a_real_journal),
     };
 

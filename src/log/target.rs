@@ -21,6 +21,10 @@ const DATAGRAM: usize = 1024;
 pub(crate) struct Target {
     file: File,
     socket: Option<Known>,
+    /// It is to be connected anew, where no line has begun.
+    reconnect: bool,
+    /// What was sent by a stream last is not the end of a line.
+    mid_line: bool,
 }
 
 impl Target {
@@ -50,7 +54,7 @@ impl Target {
     /// It is to be opened anew before anything else is written.
     pub(crate) fn reopen(&mut self) {
         self.file.reopen();
-        self.socket = None;
+        self.reconnect = true;
     }
 
     /// There is nothing to write.
@@ -82,8 +86,7 @@ impl Target {
                 self.disconnect_if_gone(sent)
             }
             Place::Journal(head) => {
-                self.connect(JOURNAL, Kind::Stream, head)?;
-                let sent = self.send_bytes(text, done);
+                let sent = self.send_stream(head, text, done);
                 self.disconnect_if_gone(sent)
             }
             Place::Callback => Ok(()),
@@ -91,6 +94,10 @@ impl Target {
     }
 
     fn connect(&mut self, path: &std::ffi::CStr, kind: Kind, head: &[u8]) -> Result<(), Error> {
+        if self.reconnect && !self.mid_line {
+            self.socket = None;
+            self.reconnect = false;
+        }
         if self.socket.is_some() {
             return Ok(());
         }
@@ -121,10 +128,19 @@ impl Target {
         Ok(())
     }
 
-    fn send_bytes(&self, text: &[u8], done: &mut Done) -> Result<(), Error> {
-        let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?.as_fd();
+    fn send_stream(&mut self, head: &[u8], text: &[u8], done: &mut Done) -> Result<(), Error> {
         while done.bytes < text.len() {
-            done.bytes += unix::send(socket, &text[done.bytes..])?;
+            self.connect(JOURNAL, Kind::Stream, head)?;
+            let mut rest = &text[done.bytes..];
+            if self.reconnect {
+                // The line that has begun belongs to the former connection.
+                let end = memory::find(b'\n', rest).map_or(rest.len(), |end| end + 1);
+                rest = &rest[..end];
+            }
+            let socket = self.socket.as_ref().ok_or(Errno::ENOTCONN)?;
+            let sent = unix::send(socket.as_fd(), rest)?;
+            self.mid_line = rest[..sent].last() != Some(&b'\n');
+            done.bytes += sent;
         }
         Ok(())
     }
@@ -134,6 +150,7 @@ impl Target {
         let full = |error: Error| matches!(error.errno, Errno::EAGAIN | Errno::ENOBUFS);
         if sent.is_err_and(|error| !full(error)) {
             self.socket = None;
+            self.mid_line = false;
         }
         sent
     }
