@@ -2,6 +2,8 @@
  * doubled, also when the process is killed at any point. */
 #include "support/test.h"
 
+#include <sys/mount.h>
+
 #include "log/bed.h"
 
 static struct sss_log_params rotated(const struct bed *bed, uint64_t size, uint32_t keep)
@@ -141,9 +143,9 @@ static void under_load_no_line_is_lost(void **state)
 enum { PER_PROCESS = 5000 }; /* some 80 files */
 
 /* A process of its own that logs numbers, from this one on, until it is killed. */
-static pid_t start_logging(const struct bed *bed, unsigned from)
+static pid_t start_logging(const struct bed *bed, unsigned from, uint32_t keep)
 {
-    struct sss_log_params params = rotated(bed, 600, 0);
+    struct sss_log_params params = rotated(bed, 600, keep);
     pid_t pid = fork();
 
     check(pid != -1);
@@ -176,7 +178,7 @@ static void killed_at_any_point(void **state)
     int files = 0;
 
     for (turn = 0; turn < 60; turn++) {
-        pid_t pid = start_logging(bed, turn * 10000000);
+        pid_t pid = start_logging(bed, turn * 10000000, 0);
 
         await(rotated_files(bed) > files + 1);
         usleep((useconds_t)(rand_r(&seed) % 5000));
@@ -205,6 +207,95 @@ static void killed_at_any_point(void **state)
     }
     check(next > (turn - 1) * 10000000);
     free(text);
+}
+
+static struct name newest_rotated(const struct bed *bed)
+{
+    static struct name names[10000];
+    int count = names_in(bed->dir, "log.", names, 10000);
+
+    return count > 0 ? names[count - 1] : (struct name){ "" };
+}
+
+/* A rotation that was killed after its rename leaves a file too many, the next one
+ * removes it: what stays are the newest, without a gap. */
+static void killed_and_three_are_kept(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = rotated(bed, 600, 3);
+    unsigned seed = 2, turn, next;
+    struct sss_log *log;
+    char *text, *line;
+    size_t length;
+    int fd;
+
+    for (turn = 0; turn < 30; turn++) {
+        struct name before = newest_rotated(bed);
+        pid_t pid = start_logging(bed, 10000000 + turn * 100000, 3);
+
+        await(strcmp(newest_rotated(bed).text, before.text) != 0);
+        usleep((useconds_t)(rand_r(&seed) % 5000));
+        check_ok(kill(pid, SIGKILL));
+        reap(pid, BY_SIGNAL(SIGKILL));
+        check(rotated_files(bed) <= 4);
+    }
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    for (next = 90000000; next < 90000150; next++) {
+        put_number(fd, next);
+    }
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_int(rotated_files(bed), 3);
+    /* 1,350 bytes of this process's own, which fit behind another's last words. */
+    text = log_text(bed, &length);
+    line = strstr(text, "90000000\n");
+    check(line != NULL);
+    check_int(check_numbers(line, 90000000), next);
+    free(text);
+}
+
+/* Started again, a file is as old as before, also where the file system does not know
+ * when it was made. */
+static void by_age_without_a_birth_time(void **state)
+{
+    struct bed *bed = *state, sub = *bed;
+    struct sss_log_params params;
+    char path[80];
+    int turn, fd;
+
+    if (unshare(CLONE_NEWNS) != 0 || mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) != 0) {
+        test_lacks("no mount namespace");
+    }
+    snprintf(sub.dir, sizeof(sub.dir), "%.24s/mnt", bed->dir);
+    check_ok(mkdir(sub.dir, 0700));
+    check_ok(mount("sss", sub.dir, "ramfs", 0, NULL)); /* which does not */
+    snprintf(sub.path, sizeof(sub.path), "%.30s/log", sub.dir);
+    params = log_params(&sub);
+    params.mask |= SSS_LOG_MAX_AGE;
+    params.max_age = 3600 * SECOND;
+    for (turn = 0; turn < 3; turn++) {
+        struct sss_log *log = log_of(bed, &params);
+
+        fd = log_pipe(log, NULL, NULL);
+        put(fd, "a line\n");
+        check_ok(close(fd));
+        flush_log(log);
+        check_int(stats_of_log(log).rotations, turn == 2);
+        check_ok(sss_log_free(log));
+        if (turn == 1) {
+            /* The last rotation was long ago. */
+            snprintf(path, sizeof(path), "%s.20200101T000000.000000000Z", sub.path);
+            fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+            check(fd != -1);
+            check_ok(close(fd));
+        }
+    }
+    check_int(rotated_files(&sub), 2);
+    check_log(&sub, "a line\na line\na line\n");
+    await(count_threads() == 1);
+    check_ok(umount2(sub.dir, MNT_DETACH) | rmdir(sub.dir));
 }
 
 static void what_is_there_is_continued(void **state)
@@ -398,6 +489,8 @@ int main(void)
         ON_BED(bytes_end_with_a_line_if_there_is_one),
         ON_BED(under_load_no_line_is_lost),
         ON_BED(killed_at_any_point),
+        ON_BED(killed_and_three_are_kept),
+        ON_BED(by_age_without_a_birth_time),
         ON_BED(what_is_there_is_continued),
         ON_BED(logrotate_creates),
         ON_BED(logrotate_copies_and_truncates),

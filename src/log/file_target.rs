@@ -228,7 +228,11 @@ impl File {
             fd: fd.into(),
             size: found.size,
             mid_line: last.is_some_and(|last| last != b'\n'),
-            made: found.made,
+            made: found.made.unwrap_or_else(|| {
+                // Made by the last rotation, if there was one.
+                let times = times(dir.as_fd(), path.name).unwrap_or_default();
+                times.into_iter().max().unwrap_or(found.changed)
+            }),
         })
     }
 

@@ -149,9 +149,10 @@ pub(crate) struct Stat {
     pub(crate) links: u32,
     pub(crate) inode: u64,
     pub(crate) device: (u32, u32),
-    /// When it was made, or changed where the file system does not know that;
-    /// CLOCK_REALTIME in nanoseconds.
-    pub(crate) made: u64,
+    /// When it was made, where the file system knows that; CLOCK_REALTIME in nanoseconds.
+    pub(crate) made: Option<u64>,
+    /// When it was changed last.
+    pub(crate) changed: u64,
 }
 
 impl Stat {
@@ -176,18 +177,18 @@ fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Error> {
     Call::statx.result(code)?;
     // SAFETY: zeros, or what the kernel wrote.
     let found = unsafe { found.assume_init() };
-    let made = if found.stx_mask & libc::STATX_BTIME != 0 {
-        found.stx_btime
-    } else {
-        found.stx_ctime
+    let time = |time: libc::statx_timestamp| {
+        time.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(time.tv_nsec)
     };
+    let knows_made = found.stx_mask & libc::STATX_BTIME != 0;
     Ok(Stat {
         regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
         size: found.stx_size,
         links: found.stx_nlink,
         inode: found.stx_ino,
         device: (found.stx_dev_major, found.stx_dev_minor),
-        made: made.tv_sec.unsigned_abs() * 1_000_000_000 + u64::from(made.tv_nsec),
+        made: knows_made.then(|| time(found.stx_btime)),
+        changed: time(found.stx_ctime),
     })
 }
 
