@@ -321,6 +321,77 @@ static void any_descriptor_in(void **state)
     check_log(bed, "by a socket\n");
 }
 
+static void a_terminal_in(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), slave;
+
+    check(master != -1);
+    check_ok(grantpt(master) | unlockpt(master));
+    slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    check(slave != -1);
+    check_ok(sss_log_attach(log, master, NULL, NULL));
+    check_ok(close(master));
+    put(slave, "by a terminal\n");
+    flush_log(log);
+    check_log(bed, "by a terminal\r\n");
+    put(slave, "last words");
+    flush_log(log);
+    check_ok(close(slave));
+    await(stats_of_log(log).sources == 0);
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    check_log(bed, "by a terminal\r\nlast words [no newline]\n");
+}
+
+/* The loop comes too late: one event tells how many lines it missed. */
+static void the_callback_is_told_what_was_dropped(void **state)
+{
+    enum { LINES = 1000 };
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct told *told = calloc(1, sizeof(*told));
+    struct sss_log *log;
+    char wanted[100];
+    unsigned i, taken, dropped, bytes;
+    const char *notice;
+    int fd;
+
+    check(told != NULL);
+    params.target = SSS_LOG_TO_CALLBACK;
+    params.mask = SSS_LOG_LINES | SSS_LOG_MAX_LINE | SSS_LOG_MAX_QUEUE;
+    params.max_line = 1000;
+    params.max_queue = 4096;
+    params.event_fn = tell;
+    params.pvt = told;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    for (i = 0; i < LINES; i++) {
+        put(fd, "a line\n");
+    }
+    await(stats_of_log(log).bytes_read == LINES * strlen("a line\n"));
+    taken = (unsigned)stats_of_log(log).lines;
+    loop_until(&bed->loop, &told->events, taken + 1);
+    put(fd, "again\n");
+    loop_until(&bed->loop, &told->events, taken + 2);
+    notice = strstr(told->text, "dropped :");
+    check(notice != NULL);
+    check_int(sscanf(notice, "dropped :[sss_sigchld: dropped %u lines, %u bytes]", &dropped, &bytes),
+              2);
+    check_int(taken + dropped, LINES);
+    check_int(bytes, dropped * strlen("a line\n"));
+    check_int(stats_of_log(log).dropped_lines, dropped);
+    snprintf(wanted, sizeof(wanted),
+             "line :a line\ndropped :[sss_sigchld: dropped %u lines, %u bytes]\nline :again\n",
+             dropped, bytes);
+    check_text(notice - strlen("line :a line\n"), wanted, __FILE__, __LINE__);
+    check_int(told->events, taken + 2);
+    check_ok(close(fd) | sss_log_free(log));
+    free(told);
+}
+
 static void another_descriptor_out(void **state)
 {
     struct bed *bed = *state;
@@ -364,6 +435,8 @@ int main(void)
         ON_BED(last_words_of_who_was_killed),
         ON_BED(what_another_process_left_unfinished_is_ended),
         ON_BED(any_descriptor_in),
+        ON_BED(a_terminal_in),
+        ON_BED(the_callback_is_told_what_was_dropped),
         ON_BED(another_descriptor_out),
     };
 

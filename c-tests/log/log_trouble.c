@@ -146,21 +146,28 @@ static void a_full_disk_drops_else_and_tells(void **state)
 static void a_directory_that_was_removed_is_found_again(void **state)
 {
     struct bed *bed = *state, sub = *bed;
-    struct sss_log_params params;
-    struct sss_log *log;
-    int fd;
+    struct sss_log_params params, elsewhere = log_params(bed);
+    struct sss_log *log, *other;
+    int fd, beside;
 
     snprintf(sub.dir, sizeof(sub.dir), "%.24s/sub", bed->dir);
     snprintf(sub.path, sizeof(sub.path), "%.30s/log", sub.dir);
     check_ok(mkdir(sub.dir, 0700));
     params = log_params(&sub);
     log = log_of(bed, &params);
+    other = log_of(bed, &elsewhere);
     fd = log_pipe(log, NULL, NULL);
+    beside = log_pipe(other, NULL, NULL);
     put(fd, "gone\n");
     flush_log(log);
     check_ok(unlink(sub.path) | rmdir(sub.dir));
     put(fd, "kept\n");
     await(stats_of_log(log).last_error == ENOENT);
+    put(beside, "not held up\n");
+    flush_log(other);
+    check_log(bed, "not held up\n");
+    check_int(sss_log_flush(log, 0), ETIMEDOUT);
+    check_ok(close(beside) | sss_log_free(other));
     check_ok(mkdir(sub.dir, 0700));
     put(fd, "written\n");
     check_ok(close(fd));
@@ -408,6 +415,44 @@ static void flush_waits_until_what_was_dropped_is_told(void **state)
     }
 }
 
+/* Bytes that are no lines are dropped and counted too, and no notice comes among them. */
+static void bytes_are_dropped_and_counted(void **state)
+{
+    enum { ALL = 100000, QUEUE = 20000 };
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    static char full[1 << 16], bytes[ALL], got[ALL];
+    struct sss_log_stats stats;
+    struct sss_log *log;
+    int pipe[2], fd;
+    size_t length;
+
+    check_ok(pipe2(pipe, O_CLOEXEC));
+    check_int(write(pipe[1], full, sizeof(full)), sizeof(full));
+    params.target = SSS_LOG_TO_FD;
+    params.mask = SSS_LOG_FD | SSS_LOG_MAX_LINE | SSS_LOG_MAX_QUEUE;
+    params.max_line = 1000;
+    params.max_queue = QUEUE;
+    params.fd = pipe[1];
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    memset(bytes, 'x', sizeof(bytes));
+    put_bytes(fd, bytes, sizeof(bytes)); /* never blocks for good */
+    await(stats_of_log(log).bytes_read == ALL);
+    await(stats_of_log(log).bytes_queued + stats_of_log(log).dropped_bytes == ALL);
+    stats = stats_of_log(log);
+    check(stats.bytes_queued > 0 && stats.bytes_queued <= QUEUE && stats.dropped_lines == 0);
+    length = stats.bytes_queued;
+    check_int(read(pipe[0], full, sizeof(full)), sizeof(full));
+    await(stats_of_log(log).bytes_queued == 0);
+    put(fd, "yyy");
+    flush_log(log);
+    check_int(read(pipe[0], got, sizeof(got)), length + 3);
+    check_ok(memcmp(got, bytes, length) | memcmp(got + length, "yyy", 3));
+    check_int(stats_of_log(log).dropped_bytes, ALL - length);
+    check_ok(close(fd) | close(pipe[0]) | close(pipe[1]) | sss_log_free(log));
+}
+
 /* A write to a frozen file system hangs, also one that may not block. */
 static void a_frozen_file_system(void **state)
 {
@@ -479,6 +524,7 @@ int main(void)
         ON_BED(a_child_does_not_wait_for_a_log_that_is_freed),
         ON_BED(flush_without_time_only_asks),
         ON_BED(flush_waits_until_what_was_dropped_is_told),
+        ON_BED(bytes_are_dropped_and_counted),
         ON_BED(a_frozen_file_system),
     };
 
