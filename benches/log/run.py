@@ -66,6 +66,13 @@ def interval(values):
     return medians[50], medians[1949]
 
 
+def ratio(results, subject, other):
+    """Of CPU time, in the same rounds."""
+    ratios = [a[0] / b[0] for a, b in zip(results[subject], results[other])]
+    low, high = interval(ratios)
+    return f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
+
+
 def title(children):
     return f"## {children} {'child' if children == 1 else 'children'}"
 
@@ -96,32 +103,20 @@ def table(results, children, megabytes, rounds):
     for subject, values in results.items():
         cpu = statistics.median(value[0] for value in values)
         wall = statistics.median(value[1] for value in values)
-        ratio = "1"
-        if subject != "cat":
-            ratios = [a[0] / b[0] for a, b in zip(values, results["cat"])]
-            low, high = interval(ratios)
-            ratio = f"{statistics.median(ratios):.2f} ({low:.2f} to {high:.2f})"
-        lines.append(f"| {subject} | {cpu:.3f} | {ratio} | {wall:.3f} |")
+        to_cat = "1" if subject == "cat" else ratio(results, subject, "cat")
+        lines.append(f"| {subject} | {cpu:.3f} | {to_cat} | {wall:.3f} |")
     lines.append("")
     for ours, theirs, bar in BARS:
         if theirs not in results or ours not in results:
             continue
-        ratios = [a[0] / b[0] for a, b in zip(results[ours], results[theirs])]
-        low, high = interval(ratios)
         lines.append(
-            f"{ours} to {theirs}: {statistics.median(ratios):.2f} ({low:.2f} to {high:.2f});"
-            f" the bar is {bar}."
+            f"{ours} to {theirs}: {ratio(results, ours, theirs)}; the bar is {bar}."
         )
         lines.append("")
     for subject in results:
         ours, _, library = subject.partition(" with ")
         if library:
-            ratios = [a[0] / b[0] for a, b in zip(results[subject], results[ours])]
-            low, high = interval(ratios)
-            lines.append(
-                f"{subject}, to the present: {statistics.median(ratios):.2f}"
-                f" ({low:.2f} to {high:.2f})."
-            )
+            lines.append(f"{subject}, to the present: {ratio(results, subject, ours)}.")
             lines.append("")
     return lines
 
