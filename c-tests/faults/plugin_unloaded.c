@@ -2,6 +2,7 @@
 /* A plugin with the static library in it leaves nothing behind when it is unloaded. */
 #include "support/test.h"
 
+#include <dirent.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -20,10 +21,28 @@ static unsigned mappings(void)
     return count;
 }
 
-static void load_run_and_unload(const char *path)
+static unsigned entries(const char *path)
+{
+    DIR *dir = opendir(path);
+    unsigned count = 0;
+
+    check(dir != NULL);
+    while (readdir(dir) != NULL) {
+        count++;
+    }
+    check_ok(closedir(dir));
+    return count;
+}
+
+/* What run() of the plugin is to leave behind: see plugins/families.c. */
+enum leaves { LEAVES_NOTHING, LEAVES_HANDLES, LEAVES_ALL };
+
+static void load_run_and_unload(const char *path, enum leaves leaves)
 {
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    int (*run)(void);
+    int (*run)(int leaves);
+    unsigned tasks = entries("/proc/self/task");
+    int64_t deadline;
 
     if (plugin == NULL) {
         fprintf(stderr, "%s\n", dlerror());
@@ -31,40 +50,88 @@ static void load_run_and_unload(const char *path)
     check(plugin != NULL);
     *(void **)&run = dlsym(plugin, "run");
     check(run != NULL);
-    check_ok(run());
+    check_ok(run(leaves));
     check_ok(dlclose(plugin));
+    /*
+     * Any thread of its own would be in code that is not there any more. One that has run
+     * its last instruction is in the list for a moment.
+     */
+    for (deadline = now_ms() + DEADLINE_MS; entries("/proc/self/task") > tasks;) {
+        check(now_ms() < deadline);
+        usleep(100);
+    }
     check(dlopen(path, RTLD_NOW | RTLD_NOLOAD) == NULL);
 }
 
-static void nothing_is_left(void **state)
+static const char *path_of(const char *plugin)
+{
+    static char path[4096];
+    const char *programs = getenv("SSS_TEST_BIN");
+
+    check(programs != NULL);
+    snprintf(path, sizeof(path), "%s/plugins/%s.so", programs, plugin);
+    return path;
+}
+
+static void leaves_nothing(const char *plugin, enum leaves leaves)
 {
     enum { WARM = 20, TIMES = 100 };
-    const char *programs = getenv("SSS_TEST_BIN");
-    char path[4096];
+    const char *path = path_of(plugin);
     size_t bytes = 0;
-    unsigned count = 0;
+    unsigned count = 0, fds = 0;
     int i;
 
-    (void)state;
-    check(programs != NULL);
-    snprintf(path, sizeof(path), "%s/plugins/watcher.so", programs);
     for (i = 0; i < WARM + TIMES; i++) {
-        load_run_and_unload(path);
+        load_run_and_unload(path, leaves);
         if (i == WARM) {
             count = mappings();
             bytes = mallinfo2().uordblks;
+            fds = entries("/proc/self/fd");
         }
     }
     printf("%u mappings and %zu bytes; %d times later %u and %zu\n", count, bytes, TIMES,
            mappings(), mallinfo2().uordblks);
     check(mappings() <= count + 2); /* the heap's own may part and join */
     check(mallinfo2().uordblks <= bytes + TIMES * 1024); /* malloc's own small pieces */
+    check_int(entries("/proc/self/fd"), fds);
+}
+
+static void nothing_is_left(void **state)
+{
+    (void)state;
+    leaves_nothing("watcher", LEAVES_NOTHING);
+}
+
+static void nothing_is_left_of_families(void **state)
+{
+    (void)state;
+    leaves_nothing("families", LEAVES_NOTHING);
+}
+
+/* The context is freed, and ends all but the log. */
+static void handles_that_were_not_freed_leave_nothing(void **state)
+{
+    (void)state;
+    leaves_nothing("families", LEAVES_HANDLES);
+}
+
+static void no_thread_is_left_beside_a_context(void **state)
+{
+    int i;
+
+    (void)state;
+    for (i = 0; i < 5; i++) {
+        load_run_and_unload(path_of("families"), LEAVES_ALL);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_is_left),
+        cmocka_unit_test(nothing_is_left_of_families),
+        cmocka_unit_test(handles_that_were_not_freed_leave_nothing),
+        cmocka_unit_test(no_thread_is_left_beside_a_context),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
 #include <poll.h>
 #include <sss_sigchld.h>
 
-int run(void);
+int run(int leaves);
 
 static void ended(int pid, int wait_status, void *pvt)
 {
@@ -43,12 +43,13 @@ static void heard(uint32_t level, const char *message, void *pvt)
     (void)pvt;
 }
 
-int run(void)
+int run(int leaves)
 {
     struct sss_ctx_params params = { .size = sizeof(params) };
     struct sss_sigchild_ctx *ctx;
     errno_t ret = sss_sigchld_set_log_fn(heard, NULL);
 
+    (void)leaves;
     if (ret == 0) {
         ret = sss_sigchld_ctx_create(&params, &ctx);
     }

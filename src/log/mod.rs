@@ -30,6 +30,7 @@ use crate::sys::error::Error;
 use crate::sys::file::Known;
 use crate::sys::fork::Former;
 use crate::sys::lock::Mutex;
+use crate::sys::unload::{self, Unloading};
 use crate::sys::{clock, fd, file};
 
 pub(crate) mod backlog;
@@ -75,7 +76,16 @@ pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Error> {
     begin(threads, ctx, id, setup, target).map(|_| id)
 }
 
+/// The plugin that this is in is unloaded.
+fn unload(going: &Unloading) {
+    if let Some(own) = LOGS.get() {
+        own.value.end(going);
+        LOGS.forget(going);
+    }
+}
+
 fn make_threads(_depth: u32) -> Option<Threads> {
+    unload::also(unload);
     Threads::new(reader::read, writers::write)
 }
 

@@ -18,13 +18,15 @@ use super::backlog::Spares;
 use super::one_log::{Log, PAUSE, Phase};
 use super::source::{LAST_WORDS, Source};
 use crate::sys::arc::Arc;
+use crate::sys::clock;
 use crate::sys::error::Error;
 use crate::sys::fork::PerProcess;
 use crate::sys::futex::EventCount;
 use crate::sys::lock::Mutex;
 use crate::sys::poller::Poller;
+use crate::sys::pthread::Crew;
 use crate::sys::roll::Roll;
-use crate::sys::{clock, pthread};
+use crate::sys::unload::Unloading;
 
 /// How long a write may hold up other logs, in nanoseconds.
 pub(super) const PATIENCE: u64 = 1_000_000_000;
@@ -83,6 +85,8 @@ pub(crate) struct Threads {
     /// What the reader and a writer run.
     reads: fn(usize),
     writes: fn(usize),
+    /// The reader and the writers, and some that have not ended quite yet.
+    crew: Crew<{ WRITERS + 8 }>,
 }
 
 /// Logs and sources are numbered together, over forks too.
@@ -121,6 +125,7 @@ impl Threads {
             first_id: NEXT_ID.load(Ordering::Relaxed),
             reads,
             writes,
+            crew: Crew::new(),
         })
     }
 
@@ -156,7 +161,7 @@ impl Threads {
 
     pub(super) fn start(&'static self, state: &mut State) -> Result<(), Error> {
         if !state.reader {
-            pthread::start(c"sss-log-read", self.reads, 0)?;
+            self.crew.start(c"sss-log-read", self.reads, 0)?;
             state.reader = true;
         }
         if !state.writers.iter().any(|writer| writer.lives) {
@@ -168,7 +173,7 @@ impl Threads {
     pub(super) fn start_writer(&'static self, state: &mut State) -> Result<(), Error> {
         let free = state.writers.iter().position(|writer| !writer.lives);
         let slot = free.ok_or(Errno::EAGAIN)?;
-        pthread::start(c"sss-log-write", self.writes, slot)?;
+        self.crew.start(c"sss-log-write", self.writes, slot)?;
         state.writers[slot] = Writer {
             lives: true,
             ..Writer::default()
@@ -244,6 +249,21 @@ impl Threads {
         if let Some(poller) = &state.poller {
             poller.wake();
         }
+    }
+
+    /// Lets go of all logs, and waits until what they hold is written and no thread is
+    /// in here any more.
+    pub(super) fn end(&self, going: &Unloading) {
+        loop {
+            let state = self.state.lock();
+            let next = state.logs.iter().find(|log| !log.is_freed());
+            let Some(log) = next.cloned() else {
+                break;
+            };
+            drop(state);
+            self.free(&log);
+        }
+        self.crew.wait_for_ends(going);
     }
 
     pub(crate) fn reopen(&self, log: &Arc<Log>) {

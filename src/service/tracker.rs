@@ -35,7 +35,7 @@ use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::pidfd::Exit;
 use crate::sys::strings::CStringArray;
-use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, wait};
+use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, unload, wait};
 
 /// A slow look comes so long after something changed, and ever later while
 /// nothing does: each time by this factor.
@@ -222,6 +222,7 @@ fn tracker_of(id: ServiceId) -> Result<MutexGuard<'static, Tracker>, Error> {
 }
 
 fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Error> {
+    unload::also(|going| TRACKER.forget(going));
     let own = TRACKER.get_or_make(|_| Some(Mutex::new(Tracker::new(ctx.depth))))?;
     Ok(own.value.lock())
 }

@@ -27,12 +27,17 @@ use crate::service::tracker::ServiceId;
 use crate::sys::bits::ToSigned;
 use crate::sys::clock;
 use crate::sys::error::Error;
-use crate::sys::fork::PerProcess;
+use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::notify_socket::NotifySocket;
-use crate::sys::poll;
+use crate::sys::{poll, unload};
 
 static UNITS: PerProcess<Mutex<Units>> = PerProcess::new();
+
+fn made() -> Result<&'static Generation<Mutex<Units>>, Error> {
+    unload::also(|going| UNITS.forget(going));
+    UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))
+}
 
 /// How a unit stands.
 #[derive(Clone, Copy, Debug)]
@@ -251,7 +256,7 @@ pub(crate) fn add(
     machine: Machine,
     after: &[&std::ffi::CStr],
 ) -> Result<UnitId, Error> {
-    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let own = made()?;
     let notify = settings.talks.then(NotifySocket::new).transpose()?;
     let mut units = own.value.lock();
     units.drop_ended();
@@ -306,7 +311,7 @@ const LAST_WAIT: u64 = 2_000_000_000;
 /// Stops all units of a context in reverse order. During another one EALREADY, and
 /// that one ends within this time.
 pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), Error> {
-    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let own = made()?;
     let at = clock::now().saturating_add(timeout);
     if own.value.lock().hasten_shutdown(ctx, at) {
         return Err(Errno::EALREADY.into());
@@ -331,7 +336,7 @@ pub(crate) fn shutdown(ctx: ContextId, timeout: u64, told: Told) -> Result<(), E
 /// The same in the calling thread, which waits for the end; no callback is made
 /// meanwhile.
 pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error> {
-    let own = UNITS.get_or_make(|depth| Some(Mutex::new(Units::new(depth))))?;
+    let own = made()?;
     let at = clock::now().saturating_add(timeout);
     if own.value.lock().hasten_shutdown(ctx, at) {
         return Err(Errno::EALREADY.into());

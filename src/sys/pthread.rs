@@ -7,6 +7,8 @@ use std::ptr::{null, null_mut};
 use nix::errno::Errno;
 
 use super::error::{Call, Error, out_of_memory};
+use super::robust::Latches;
+use super::unload::Unloading;
 
 /// Enough for what our threads do, sanitizers included.
 const STACK: usize = 512 * 1024;
@@ -14,6 +16,37 @@ const STACK: usize = 512 * 1024;
 struct Start {
     run: fn(usize),
     argument: usize,
+    end: &'static Latches,
+}
+
+/// Threads that are started and ended one by one, `N` at most. Nobody joins them, but
+/// it can be waited for that none runs a single instruction any more.
+pub(crate) struct Crew<const N: usize>([Latches; N]);
+
+impl<const N: usize> Crew<N> {
+    pub(crate) const fn new() -> Self {
+        Crew([const { Latches::new() }; N])
+    }
+
+    /// [`start`], one at a time.
+    pub(crate) fn start(
+        &'static self,
+        name: &'static CStr,
+        run: fn(usize),
+        argument: usize,
+    ) -> Result<(), Error> {
+        let free = self.0.iter().find(|end| end.gone.is_free());
+        start(name, run, argument, free.ok_or(Errno::EAGAIN)?)
+    }
+
+    /// Waits until all have ended, which they were told to.
+    pub(crate) fn wait_for_ends(&self, _: &Unloading) {
+        for end in &self.0 {
+            while !end.gone.is_free() {
+                end.gone.wait(1_000);
+            }
+        }
+    }
 }
 
 /// Starts a thread that nobody joins, with all signals blocked: none of the
@@ -22,14 +55,22 @@ struct Start {
 /// By pthread_sigmask(3), which leaves glibc's own signals alone: blocked by a
 /// raw rt_sigprocmask(2), the signal by which setresuid(2) reaches each thread
 /// would never come, and the daemon's setresuid() would hang.
-pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Result<(), Error> {
+fn start(
+    name: &'static CStr,
+    run: fn(usize),
+    argument: usize,
+    end: &'static Latches,
+) -> Result<(), Error> {
     // SAFETY: checked, and freed by the thread, or below where there is none.
     let memory = unsafe { libc::malloc(size_of::<Start>()) }.cast::<Start>();
     if memory.is_null() {
         return Err(out_of_memory(()));
     }
     // SAFETY: large enough; malloc aligns for any type.
-    unsafe { memory.write(Start { run, argument }) };
+    unsafe { memory.write(Start { run, argument, end }) };
+    // SAFETY: static, and in nobody's list: whoever had it is dead.
+    unsafe { Latches::link(std::ptr::from_ref(end).cast_mut()) };
+    end.gone.promise();
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
     let mut former = MaybeUninit::<libc::sigset_t>::uninit();
     // SAFETY: sets of this frame; the first call writes one, the second reads it.
@@ -41,6 +82,7 @@ pub(crate) fn start(name: &'static CStr, run: fn(usize), argument: usize) -> Res
     // SAFETY: written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, former.as_ptr(), null_mut()) };
     if started.is_err() {
+        end.gone.disown();
         // SAFETY: no thread has it.
         unsafe { libc::free(memory.cast()) };
     }
@@ -88,6 +130,11 @@ extern "C" fn begin(memory: *mut c_void) -> *mut c_void {
         libc::free(memory);
         start
     };
+    // In place of the C library's list, which is for robust mutexes: we have none.
+    // SAFETY: linked by start(), for this thread alone.
+    if unsafe { Latches::own(start.end) }.is_err() {
+        start.end.gone.disown();
+    }
     (start.run)(start.argument);
     null_mut()
 }

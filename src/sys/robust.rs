@@ -1,7 +1,8 @@
 //! set_robust_list(2): the kernel marks and wakes a futex when its owner execs
 //! or dies. That is how a forked child tells its parent that it has exec'ed:
 //! unlike the end of file of a pipe, no stray copy of a descriptor in some other
-//! process can delay it, and the child's descriptors hold nothing of ours.
+//! process can delay it, and the child's descriptors hold nothing of ours. It is also
+//! how a thread tells that it has run its last instruction, without being joined.
 
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -51,7 +52,25 @@ pub(crate) enum Wait {
     TimedOut,
 }
 
+// SAFETY: the kernel and the owner reach the list by the addresses in it, which only
+// link() writes; whoever looks on reads the words.
+unsafe impl Send for Latches {}
+// SAFETY: as above.
+unsafe impl Sync for Latches {}
+
 impl Latches {
+    pub(crate) const fn new() -> Self {
+        Latches {
+            head: Head {
+                first: null(),
+                offset: 0,
+                pending: null(),
+            },
+            ready: Latch::new(),
+            gone: Latch::new(),
+        }
+    }
+
     /// Links the list, whose addresses hold in the child too.
     ///
     /// # Safety
@@ -91,6 +110,13 @@ impl Latches {
 }
 
 impl Latch {
+    const fn new() -> Self {
+        Latch {
+            next: null(),
+            word: AtomicU32::new(0),
+        }
+    }
+
     /// In the child: opens the latch.
     #[inline(always)]
     pub(crate) fn open(&self) {
@@ -104,6 +130,21 @@ impl Latch {
                 1
             )
         };
+    }
+
+    /// Nobody has it, or its owner has died.
+    pub(crate) fn is_free(&self) -> bool {
+        self.word.load(Ordering::SeqCst) == 0 || self.state() == Wait::Left
+    }
+
+    /// It is to be somebody's, who does not run yet.
+    pub(crate) fn promise(&self) {
+        self.word.store(libc::FUTEX_WAITERS, Ordering::SeqCst);
+    }
+
+    /// It is nobody's.
+    pub(crate) fn disown(&self) {
+        self.word.store(0, Ordering::SeqCst);
     }
 
     /// What the latch says now.

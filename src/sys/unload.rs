@@ -1,5 +1,5 @@
 //! dlclose(3) of a plugin that has this library in it as a static one: what it has
-//! for the whole process goes with it. At exit(3) it stays, as other threads may
+//! for the whole process goes with it, its threads first. At exit(3) it stays, as other threads may
 //! still be in here.
 //!
 //! Which of the two it is shows in the order: at exit the functions of atexit(3) run
@@ -16,6 +16,9 @@ static AT_UNLOAD: AtomicPtr<()> = AtomicPtr::new(null_mut());
 /// exit(3) has begun.
 static EXITS: AtomicBool = AtomicBool::new(false);
 
+/// What else goes, in the order of its first use.
+static PARTS: [AtomicPtr<()>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
+
 /// Proof that the plugin goes: whoever unloads it has seen to it that no thread is
 /// in here, or will be.
 pub(crate) struct Unloading(());
@@ -28,6 +31,17 @@ pub(crate) fn prepare(unload: fn(&Unloading)) {
     }
 }
 
+/// Has `part` called before that, the last first. Once is enough; more is the same.
+pub(crate) fn also(part: fn(&Unloading)) {
+    let part = part as *mut ();
+    for place in &PARTS {
+        match place.compare_exchange(null_mut(), part, Ordering::AcqRel, Ordering::Acquire) {
+            Err(other) if other != part => {}
+            _ => return,
+        }
+    }
+}
+
 extern "C" fn note_exit() {
     EXITS.store(true, Ordering::Release);
 }
@@ -37,9 +51,12 @@ extern "C" fn unload() {
     if function.is_null() || EXITS.load(Ordering::Acquire) {
         return;
     }
-    // SAFETY: stored by prepare(), as this.
-    let function: fn(&Unloading) = unsafe { std::mem::transmute(function) };
-    function(&Unloading(()));
+    let parts = PARTS.iter().rev().map(|part| part.load(Ordering::Acquire));
+    for part in parts.chain([function]).filter(|part| !part.is_null()) {
+        // SAFETY: stored by prepare() or also(), as this.
+        let part: fn(&Unloading) = unsafe { std::mem::transmute(part) };
+        part(&Unloading(()));
+    }
 }
 
 #[used]
