@@ -460,6 +460,39 @@ static void a_fork_and_a_close_of_all(void **state)
     check_log((struct bed *)*state, "by a new pipe\n");
 }
 
+/* A child that closes all descriptors, as daemons do, and opens its own in their places. */
+static void has_its_own_there(void *log)
+{
+    int fd, last;
+
+    last = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    check(last != -1);
+    for (fd = 3; fd < last; fd++) {
+        (void)close(fd);
+    }
+    while ((fd = open("/dev/null", O_RDONLY | O_CLOEXEC)) < last) {
+        check(fd != -1);
+    }
+    check_int(sss_log_free(log), ECHILD);
+    for (fd = 3; fd <= last; fd++) {
+        check_int(fcntl(fd, F_GETFD), FD_CLOEXEC);
+    }
+}
+
+static void a_forked_child_keeps_its_own_descriptors(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log = log_of(bed, &params);
+    int fd = log_pipe(log, NULL, NULL);
+
+    put(fd, "opened\n");
+    flush_log(log);
+    in_child(has_its_own_there, log);
+    check_ok(close(fd));
+    check_ok(sss_log_free(log));
+}
+
 /* As a daemon that opens its logs before daemon(3). What is written while there is
  * no process that could read it waits in the pipe. */
 static void over_a_fork(struct bed *bed, int done)
@@ -590,6 +623,7 @@ int main(void)
         ON_BED(a_fork_without_descriptors),
         ON_BED(a_fork_and_a_close_of_all),
         ON_BED(a_log_goes_over_a_fork),
+        ON_BED(a_forked_child_keeps_its_own_descriptors),
         ON_BED(stop_and_go),
         ON_BED(no_thread_to_be_had),
     };

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sched.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 
 #include "support/kernel.h"
@@ -322,6 +323,45 @@ static void ends_with_its_context(void **state)
     check_ok(sss_child_free(child));
 }
 
+/* A daemon that closes every descriptor, the gate's too, and has sockets there since. */
+static void sockets_of_its_own(void *unused)
+{
+    enum { FIRST = 3, END = 64 };
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct seen seen = { 0 };
+    struct sss_child_ctx *opened, *freed;
+    struct sss_spawn spawn = spawn_zero();
+    pid_t pids[2];
+    int ends[2], fd;
+    char byte;
+
+    (void)unused;
+    spawn.mask |= SSS_SPAWN_GATE;
+    opened = spawn_so_at(ctx, &spawn, NULL, 0, see, &seen);
+    freed = spawn_so_at(ctx, &spawn, NULL, 0, see, &seen);
+    pids[0] = pid_of(opened);
+    pids[1] = pid_of(freed);
+    for (fd = FIRST; fd < END; fd++) {
+        (void)close(fd);
+    }
+    do {
+        check_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, ends));
+    } while (ends[1] < END);
+    check_int(sss_child_open_gate(opened), ESRCH);
+    check_ok(sss_child_free(opened) | sss_child_free(freed));
+    for (fd = FIRST; fd <= ends[1]; fd++) {
+        check(read(fd, &byte, 1) == -1 && errno == EAGAIN);
+    }
+    await_zombie(pids[0]);
+    await_zombie(pids[1]);
+}
+
+static void closed_behind_its_back(void **state)
+{
+    (void)state;
+    in_child(sockets_of_its_own, NULL);
+}
+
 /* A forked process that gives its copy of the context up lets no one's child go. */
 static void copy_is_freed(void *pvt)
 {
@@ -468,6 +508,7 @@ int main(void)
         EACH_WAY(ends_with_its_watch_though_copied),
         EACH_WAY(ends_with_its_context),
         EACH_WAY(a_forked_process_leaves_it_held),
+        EACH_WAY(closed_behind_its_back),
         EACH_WAY(leaves_no_descriptor),
         cmocka_unit_test(dies_with_its_parent),
         cmocka_unit_test(dies_with_its_parent_though_copied),

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use super::stamp;
 use super::text::{bytes, string};
 use crate::sys::error::Error;
-use crate::sys::file::Known;
+use crate::sys::fd::Kept;
 use crate::sys::{clock, file, memory};
 
 const SECOND: u64 = 1_000_000_000;
@@ -19,7 +19,7 @@ const SECOND: u64 = 1_000_000_000;
 /// Where a file is; parts of a [`super::setup::Place::File`].
 #[derive(Clone, Copy)]
 pub(crate) struct Path<'a> {
-    pub(crate) base: Option<&'a Known>,
+    pub(crate) base: Option<&'a Kept>,
     pub(crate) dir: &'a CStr,
     pub(crate) name: &'a CStr,
     pub(crate) mode: u32,
@@ -27,7 +27,7 @@ pub(crate) struct Path<'a> {
 
 #[derive(Debug)]
 struct Opened {
-    fd: Known,
+    fd: Kept,
     size: u64,
     /// It does not end in a newline.
     mid_line: bool,
@@ -38,7 +38,7 @@ struct Opened {
 #[derive(Debug, Default)]
 pub(crate) struct File {
     /// Rotation goes by it, so that it works after a setuid or a chroot.
-    dir: Option<Known>,
+    dir: Option<Kept>,
     opened: Option<Opened>,
     /// It is to be opened anew by its name.
     reopen: bool,
@@ -76,7 +76,7 @@ impl File {
     }
 
     /// Its descriptors.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = &Known> {
+    pub(crate) fn fds(&self) -> impl Iterator<Item = &Kept> {
         let file = self.opened.as_ref().map(|opened| &opened.fd);
         self.dir.iter().chain(file)
     }

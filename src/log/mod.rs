@@ -27,7 +27,7 @@ use crate::reap::context;
 use crate::reap::id::ContextId;
 use crate::sys::arc::Arc;
 use crate::sys::error::Error;
-use crate::sys::file::Known;
+use crate::sys::fd::Kept;
 use crate::sys::fork::Former;
 use crate::sys::lock::Mutex;
 use crate::sys::unload::{self, Unloading};
@@ -331,7 +331,7 @@ fn source_of(threads: &'static Threads, former: Former, log: &Log) -> Option<&'s
 }
 
 fn leave_source(threads: &'static Threads, former: Former, source: &Source) {
-    source.fd.close_inherited();
+    source.fd.close();
     threads.sources.leave(former, source);
 }
 
@@ -340,9 +340,9 @@ fn leave(threads: &'static Threads, former: Former, log: &Log) {
         leave_source(threads, former, source);
     }
     if let Some(target) = log.target.try_lock() {
-        target.fds().for_each(Known::close_inherited);
+        target.fds().for_each(Kept::close);
     }
-    log.setup.fd().into_iter().for_each(Known::close_inherited);
+    log.setup.fd().into_iter().for_each(Kept::close);
     threads.logs.leave(former, log);
     if threads.logs.find(former, |_| true).is_some() {
         return;

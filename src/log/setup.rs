@@ -9,14 +9,15 @@ use super::rotation::Limit;
 use super::text::{bytes, string};
 use crate::reap::callback::{EventFn, Pvt};
 use crate::sys::error::Error;
-use crate::sys::file::{self, Known};
+use crate::sys::fd::Kept;
+use crate::sys::file;
 
 /// Where a log's text goes.
 #[derive(Debug)]
 pub(crate) enum Place {
     File {
         /// What a relative `dir` is relative to.
-        base: Option<Known>,
+        base: Option<Kept>,
         dir: CString,
         name: CString,
         mode: u32,
@@ -27,7 +28,7 @@ pub(crate) enum Place {
     Syslog(Vec<u8>),
     /// The journal's stream socket; what it is sent first.
     Journal(Vec<u8>),
-    Descriptor(Known),
+    Descriptor(Kept),
 }
 
 #[derive(Debug)]
@@ -66,7 +67,7 @@ impl Setup {
     }
 
     /// Its descriptor.
-    pub(crate) fn fd(&self) -> Option<&Known> {
+    pub(crate) fn fd(&self) -> Option<&Kept> {
         match &self.place {
             Place::File { base, .. } => base.as_ref(),
             Place::Descriptor(fd) => Some(fd),
@@ -108,7 +109,7 @@ impl Setup {
 }
 
 /// What this path is relative to, for a daemon that changes its working directory later.
-pub(crate) fn base_of(path: &CStr) -> Result<Option<Known>, Error> {
+pub(crate) fn base_of(path: &CStr) -> Result<Option<Kept>, Error> {
     if path.to_bytes().starts_with(b"/") {
         return Ok(None);
     }
@@ -116,7 +117,7 @@ pub(crate) fn base_of(path: &CStr) -> Result<Option<Known>, Error> {
 }
 
 /// A file's place, of a path; EINVAL where it names no file.
-pub(crate) fn place_of(base: Option<Known>, path: &CStr, mode: u32) -> Result<Place, Error> {
+pub(crate) fn place_of(base: Option<Kept>, path: &CStr, mode: u32) -> Result<Place, Error> {
     let path = path.to_bytes();
     let (dir, name) = match path.iter().rposition(|&byte| byte == b'/') {
         Some(0) => (&b"/"[..], &path[1..]),

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::lines::Splitter;
 use super::one_log::Log;
 use crate::sys::arc::Arc;
-use crate::sys::file::Known;
+use crate::sys::fd::Kept;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, poll};
 
@@ -17,7 +17,7 @@ pub(crate) struct Source {
     /// As the daemon knows it.
     pub(crate) id: u64,
     pub(crate) log: Arc<Log>,
-    pub(crate) fd: Known,
+    pub(crate) fd: Kept,
     /// Names it in front of lines.
     pub(crate) label: Vec<u8>,
     /// All its writers are dead, or nobody wants the rest: it ends with what it

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::file_target::{Done, File, Path};
 use super::setup::{Place, Setup};
 use crate::sys::error::Error;
-use crate::sys::file::Known;
+use crate::sys::fd::Kept;
 use crate::sys::unix::{self, Kind};
 use crate::sys::{file, memory};
 
@@ -20,7 +20,7 @@ const DATAGRAM: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     file: File,
-    socket: Option<Known>,
+    socket: Option<Kept>,
     /// It is to be connected anew, where no line has begun.
     reconnect: bool,
     /// What was sent by a stream last is not the end of a line.
@@ -47,7 +47,7 @@ impl Target {
     }
 
     /// Its descriptors.
-    pub(crate) fn fds(&self) -> impl Iterator<Item = &Known> {
+    pub(crate) fn fds(&self) -> impl Iterator<Item = &Kept> {
         self.file.fds().chain(&self.socket)
     }
 

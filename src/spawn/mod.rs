@@ -114,7 +114,7 @@ pub(crate) struct Spawned {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pid: i32,
-    end: OwnedFd,
+    end: fd::Kept,
     meeting: Shared<Meeting>,
 }
 
@@ -242,7 +242,7 @@ fn spawned(child: Child, ties: compile::Ties) -> Spawned {
     let gate = child.meeting.zip(gate);
     let gate = gate.map(|(meeting, end)| Gate {
         pid: child.pid,
-        end,
+        end: end.into(),
         meeting,
     });
     Spawned {

@@ -11,57 +11,12 @@ use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
 use super::error::{Call, During, Error};
-use super::fd::{above_standard, again, duplicate};
+use super::fd::{above_standard, again};
 
 /// Takes a descriptor that is the caller's to give, without having checked it.
 pub(crate) fn take(fd: RawFd) -> OwnedFd {
     // SAFETY: the caller hands it over.
     unsafe { OwnedFd::from_raw_fd(fd) }
-}
-
-/// A descriptor that a forked child tells from another one with its number: a daemon may
-/// have closed all of them since.
-#[derive(Debug)]
-pub(crate) struct Known {
-    fd: OwnedFd,
-    is: Option<Stat>,
-}
-
-impl Known {
-    /// Whether it is still open. Where the kernel did not tell what it is, it may be
-    /// another one.
-    pub(crate) fn is_there(&self) -> bool {
-        self.is
-            .is_none_or(|is| stat(self.as_fd()).is_ok_and(|found| found.is_same_file(&is)))
-    }
-
-    /// The same; EBADF where it is not there.
-    pub(crate) fn copy(&self) -> Result<Known, Error> {
-        if !self.is_there() {
-            return Err(Call::fcntl.failed(Errno::EBADF));
-        }
-        duplicate(&self.fd).map(Known::from)
-    }
-
-    /// In a forked child, where it is never dropped: closes the copy of it.
-    pub(crate) fn close_inherited(&self) {
-        if self.is_there() {
-            drop(take(self.fd.as_raw_fd()));
-        }
-    }
-}
-
-impl From<OwnedFd> for Known {
-    fn from(fd: OwnedFd) -> Self {
-        let is = stat(fd.as_fd()).ok();
-        Known { fd, is }
-    }
-}
-
-impl AsFd for Known {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd.as_fd()
-    }
 }
 
 pub(crate) fn set_nonblocking(fd: BorrowedFd) -> Result<(), Error> {

@@ -1,10 +1,12 @@
 //! socketpair(2): the two ends of a start gate. Unlike a pipe's, its write
 //! raises no SIGPIPE when the held child is dead.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+
+use nix::errno::Errno;
 
 use super::error::{Call, During, Error};
-use super::fd::{above_standard, again};
+use super::fd::{Kept, above_standard, again};
 use super::syscall::{address, call, word};
 
 /// The two ends, the parent's and the child's.
@@ -29,13 +31,16 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
 }
 
 /// Lets the child at the other end go.
-pub(crate) fn open(end: &OwnedFd) -> Result<(), Error> {
+pub(crate) fn open(end: &Kept) -> Result<(), Error> {
+    if !end.is_there() {
+        return Err(Call::sendmsg.failed(Errno::EBADF));
+    }
     let byte = 1_u8;
     // SAFETY: one byte of this frame.
     unsafe {
         call!(
             SYS_sendto,
-            word(end.as_raw_fd()),
+            word(end.as_fd().as_raw_fd()),
             address(&raw const byte),
             1,
             word(libc::MSG_NOSIGNAL)
@@ -47,7 +52,16 @@ pub(crate) fn open(end: &OwnedFd) -> Result<(), Error> {
 
 /// Lets the child at the other end see the end of file, even where processes
 /// that were forked meanwhile have copies of this end.
-pub(crate) fn close(end: &OwnedFd) {
+pub(crate) fn close(end: &Kept) {
+    if !end.is_there() {
+        return;
+    }
     // SAFETY: no pointers. It cannot fail on a socket that is connected.
-    let _ = unsafe { call!(SYS_shutdown, word(end.as_raw_fd()), word(libc::SHUT_RDWR)) };
+    let _ = unsafe {
+        call!(
+            SYS_shutdown,
+            word(end.as_fd().as_raw_fd()),
+            word(libc::SHUT_RDWR)
+        )
+    };
 }
