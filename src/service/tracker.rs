@@ -1297,7 +1297,11 @@ impl Tracker {
         });
         self.ledger.ended(end.pid, end.status, usage);
         if let Some(service) = service {
-            self.walk(Some(service), 0);
+            // The rest may be dead, and DEAD due: no time to put it off.
+            let mut rest = self.ledger.members(service).peekable();
+            let urgent = rest.peek().is_some() && rest.all(|one| one.state != State::Ours);
+            drop(rest);
+            self.walk(Some(service), if urgent { u64::MAX } else { 0 });
         }
         self.changed();
         self.tell();
