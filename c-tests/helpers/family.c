@@ -13,6 +13,8 @@
  *   t       ignores SIGTERM and SIGHUP
  *   b       forks and exits, and so does each child, for ever
  *   m       its first thread ends, and another one obeys from now on
+ *   n       a new thread obeys from now on, and this one stays
+ *   r MS    runs until it has used so much of the processor
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -157,6 +159,17 @@ static void *obey(void *arg)
                 _exit(120);
             }
             pthread_exit(arg);
+        case 'n':
+            if (pthread_create(&thread, NULL, obey, NULL) != 0) {
+                _exit(120);
+            }
+            for (;;) {
+                pause();
+            }
+        case 'r':
+            while (clock() < atoi(text + 1) * (CLOCKS_PER_SEC / 1000)) {
+            }
+            break;
         case 'e':
             _exit(atoi(text + 1));
         }

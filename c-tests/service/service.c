@@ -7,6 +7,8 @@
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <time.h>
 
 #define BY_DEFAULT (SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_ENVIRONMENT | SSS_SERVICE_BY_DESCENT)
 
@@ -17,6 +19,17 @@ struct bed {
     struct sss_service *service;
     pid_t first;
 };
+
+/* How far the library's clock is put forward: its calls come here first. */
+static time_t forward;
+
+int clock_gettime(clockid_t clock, struct timespec *time)
+{
+    int ret = (int)syscall(SYS_clock_gettime, clock, time);
+
+    time->tv_sec += ret == 0 ? forward : 0;
+    return ret;
+}
 
 static void bed_make(struct bed *bed, uint32_t scope, enum waking waking, uint32_t flags)
 {
@@ -87,6 +100,55 @@ static pid_t main_of(struct bed *bed)
 }
 
 /* The first process is the main one; when it ends and others live, nobody is. */
+/* Each thread has children of its own. */
+static void children_of_all_threads(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    pid_t of_first, of_second;
+    struct bed bed;
+    size_t count;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    of_first = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, bed.first, "n");
+    of_second = family_fork(&bed.family, bed.first);
+    check(is_listed(bed.service, of_first, &count));
+    check(is_listed(bed.service, of_second, &count));
+    check_int(count, 3);
+    kill_whole(bed.service, NULL, &killed);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, of_second), 1);
+    bed_free(&bed);
+}
+
+/* What those have used who were started, and who came to us. */
+static void their_usage(void **state)
+{
+    enum { MS = 20 };
+    const struct sss_service_event *last;
+    struct bed bed;
+    pid_t child;
+
+    (void)state;
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    child = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, bed.first, "r 20");
+    family_exit(&bed.family, bed.first, 0);
+    family_order(&bed.family, child, "r 20");
+    family_settle(&bed.family, &bed.loop);
+    last = &bed.told.events[bed.told.count - 1];
+    check(last->user_ns + last->system_ns >= (MS - 1) * INT64_C(1000000));
+    family_exit(&bed.family, child, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    last = &bed.told.events[bed.told.count - 1];
+    check(last->user_ns + last->system_ns >= 2 * (MS - 1) * INT64_C(1000000));
+    bed_free(&bed);
+}
+
 static void main_ends(void **state)
 {
     struct bed bed;
@@ -756,6 +818,48 @@ static void the_applications_own(void **state)
     }
 }
 
+static void count_left(uint32_t level, const char *message, void *pvt)
+{
+    (void)level;
+    *(unsigned *)pvt += strstr(message, "nobody reaps it") != NULL;
+}
+
+static void leave_one(void *unused)
+{
+    static const struct {
+        time_t forward;
+        unsigned left;
+    } steps[] = { { 0, 0 }, { 30, 0 }, { 62, 1 }, { 600, 1 } };
+    unsigned left = 0;
+    struct bed bed;
+    pid_t own;
+
+    (void)unused;
+    check_ok(sss_sigchld_set_log_fn(count_left, &left));
+    bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    own = child_dead(9);
+    for (unsigned i = 0; i < ARRAY_SIZE(steps); i++) {
+        size_t count = 0;
+
+        forward = steps[i].forward;
+        check_ok(sss_service_pids(bed.service, NULL, &count)); /* a look */
+        loop_settle(&bed.loop);
+        check_int(left, steps[i].left);
+        check(is_child(own));
+    }
+    reap(own, 9);
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+/* Where nobody is asked it is left, and spoken of once, after a minute. */
+static void left_for_a_minute(void **state)
+{
+    (void)state;
+    in_child(leave_one, NULL);
+}
+
 static void reap_orphans(void **state)
 {
     struct sss_ctx_params params = params_zero();
@@ -931,6 +1035,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(its_pids),
+        cmocka_unit_test(children_of_all_threads),
+        cmocka_unit_test(their_usage),
         cmocka_unit_test(main_ends),
         cmocka_unit_test(main_is_followed),
         cmocka_unit_test(main_is_unknown),
@@ -947,6 +1053,7 @@ int main(void)
         cmocka_unit_test(attached_with_a_cgroup),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
+        cmocka_unit_test(left_for_a_minute),
         cmocka_unit_test(reap_orphans),
         cmocka_unit_test(popen_and_system),
         cmocka_unit_test(limits_that_win),
