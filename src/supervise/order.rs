@@ -143,11 +143,15 @@ impl Order {
         let place = &mut self.places[unit as usize];
         let asked = std::mem::replace(&mut place.starting, true);
         place.stopping = false;
+        if std::mem::take(&mut place.ending) {
+            // Its stop was let go on, and is not to come.
+            self.go.retain(|&go| go != Go::Command(unit, Command::Stop));
+        }
         if !asked {
             for at in 0..self.places[unit as usize].before.len() {
                 let other = self.places[unit as usize].before[at];
                 let before = &self.places[other as usize];
-                if !before.is_ready() || before.stopping {
+                if !before.is_ready() || before.stopping || before.ending {
                     self.start(other);
                 }
             }
@@ -357,6 +361,23 @@ mod tests {
         assert_eq!(order.next(), Some(next));
         order.stop(next);
         assert_eq!(order.take(), stop(next));
+        assert_eq!(order.take(), None);
+    }
+
+    #[test]
+    fn a_stop_that_was_let_go_on_is_cancelled_by_a_start() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        order.entered(base, State::Running, false);
+        order.entered(next, State::Running, false);
+        order.stop(base);
+        assert_eq!(order.take(), stop(next));
+        assert_eq!(order.take(), stay_down(base));
+        order.remove(next);
+        assert_eq!(order.next(), Some(base));
+        order.start(base);
+        assert_eq!(order.take(), start(base));
         assert_eq!(order.take(), None);
     }
 

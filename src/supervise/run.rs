@@ -381,9 +381,11 @@ pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) -> bool {
     !killed.is_err_and(|error| error.is_shortage())
 }
 
-/// How many processes of a run a stop has still to end.
+/// How many processes of a run a stop has still to end. One where a shortage does not
+/// let us see: who is not seen is not dead.
 pub(crate) fn remaining(service: ServiceId, spares: bool) -> usize {
-    kill::remaining(service, |one| spares && one.login).unwrap_or(0)
+    kill::remaining(service, |one| spares && one.login)
+        .unwrap_or_else(|error| usize::from(error.is_shortage()))
 }
 
 /// Ends what is known of a run. Its processes are still reaped, and what they write
@@ -424,9 +426,9 @@ pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
     found
 }
 
-/// Whether a process is there, and no zombie.
+/// Whether a process is there, and no zombie; true where a shortage does not let us see.
 pub(crate) fn runs(pid: i32) -> bool {
-    procfs::stat(pid).is_ok_and(|stat| !stat.is_dead())
+    procfs::stat(pid).map_or_else(Error::is_shortage, |stat| !stat.is_dead())
 }
 
 /// Whether a child of ours has ended and is not reaped yet.

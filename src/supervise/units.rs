@@ -823,8 +823,14 @@ impl Units {
         // The loop may have told of an end.
         let told = unit.inbox.ended.is_some();
         if !told && unit.main != 0 && !run::runs(unit.main) {
-            let main = unit.main;
-            self.hear(index, main, now);
+            // All that was said before the end counts before it.
+            let (main, mut heard) = (unit.main, 0);
+            while heard < MOST_QUEUED {
+                match self.hear(index, main, clock::now()) {
+                    0 => break,
+                    count => heard += count,
+                }
+            }
         }
         let Some(unit) = self.unit_mut(index) else {
             return;
