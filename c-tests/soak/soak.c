@@ -487,6 +487,9 @@ static void quiet(struct daemon *d)
     loop_settle(&d->loop);
     /* One that the thief made, or an orphan, may still be on its way out. */
     while (processes_in_namespace() != 2) {
+        if (now_ms() > deadline) {
+            print_processes();
+        }
         check(now_ms() < deadline);
         loop_turn(&d->loop, 10);
     }

@@ -38,3 +38,25 @@ unsigned processes_in_namespace(void)
     check_ok(closedir(dir));
     return count;
 }
+
+void print_processes(void)
+{
+    DIR *dir = opendir("/proc");
+
+    check(dir != NULL);
+    for (struct dirent *entry; (entry = readdir(dir)) != NULL;) {
+        char path[300], line[1024];
+        FILE *stat;
+
+        snprintf(path, sizeof(path), "/proc/%s/stat", entry->d_name);
+        stat = isdigit((unsigned char)entry->d_name[0]) ? fopen(path, "re") : NULL;
+        if (stat == NULL) {
+            continue;
+        }
+        if (fgets(line, sizeof(line), stat) != NULL) {
+            fputs(line, stderr);
+        }
+        fclose(stat);
+    }
+    check_ok(closedir(dir));
+}

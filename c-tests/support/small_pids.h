@@ -10,4 +10,7 @@ bool small_pids(int largest);
 /* How many processes it has, zombies too. */
 unsigned processes_in_namespace(void);
 
+/* Their lines of /proc/PID/stat, for who asks why a test failed. */
+void print_processes(void);
+
 #endif

@@ -125,10 +125,20 @@ impl Target {
 }
 
 /// How many members live, zombies not counted, that are not spared; the caller's own
-/// look, which needs no loop.
+/// look, which needs no loop. One where that is not certain.
 pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Error> {
-    let (members, _) = with(id, members)?;
-    Ok(members.iter().filter(|(member, _)| !spare(member)).count())
+    with(id, |tracker, key| {
+        let (members, _) = members(tracker, key)?;
+        let count = members.iter().filter(|(member, _)| !spare(member)).count();
+        if count > 0 {
+            return Ok(count);
+        }
+        // A parent may have died between the look and the walk: nobody is left where
+        // another look finds nobody new.
+        let before = tracker.known();
+        tracker.look()?;
+        Ok(usize::from(!tracker.agreed || tracker.known() != before))
+    })
 }
 
 /// What another process needs to watch the service's cgroup and to kill it:

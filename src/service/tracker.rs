@@ -190,7 +190,7 @@ pub(crate) struct Tracker {
     pub(super) stopping: Option<u32>,
     looks: u64,
     look_began: u64,
-    agreed: bool,
+    pub(super) agreed: bool,
     /// The last look failed.
     short: bool,
     /// Those whose EXITED was told. They have left the ledger, but are among our
@@ -1378,7 +1378,7 @@ impl Tracker {
     }
 
     /// Two counts, of which one at least changes when a look finds a process.
-    fn known(&self) -> (u64, usize) {
+    pub(super) fn known(&self) -> (u64, usize) {
         (self.ledger.orphans, self.ledger.len())
     }
 

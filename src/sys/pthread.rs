@@ -41,7 +41,8 @@ impl<const N: usize> Crew<N> {
 
     /// Waits until all have ended, which they were told to.
     pub(crate) fn wait_for_ends(&self, _: &Unloading) {
-        for end in &self.0 {
+        // Twice: one of them may have started another in a place that was looked at.
+        for end in self.0.iter().chain(&self.0) {
             while !end.gone.is_free() {
                 end.gone.wait(1_000);
             }
