@@ -135,9 +135,7 @@ pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Resul
         }
         // A parent may have died between the look and the walk: nobody is left where
         // another look finds nobody new.
-        let before = tracker.known();
-        tracker.look()?;
-        Ok(usize::from(!tracker.agreed || tracker.known() != before))
+        Ok(usize::from(tracker.look_for_new().unwrap_or(true)))
     })
 }
 

@@ -190,7 +190,7 @@ pub(crate) struct Tracker {
     pub(super) stopping: Option<u32>,
     looks: u64,
     look_began: u64,
-    pub(super) agreed: bool,
+    agreed: bool,
     /// The last look failed.
     short: bool,
     /// Those whose EXITED was told. They have left the ledger, but are among our
@@ -616,13 +616,11 @@ pub(crate) fn lives(id: ServiceId) -> Result<bool, Error> {
         if known == Some(0) && tracker.agreed {
             return Ok(false);
         }
-        let before = tracker.known();
-        if tracker.look().is_err() || !tracker.agreed {
+        match tracker.look_for_new() {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
             // Children may have been missed. DEAD is told when a complete look finds none.
-            return Ok(true);
-        }
-        if tracker.known() == before {
-            return Ok(false);
+            Err(_) => return Ok(true),
         }
     }
     Ok(true)
@@ -1017,6 +1015,13 @@ impl Tracker {
         self.walk_from = begun + (clock::now() - begun) * SHARE;
     }
 
+    /// Whether all that a service has lives below, as far as we know: if they are dead its
+    /// DEAD is due, and a walk is not to be put off.
+    fn may_be_dead(&self, service: u32) -> bool {
+        let mut members = self.ledger.members(service);
+        self.may_walk(service) && members.all(|one| one.state != State::Ours)
+    }
+
     /// Whether a service has members, and evidence by which some of them are known while
     /// they live below: those that are gone are to be forgotten.
     fn may_walk(&self, service: u32) -> bool {
@@ -1297,10 +1302,7 @@ impl Tracker {
         });
         self.ledger.ended(end.pid, end.status, usage);
         if let Some(service) = service {
-            // The rest may be dead, and DEAD due: no time to put it off.
-            let mut rest = self.ledger.members(service).peekable();
-            let urgent = rest.peek().is_some() && rest.all(|one| one.state != State::Ours);
-            drop(rest);
+            let urgent = clock::now() < self.walk_from && self.may_be_dead(service);
             self.walk(Some(service), if urgent { u64::MAX } else { 0 });
         }
         self.changed();
@@ -1377,8 +1379,19 @@ impl Tracker {
         }
     }
 
+    /// Looks, and says whether that found a process; EAGAIN where children may have been
+    /// missed.
+    pub(super) fn look_for_new(&mut self) -> Result<bool, Error> {
+        let before = self.known();
+        self.look()?;
+        if !self.agreed {
+            return Err(Errno::EAGAIN.into());
+        }
+        Ok(self.known() != before)
+    }
+
     /// Two counts, of which one at least changes when a look finds a process.
-    pub(super) fn known(&self) -> (u64, usize) {
+    fn known(&self) -> (u64, usize) {
         (self.ledger.orphans, self.ledger.len())
     }
 
