@@ -65,17 +65,6 @@ static void expect(struct launch *these, unsigned how_many)
     over = 0;
 }
 
-static void start(struct server_bed *bed, uint32_t flags, int64_t timeout)
-{
-    struct sss_forksrv_params params = server_zero(flags, &bed->events);
-
-    memset(&bed->events, 0, sizeof(bed->events));
-    params.event = event_told;
-    params.timeout = timeout;
-    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
-    loop_until(&bed->loop, &bed->events.ready, 1);
-}
-
 static errno_t begin(struct server_bed *bed, struct launch *launch, struct sss_spawn *spawn)
 {
     spawn->mask |= SSS_SPAWN_ASYNC;
@@ -143,7 +132,7 @@ static void each_end_is_told_after_the_launch(void **state)
     size_t i, way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         for (i = 0; i < ARRAY_SIZE(ends); i++) {
             expect(&launch, 1);
             gate_make(&gate);
@@ -180,7 +169,7 @@ static void what_fails_is_told_with_its_step(void **state)
     size_t way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         spawn = spawn_zero();
         spawn.argv = argv;
         spawn.path = "/nowhere/none";
@@ -233,7 +222,7 @@ static void a_stopped_server_holds_up_nothing(void **state)
     pid_t pid;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(&launch, 1);
         begin_at(bed, &launch, NULL, 4);
@@ -262,7 +251,7 @@ static void its_time_is_over(void **state)
     size_t i, way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 50 * 1000 * 1000);
+        server_start_with(bed, manners[way], event_told, 50 * 1000 * 1000);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(these, ARRAY_SIZE(these));
         for (i = 0; i < ARRAY_SIZE(these); i++) {
@@ -291,7 +280,7 @@ static void its_server_gave_it_up(void **state)
         int64_t late;
         char now;
 
-        start(bed, manners[way], 20 * 1000 * 1000);
+        server_start_with(bed, manners[way], event_told, 20 * 1000 * 1000);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(&launch, 1);
         begin_at(bed, &launch, NULL, 0);
@@ -321,7 +310,7 @@ static void a_freed_handle_gives_the_launch_up(void **state)
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
         for (stopped = 0; stopped < 2; stopped++) {
-            start(bed, manners[way], 0);
+            server_start_with(bed, manners[way], event_told, 0);
             if (stopped) {
                 check_ok(kill(server_pid(bed->srv), SIGSTOP));
             }
@@ -350,7 +339,7 @@ static void a_dead_server_ends_the_launch(void **state)
     size_t way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(&launch, 1);
         begin_at(bed, &launch, NULL, 5);
@@ -384,7 +373,7 @@ static void many_at_once(void **state)
     size_t i, way, many = test_profile_is("plain") ? ARRAY_SIZE(these) : 100;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 60LL * 1000 * 1000 * 1000);
+        server_start_with(bed, manners[way], event_told, 60LL * 1000 * 1000 * 1000);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(these, (unsigned)many);
         for (i = 0; i < many; i++) {
@@ -430,7 +419,7 @@ static void a_large_order(void **state)
         envp[i] = text;
     }
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));
         expect(&launch, 1);
         gate_make(&gate);
@@ -473,7 +462,7 @@ static void a_freed_server_gives_all_up(void **state)
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
         for (stopped = 0; stopped < 2; stopped++) {
-            start(bed, manners[way], 0);
+            server_start_with(bed, manners[way], event_told, 0);
             server = server_pid(bed->srv);
             if (stopped) {
                 check_ok(kill(server, SIGSTOP));
@@ -503,7 +492,7 @@ static void nobody_takes_the_handle(void **state)
     size_t way;
 
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
-        start(bed, manners[way], 0);
+        server_start_with(bed, manners[way], event_told, 0);
         expect(&launch, 1);
         spawn = order_ends(&launch.order, NULL, 9);
         spawn->mask |= SSS_SPAWN_ASYNC;
@@ -537,7 +526,7 @@ static void a_handle_that_waits(void **state)
     unsigned destroyed = 0;
     int status;
 
-    start(bed, 0, 0);
+    server_start_with(bed, 0, event_told, 0);
     check_ok(kill(server_pid(bed->srv), SIGSTOP));
     expect(&launch, 1);
     begin_at(bed, &launch, NULL, 1);
@@ -586,7 +575,7 @@ static void killed_at_any_time(void **state)
         for (delay = 0; delay < most; delay += 4) {
             struct timespec pause = { .tv_nsec = (long)delay * 1000 };
 
-            start(bed, manners[way], 0);
+            server_start_with(bed, manners[way], event_told, 0);
             expect(&launch, 1);
             begin_at(bed, &launch, NULL, 9);
             while (delay % 8 != 0 && over == 0 && loop_turn(&bed->loop, 0) != 0) {

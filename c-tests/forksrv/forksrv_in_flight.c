@@ -111,17 +111,6 @@ static unsigned run(struct launch *launch, unsigned fail)
     return sends;
 }
 
-static void start(struct server_bed *bed, uint32_t flags, int64_t timeout)
-{
-    struct sss_forksrv_params params = server_zero(flags, &bed->events);
-
-    memset(&bed->events, 0, sizeof(bed->events));
-    params.event = event_told;
-    params.timeout = timeout;
-    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
-    loop_until(&bed->loop, &bed->events.ready, 1);
-}
-
 static void for_a_while(void **state)
 {
     struct server_bed *bed = *state;
@@ -131,7 +120,7 @@ static void for_a_while(void **state)
     for (i = 0; i < 2 * ARRAY_SIZE(manners); i++) {
         unsigned fail;
 
-        start(bed, manners[i / 2], 0);
+        server_start_with(bed, manners[i / 2], event_told, 0);
         for (fail = 1; fail < 5; fail++) {
             struct launch launch = { .bed = bed, .by_the_loop = i % 2 == 1 };
 
@@ -152,7 +141,7 @@ static void for_too_long(void **state)
     for (i = 0; i < 2 * ARRAY_SIZE(manners); i++) {
         struct launch launch = { .bed = bed, .by_the_loop = i % 2 == 1 };
 
-        start(bed, manners[i / 2], 30 * 1000 * 1000);
+        server_start_with(bed, manners[i / 2], event_told, 30 * 1000 * 1000);
         check(run(&launch, UINT32_MAX) > 1);
         check_int(launch.launched, 0);
         check_int(launch.failed, 1);

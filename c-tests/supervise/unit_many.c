@@ -13,15 +13,6 @@
 
 enum { UNITS = 200 };
 
-static struct sss_unit notifying(const char *name)
-{
-    struct sss_unit unit = unit_zero(name);
-
-    unit.mask |= SSS_UNIT_START_MODE;
-    unit.start_mode = SSS_UNIT_NOTIFY;
-    return unit;
-}
-
 static void until_all(struct bed *bed, struct sss_unit_ctx *const *units, int count,
                       uint32_t state, uint64_t starts)
 {
@@ -87,7 +78,7 @@ static void two_hundred(void **state)
         struct sss_unit unit;
 
         snprintf(name, sizeof(name), "u%d", at);
-        unit = notifying(name);
+        unit = unit_notifying(name);
         unit.mask |= SSS_UNIT_RESTART;
         unit.restart = SSS_UNIT_RESTART_ALWAYS;
         units[at] = add_quietly(&bed, &unit, ACTIONS("say", "READY=1", "pause"));
@@ -263,7 +254,7 @@ static void deaf_grandchildren(void **state)
 {
     static const struct sss_stop_step step = { SIGTERM, SSS_STOP_TREE, 20 * MS, NULL };
     struct bed bed;
-    struct sss_unit unit = notifying("a");
+    struct sss_unit unit = unit_notifying("a");
 
     (void)state;
     bed_start(&bed, SSS_SCOPE_ALL);
@@ -287,7 +278,7 @@ static void deaf_grandchildren(void **state)
 static void logins_are_spared(void **state)
 {
     struct bed bed;
-    struct sss_unit unit = notifying("a");
+    struct sss_unit unit = unit_notifying("a");
     pid_t login[2];
 
     (void)state;
@@ -319,11 +310,10 @@ static void logins_are_spared(void **state)
 
 static void a_shutdown_that_is_waited_for(void **state)
 {
-    static const char *const after_a[] = { "a" };
     static const struct sss_stop_step step = { SIGTERM, SSS_STOP_TREE, 20 * MS, NULL };
     struct sss_shutdown_event left = { .size = sizeof(left) };
     struct bed bed;
-    struct sss_unit unit = notifying("a");
+    struct sss_unit unit = unit_notifying("a");
     struct sss_child_ctx *child;
     struct seen seen = { 0 };
 
@@ -336,8 +326,7 @@ static void a_shutdown_that_is_waited_for(void **state)
     struct sss_unit_ctx *a = unit_add(
         &bed, &unit, ACTIONS("ignore", "15", "leave", "say", "READY=1", "pause"));
     unit.name = "b";
-    unit.after = after_a;
-    unit.after_count = 1;
+    unit_after_a(&unit);
     struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("leave", "say", "READY=1", "pause"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aR bG bR");
@@ -439,18 +428,14 @@ static void a_shutdown_ends_what_former_runs_left(void **state)
  * those that it started. */
 static void a_removal_starts_nothing_by_itself(void **state)
 {
-    static const char *const after[] = { "a" };
     struct bed bed;
-    struct sss_unit unit = unit_zero("a");
+    struct sss_unit unit = unit_notifying("a");
 
     (void)state;
     bed_start(&bed, SSS_SCOPE_ALL);
-    unit.mask |= SSS_UNIT_START_MODE;
-    unit.start_mode = SSS_UNIT_NOTIFY;
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
     unit = unit_zero("b");
-    unit.after = after;
-    unit.after_count = 1;
+    unit_after_a(&unit);
     struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG");
@@ -468,18 +453,15 @@ static void a_removal_starts_nothing_by_itself(void **state)
 /* A stop or a shutdown that comes before the loop has started what the removal let go on. */
 static void a_start_that_a_removal_let_go_on_is_called_off(void **state)
 {
-    static const char *const after[] = { "a" };
-
     (void)state;
     for (int way = 0; way < 3; way++) {
         struct bed bed;
-        struct sss_unit unit = notifying("a");
+        struct sss_unit unit = unit_notifying("a");
 
         bed_start(&bed, SSS_SCOPE_ALL);
         struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
         unit = unit_zero("b");
-        unit.after = after;
-        unit.after_count = 1;
+        unit_after_a(&unit);
         struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
         check_ok(sss_supervisor_start(b));
         until_states(&bed, "aG");
@@ -506,39 +488,24 @@ static void a_start_that_a_removal_let_go_on_is_called_off(void **state)
 /* A unit that dies in a shutdown, before it is its turn to be stopped. */
 static void a_shutdown_restarts_nothing(void **state)
 {
-    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
-    static const char *const after[] = { "a" };
     struct bed bed;
-    struct sss_unit unit = unit_zero("a");
     struct fifo fifo;
+    struct two two;
 
     (void)state;
     fifo_make(&fifo);
     bed_start(&bed, SSS_SCOPE_ALL);
-    unit.mask |= SSS_UNIT_RESTART;
-    unit.restart = SSS_UNIT_RESTART_ALWAYS;
-    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
-    unit = unit_zero("b");
-    unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
-    unit.start_mode = SSS_UNIT_NOTIFY;
-    unit.stop_steps = &step;
-    unit.stop_steps_count = 1;
-    unit.after = after;
-    unit.after_count = 1;
-    struct sss_unit_ctx *b = unit_add(
-        &bed, &unit, ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", fifo.path, "exit", "0"));
-    check_ok(sss_supervisor_start(b));
-    until_states(&bed, "aG aR bG bR");
+    two = two_run(&bed, &fifo, "0");
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, told_down, &bed));
     until_states(&bed, "aG aR bG bR bP");
-    check_ok(kill(unit_status(a).main_pid, SIGKILL));
+    check_ok(kill(unit_status(two.a).main_pid, SIGKILL));
     until_states(&bed, "aG aR bG bR bP aS");
     fifo_open_turning(&bed, &fifo);
     loop_until(&bed.loop, &bed.shutdowns, 1);
     until_states(&bed, "aG aR bG bR bP aS bS");
-    check_int(unit_status(a).starts, 1);
-    unit_stop(&bed, b);
-    unit_stop(&bed, a);
+    check_int(unit_status(two.a).starts, 1);
+    unit_stop(&bed, two.b);
+    unit_stop(&bed, two.a);
     bed_end(&bed);
     fifo_remove(&fifo);
 }
@@ -562,28 +529,14 @@ static void let_both_end(struct bed *bed, struct sss_unit_ctx *ctx)
 /* When its time is over all are dead, though nobody was told yet: there is nothing to stop. */
 static void a_late_shutdown_sees_who_is_dead(void **state)
 {
-    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
-    static const char *const after[] = { "a" };
     struct bed bed;
-    struct sss_unit unit = unit_zero("a");
+    struct two two;
 
     (void)state;
     fifo_make(&last);
     bed_start(&bed, SSS_SCOPE_ALL);
-    unit.mask |= SSS_UNIT_RESTART;
-    unit.restart = SSS_UNIT_RESTART_ALWAYS;
-    struct sss_unit_ctx *a = dying = unit_add(&bed, &unit, ACTIONS("pause"));
-    unit = notifying("b");
-    unit.mask |= SSS_UNIT_STOP_STEPS;
-    unit.stop_steps = &step;
-    unit.stop_steps_count = 1;
-    unit.after = after;
-    unit.after_count = 1;
-    struct sss_unit_ctx *b = unit_add(
-        &bed, &unit,
-        ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", last.path, "exit", "3"));
-    check_ok(sss_supervisor_start(b));
-    until_states(&bed, "aG aR bG bR");
+    two = two_run(&bed, &last, "3");
+    dying = two.a;
     bed.then = let_both_end;
     bed.then_state = SSS_UNIT_STOPPING;
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 20 * MS, told_down, &bed));
@@ -591,9 +544,9 @@ static void a_late_shutdown_sees_who_is_dead(void **state)
     loop_settle(&bed.loop);
     check_int(bed.shutdown.units_left, 0);
     check(strstr(bed.states, "aP") == NULL);
-    check_int(unit_status(b).wait_status, status_of(3));
-    unit_stop(&bed, b);
-    unit_stop(&bed, a);
+    check_int(unit_status(two.b).wait_status, status_of(3));
+    unit_stop(&bed, two.b);
+    unit_stop(&bed, two.a);
     bed_end(&bed);
     fifo_remove(&last);
 }
@@ -602,7 +555,7 @@ static void a_late_shutdown_sees_who_is_dead(void **state)
 static void whom_a_shutdown_leaves(void **state)
 {
     struct sss_shutdown_event left = { .size = sizeof(left) };
-    struct sss_unit unit = notifying("a");
+    struct sss_unit unit = unit_notifying("a");
     struct bed bed;
     struct gate gate;
     char path[64], names[16] = "";
@@ -665,7 +618,7 @@ static void a_sender_that_is_gone(void **state)
 
     (void)state;
     for (int all = 0; all < 2; all++) {
-        struct sss_unit unit = notifying("a");
+        struct sss_unit unit = unit_notifying("a");
         struct fifo first, second;
 
         fifo_make(&first);
@@ -692,7 +645,6 @@ static void a_sender_that_is_gone(void **state)
 /* A oneshot that was done once: its restart does not make those after it wait for ever. */
 static void a_oneshot_is_done_until_it_starts_again(void **state)
 {
-    static const char *const after_a[] = { "a" };
     struct bed bed;
     struct sss_unit unit = unit_zero("a");
 
@@ -703,8 +655,7 @@ static void a_oneshot_is_done_until_it_starts_again(void **state)
     /* What it leaves behind is stopped. */
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("leave", "exit", "0"));
     unit = unit_zero("b");
-    unit.after = after_a;
-    unit.after_count = 1;
+    unit_after_a(&unit);
     struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
     check_ok(sss_supervisor_start(b));
     until_state(&bed, b, SSS_UNIT_RUNNING);

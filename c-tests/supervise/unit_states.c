@@ -512,7 +512,6 @@ static void the_owner_decides(void **state)
 /* The order of a and b is held, both ways round. */
 static void units_start_and_stop_in_order(void **state)
 {
-    static const char *const after_a[] = { "a" };
     struct bed bed;
     struct sss_unit unit = unit_zero("a");
     struct fifo fifo;
@@ -525,8 +524,7 @@ static void units_start_and_stop_in_order(void **state)
     struct sss_unit_ctx *a =
         unit_add(&bed, &unit, ACTIONS("gate", fifo.path, "say", "READY=1", "pause"));
     unit = unit_zero("b");
-    unit.after = after_a;
-    unit.after_count = 1;
+    unit_after_a(&unit);
     struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG");
@@ -545,44 +543,21 @@ static void units_start_and_stop_in_order(void **state)
     fifo_remove(&fifo);
 }
 
-static struct sss_unit_ctx *add_after_a(struct bed *bed, struct sss_unit *unit,
-                                        const char *const *actions)
-{
-    static const char *const after_a[] = { "a" };
-
-    unit->after = after_a;
-    unit->after_count = 1;
-    return unit_add(bed, unit, actions);
-}
-
 /* One that dies while its stop waits for another's is not restarted; but after a start, which
  * calls its stop off. */
 static void a_stop_that_waits_keeps_its_unit_down(void **state)
 {
-    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
-
     (void)state;
     check_int(SIGTERM, 15);
     for (int again = 0; again < 2; again++) {
         struct bed bed;
-        struct sss_unit unit = unit_zero("a");
         struct fifo fifo;
 
         fifo_make(&fifo);
         bed_start(&bed, SSS_SCOPE_ALL);
-        unit.mask |= SSS_UNIT_RESTART;
-        unit.restart = SSS_UNIT_RESTART_ALWAYS;
-        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
-        unit = unit_zero("b");
-        unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_START_MODE;
-        unit.start_mode = SSS_UNIT_NOTIFY;
-        unit.stop_steps = &step;
-        unit.stop_steps_count = 1;
-        struct sss_unit_ctx *b = add_after_a(&bed, &unit,
-                                             ACTIONS("hold", "15", "say", "READY=1", "await",
-                                                     "15", "gate", fifo.path, "exit", "0"));
-        check_ok(sss_supervisor_start(b));
-        until_states(&bed, "aG aR bG bR");
+        struct two two = two_run(&bed, &fifo, "0");
+        struct sss_unit_ctx *a = two.a, *b = two.b;
+
         check_ok(sss_supervisor_stop(a));
         until_states(&bed, "aG aR bG bR bP");
         check_int(unit_status(a).waits, 1);
@@ -615,7 +590,8 @@ static void a_stop_waits_for_what_a_later_unit_left(void **state)
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
     unit = unit_zero("b");
     unit.mask |= SSS_UNIT_OVER_MAIN | SSS_UNIT_STOP_STEPS;
-    struct sss_unit_ctx *b = add_after_a(&bed, &unit, ACTIONS("leave", "exit", "0"));
+    unit_after_a(&unit);
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("leave", "exit", "0"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aR bG bR bS");
     until_processes(&bed, b, 1);
@@ -628,7 +604,6 @@ static void a_stop_waits_for_what_a_later_unit_left(void **state)
 
 static void one_that_comes_before_fails(void **state)
 {
-    static const char *const after_a[] = { "a" };
     struct bed bed;
     struct sss_unit unit = unit_zero("a");
 
@@ -638,8 +613,7 @@ static void one_that_comes_before_fails(void **state)
     unit.kind = SSS_UNIT_ONESHOT;
     struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "1"));
     unit = unit_zero("b");
-    unit.after = after_a;
-    unit.after_count = 1;
+    unit_after_a(&unit);
     struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aF bF");

@@ -118,14 +118,22 @@ int server_bed_end(void **state)
     return 0;
 }
 
-void server_start(struct server_bed *bed, uint32_t flags)
+void server_start_with(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
+                       int64_t timeout)
 {
     struct sss_forksrv_params params = server_zero(flags, &bed->events);
 
     memset(&bed->events, 0, sizeof(bed->events));
+    params.event = event;
+    params.timeout = timeout;
     check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
     check(bed->srv != NULL);
     loop_until(&bed->loop, &bed->events.ready, 1);
+}
+
+void server_start(struct server_bed *bed, uint32_t flags)
+{
+    server_start_with(bed, flags, server_told, 0);
 }
 
 void server_finish(struct server_bed *bed)

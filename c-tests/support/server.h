@@ -38,6 +38,9 @@ int server_bed_begin(void **state);
 int server_bed_end(void **state);
 /* Starts the server, and waits until it is ready; events are counted from there. */
 void server_start(struct server_bed *bed, uint32_t flags);
+/* The same with another callback, and a limit of this many ns for each launch. */
+void server_start_with(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
+                       int64_t timeout);
 /* Stops the server, which has to end with 0, and frees it. */
 void server_finish(struct server_bed *bed);
 /* The bed and its server, together. */

@@ -106,6 +106,23 @@ errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *
     return ret;
 }
 
+struct sss_unit unit_notifying(const char *name)
+{
+    struct sss_unit unit = unit_zero(name);
+
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_NOTIFY;
+    return unit;
+}
+
+void unit_after_a(struct sss_unit *unit)
+{
+    static const char *const after_a[] = { "a" };
+
+    unit->after = after_a;
+    unit->after_count = 1;
+}
+
 struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char *const *actions)
 {
     struct sss_unit_ctx *ctx = NULL;
@@ -236,4 +253,26 @@ void fifo_remove(struct fifo *fifo)
 {
     unlink(fifo->path);
     rmdir(fifo->dir);
+}
+
+struct two two_run(struct bed *bed, const struct fifo *gate, const char *code)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
+    struct sss_unit unit = unit_zero("a");
+    struct two two;
+
+    unit.mask |= SSS_UNIT_RESTART;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    two.a = unit_add(bed, &unit, ACTIONS("pause"));
+    unit = unit_notifying("b");
+    unit.mask |= SSS_UNIT_STOP_STEPS;
+    unit.stop_steps = &step;
+    unit.stop_steps_count = 1;
+    unit_after_a(&unit);
+    two.b = unit_add(bed, &unit,
+                     ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", gate->path,
+                             "exit", code));
+    check_ok(sss_supervisor_start(two.b));
+    until_states(bed, "aG aR bG bR");
+    return two;
 }

@@ -34,6 +34,10 @@ void bed_end(struct bed *bed);
 /* A unit with a name of one letter and helpers/unit's actions, ended by NULL; zeroed else,
  * but for short times. */
 struct sss_unit unit_zero(const char *name);
+/* The same, ready when it says so. */
+struct sss_unit unit_notifying(const char *name);
+/* It starts after the unit `a`, and stops before it. */
+void unit_after_a(struct sss_unit *unit);
 /* Adds it with these actions. */
 struct sss_unit_ctx *unit_add(struct bed *bed, struct sss_unit *unit, const char *const *actions);
 errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *actions,
@@ -69,5 +73,12 @@ void fifo_open(struct fifo *fifo);
 /* The same, but turns the loop until a process waits at the gate. */
 void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
+
+/* Two that run: `a`, which is always restarted, and `b` after it. At SIGTERM b waits for the
+ * gate, and ends with this code; its stop gives it an hour. */
+struct two {
+    struct sss_unit_ctx *a, *b;
+};
+struct two two_run(struct bed *bed, const struct fifo *gate, const char *code);
 
 #endif
