@@ -4,7 +4,7 @@
  * the other.
  *
  *   memory MB PAGES [N] K   it has written to so much memory, in small or huge
- *                           pages; N descriptors are open
+ *                           pages, and has N descriptors open
  *   descriptors N MAP K     it has N open; the child gets none, its three from
  *                           low or from high sources, or three fresh pipes
  *   rate THREADS K          each thread starts K

@@ -826,7 +826,7 @@ static void the_former_disposition_comes_back(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
-/* Two contexts, of which the first or the second is freed first. */
+/* Makes two contexts, and frees this one (0 or 1) before the other. */
 static void two_contexts_come_and_go(struct bed *bed, int first)
 {
     struct sss_sigchild_ctx *ctx[2];

@@ -53,8 +53,8 @@ static void load_run_and_unload(const char *path, enum leaves leaves)
     check_ok(run(leaves));
     check_ok(dlclose(plugin));
     /*
-     * Any thread of its own would be in code that is not there any more. One that has run
-     * its last instruction is in the list for a moment.
+     * A thread of the plugin's would run code that is no longer mapped. One that has ended
+     * may still be listed for a moment.
      */
     for (deadline = now_ms() + DEADLINE_MS; entries("/proc/self/task") > tasks;) {
         check(now_ms() < deadline);

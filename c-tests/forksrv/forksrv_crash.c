@@ -76,8 +76,8 @@ static void await_state(pid_t pid, char wanted)
     }
 }
 
-/* Until the server has reaped the child, and has said so to nobody who listens: the loop turns
- * only while the server is stopped. */
+/* Waits until the server has reaped the child, while nobody reads what the server says of it:
+ * the daemon's loop turns only while the server is stopped. */
 static void reaped_unheard(struct server_bed *bed, pid_t server, pid_t pid)
 {
     struct pollfd fd = { .fd = bed->loop.ctxfd, .events = POLLIN };
@@ -97,8 +97,8 @@ static void reaped_unheard(struct server_bed *bed, pid_t server, pid_t pid)
     check_ok(kill(server, SIGCONT));
 }
 
-/* The server frees a pid only when the daemon asks for it. What it has said of that before it
- * died is heard. */
+/* The server reaps a child, and so frees its pid, only when the daemon has asked for the
+ * status. What the server said before it died is read all the same. */
 static void what_a_dead_server_said(void **state)
 {
     struct server_bed *bed = *state;
@@ -335,7 +335,7 @@ static int64_t time_now(void)
     return now.tv_sec * (int64_t)1000000000 + now.tv_nsec;
 }
 
-/* The second within the interval at once, the third when it is over. */
+/* The second restart within the interval comes at once, the third when the interval is over. */
 static void no_more_than_its_burst(void **state)
 {
     struct server_bed *bed = *state;

@@ -17,7 +17,7 @@ static const uint32_t manners[] = {
 
 #define END 12
 
-/* A launch in a thread whose sends are held. */
+/* A launch by a thread of its own, each of whose sendmsg(2) is held until the test lets it go. */
 struct launch {
     struct server_bed *bed;
     bool by_the_loop;
@@ -77,7 +77,7 @@ static void *launch_held(void *arg)
     return NULL;
 }
 
-/* So many sends fail first; how many there were. */
+/* Has the first `fail` sends fail with ETOOMANYREFS; returns how many sends there were. */
 static unsigned run(struct launch *launch, unsigned fail)
 {
     struct pollfd fd = { .events = POLLIN };

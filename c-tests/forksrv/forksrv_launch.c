@@ -16,7 +16,7 @@ static const uint32_t manners[] = {
     SSS_FORKSRV_FORK | SSS_FORKSRV_SERVERS_CHILDREN,
 };
 
-/* The signal that its end sends to its parent. */
+/* The signal that its parent gets when it ends. */
 static int exit_signal_of(pid_t pid)
 {
     char path[64], text[1024], *at;
@@ -75,7 +75,8 @@ static int note_end(struct sss_child_ctx *child, void *pvt)
     return 0;
 }
 
-/* As that of any child: it kills, and has a destructor. A child of our own can have a deadline. */
+/* The handle of a launched child can kill and have a destructor, as any other. A watch of the
+ * same child can have a deadline. */
 static void its_handle_is_an_ordinary_one(void **state)
 {
     const struct sss_deadline_step step = { .after_ns = 1000000, .signum = SIGUSR1 };

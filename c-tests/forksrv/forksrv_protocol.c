@@ -1,7 +1,7 @@
 /*
  * Messages that no library of ours sends: truncated, oversized, repeated, of another version,
  * of another process, with too few or too many descriptors, and orders that stall. The
- * server answers each by an error, keeps nothing of it, and serves on.
+ * server answers each with an error, keeps nothing of it, and goes on serving.
  */
 #include "support/test.h"
 

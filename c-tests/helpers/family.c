@@ -13,7 +13,7 @@
  *   t       ignores SIGTERM and SIGHUP
  *   b       forks and exits, and so does each child, for ever
  *   m       its first thread ends, and another one obeys from now on
- *   n       a new thread obeys from now on, and this one stays
+ *   n       starts a thread that obeys from now on; this one waits
  *   r MS    runs until it has used so much of the processor
  */
 #define _GNU_SOURCE

@@ -346,7 +346,7 @@ static void a_terminal_in(void **state)
     check_log(bed, "by a terminal\r\nlast words [no newline]\n");
 }
 
-/* The loop comes too late: one event tells how many lines it missed. */
+/* The loop turns too late: one event says how many lines were dropped meanwhile. */
 static void the_callback_is_told_what_was_dropped(void **state)
 {
     enum { LINES = 1000 };

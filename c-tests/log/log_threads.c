@@ -262,8 +262,8 @@ static void forks_beside_busy_threads(void **state)
     check_numbers(bed, lines());
 }
 
-/* Logs that other threads are busy with at the fork go over it. What the child takes
- * from the busy pipe is lost with it, and looked at by nobody. */
+/* Logs go over a fork though other threads use them at that moment. What the child reads
+ * from their pipe is not checked: it is lost when the child ends. */
 static void be_a_daemon(struct sss_sigchild_ctx *ctx, struct sss_log *busy, struct sss_log *log)
 {
     struct sss_log_stats stats;
@@ -352,8 +352,8 @@ static void limit_fds(rlim_t most)
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-/* However far a call comes before there is no descriptor left, another one does the
- * rest, and none says that all is well before it is. */
+/* Each call fails at a later point for want of a descriptor, and the next call does what is
+ * left. None returns 0 before all is done. */
 static void again_and_again(struct moved *moved)
 {
     unsigned before = count_fds(), failed = 0;

@@ -20,7 +20,8 @@ struct bed {
     pid_t first;
 };
 
-/* How far the library's clock is put forward: its calls come here first. */
+/* How many seconds the library's clock is put forward: this program's clock_gettime() comes
+ * before the C library's. */
 static time_t forward;
 
 int clock_gettime(clockid_t clock, struct timespec *time)
@@ -99,8 +100,7 @@ static pid_t main_of(struct bed *bed)
     return pid;
 }
 
-/* The first process is the main one; when it ends and others live, nobody is. */
-/* Each thread has children of its own. */
+/* Each thread of a process has a list of its own children in /proc. */
 static void children_of_all_threads(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
@@ -125,7 +125,7 @@ static void children_of_all_threads(void **state)
     bed_free(&bed);
 }
 
-/* What those have used who were started, and who came to us. */
+/* The usage of processes that the service started and of those that it adopted is added up. */
 static void their_usage(void **state)
 {
     enum { MS = 20 };
@@ -149,6 +149,7 @@ static void their_usage(void **state)
     bed_free(&bed);
 }
 
+/* The first process is the main one; when it ends and others live, nobody is. */
 static void main_ends(void **state)
 {
     struct bed bed;
@@ -853,7 +854,7 @@ static void leave_one(void *unused)
     bed_free(&bed);
 }
 
-/* Where nobody is asked it is left, and spoken of once, after a minute. */
+/* Without a callback an unknown child is left, and named in the log once, after a minute. */
 static void left_for_a_minute(void **state)
 {
     (void)state;

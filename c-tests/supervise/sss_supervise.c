@@ -235,7 +235,7 @@ static void check_state(struct sup *sup, const char *unit, const char *wanted)
     check(strstr(ran.text, wanted) != NULL);
 }
 
-/* Waits until it has printed this, now or before. */
+/* Waits until it has printed this; it may have done so before the call. */
 static void sup_await_any(struct sup *sup, const char *text)
 {
     sup->seen = 0;
@@ -629,8 +629,8 @@ static unsigned files(const struct sup *sup, const char *prefix)
     return count;
 }
 
-/* Every key with a good value, and what comes of it; essential, guard, health and what a
- * stop does have tests of their own. */
+/* Every key with a good value, and its effect. Other tests show essential, guard, health and
+ * the keys of a stop. */
 static void every_key(void **state)
 {
     char *unit = helper_path("unit"), path[64], wanted[64];
@@ -1201,7 +1201,7 @@ static void one_program(void **state)
     check_int(ran.status, status_of(126));
     RUN(&ran, program(), "/dev/null");
     check_int(ran.status, status_of(126));
-    /* A name that a unit may not have. */
+    /* A program whose name no unit may have. */
     snprintf(log, sizeof(log), "%s/- it's", sup.dir);
     check_ok(symlink("/bin/true", log));
     RUN(&ran, program(), log);

@@ -209,7 +209,8 @@ static void nobody_is_the_main_process(void **state)
     }
 }
 
-/* All of the unit are dead, and its time limit passes; only then the loop turns again. */
+/* Keeps the loop from turning until all processes of the unit are dead and its time limit has
+ * passed. */
 static void let_time_pass_after_all(struct bed *bed, struct sss_unit_ctx *ctx)
 {
     int64_t over = now_ms() + 30;
@@ -224,7 +225,8 @@ static void let_time_pass_after_all(struct bed *bed, struct sss_unit_ctx *ctx)
     }
 }
 
-/* Who is dead, though nobody was told yet, did not survive SIGKILL. */
+/* A process that is dead is not told as having survived SIGKILL, though its end was not told
+ * yet. */
 static void nobody_survived(void **state)
 {
     struct bed bed;

@@ -11,7 +11,7 @@ int monitor_main(int argc, char **argv);
 #include "../../examples-c/monitor.c"
 #undef main
 
-/* Reads lines until one has this text, within DEADLINE_MS; the pid at its end. */
+/* Reads lines until one contains this text, for DEADLINE_MS at most; returns the pid in it. */
 static pid_t until_line(FILE *out, const char *text)
 {
     char line[256];

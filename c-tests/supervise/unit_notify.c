@@ -470,7 +470,7 @@ static void a_sign_of_life_behind_many_messages(void **state)
     fifo_remove(&done);
 }
 
-/* The program goes on and ends; only then the loop turns again. */
+/* Keeps the loop from turning until the program has gone on and ended. */
 static void let_it_end(struct bed *bed, struct sss_unit_ctx *ctx)
 {
     (void)bed;

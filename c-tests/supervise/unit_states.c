@@ -118,8 +118,9 @@ static void note_delay(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
     delays->over += event->state == SSS_UNIT_FAILED;
 }
 
-/* The delays that a crash loop is told of, with this much jitter; or where each run is long
- * enough to count as stable, and no start is within the window of the one before. */
+/* The delays before the restarts of a unit that crashes again and again, with this much
+ * jitter. With `stable` each run is long enough to count as stable, and each start comes
+ * after the window of the one before. */
 static struct delays delays_with(uint32_t jitter, bool stable)
 {
     char *path = helper_path("unit");
@@ -579,7 +580,7 @@ static void a_stop_that_waits_keeps_its_unit_down(void **state)
     }
 }
 
-/* The later unit is STOPPED, but a process of it lives. */
+/* The unit that stops first is STOPPED already, but a process of it lives on. */
 static void a_stop_waits_for_what_a_later_unit_left(void **state)
 {
     struct bed bed;

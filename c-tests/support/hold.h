@@ -46,7 +46,7 @@ void hold_release(int listener, const struct held *held);
 bool hold_take(int listener, struct held *held);
 bool hold_give_back(int listener, const struct held *held);
 
-/* Has the call fail with this errno; false as well. */
+/* Has the call fail with this errno; false where the caller is gone. */
 bool hold_fail(int listener, const struct held *held, int error);
 
 /* A descriptor on its way to another process, by a socket. */

@@ -379,7 +379,7 @@ static void many_are_set_and_taken_away(void **state)
     }
 }
 
-/* Nothing changes by a deadline that is refused: the former one is kept. */
+/* A deadline that is refused changes nothing: the former one stays. */
 static void a_bad_one_leaves_the_former(void **state)
 {
     const struct sss_deadline_step good = { .signum = SIGKILL }, bad = { .signum = 0 };

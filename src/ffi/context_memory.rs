@@ -25,7 +25,7 @@ pub(crate) struct Context {
     pub(crate) binding: Option<Binding>,
     /// It is being freed.
     pub(crate) ending: bool,
-    /// What it was before a fork, while not all of it is this process's own.
+    /// Its id in the process before the fork, until all of it was taken over.
     pub(crate) former: Option<ContextId>,
 }
 
@@ -39,8 +39,8 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         unsafe { self.as_ptr().cast::<Context>().as_ref() }.ok_or(Errno::EINVAL.into())
     }
 
-    /// Makes a context this process's own after a fork. What failed is done by another
-    /// call.
+    /// Makes a context this process's own after a fork. After an error another call goes on
+    /// where this one failed.
     pub(crate) fn renew(self) -> Result<(), Error> {
         // SAFETY: NULL, or a context that is not freed, which no other thread uses now.
         let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;

@@ -182,7 +182,7 @@ pub(crate) fn free(id: LogId) -> Result<(), Error> {
     };
     task::end(&log);
     own.free(&log);
-    // Where it was taken along but for some of its sources.
+    // After a fork some of its sources may not have been taken over.
     close_inherited(id);
     Ok(())
 }

@@ -21,9 +21,9 @@ const DATAGRAM: usize = 1024;
 pub(crate) struct Target {
     file: File,
     socket: Option<Kept>,
-    /// It is to be connected anew, where no line has begun.
+    /// It is to be connected anew before the next line begins.
     reconnect: bool,
-    /// What was sent by a stream last is not the end of a line.
+    /// What was last sent on the stream ended in the middle of a line.
     mid_line: bool,
 }
 

@@ -70,7 +70,7 @@ pub(crate) struct State {
 
 pub(crate) struct Threads {
     pub(crate) state: Mutex<State>,
-    /// What there is, for forked children.
+    /// The same once more, as forked children can read it.
     pub(super) logs: Roll<Log>,
     pub(super) sources: Roll<Source>,
     pub(super) pollers: Roll<Poller>,
@@ -85,7 +85,7 @@ pub(crate) struct Threads {
     /// What the reader and a writer run.
     reads: fn(usize),
     writes: fn(usize),
-    /// The reader and the writers, and some that have not ended quite yet.
+    /// The reader, the writers, and those that were told to end and still run.
     crew: Crew<{ WRITERS + 8 }>,
 }
 

@@ -125,7 +125,7 @@ impl Target {
 }
 
 /// How many members live, zombies not counted, that are not spared; the caller's own
-/// look, which needs no loop. One where that is not certain.
+/// look, which needs no loop. At least one where it is not certain that nobody is left.
 pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Error> {
     with(id, |tracker, key| {
         let (members, _) = members(tracker, key)?;

@@ -381,8 +381,8 @@ pub(crate) fn kill_tree(service: ServiceId, signal: i32, spares: bool) -> bool {
     !killed.is_err_and(|error| error.is_shortage())
 }
 
-/// How many processes of a run a stop has still to end. One where a shortage does not
-/// let us see: who is not seen is not dead.
+/// How many processes of a run a stop has still to end; at least one where a shortage keeps
+/// us from looking.
 pub(crate) fn remaining(service: ServiceId, spares: bool) -> usize {
     kill::remaining(service, |one| spares && one.login)
         .unwrap_or_else(|error| usize::from(error.is_shortage()))
@@ -426,7 +426,7 @@ pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
     found
 }
 
-/// Whether a process is there, and no zombie; true where a shortage does not let us see.
+/// Whether a process is there, and no zombie; true where a shortage keeps us from looking.
 pub(crate) fn runs(pid: i32) -> bool {
     procfs::stat(pid).map_or_else(Error::is_shortage, |stat| !stat.is_dead())
 }

@@ -86,12 +86,12 @@ enum Due {
 }
 
 impl Due {
-    /// A later event tells the same, and more.
+    /// An event after it tells at least as much, so it may be left out.
     fn is_passing(&self) -> bool {
         matches!(self, Due::Tell(report) if report.what != What::Essential)
     }
 
-    /// A program can say so as often as it likes.
+    /// A program can cause any number of these.
     fn is_of_reload(&self) -> bool {
         matches!(self, Due::Tell(report) if report.what == What::State
             && matches!(report.state, State::Running | State::Reloading))
@@ -1191,7 +1191,7 @@ impl Units {
             return;
         };
         if !room {
-            // The oldest of which a later one tells as well.
+            // The oldest that a later one outdates.
             let oldest = unit.due.iter().position(Due::is_passing).unwrap_or(0);
             unit.due.remove(oldest);
         }
@@ -1541,8 +1541,9 @@ impl Unit {
         }
     }
 
-    /// Has an event take the turn of one that waits, where a program could send any number:
-    /// of what STATUS and MAINPID say, and of many reloads, a late callback learns the last.
+    /// Puts an event in the place of one that waits and that it outdates. A program can send
+    /// STATUS, MAINPID and reloads without end: a callback that comes late learns the last of
+    /// each.
     fn merge(&mut self, due: &Due) -> bool {
         let Due::Tell(report) = due else {
             return false;

@@ -45,7 +45,7 @@ impl From<OwnedFd> for Kept {
 }
 
 impl Kept {
-    /// The same; EBADF where it is not there.
+    /// A duplicate; EBADF where the daemon has closed it.
     pub(crate) fn copy(&self) -> Result<Kept, Error> {
         if !self.is_there() {
             return Err(Call::fcntl.failed(Errno::EBADF));
@@ -58,7 +58,7 @@ impl Kept {
         self.file.is_some() && self.file == file_at(self.fd)
     }
 
-    /// Closes it before its time: a forked child its copy of one that it never drops.
+    /// Closes it though it is not dropped: a forked child never drops what it has copies of.
     pub(crate) fn close(&self) {
         if self.is_there() {
             // SAFETY: opened as ours, and not closed since. It is not used after this:
@@ -84,7 +84,7 @@ impl Drop for Kept {
 
 /// What tells an open file from others: its file system and its inode there.
 fn file_at(fd: RawFd) -> Option<(u64, u64)> {
-    // SAFETY: for this call alone, which says EBADF where it is closed.
+    // SAFETY: used for this call alone, which answers EBADF where it is closed.
     let stat = nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
     Some((stat.st_dev, stat.st_ino))
 }

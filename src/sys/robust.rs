@@ -132,17 +132,17 @@ impl Latch {
         };
     }
 
-    /// Nobody has it, or its owner has died.
+    /// It has no owner, or its owner has died.
     pub(crate) fn is_free(&self) -> bool {
         self.word.load(Ordering::SeqCst) == 0 || self.state() == Wait::Left
     }
 
-    /// It is to be somebody's, who does not run yet.
+    /// It is about to have an owner, a thread that does not run yet.
     pub(crate) fn promise(&self) {
         self.word.store(libc::FUTEX_WAITERS, Ordering::SeqCst);
     }
 
-    /// It is nobody's.
+    /// It has no owner.
     pub(crate) fn disown(&self) {
         self.word.store(0, Ordering::SeqCst);
     }

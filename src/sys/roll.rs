@@ -10,7 +10,7 @@ use super::fork::Former;
 
 /// What a process has of a kind. Each change is one store of a pointer, so a fork copies
 /// the list as it was before the change or after it, also where another thread holds a
-/// lock. The process itself only keeps it; forked children read it.
+/// lock. The process itself adds and removes; only its forked children read.
 pub(crate) struct Roll<T> {
     first: AtomicPtr<Place<T>>,
 }

@@ -1,6 +1,6 @@
 //! dlclose(3) of a plugin that has this library in it as a static one: what it has
-//! for the whole process goes with it, its threads first. At exit(3) it stays, as other threads may
-//! still be in here.
+//! for the whole process goes with it, its threads first. At exit(3) it stays, as other
+//! threads may still be in here.
 //!
 //! Which of the two it is shows in the order: at exit the functions of atexit(3) run
 //! before any object's destructors; at dlclose a plugin's own run after them. Where a
@@ -31,7 +31,8 @@ pub(crate) fn prepare(unload: fn(&Unloading)) {
     }
 }
 
-/// Has `part` called before that, the last first. Once is enough; more is the same.
+/// Has `part` called before the function of [`prepare`]. The part that was added last is
+/// called first; one that was added already stays where it is.
 pub(crate) fn also(part: fn(&Unloading)) {
     let part = part as *mut ();
     for place in &PARTS {
@@ -53,7 +54,7 @@ extern "C" fn unload() {
     }
     let parts = PARTS.iter().rev().map(|part| part.load(Ordering::Acquire));
     for part in parts.chain([function]).filter(|part| !part.is_null()) {
-        // SAFETY: stored by prepare() or also(), as this.
+        // SAFETY: prepare() and also() store functions of this type alone.
         let part: fn(&Unloading) = unsafe { std::mem::transmute(part) };
         part(&Unloading(()));
     }
