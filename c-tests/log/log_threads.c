@@ -460,6 +460,43 @@ static void a_fork_and_a_close_of_all(void **state)
     check_log((struct bed *)*state, "by a new pipe\n");
 }
 
+/* The log's own directory is closed too: it ends, and the context goes over all the same. */
+static void forked_without_its_directory(void *arg)
+{
+    struct bed *bed = arg;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log_stats stats = { .size = sizeof(stats) };
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_log *log;
+    pid_t pid;
+    int fd;
+
+    check_ok(chdir(bed->dir));
+    params.path = strrchr(bed->path, '/') + 1;
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        for (fd = 3; fd < 256; fd++) {
+            (void)close(fd);
+        }
+        check_ok(sss_sigchld_ctx_after_fork(ctx));
+        check_int(sss_log_stats(log, &stats), ECHILD);
+        check_int(sss_log_free(log), ECHILD);
+        check_ok(sss_sigchld_ctx_free(ctx));
+        _exit(7);
+    }
+    reap(pid, 7);
+    check_ok(sss_log_free(log));
+    check_ok(sss_sigchld_ctx_free(ctx));
+    await(count_threads() == 1);
+}
+
+static void a_relative_path_and_a_close_of_all(void **state)
+{
+    in_child(forked_without_its_directory, *state);
+}
+
 /* A child that closes all descriptors, as daemons do, and opens its own in their places. */
 static void has_its_own_there(void *log)
 {
@@ -622,6 +659,7 @@ int main(void)
         ON_BED(logs_go_over_a_fork_beside_busy_threads),
         ON_BED(a_fork_without_descriptors),
         ON_BED(a_fork_and_a_close_of_all),
+        ON_BED(a_relative_path_and_a_close_of_all),
         ON_BED(a_log_goes_over_a_fork),
         ON_BED(a_forked_child_keeps_its_own_descriptors),
         ON_BED(stop_and_go),
