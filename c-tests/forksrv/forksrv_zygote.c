@@ -226,6 +226,20 @@ static void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t c
     }
 }
 
+/* A child of the server's that nobody watches. It ends with this code when the gate opens. */
+static pid_t launch_unwatched(struct server_bed *bed, struct gate *gate, int code)
+{
+    struct sss_child_ctx *child;
+    int wait_status;
+    pid_t pid;
+
+    gate_make(gate);
+    child = launch_at(bed->srv, gate, code, see, NULL);
+    pid = pid_of(child);
+    check_ok(sss_child_release(child, &wait_status));
+    return pid;
+}
+
 /* The server answers when the child has ended, and does other work until then. Of two that
  * wait one gets the status. */
 static void a_wait_is_answered_late(void **state)
@@ -238,10 +252,7 @@ static void a_wait_is_answered_late(void **state)
     pid_t pid;
 
     server_start(bed, SSS_FORKSRV_SERVERS_CHILDREN);
-    gate_make(&gate);
-    child = launch_at(bed->srv, &gate, 4, see, NULL);
-    pid = pid_of(child);
-    check_ok(sss_child_release(child, &wait_status));
+    pid = launch_unwatched(bed, &gate, 4);
     waiter_begin(&waiters[0], bed->srv, pid);
     waiter_begin(&waiters[1], bed->srv, pid);
     for (i = 0; i < 3; i++) {
@@ -271,17 +282,12 @@ static void a_wait_is_answered_late(void **state)
 static void a_wait_outlives_the_server(void **state)
 {
     struct server_bed *bed = *state;
-    struct sss_child_ctx *child;
     struct waiter waiter;
     struct gate gate;
-    int wait_status;
     pid_t pid;
 
     server_start(bed, SSS_FORKSRV_SERVERS_CHILDREN);
-    gate_make(&gate);
-    child = launch_at(bed->srv, &gate, 4, see, NULL);
-    pid = pid_of(child);
-    check_ok(sss_child_release(child, &wait_status));
+    pid = launch_unwatched(bed, &gate, 4);
     waiter_begin(&waiter, bed->srv, pid);
     check_ok(kill(server_pid(bed->srv), SIGKILL));
     loop_until(&bed->loop, &bed->events.crashed, 1);

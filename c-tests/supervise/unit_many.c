@@ -426,23 +426,33 @@ static void a_shutdown_ends_what_former_runs_left(void **state)
     }
 }
 
+/* `b` waits for `a`, which is never ready, and is removed: b may start. The main process of a
+ * lives on. */
+static struct sss_unit_ctx *let_go_on(struct bed *bed, pid_t *main_of_a)
+{
+    struct sss_unit unit = unit_notifying("a");
+    struct sss_unit_ctx *a = unit_add(bed, &unit, ACTIONS("pause"));
+
+    unit = unit_zero("b");
+    unit_after_a(&unit);
+    struct sss_unit_ctx *b = unit_add(bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(b));
+    until_states(bed, "aG");
+    *main_of_a = unit_status(a).main_pid;
+    check_ok(sss_supervisor_remove(a));
+    return b;
+}
+
 /* Programs are started by the loop's thread alone: the death of another thread would signal
  * those that it started. */
 static void a_removal_starts_nothing_by_itself(void **state)
 {
     struct bed bed;
-    struct sss_unit unit = unit_notifying("a");
+    pid_t main_pid;
 
     (void)state;
     bed_start(&bed, SSS_SCOPE_ALL);
-    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
-    unit = unit_zero("b");
-    unit_after_a(&unit);
-    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
-    check_ok(sss_supervisor_start(b));
-    until_states(&bed, "aG");
-    pid_t main_pid = unit_status(a).main_pid;
-    check_ok(sss_supervisor_remove(a));
+    struct sss_unit_ctx *b = let_go_on(&bed, &main_pid);
     check_int(unit_status(b).state, SSS_UNIT_STOPPED);
     check_int(unit_status(b).starts, 0);
     until_states(&bed, "aG bG bR");
@@ -458,17 +468,10 @@ static void a_start_that_a_removal_let_go_on_is_called_off(void **state)
     (void)state;
     for (int way = 0; way < 3; way++) {
         struct bed bed;
-        struct sss_unit unit = unit_notifying("a");
+        pid_t main_pid;
 
         bed_start(&bed, SSS_SCOPE_ALL);
-        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
-        unit = unit_zero("b");
-        unit_after_a(&unit);
-        struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
-        check_ok(sss_supervisor_start(b));
-        until_states(&bed, "aG");
-        pid_t main_pid = unit_status(a).main_pid;
-        check_ok(sss_supervisor_remove(a));
+        struct sss_unit_ctx *b = let_go_on(&bed, &main_pid);
         if (way == 0) {
             check_ok(sss_supervisor_stop(b));
         } else if (way == 1) {

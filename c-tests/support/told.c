@@ -38,6 +38,18 @@ struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struc
     return child;
 }
 
+struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
+                                struct told *told)
+{
+    struct sss_watch watch = watch_of(pid, told);
+    struct sss_child_ctx *child;
+
+    watch.mask |= SSS_WATCH_EVENTS;
+    watch.events = events;
+    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
+    return child;
+}
+
 void check_told(const struct told *told, pid_t pid, int end)
 {
     const struct sss_child_event *event = &told->event;

@@ -19,6 +19,9 @@ void tell(struct sss_child_ctx *child, const struct sss_child_event *event, void
 struct sss_watch watch_of(pid_t pid, struct told *told);
 /* The same, made. */
 struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told);
+/* The same for these events, SSS_CHILD_EVENT_*, alone. */
+struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
+                                struct told *told);
 
 /* The watch was called once, for the end of pid by itself or by a signal. */
 void check_told(const struct told *told, pid_t pid, int end);

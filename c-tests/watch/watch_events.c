@@ -3,18 +3,6 @@
 
 #include "support/told.h"
 
-static struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
-                                       struct told *told)
-{
-    struct sss_watch watch = watch_of(pid, told);
-    struct sss_child_ctx *child;
-
-    watch.mask |= SSS_WATCH_EVENTS;
-    watch.events = events;
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
-    return child;
-}
-
 static void an_end_that_was_not_asked_for(void **state)
 {
     struct loop *loop = *state;

@@ -353,18 +353,6 @@ static void remove_all_in(const char *path)
     check_ok(rmdir(path));
 }
 
-static struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
-                                       struct told *told)
-{
-    struct sss_watch watch = watch_of(pid, told);
-    struct sss_child_ctx *child;
-
-    watch.mask |= SSS_WATCH_EVENTS;
-    watch.events = events;
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
-    return child;
-}
-
 static void a_core_is_told_of(void **state)
 {
     /* valgrind leaves one of its own making, and a sanitizer's would be large. */

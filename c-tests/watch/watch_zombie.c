@@ -11,14 +11,21 @@
 #include "support/hold.h"
 #include "support/told.h"
 
-static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
+static struct sss_child_ctx *keep_with(struct sss_sigchild_ctx *ctx, pid_t pid,
+                                       sss_child_event_fn_t cb, void *pvt)
 {
-    struct sss_watch watch = watch_of(pid, told);
+    struct sss_watch watch = watch_of(pid, pvt);
     struct sss_child_ctx *child;
 
     watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
+    watch.cb = cb;
     check_ok(sss_child_watch(NULL, ctx, &watch, &child));
     return child;
+}
+
+static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
+{
+    return keep_with(ctx, pid, tell, told);
 }
 
 static void look_into_proc(struct sss_child_ctx *child, const struct sss_child_event *event,
@@ -41,16 +48,12 @@ static void the_callback_comes_before_the_reap(void **state)
     struct loop *loop = *state;
     struct told told = { 0 };
     struct sss_child_ctx *child;
-    struct sss_watch watch;
     struct gate gate;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 3);
-    watch = watch_of(pid, &told);
-    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
-    watch.cb = look_into_proc;
-    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    child = keep_with(loop->ctx, pid, look_into_proc, &told);
     gate_open(&gate);
     loop_until(loop, &told.calls, 1);
     check(told.was_zombie);
@@ -89,17 +92,12 @@ static void freed_in_its_callback(void **state)
 {
     struct loop *loop = *state;
     struct told told = { 0 };
-    struct sss_watch watch;
-    struct sss_child_ctx *child;
     struct gate gate;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 3);
-    watch = watch_of(pid, &told);
-    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
-    watch.cb = free_it;
-    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    keep_with(loop->ctx, pid, free_it, &told);
     gate_open(&gate);
     loop_until(loop, &told.calls, 1);
     check(told.was_zombie);
@@ -165,17 +163,12 @@ static void several_keepers_one_of_them_freed_in_between(void **state)
     struct pair pair = { .loop = loop };
     struct told freed = { 0 }, last = { 0 }, plain = { 0 };
     struct sss_child_ctx *first, *third, *fourth;
-    struct sss_watch watch;
     struct gate gate;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 5);
-    watch = watch_of(pid, NULL);
-    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
-    watch.cb = free_the_other;
-    watch.pvt = &pair;
-    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &first));
+    first = keep_with(loop->ctx, pid, free_the_other, &pair);
     pair.other = keep(loop->ctx, pid, &freed);
     third = watch_child(loop->ctx, pid, &plain);
     fourth = keep(loop->ctx, pid, &last);
@@ -258,18 +251,12 @@ static void its_context_is_freed_in_its_callback(void **state)
 {
     struct loop *loop = *state;
     struct whole whole = { .loop = loop };
-    struct sss_watch watch;
-    struct sss_child_ctx *child;
     struct gate gate;
     pid_t pid;
 
     gate_make(&gate);
     pid = child_at(&gate, 3);
-    watch = watch_of(pid, NULL);
-    watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
-    watch.cb = free_the_context;
-    watch.pvt = &whole;
-    check_ok(sss_child_watch(NULL, loop->ctx, &watch, &child));
+    keep_with(loop->ctx, pid, free_the_context, &whole);
     gate_open(&gate);
     loop_until(loop, &whole.told.calls, 1);
     check(whole.told.was_zombie);
