@@ -11,7 +11,7 @@
  *   c       executes itself again with an empty environment
  *   e CODE  exits
  *   t       ignores SIGTERM and SIGHUP
- *   b       forks and exits, and so does each child, for ever
+ *   b US    forks and exits, and so does each child, for ever, each after so many microseconds
  *   m       its first thread ends, and another one obeys from now on
  *   n       starts a thread that obeys from now on; this one waits
  *   r MS    runs until it has used so much of the processor
@@ -70,7 +70,7 @@ static int begin(const char *name)
 }
 
 /* For ever is five minutes: a test that fails does not leave it behind. */
-static void fork_for_ever(void)
+static void fork_for_ever(unsigned pause)
 {
     time_t over = time(NULL) + 300;
 
@@ -82,6 +82,8 @@ static void fork_for_ever(void)
         }
         if (pid == -1) {
             usleep(1000);
+        } else if (pause > 0) {
+            usleep(pause);
         }
     }
     _exit(0);
@@ -152,7 +154,7 @@ static void *obey(void *arg)
             signal(SIGHUP, SIG_IGN);
             break;
         case 'b':
-            fork_for_ever();
+            fork_for_ever((unsigned)atoi(text + 1));
             break;
         case 'm':
             if (pthread_create(&thread, NULL, obey, NULL) != 0) {
