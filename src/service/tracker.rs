@@ -845,7 +845,12 @@ impl Tracker {
                 };
                 self.take(service, pid, known);
             }
-            Verdict::Unclaimed => self.add_foreign(pid)?,
+            Verdict::Unclaimed => {
+                // What it carried may have gone with it, and its children may have come to
+                // us after the list was read.
+                self.agreed &= wait::lives(pid);
+                self.add_foreign(pid)?;
+            }
         }
         Ok(())
     }
@@ -860,6 +865,7 @@ impl Tracker {
         };
         let task = extra.task.unwrap_or(extra.keeper);
         if watch(task, pid).is_err() {
+            self.agreed = false; // its children may not have been in the list
             // Somebody else reaped it in this moment: only its pidfd can say how it ended
             // (Linux 6.15). Or there is no memory.
             let inode = held.as_ref().and_then(pidfd::inode);

@@ -81,6 +81,12 @@ pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
     holds_child(pidfd) == Ok(true)
 }
 
+/// Whether `pid` is a child of ours that has not ended.
+pub(crate) fn lives(pid: i32) -> bool {
+    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok_and(|info| pid_of(&info) == 0)
+}
+
 /// Whether `pid` is a child of ours that has ended and that nobody has waited for.
 pub(crate) fn is_dead(pid: i32) -> bool {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;

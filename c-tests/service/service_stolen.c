@@ -1,0 +1,108 @@
+/*
+ * Other code of the daemon waits for an orphan while the library looks: behind the list of
+ * our children, before the orphan is asked where it comes from, or before it is watched.
+ * What the orphan leaves comes to us when that list has been read, and is not missed.
+ */
+#include "support/test.h"
+
+#include <poll.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+#include "support/family.h"
+#include "support/hold.h"
+
+enum { NOT_YET = -2 };
+
+struct bed {
+    struct loop loop;
+    struct family family;
+    struct told told;
+    struct sss_service *service;
+    pid_t first, middle, last;
+    int nr; /* the call before which the thief comes */
+    atomic_int listener;
+    atomic_bool over;
+};
+
+/* The daemon's loop, whose calls that ask about the middle process are held. */
+static void *turn(void *pvt)
+{
+    struct bed *bed = pvt;
+    const struct hold hold = { bed->nr, (uint32_t)bed->middle };
+
+    atomic_store(&bed->listener, hold_begin((const struct hold[2]){ hold, hold }));
+    while (!bed->told.dead && told_times(&bed->told, SSS_SERVICE_ADOPTED, bed->last) == 0) {
+        loop_turn(&bed->loop, 10);
+    }
+    atomic_store(&bed->over, true);
+    return NULL;
+}
+
+static void stolen_at(int nr)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);
+    struct bed bed = { .nr = nr, .listener = NOT_YET };
+    struct held held;
+    struct pollfd more;
+    pthread_t daemon;
+
+    hold_needed();
+    loop_start(&bed.loop, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    bed.middle = family_fork(&bed.family, bed.first);
+    bed.last = family_fork(&bed.family, bed.middle);
+    check_int(pthread_create(&daemon, NULL, turn, &bed), 0);
+    while (atomic_load(&bed.listener) == NOT_YET) {
+        usleep(1000);
+    }
+    check(bed.listener != -1);
+    family_exit(&bed.family, bed.first, 0);
+    held = hold_await(bed.listener);
+    family_exit(&bed.family, bed.middle, 0);
+    check_int(waitpid(bed.middle, NULL, 0), bed.middle);
+    hold_release(bed.listener, &held);
+    more = (struct pollfd){ .fd = bed.listener, .events = POLLIN };
+    while (!atomic_load(&bed.over)) {
+        if (poll(&more, 1, 1) == 1 && hold_take(bed.listener, &held)) {
+            hold_release(bed.listener, &held);
+        }
+    }
+    check_int(pthread_join(daemon, NULL), 0);
+    check_ok(close(bed.listener));
+    check_int(bed.told.dead, 0);
+    family_exit(&bed.family, bed.last, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    check_int(told_times(&bed.told, SSS_SERVICE_EXITED, bed.last), 1);
+    check_ok(sss_service_free(bed.service));
+    loop_end(&bed.loop);
+    family_end(&bed.family);
+    check_no_children();
+}
+
+static void before_it_is_asked(void **state)
+{
+    (void)state;
+    stolen_at(SYS_prlimit64);
+}
+
+static void before_it_is_watched(void **state)
+{
+    (void)state;
+    if (test_profile_is("linux-4.19")) {
+        test_skip("linux-4.19", "no pidfd is opened");
+    }
+    stolen_at(SYS_pidfd_open);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(before_it_is_asked),
+        cmocka_unit_test(before_it_is_watched),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
