@@ -3657,10 +3657,9 @@ errno_t sss_sigchld_ctx_init(void *memctx,
  *
  * @return as sss_sigchld_ctx_init(); EINVAL also for a NULL or too small
  *         params, an unknown bit in mask, flags or options, an unknown scope, a
- *         host with a function missing, an unknown_fn without scope ALL;
- *         E2BIG for params or a host of a later version that uses what this
- *         library does not know; ENOTSUP for options with a host that has no
- *         signals.
+ *         host with a function missing; E2BIG for params or a host of a later
+ *         version that uses what this library does not know; ENOTSUP for options
+ *         with a host that has no signals.
  *
  * Thread-safe. Not for signal handlers.
  */
@@ -3766,7 +3765,8 @@ errno_t sss_sigchld_ctx_free(struct sss_sigchild_ctx *sigchld_ctx);
 errno_t sss_sigchld_ctx_after_fork(struct sss_sigchild_ctx *sigchld_ctx);
 
 /**
- * Set what is told of children that nobody registered.
+ * Set the callback for children that ended and that nobody registered. In scope
+ * REGISTERED it is called only while the context has services.
  *
  * @param sigchld_ctx  the context. Of several of scope ALL, the one that was made
  *                     first is told.

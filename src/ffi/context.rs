@@ -247,10 +247,9 @@ symver!("sss_sigchld_ctx_init");
 ///
 /// @return as sss_sigchld_ctx_init(); EINVAL also for a NULL or too small
 ///         params, an unknown bit in mask, flags or options, an unknown scope, a
-///         host with a function missing, an unknown_fn without scope ALL;
-///         E2BIG for params or a host of a later version that uses what this
-///         library does not know; ENOTSUP for options with a host that has no
-///         signals.
+///         host with a function missing; E2BIG for params or a host of a later
+///         version that uses what this library does not know; ENOTSUP for options
+///         with a host that has no signals.
 ///
 /// Thread-safe. Not for signal handlers.
 #[unsafe(no_mangle)]
@@ -481,7 +480,8 @@ pub extern "C" fn sss_sigchld_ctx_after_fork(sigchld_ctx: Handle<sss_sigchild_ct
 }
 symver!("sss_sigchld_ctx_after_fork");
 
-/// Set what is told of children that nobody registered.
+/// Set the callback for children that ended and that nobody registered. In scope
+/// REGISTERED it is called only while the context has services.
 ///
 /// @param sigchld_ctx  the context. Of several of scope ALL, the one that was made
 ///                     first is told.
