@@ -114,7 +114,7 @@ abi:
 
 ## Install
 
-# What was built is not looked at again: root may have no cargo.
+# What is there already is not built again: root may have no cargo.
 BUILT := $(LIBRARY) $(ARCHIVE) $(PROGRAMS) $(HELPERS)
 PCDIR := $(DESTDIR)$(LIBDIR)/pkgconfig
 
@@ -129,6 +129,9 @@ LIBRARIES = $(addprefix $(DESTDIR)$(LIBDIR)/,$(REALNAME) $(SONAME) libsss_sigchl
 
 .PHONY: install
 install: $(if $(filter-out $(wildcard $(BUILT)),$(BUILT)),all)
+	$(if $(filter $(STAGE)/%,$(HELPERDIR)),,@grep -qF '$(HELPERDIR)' $(LIBRARY) || \
+		echo "warning: the library was not built for $(HELPERDIR):" \
+			"give make the same PREFIX and LIBEXECDIR" >&2)
 	$(INSTALL) -d $(sort $(dir $(INSTALLED) $(LIBRARIES)))
 	$(INSTALL) -p -m 755 $(LIBRARY) $(DESTDIR)$(LIBDIR)/$(REALNAME)
 	ln -sf $(REALNAME) $(DESTDIR)$(LIBDIR)/$(SONAME)
