@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Makes tables and pictures out of the committed results.
 
-    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg, and of bench and
-                               adapters README.md's table too; default: all that are there
+    report.py [NAME]           results/NAME.json -> results/NAME.md and *.svg, and of bench,
+                               adapters and spawn README.md's tables too; default: all that are there
     report.py --bars [NAME]    which bars are met; exit status 1 where one is missed: where
                                the whole interval lies above it. Where only a part does, it is open.
 
@@ -463,6 +463,33 @@ def readme_table(results):
     return table(head, rows)
 
 
+# What, case, metric, ours, theirs, and their name where it is not the plain loop's.
+PLAIN_LOOP = "the plain loop"
+LOSSES = [
+    ("no other child, by the descriptor", ("steady", 0, None), "cpu_ns", "sss-fd", "raw", PLAIN_LOOP),
+    ("no other child, by tevent's signal handler", ("steady", 0, None), "cpu_ns", "sss-tevent", "sssd", "SSSD's scheme"),
+    ("100 children dead at once", ("dead", 100, 21), "loop_ns", "sss-signalfd", "raw", PLAIN_LOOP),
+    ("the same with their registration", ("dead", 100, 21), "cpu_ns", "sss-signalfd", "raw", PLAIN_LOOP),
+    ("10,000 long-idle children dead at once", ("old", 10000, None), "loop_ns", "sss-signalfd", "raw", PLAIN_LOOP),
+    ("the same", ("old", 10000, None), "loop_ns", "sss-signalfd", "pidfd", "pidfds by hand"),
+    ("a live burst of 10,000, by the descriptor", ("burst", 10000, "chain"), "cpu_ns", "sss-fd", "pidfd", "pidfds by hand"),
+    ("a live burst of 10,000, by tevent's signal handler", ("burst", 10000, "chain"), "cpu_ns", "sss-tevent", "pidfd", "pidfds by hand"),
+]  # fmt: skip
+
+
+def losses_table(results):
+    rows = [
+        [f"CPU: {what}", theirs, plain_ratio(results.ratio(case, metric, ours, baseline))]
+        for what, case, metric, ours, baseline, theirs in LOSSES
+    ]
+    for n in (1000, 10000):
+        times = [results.median(("merged", n, 20), s, "latency_p50_ns") for s in ("sss-signalfd", "raw")]
+        ours, theirs = (digits(t / 1e6) if t else "–" for t in times)
+        what = f"Latency: an exit whose signal merged with another's, among {n:,} idle children"
+        rows.append([what, PLAIN_LOOP, f"{ours} ms to {theirs}"])
+    return table(["", "the other", "ratio"], rows)
+
+
 def plain_ratio(ratio):
     return digits(ratio and ratio[0])
 
@@ -510,6 +537,19 @@ def spawn_sweep_section(results, name, argument, heading):
     sizes = [size_text(c) for c in cases]
     head = ["", *sizes, f"99th percentile, {sizes[-1]}", f"CPU, {sizes[-1]}"]
     return f"## {heading}\n\n" + table(head, rows)
+
+
+def spawn_readme(results):
+    cases = [("memory", 10, "small"), ("memory", 8192, "small"), ("descriptors", 10000, "none")]
+    rows = [
+        [
+            "**sss_child_spawn**" if subject == "sss" else SPAWN_TITLES.get(subject, subject),
+            *[micros(results, c, subject, ["returned_p50_ns"]) for c in cases],
+        ]
+        for subject in results.subjects(cases[0])
+    ]
+    head = ["µs until the call returns", "daemon of 10 MB", "of 8 GB", "with 10,000 descriptors"]
+    return table(head, rows)
 
 
 def rate_section(results):
@@ -979,6 +1019,9 @@ def make(results, name):
     (spawn_picture if spawning else pictures)(results, name)
     if name == "bench":
         write_readme("benches/report.py", readme_table(results))
+        write_readme("benches/report.py losses", losses_table(results))
+    if name == "spawn":
+        write_readme("benches/report.py spawn", spawn_readme(results))
 
 
 # Results that are written as text by their own runner: there are their bars to read alone.
