@@ -1,7 +1,7 @@
 /*
- * Checks that may stand anywhere: one that fails ends the test in the test's
- * own thread, and the process in every other thread and in a forked child,
- * where cmocka's longjmp would go astray.
+ * Checks for any thread and process. One that fails ends the test if it runs in the
+ * test's own thread. In another thread and in a forked child it ends the process,
+ * because cmocka's longjmp would jump into a stack that is not there.
  */
 #ifndef SUPPORT_CHECK_H
 #define SUPPORT_CHECK_H
@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* How long to wait for what is sure to come, on a machine that is busy with other
- * things: a time is never what a test is about. */
+/* How long to wait for something that has to come, on a busy machine. No test depends on
+ * how long it takes. */
 #define DEADLINE_MS 60000
 
 #define check(condition) \
@@ -23,21 +23,21 @@ void check_at(bool holds, const char *what, const char *file, int line);
 void check_int_at(intmax_t got, intmax_t wanted, const char *what, const char *file, int line);
 
 /*
- * Ends the test as skipped, telling why. Under another profile than those that it
- * names, separated by blanks, the skip is a failure.
+ * Ends the test as skipped, and prints why. `profiles` are names separated by spaces;
+ * under any other profile the skip is a failure.
  */
 void test_skip(const char *profiles, const char *why) __attribute__((noreturn));
 
 /* The same where the system lacks what the test needs; in CI it is a failure. */
 void test_lacks(const char *what) __attribute__((noreturn));
 
-/* Skips the test where an ordinary user runs it, who may not do `what`. */
+/* Skips the test if an ordinary user runs it, who may not do `what`. */
 void needs_root(const char *what);
 
 /* "plain", "user", "valgrind", "asan", "tsan", "linux-5.10", "linux-4.19", "soak". */
 bool test_profile_is(const char *name);
 
-/* Runs fn in a forked process and checks that it comes to its end. */
+/* Runs fn in a forked process and checks that it returns. */
 void in_child(void (*fn)(void *arg), void *arg);
 
 /* The same as pid 1 of a new pid namespace; skips the test where none can be had. */

@@ -1,12 +1,12 @@
-/* Children held at gates, and the states they come to. */
+/* Children that are held at gates, and waiting for their states. */
 #ifndef SUPPORT_CHILD_H
 #define SUPPORT_CHILD_H
 
 #include <stdbool.h>
 #include <sys/types.h>
 
-/* A pipe: whoever waits at the gate reads, and the end of file opens it; the
- * end of the test program too. */
+/* A pipe: processes that wait at the gate read from it, and the end of file opens it. So
+ * the end of the test program opens it too. */
 struct gate {
     int rd;
     int wr;
@@ -18,14 +18,14 @@ void gate_open(struct gate *gate);
 /* How a child ends: an exit code, or by a signal. */
 #define BY_SIGNAL(signum) (-(signum))
 
-/* The wait status of one that ends so. */
+/* The wait status of a child that ends in this way. */
 int status_of(int end);
 
-/* Forks a child that ends so, once the gate is open. */
+/* Forks a child that ends in this way once the gate is open. */
 pid_t child_at(struct gate *gate, int end);
-/* The same, with this pid. -1 where the kernel or the user cannot. */
+/* The same, with this pid. -1 if the kernel cannot do it or the user may not. */
 pid_t child_with_pid(pid_t pid, struct gate *gate, int end);
-/* The same, with the pid of a child that is gone; skips the test where none can be chosen. */
+/* The same, with the pid of a child that is gone; skips the test if pids cannot be chosen. */
 void child_reusing(pid_t pid, struct gate *gate, int end);
 /* A process of the pid namespace of `init`, which it waits for once the gate is open. Until
  * then the namespace's init cannot end, whatever kills it. */
@@ -39,9 +39,9 @@ void await_continued(pid_t pid);
 
 /* Alive, or a zombie that nobody has waited for. */
 bool is_child(pid_t pid);
-/* Waits for it as other code of the process would. */
+/* Reaps it, as other code of the process might. */
 void reap(pid_t pid, int end);
-/* Fails where one is left, having ended and reaped it for the tests to come. */
+/* Fails if a child is left, after killing and reaping it for the sake of later tests. */
 void check_no_children(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* Services of helpers/family processes, which do what a test tells them, and what was
- * told of the services. */
+/* Services whose processes are helpers/family and obey the test, and the events of these
+ * services. */
 #ifndef SUPPORT_FAMILY_H
 #define SUPPORT_FAMILY_H
 
@@ -39,7 +39,7 @@ struct sss_service_params service_params(uint32_t evidence, uint32_t flags);
 struct sss_service *family_start(struct family *family, struct loop *loop,
                                  const struct sss_service_params *params, struct told *told,
                                  pid_t *pid);
-/* The same with what else the spawn asks for. */
+/* The same with this spawn. */
 struct sss_service *family_start_so(struct family *family, struct loop *loop,
                                     struct sss_spawn *spawn,
                                     const struct sss_service_params *params, struct told *told,
@@ -52,23 +52,23 @@ struct sss_service *family_start_telling(struct family *family, struct loop *loo
 
 /* Sends a process an order of the helper's. */
 void family_order(struct family *family, pid_t pid, const char *order);
-/* Has it fork; the child, once it has reported. */
+/* Has it fork; returns the child once that has reported. */
 pid_t family_fork(struct family *family, pid_t pid);
 /* Has it exit; returns when it is a zombie, or gone. */
 void family_exit(struct family *family, pid_t pid, int code);
-/* Turns the loop until all that exited and came to us are reaped, and then while there
- * is something to do. Where nothing prompts a look, ends are found by time. */
+/* Turns the loop until all that exited and became our children are reaped, and then while
+ * there is something to do. If nothing tells of an end, the library finds it by time. */
 void family_settle(struct family *family, struct loop *loop);
 /* Waits for the next report. */
 pid_t family_report(struct family *family);
 
-/* How often this was told of a process, and where first, or -1. */
+/* How often this event was told of a process; the index of the first one, or -1. */
 unsigned told_times(const struct told *told, uint32_t event, pid_t pid);
 int told_at(const struct told *told, uint32_t event, pid_t pid);
 /* Turns the loop until DEAD. */
 void loop_until_dead(struct loop *loop, const struct told *told);
-/* Ends a service by SIGKILL until nobody is left: on a busy machine who was killed may
- * take longer to die than one call waits. */
+/* Kills a service until no process is left: on a busy machine a killed process may take
+ * longer to end than one call waits. */
 void kill_whole(struct sss_service *service, const struct sss_service_kill *how,
                 struct sss_service_killed *killed);
 /* Prints what was told. */
@@ -77,7 +77,7 @@ void told_print(const struct told *told);
 /* The state letter of a process in /proc, or 0 where it is gone. */
 char process_state(pid_t pid);
 void await_gone_or_zombie(pid_t pid);
-/* Waits until it has a child, the first of which is returned. */
+/* Waits until it has a child, and returns the first. */
 pid_t await_child_of(pid_t pid);
 
 #endif

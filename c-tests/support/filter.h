@@ -1,8 +1,9 @@
-/* A kernel, or a container's profile, that answers some system calls by errors. */
+/* Has system calls fail, as an old kernel or a container's seccomp profile does. */
 #ifndef SUPPORT_FILTER_H
 #define SUPPORT_FILTER_H
 
-/* From now on this thread, and what it makes, gets this errno for the call. */
+/* From now on the call fails with this errno in this thread, and in the threads and
+ * processes that it makes. */
 void filter_deny(int nr, int error);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * System calls that stand still, or fail, in whoever is filtered: the calling
- * thread from now on, and all that it makes.
+ * Holds system calls, or has them fail: in the calling thread from now on, and in the
+ * threads and processes that it makes.
  */
 #ifndef SUPPORT_HOLD_H
 #define SUPPORT_HOLD_H
@@ -25,11 +25,11 @@ struct hold {
 
 /* Skips the test where no calls can be held. */
 void hold_needed(void);
-/* Begins to hold two calls, which may be the same; what comes back tells another
- * process, to which it has to be sent, of them. */
+/* Begins to hold two calls, which may be the same. Returns a descriptor, which has to be
+ * sent to another process: that is told of the calls by it. */
 int hold_begin(const struct hold holds[2]);
 
-/* A call that stands still. */
+/* A call that is held. */
 struct held {
     uint64_t id;
     pid_t pid; /* of the thread that called */
@@ -42,11 +42,11 @@ struct held hold_await(int listener);
 /* Lets it go on. */
 void hold_release(int listener, const struct held *held);
 
-/* The same where who called may have been killed or stopped meanwhile: false if it was. */
+/* The same if the caller may have been killed or stopped meanwhile: false if it was. */
 bool hold_take(int listener, struct held *held);
 bool hold_give_back(int listener, const struct held *held);
 
-/* Has the call fail with this errno; false where the caller is gone. */
+/* Has the call fail with this errno; false if the caller is gone. */
 bool hold_fail(int listener, const struct held *held, int error);
 
 /* A descriptor on its way to another process, by a socket. */

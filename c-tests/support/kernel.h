@@ -1,11 +1,11 @@
-/* What the kernel below, or the filter around us, can do: probed, not asked by version. */
+/* What the kernel, or a seccomp filter, lets us do: by trying, not by version. */
 #ifndef SUPPORT_KERNEL_H
 #define SUPPORT_KERNEL_H
 
 #include <stdbool.h>
 
 bool kernel_has_pidfds(void);
-/* Whether a pidfd still tells the status that somebody else took. */
+/* Whether a pidfd still tells a status after other code has taken it. */
 bool kernel_keeps_status(void);
 
 #endif

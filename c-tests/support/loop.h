@@ -20,7 +20,7 @@ struct loop {
     int ctxfd; /* or -1 */
 };
 
-/* Zeroed but for its size. */
+/* All zero except its size. */
 struct sss_ctx_params params_zero(void);
 struct sss_sigchild_ctx *ctx_make(uint32_t scope, int options);
 /* One with SSS_CTX_UNTRUSTED: each child gets a pidfd at once. */
@@ -39,11 +39,11 @@ void loop_until_reaped(struct loop *loop, pid_t pid);
 /* Turns while there is something to do. */
 void loop_settle(struct loop *loop);
 
-/* SIGCHLD is blocked: whether one waits to be read. */
+/* Whether a SIGCHLD, which is blocked, is pending. */
 bool sigchld_is_pending(void);
 void await_sigchld_pending(void);
 
-/* What a callback with this as its pvt was told. */
+/* What a callback with this as its pvt was called with. */
 struct seen {
     unsigned calls;
     int pid;
@@ -51,7 +51,7 @@ struct seen {
     int statuses[4]; /* the first few */
 };
 void see(int pid, int wait_status, void *pvt);
-/* The watch of pid was called once, with the status of one that ends so. */
+/* Checks that the callback came once, for pid, with the status of this end. */
 void check_seen(const struct seen *seen, pid_t pid, int end);
 
 struct sss_ctx_stats stats_of(struct sss_sigchild_ctx *ctx);

@@ -1,6 +1,6 @@
 /*
- * Counts, and fails, what this thread allocates: the program's own malloc comes
- * before libc's, for the library too.
+ * Counts this thread's allocations, and has one fail. The program's own malloc is used
+ * in place of libc's, by the library too.
  */
 #ifndef SUPPORT_MEMORY_H
 #define SUPPORT_MEMORY_H
@@ -11,7 +11,7 @@ struct memory {
     long bytes;      /* allocated and not freed */
 };
 
-/* Skips the test where a sanitizer or valgrind has its own malloc. */
+/* Skips the test under a sanitizer or valgrind, which have a malloc of their own. */
 void memory_needed(void);
 
 /* From here to memory_end(); the n-th call fails, for 0 none. */

@@ -1,4 +1,5 @@
-/* Counts, by the kernel's records, the processes that are forked below one and end. */
+/* Counts the processes that are forked below one process and that end, by the kernel's
+ * records. */
 #ifndef SUPPORT_OBSERVER_H
 #define SUPPORT_OBSERVER_H
 
@@ -17,13 +18,14 @@ struct observer {
     unsigned long exits_by_code[256];
 };
 
-/* Begins to count, in a thread. *root is 0, and shared with the process that is to be the
- * root, which calls observer_watches_me(). Skips the test where nobody can observe. */
+/* Begins to count, in a thread. *root is 0 and in memory that is shared with the root
+ * process, which calls observer_watches_me(). Skips the test if there are no records. */
 void observer_begin(struct observer *observer, const atomic_int *root);
-/* Ends it; nothing is missing if it is complete. */
+/* Ends it; if `complete` is set then, no record was lost. */
 void observer_end(struct observer *observer);
 
-/* In the root, before it mounts a /proc of its own: what it forks from here on counts. */
+/* Called in the root before it mounts a /proc of its own: what it forks from then on is
+ * counted. */
 void observer_watches_me(atomic_int *root);
 
 #endif

@@ -8,7 +8,7 @@
 #include "support/loop.h"
 #include "support/spawn.h"
 
-/* What a server's event callback was told; pvt of server_told(). */
+/* What a server's event callback was called with; pvt of server_told(). */
 struct server_events {
     unsigned count; /* of all events */
     unsigned ready;
@@ -19,7 +19,7 @@ struct server_events {
 };
 void server_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt);
 
-/* Zeroed but for its size, the helper of this build, and server_told(). */
+/* All zero except its size, the helper of this build, and server_told(). */
 struct sss_forksrv_params server_zero(uint32_t flags, struct server_events *events);
 
 pid_t server_pid(struct sss_forksrv *srv);
@@ -50,7 +50,7 @@ void server_bed_close(struct server_bed *bed);
 /* A copy of the helper that each user can execute. */
 const char *server_helper_for_all(void);
 
-/* helpers/ends, which ends so once the gate is open; at once without one. */
+/* helpers/ends, which ends in this way once the gate is open; without a gate at once. */
 struct order {
     struct sss_spawn spawn;
     struct sss_spawn_fd map[2];
@@ -61,7 +61,7 @@ struct sss_spawn *order_ends(struct order *order, struct gate *gate, int end);
 struct sss_child_ctx *launch_at(struct sss_forksrv *srv, struct gate *gate, int end,
                                 sss_child_fn_t cb, void *pvt);
 
-/* As report_spawned(), by the server. */
+/* As report_spawned(), but the server starts it. */
 void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report);
 
 #endif

@@ -1,16 +1,16 @@
-/* A pid namespace in which pids come again soon. */
+/* A pid namespace in which pids are soon reused. */
 #ifndef SUPPORT_SMALL_PIDS_H
 #define SUPPORT_SMALL_PIDS_H
 
 #include <stdbool.h>
 
-/* In a new namespace of pids and mounts: mounts its /proc, and lets no pid be larger.
- * False before Linux 6.14: there the limit is the whole machine's, and is left alone. */
+/* Called in a new namespace of pids and mounts: mounts its /proc, and limits its pids to
+ * `largest`. False before Linux 6.14, where that limit is the whole machine's. */
 bool small_pids(int largest);
 /* How many processes it has, zombies too. */
 unsigned processes_in_namespace(void);
 
-/* Their lines of /proc/PID/stat, for who asks why a test failed. */
+/* Prints their lines of /proc/PID/stat, to find out why a test failed. */
 void print_processes(void);
 
 #endif

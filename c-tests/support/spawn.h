@@ -16,8 +16,8 @@ extern uint32_t spawn_manner;
 int spawn_as_vfork(void **state);
 int spawn_as_fork(void **state);
 
-/* Runs the tests in both manners, whether one fails or not. The environment may
- * make both of them fork: see `run`. */
+/* Runs the tests in both manners, even if the first fails. Under some profiles both of
+ * them fork: see `run`. */
 #define RUN_BOTH_MANNERS(tests) \
     (cmocka_run_group_tests(tests, spawn_as_vfork, NULL) \
      + cmocka_run_group_tests(tests, spawn_as_fork, NULL))
@@ -27,21 +27,22 @@ char *helper_path(const char *name);
 /* A program that the library executes itself, as it is installed. */
 const char *helper_installed(const char *name);
 
-/* A port of the loopback that nobody has now, for a daemon. */
+/* A port of the loopback that is free now, for a daemon. */
 int free_port(void);
 
-/* Zeroed but for its size and manner. */
+/* All zero except its size and manner. */
 struct sss_spawn spawn_zero(void);
 pid_t pid_of(struct sss_child_ctx *child);
 
-/* Spawns helpers/ends, which ends so once the gate is open; at once without one. */
+/* Spawns helpers/ends, which ends in this way once the gate is open; without a gate at
+ * once. */
 struct sss_child_ctx *spawn_at(struct sss_sigchild_ctx *ctx, struct gate *gate, int end,
                                sss_child_fn_t cb, void *pvt);
-/* The same with what is asked for in *spawn besides, but for a map. */
+/* The same with the fields of *spawn, but not its descriptor map. */
 struct sss_child_ctx *spawn_so_at(struct sss_sigchild_ctx *ctx, struct sss_spawn *spawn,
                                   struct gate *gate, int end, sss_child_fn_t cb, void *pvt);
 
-/* Waits for its end. One that is dead when it is registered is reaped there. */
+/* Waits until it is dead. A child that is dead when it is registered is reaped there. */
 void await_dead(pid_t pid);
 
 /* What helpers/report wrote of itself: strings one after the other. */
@@ -58,11 +59,11 @@ const char *const *report_argv(void);
 void report_spawned(struct loop *loop, struct sss_spawn *spawn, struct report *report);
 /* The same by fork() and execv(), in the test's own environment. */
 void report_execed(struct report *report);
-/* Makes the file anew that it writes to. */
+/* Empties the file that it writes to. */
 void report_clear(void);
 /* Reads what a child with this pid, now at its end, has written. */
 void report_read(pid_t pid, struct report *report);
-/* The value of a key; of a key that comes more than once all, parted by "|". */
+/* The value of a key; if the key comes more than once, all values, separated by "|". */
 const char *reported(const struct report *report, const char *key);
 
 #define check_reported(report, key, ...) \

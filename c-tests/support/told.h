@@ -1,21 +1,21 @@
-/* Rich watches, and what their callbacks were told. */
+/* Rich watches, and what their callbacks were called with. */
 #ifndef SUPPORT_TOLD_H
 #define SUPPORT_TOLD_H
 
 #include <sss_sigchld.h>
 #include <sys/types.h>
 
-/* What a callback with this as its pvt was told. */
+/* What a callback with this as its pvt was called with. */
 struct told {
     unsigned calls;
     struct sss_child_ctx *child;
     struct sss_child_event event;     /* the latest */
     struct sss_child_event events[8]; /* the first few */
-    bool was_zombie;                  /* the child could be looked at from the latest */
+    bool was_zombie;                  /* in the latest call the child was a zombie */
 };
 void tell(struct sss_child_ctx *child, const struct sss_child_event *event, void *pvt);
 
-/* Zeroed but for size, pid, callback and pvt. */
+/* All zero except size, pid, callback and pvt. */
 struct sss_watch watch_of(pid_t pid, struct told *told);
 /* The same, made. */
 struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told);
@@ -23,7 +23,7 @@ struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struc
 struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
                                 struct told *told);
 
-/* The watch was called once, for the end of pid by itself or by a signal. */
+/* Checks that the callback came once, for pid, with this end. */
 void check_told(const struct told *told, pid_t pid, int end);
 
 #endif

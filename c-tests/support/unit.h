@@ -1,4 +1,4 @@
-/* Units whose program is helpers/unit, and what is told of them. */
+/* Units whose program is helpers/unit, and their events. */
 #ifndef SUPPORT_UNIT_H
 #define SUPPORT_UNIT_H
 
@@ -12,7 +12,7 @@ enum { MOST_TOLD = 256 };
 
 struct bed {
     struct loop loop;
-    /* The letters of the states that units came to, each behind its unit's name. */
+    /* The states that units entered: the unit's name, then the state's letter. */
     char states[2048];
     struct sss_unit_event last; /* of any type but this */
     struct sss_unit_event adopted;
@@ -31,10 +31,10 @@ void bed_start(struct bed *bed, uint32_t scope);
 /* Frees the context; no child, no descriptor may be left. */
 void bed_end(struct bed *bed);
 
-/* A unit with a name of one letter and helpers/unit's actions, ended by NULL; zeroed else,
- * but for short times. */
+/* A unit with a name of one letter, whose program is helpers/unit. All else is zero, except
+ * that its times are short. */
 struct sss_unit unit_zero(const char *name);
-/* The same, ready when it says so. */
+/* The same, ready when it sends READY=1. */
 struct sss_unit unit_notifying(const char *name);
 /* It starts after the unit `a`, and stops before it. */
 void unit_after_a(struct sss_unit *unit);
@@ -49,9 +49,9 @@ errno_t unit_try_add(struct bed *bed, struct sss_unit *unit, const char *const *
 void unit_stop(struct bed *bed, struct sss_unit_ctx *ctx);
 struct sss_unit_status unit_status(struct sss_unit_ctx *ctx);
 
-/* Turns the loop until these states were told: "aG aR" is starting and running of a. The
- * letters are S stopped, G starting, R running, L reloading, P stopping, B backoff, F
- * failed. */
+/* Turns the loop until these states were told: "aG aR" means that `a` was starting, then
+ * running. The letters are S stopped, G starting, R running, L reloading, P stopping, B
+ * backoff, F failed. */
 void until_states(struct bed *bed, const char *states);
 /* Turns the loop until the unit is in a state, or fails. */
 void until_state(struct bed *bed, struct sss_unit_ctx *ctx, uint32_t state);
@@ -63,8 +63,8 @@ void until_no_children(struct bed *bed);
 /* Our children: how many, the first of them in pids. */
 unsigned children_of_ours(pid_t *pids, unsigned most);
 
-/* A FIFO for the action gate, in a directory of its own. Who waits there goes on when it is
- * opened. */
+/* A FIFO for the action `gate`, in a directory of its own. Processes that wait there go on
+ * when it is opened. */
 struct fifo {
     char dir[32], path[64];
 };
@@ -74,8 +74,8 @@ void fifo_open(struct fifo *fifo);
 void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
 
-/* Two that run: `a`, which is always restarted, and `b` after it. At SIGTERM b waits for the
- * gate, and ends with this code; its stop gives it an hour. */
+/* Two running units: `a`, which is always restarted, and `b`, which comes after it. On
+ * SIGTERM `b` waits for the gate and ends with this code; its stop waits an hour for it. */
 struct two {
     struct sss_unit_ctx *a, *b;
 };

@@ -1,4 +1,4 @@
-/* A child that is checked when it is told of. */
+/* A child whose end is checked in its callback. */
 #ifndef SUPPORT_WATCHED_H
 #define SUPPORT_WATCHED_H
 
@@ -9,11 +9,11 @@ struct watched {
     struct sss_child_ctx *child;
     pid_t pid;
     int code;
-    unsigned calls; /* so many of them were told of */
+    unsigned calls; /* of the callback */
 };
 
-/* Forks a child that exits with the code at once, and registers it, or watches it
- * richly and keeps it where the code is odd; its handle is freed in the callback. */
+/* Forks a child that exits with the code at once. If the code is even it is registered, if
+ * it is odd it is watched richly and its zombie is kept. The callback frees the handle. */
 void watched_start(struct sss_sigchild_ctx *ctx, struct watched *watched, int code);
 
 #endif
