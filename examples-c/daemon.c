@@ -20,7 +20,7 @@ int main(int argc, char **argv)
     int running = 1;
     pid_t pid;
 
-    /* Whoever started us may ignore it: then the kernel keeps no status for us. */
+    /* Our parent may have ignored it: then the kernel keeps no statuses. */
     signal(SIGCHLD, SIG_DFL);
     if (argc < 2 || sss_sigchld_ctx_create(&params, &ctx) != 0 ||
         sss_sigchld_ctx_fd(ctx, &wake.fd) != 0 || (pid = fork()) == -1) {

@@ -1,7 +1,7 @@
 /*
- * Children that exit, crash, stop, continue and end a thousand at a time, told
- * to a plain poll loop: its own signalfd takes SIGCHLD and sss_child_handler()
- * does the rest. Each line is printed by a callback.
+ * Children that exit, crash, stop, continue and end a thousand at a time, in a plain
+ * poll loop: it takes SIGCHLD by its own signalfd and calls sss_child_handler(). Each
+ * line is printed by a callback.
  */
 #include <errno.h>
 #include <poll.h>
@@ -180,8 +180,8 @@ static errno_t start(struct worker *worker, void (*body)(const struct demo *), s
 
 /* The loop. */
 
-/* Signals merge: one may stand for many children, and the handler finds them
- * all. The sender's pid saves it a look at the others. */
+/* Signals merge: one may stand for many children, and the handler finds all of them.
+ * With the sender's pid it need not look at the others each time. */
 static errno_t take_signal(struct demo *demo)
 {
     struct signalfd_siginfo got;
@@ -271,9 +271,8 @@ static errno_t one_burst(struct demo *demo)
     return ret;
 }
 
-/* SIGCHLD is blocked before the first child, so that the descriptor has it.
- * Whoever started us may have ignored it, which passes over exec and makes the
- * kernel discard statuses. */
+/* SIGCHLD is blocked before the first child, so that the signalfd gets it. Our parent may
+ * have ignored it: that is inherited over exec, and makes the kernel discard statuses. */
 static errno_t setup(struct demo *demo)
 {
     sigset_t chld;

@@ -72,7 +72,7 @@ static long microseconds(void)
     return now.tv_sec * 1000000L + now.tv_nsec / 1000;
 }
 
-/* One launch; another try where the server died meanwhile. */
+/* One launch, and another try if the server died meanwhile. */
 static int launch(struct pool *pool, int number)
 {
     static const char *const argv[] = { "true", NULL };

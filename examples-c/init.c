@@ -2,8 +2,8 @@
  * sss-init [-s] [-w] [-g] [-p SIGNAL] [-e CODE]... [-v]... [--trace] [--] PROGRAM...
  *
  * An init for containers, as pid 1 or as a subreaper: starts one program, forwards
- * signals to it, reaps every orphan, and ends as the program did. --trace tells of
- * each orphan where it came from. See sss-init(1).
+ * signals to it, reaps every orphan, and exits as the program did. --trace prints where
+ * each orphan came from. See sss-init(1).
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -250,7 +250,7 @@ static void traced(struct sss_service *service, const struct sss_service_event *
     }
 }
 
-/* In the child: as the program would have found it without us. */
+/* In the child: undoes what we changed for ourselves, and executes the program. */
 static void execute(char **argv, const sigset_t *mask, int go)
 {
     char byte;

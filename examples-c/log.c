@@ -30,7 +30,7 @@ static void ended(int pid, int status, void *pvt)
     (void)pid, (void)pvt;
     running = 0;
     wait_status = status;
-    /* what it left behind in the background is not waited for */
+    /* what it left behind in the background may hold the pipes: do not wait for that */
     sss_log_drain(run_log, streams[0]);
     sss_log_drain(run_log, streams[1]);
 }

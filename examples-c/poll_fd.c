@@ -1,7 +1,7 @@
 /*
- * The context's own descriptor in a poll loop. It needs no SIGCHLD, and as the
- * scope is REGISTERED the library waits for what was registered and for nothing
- * else: popen(3) and system(3) go on beside it with statuses of their own.
+ * The context's own descriptor in a poll loop. It needs no SIGCHLD. In scope REGISTERED
+ * the library waits for registered children only, so popen(3) and system(3) work beside
+ * it.
  */
 #include <errno.h>
 #include <poll.h>
@@ -57,7 +57,7 @@ static errno_t start(struct sss_sigchild_ctx *ctx, struct worker *worker, int co
     return ret;
 }
 
-/* Both wait for a child of their own, which no handler takes from them. */
+/* Both wait for a child of their own, whose status nobody else takes. */
 static errno_t run_beside(void)
 {
     FILE *pipe = popen("exit 21", "r");
@@ -123,7 +123,7 @@ int main(void)
     struct sss_sigchild_ctx *ctx = NULL;
     errno_t ret;
 
-    /* Who started us may have ignored it: then nobody gets a status. */
+    /* Our parent may have ignored it: then the kernel keeps no statuses. */
     if (signal(SIGCHLD, SIG_DFL) == SIG_ERR) {
         return 1;
     }

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* A child of a child in a session of its own; the caller goes on in it. */
+/* Forks twice, and goes on in the grandchild, which has a session of its own. */
 static void into_background(void)
 {
     for (int fork_number = 1; fork_number <= 2; fork_number++) {
@@ -24,7 +24,7 @@ static void into_background(void)
             exit(1);
         }
         if (pid > 0) {
-            /* The first one ends last: then there is the daemon, and nobody else. */
+            /* The first process ends last: then only the daemon is left. */
             if (fork_number == 1) {
                 waitpid(pid, NULL, 0);
             }

@@ -1,8 +1,8 @@
 /*
- * spawn COMMAND [ARGUMENT...]: a filter. Gives a command what is on standard
- * input, by a pipe, takes its output and its errors by two more, prints both once
- * it has ended, and exits as it did. One poll loop does all of it, so that
- * neither side waits for the other however much there is.
+ * spawn COMMAND [ARGUMENT...]: a filter. Gives its standard input to a command by a
+ * pipe, takes the command's output and errors by two more pipes, prints both once the
+ * command has ended, and exits with its exit code. One poll loop does all of it, so that
+ * neither side waits for the other, however much data there is.
  *
  *   cc spawn.c $(pkg-config --cflags --libs sss_sigchld) -o spawn
  *   ./spawn sort -n < numbers
@@ -195,7 +195,7 @@ static errno_t start(struct filter *filter, char **argv)
     if (ret == 0) {
         ret = spawn_with(filter, argv, map);
     }
-    /* As long as we hold the child's ends too, there is no end of file. */
+    /* There is no end of file as long as we hold the child's ends too. */
     for (int target = 0; target < STREAMS; target++) {
         close_fd(&map[target].source);
     }
@@ -252,7 +252,7 @@ static errno_t turn(struct filter *filter, int wake)
     return ret;
 }
 
-/* Its end alone is not all: what it wrote before may still be in the pipes. */
+/* The pipes may still hold what the child wrote before its end. */
 static bool is_done(const struct filter *filter)
 {
     return !filter->running && filter->streams[OUT].fd == -1 && filter->streams[ERR].fd == -1;
@@ -300,7 +300,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: spawn COMMAND [ARGUMENT...]\n");
         return 2;
     }
-    /* Ignored here, SIGPIPE is EPIPE; the child has it at its default again. */
+    /* While it is ignored, writes fail with EPIPE. The child has it at its default. */
     if (signal(SIGPIPE, SIG_IGN) == SIG_ERR || signal(SIGCHLD, SIG_DFL) == SIG_ERR) {
         return 1;
     }

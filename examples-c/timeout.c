@@ -71,7 +71,7 @@ static void usage(int status)
     exit(status);
 }
 
-/* A time such as 1.5, 2m or 1h, in nanoseconds. One too long to be told is the longest. */
+/* A time such as 1.5, 2m or 1h, in nanoseconds. One that is too long becomes the longest. */
 static int64_t parse_time(const char *text)
 {
     double factor = 1, value;
@@ -102,7 +102,7 @@ static int64_t parse_time(const char *text)
         goto invalid;
     }
     value *= factor * 1e9;
-    /* The clock, and both times, have to fit; a time that is not 0 stays so. */
+    /* The clock and both times together have to fit. A time above 0 does not become 0. */
     return value < 3e18 ? (int64_t)value + (value > (double)(int64_t)value) : (int64_t)3e18;
 
 invalid:
@@ -230,7 +230,7 @@ static void changed(struct sss_child_ctx *child, const struct sss_child_event *e
     switch (event->event) {
     case SSS_CHILD_EVENT_STEP:
         job->timed_out = 1;
-        /* The one that wakes a stopped command belongs to the one before, or stands for 0. */
+        /* SIGCONT goes with the signal before it, or stands for signal 0. */
         if (event->step_signal != SIGCONT || job->signum == SIGCONT) {
             tell_of_signal(job, event->step_signal);
         } else if (job->signum == 0) {
@@ -259,13 +259,13 @@ static const struct sss_deadline *make_plan(const struct job *job, int64_t durat
     size_t count = 0;
 
     if (duration != 0) {
-        /* 0 asks for no signal, and the library sends none such: it has timed out only. */
+        /* With 0 no signal is sent, and the library does not take 0: it only times out. */
         if (job->signum != 0) {
             plan->steps[count++] = (struct sss_deadline_step){ duration, job->signum, whom };
             duration = 0;
         }
         if (job->signum != SIGKILL && job->signum != SIGCONT) {
-            /* One that is stopped could not end. */
+            /* A stopped command could not end. */
             plan->steps[count++] = (struct sss_deadline_step){ duration, SIGCONT, whom };
         }
     }
@@ -329,12 +329,12 @@ static void send_to_command(const struct job *job, int signum)
     if (job->foreground || sss_child_pid(job->child, &pid) != 0) {
         sss_child_kill(job->child, signum);
     } else if (sss_child_kill(job->child, 0) == 0) {
-        /* It is not reaped, so its group is its own. */
+        /* It is not reaped, so no other group has its number. */
         kill(-pid, signum);
     }
 }
 
-/* A signal that we were sent is the command's. */
+/* A signal that is sent to us goes to the command. */
 static void forward(struct job *job, int sigfd)
 {
     struct signalfd_siginfo info;
@@ -362,7 +362,7 @@ static int open_signals(const struct job *job)
     for (i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
         struct sigaction action;
 
-        /* What was ignored when we came stays so, as under nohup(1). */
+        /* A signal that was ignored from the start stays ignored, as under nohup(1). */
         if (sigaction(signals[i], NULL, &action) == 0 && action.sa_handler != SIG_IGN) {
             sigaddset(&set, signals[i]);
         }
@@ -380,7 +380,7 @@ static int open_signals(const struct job *job)
     return fd;
 }
 
-/* As the command: whoever waits for us is to see the same signal. */
+/* Ends by the signal that ended the command, so that our parent sees the same status. */
 static void die_by(int signum)
 {
     const struct rlimit none = { 0, 0 };

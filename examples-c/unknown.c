@@ -1,6 +1,6 @@
 /*
- * A process that gets children which it never forked, as pid 1 and subreapers
- * do. In scope ALL the library reaps them and tells the unknown-child callback.
+ * A process that gets children which it never forked, like pid 1 and subreapers. In
+ * scope ALL the library reaps them and calls the unknown-child callback.
  */
 #include <errno.h>
 #include <poll.h>
