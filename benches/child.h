@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * What every child of every subject does, and the memory it shares with the
- * harness. The body uses no libc: it runs both in a CLONE_VM child, which has
- * no thread state of its own, and in the static program `spawnee`, for peers
- * that insist on spawning.
+ * What every child of every subject does, and the memory that it shares with the
+ * harness. The body uses no libc, because it runs in a CLONE_VM child, which has no
+ * thread state of its own, and in the static program `spawnee`, for peers that watch
+ * only children that they spawn.
  */
 #ifndef BENCH_CHILD_H
 #define BENCH_CHILD_H
@@ -24,7 +24,7 @@ struct bench_slot {
     uint32_t ready;
     uint32_t gate;
     uint32_t code;
-    uint32_t common_gate; /* wait at the gate of all, not at the own one */
+    uint32_t common_gate; /* wait at the common gate, not at the child's own */
     uint32_t next;        /* the slot whose gate this child opens at its end; 0 is none */
     uint32_t spin_ns;     /* life after the gate opened */
     int64_t exit_ns;      /* CLOCK_MONOTONIC, right before the end */
@@ -33,7 +33,7 @@ struct bench_slot {
     int64_t callback_ns;
     int32_t pid;
     uint32_t state;
-    void *kept; /* the subject's */
+    void *kept; /* for the subject */
     char pad[8];
 };
 

@@ -3,19 +3,19 @@
  * The work, the same for every subject:
  *
  *   dead N REPS [BATCH]  N registered children are all dead before the loop runs
- *   old N                the same, of children that have long been idle
+ *   old N                the same with children that have long been idle
  *   steady N K [fork]    one short-lived child after the other among N idle ones
- *   burst N ORDER        N registered children end while the loop runs: all at
- *                        one gate; one waking the next (chain); or let go one by
- *                        one (fifo, lifo, random)
+ *   burst N ORDER        N registered children end while the loop runs: all let go
+ *                        at once (gate); each lets the next one go (chain); or let
+ *                        go one by one (fifo, lifo, random)
  *   merged N REPS        two exits share one SIGCHLD, the oldest child's and the
  *                        newest's, with N idle ones between them
  *   memory N             heap, kernel memory and descriptors per watch
  *   counts N K           system calls per short-lived child among N idle ones
  *   version
  *
- * One line of JSON on stdout. A status that is wrong, missing or told twice
- * ends with a message and exit status 1; no end within the deadline, too.
+ * Prints one line of JSON. If a status is wrong, missing or told twice, or a child
+ * does not end within the deadline, it prints a message and exits with 1.
  */
 #define _GNU_SOURCE
 #include "harness.h"
@@ -225,11 +225,11 @@ static void shared_map(unsigned slots)
 }
 
 /*
- * Two kinds of children of our own. An idle one shares our memory for good: it
- * is cheap to make, and what waits for it cannot tell. One whose end is timed
- * runs a program in memory of its own, as a daemon's children do, so that its
- * exit takes the kernel as long. Made by fork(), as most daemons do, it brings
- * page faults, which are charged to the subject.
+ * Two kinds of children. An idle one shares our memory until its end: it is cheap to
+ * make, and makes no difference to the subject. One whose end is timed runs a program
+ * in memory of its own, as a daemon's children do, so that its exit takes the kernel as
+ * long. It is made by fork(), as in most daemons, which causes page faults; these count
+ * for the subject.
  */
 static int idle_entry(void *arg)
 {
@@ -312,7 +312,7 @@ static void children_create(unsigned n, enum child_kind kind)
         child_wait_ready(first + i);
 }
 
-/* Of who spawns, the spawn was the registration. */
+/* For a subject that spawns, the spawn was the registration. */
 static void child_register(unsigned slot)
 {
     if (bench_subject.spawn)
@@ -354,7 +354,7 @@ static void child_wait_dead(unsigned slot)
     }
 }
 
-/* Who tells of an end before the child is reaped has that work still to do. */
+/* A subject that tells of an end before it reaps the child has that work left. */
 static void check_reaped(void)
 {
     siginfo_t info = { 0 };
@@ -580,8 +580,8 @@ static void case_steady(unsigned n, unsigned k)
 }
 
 /*
- * Lets the children of a burst go, while the loop runs. A grandchild, so that
- * nobody's waitpid(-1) meets it; it acts on a byte, and ends with the pipe.
+ * Lets the children of a burst go while the loop runs. It is a grandchild, so that no
+ * subject's waitpid(-1) finds it; it begins at a byte, and ends with the pipe.
  */
 static void releaser_run(int fd, const char *order, unsigned n)
 {
@@ -764,7 +764,7 @@ static void case_memory(unsigned n)
 {
     int64_t heap, slab, kernel, fds;
 
-    /* Whatever is allocated once is not the watch's. */
+    /* What is allocated only once does not belong to the watches. */
     children_create(1, CHILD_IDLE);
     child_register(0);
 

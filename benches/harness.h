@@ -26,8 +26,8 @@ struct bench_subject {
     int (*turn)(void);
     void (*fini)(void);
 
-    /* In place of add, for peers that only watch what they spawn themselves:
-     * run `argv` with `stdin_fd` as descriptor 0; the pid, or -1. */
+    /* In place of add, for peers that only watch children that they spawn: runs `argv`
+     * with `stdin_fd` as descriptor 0; returns the pid, or -1. */
     pid_t (*spawn)(unsigned slot, char *const argv[], int stdin_fd);
 };
 
@@ -36,7 +36,7 @@ extern const struct bench_subject bench_subject;
 /* Each subject calls this once for each end of a child. */
 void bench_exit(unsigned slot, pid_t pid, int wait_status);
 
-/* Where a daemon would keep its handle: in what it knows of the child. */
+/* The subject's pointer of a child, where a daemon would keep its handle. */
 void **bench_kept(unsigned slot);
 
 /* Whether all the exits of the running measurement have been delivered. */

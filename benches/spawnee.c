@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * The child as a program, for peers that only watch what they have spawned:
+ * The child as a program, for peers that only watch children that they spawn:
  * descriptor 0 is the shared memory, argv[1] the slot. Static and without a
  * libc, so that its start and its end cost little.
  */

@@ -57,7 +57,7 @@ static int load(void *pvt)
     return 0;
 }
 
-/* Looks at some of the data, and tells the time. */
+/* Reads some of the data, and writes the time. */
 static int work(void *pvt)
 {
     size_t at;

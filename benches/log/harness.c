@@ -81,7 +81,7 @@ static void become_logger(int number, char **argv, int children, int all)
     own[i] = NULL;
     if (all) {
         for (i = 0; i < children; i++) {
-            /* The last one first: else dup2() would close a pipe that is still to be moved. */
+            /* The last one first: otherwise dup2() would close a pipe that is still needed. */
             int to = FIRST + children - 1 - i;
 
             if (pipes[children - 1 - i][0] != to && dup2(pipes[children - 1 - i][0], to) == -1) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* libevent knows signals only: waitpid(-1) and a table of one's own. */
+/* libevent has signals, and nothing for children: waitpid(-1) and our own table. */
 #include "../harness.h"
 #include "pidmap.h"
 

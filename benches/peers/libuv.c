@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* libuv watches what it spawns: uv_spawn() registers, and is not measured. */
+/* libuv watches only children that it spawns: uv_spawn() registers, and is not measured. */
 #include "../harness.h"
 
 #include <stdint.h>

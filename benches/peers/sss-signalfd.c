@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * This library in a poll loop whose own signalfd calls sss_child_handler().
- * SSS_TIMED: the loop polls the context's descriptor too, which brings what
- * the library has put off.
+ * With SSS_TIMED the loop polls the context's descriptor too, by which the library does
+ * what it has put off.
  */
 #define _GNU_SOURCE
 #include "sss.h"
@@ -26,7 +26,7 @@ static int watch_descriptor(void)
 {
     errno_t ret;
 
-    /* Called once before, the handler keeps children from needing pidfds. */
+    /* A call of the handler says that SIGCHLD is seen: then children need no pidfds. */
     sss_child_handler(NULL, NULL, 0, 0, NULL, ctx);
     ret = sss_sigchld_ctx_fd(ctx, &context_fd);
     if (ret != 0)

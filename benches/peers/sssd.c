@@ -118,7 +118,7 @@ static void handler(struct tevent_context *ev, struct tevent_signal *se, int sig
     }
 }
 
-/* The owner frees its watch, not before its callback has returned. */
+/* The owner frees its watch, but not before its callback has returned. */
 static void on_end(int pid, int wait_status, void *pvt)
 {
     unsigned slot = (unsigned)(uintptr_t)pvt;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* tokio watches what it spawns; the loop is in ../tokio, in Rust. */
+/* tokio watches only children that it spawns; the loop is in ../tokio, in Rust. */
 #include "../harness.h"
 
 int tokio_init(void);

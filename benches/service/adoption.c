@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
  * adoption SUBJECT SERVICES ROUNDS: what it costs a daemon to learn of an adopted process,
- * and how late it learns. SERVICES first processes live; one after the other, ROUNDS of
- * them fork, exit and leave an orphan, which ends two milliseconds later. CPU time is that
- * of the daemon for the two ends, the adoption and whatever it does to attribute it; starts
- * lie outside.
+ * and how late it learns of it. There are SERVICES services with one process each. ROUNDS of
+ * these processes, one after the other, fork, exit and leave an orphan, which ends two
+ * milliseconds later. CPU time is that of the daemon for the two ends, the adoption and what
+ * it does to attribute the orphan; starts are not measured.
  *
  *   sss        services by tag, the context's descriptor
  *   descent    services by descent alone, one listing before each round
@@ -91,8 +91,8 @@ static void die(const char *what)
     exit(1);
 }
 
-/* The system may refuse it: then the subject is left out of the table (run.py). Any other
- * failure is the program's. */
+/* The system may refuse this: then the subject is left out of the table (run.py). Any other
+ * failure is an error of the program. */
 static void die_or_lack(const char *what)
 {
     static const int refusals[] = { EPERM, EACCES, ENOENT, EROFS, ENOSYS, EPROTONOSUPPORT,
@@ -180,7 +180,8 @@ static void told(struct sss_service *service, const struct sss_service_event *ev
     }
 }
 
-/* The one process that a daemon has to wait for: as long as any of the service lives. */
+/* The shim: the one process of a service that the daemon waits for. It lives as long as any
+ * process of the service. */
 static void shim(struct slot *slot, char **argv)
 {
     int64_t begun;
@@ -297,7 +298,7 @@ static unsigned by_cgroup(pid_t pid)
     return line != NULL ? (unsigned)atoi(line + 1) + 1 : 0;
 }
 
-/* A traced process has stopped; whether it was that, and no end. */
+/* Handles the stop of a traced process; false if it has ended instead. */
 static int traced(pid_t pid, int status)
 {
     unsigned long child;
@@ -604,7 +605,7 @@ int main(int argc, char **argv)
     set_up(argv[1]);
     for (unsigned i = 0; i < services; i++) {
         start_service(argv[1], path, i);
-        /* Read while services start: else records are lost before the first round. */
+        /* Read while services start: otherwise records are lost before the first round. */
         read_records();
     }
     for (unsigned i = 0; i < services; i++) {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* fork(2), dup2(2), close_range(2) and execv(3), as a careful daemon has them. */
+/* fork(2), dup2(2), close_range(2) and execv(3), as in a careful daemon. */
 #define _GNU_SOURCE
 #include "waitpid.h"
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* g_spawn_async(), here by the name under which it takes a map too, and a child
- * watch in a main context for each thread. */
+/* g_spawn_async_with_fds(), which is g_spawn_async() with the child's first three
+ * descriptors, and a child watch in a main context for each thread. */
 #include "harness.h"
 
 #include <glib.h>

@@ -3,20 +3,21 @@
  * The work, the same for every subject: a daemon starts K children, one after
  * the other.
  *
- *   memory MB PAGES [N] K   it has written to so much memory, in small or huge
- *                           pages, and has N descriptors open
- *   descriptors N MAP K     it has N open; the child gets none, its three from
- *                           low or from high sources, or three fresh pipes
- *   rate THREADS K          each thread starts K
+ *   memory MB PAGES [N] K   the daemon has written to so many MB of memory, in small
+ *                           or huge pages, and has N descriptors open
+ *   descriptors N MAP K     it has N descriptors open; the child gets none of them
+ *                           (none), three low ones (low), the three highest (high),
+ *                           or three fresh pipes (pipes)
+ *   rate THREADS K          each thread starts K children
  *   version
  *
- * What a case does not tell is 10 MB in small pages, 10 descriptors, none, one
- * thread. All but rate keep to one CPU: what a wake-up on another costs differs
- * from run to run by more than the subjects do.
+ * Otherwise the daemon has 10 MB in small pages, 10 descriptors of which the child gets
+ * none, and one thread. All cases but rate run on one CPU: the cost of a wake-up on
+ * another one differs from run to run by more than the subjects do.
  *
- * One line of JSON on stdout. A child with a wrong status, without a report,
- * with a descriptor too many, or told of twice ends with a message and exit
- * status 1; no end within the deadline, too.
+ * Prints one line of JSON. If a child has a wrong status, no report or a descriptor too
+ * many, is told of twice, or does not end within the deadline, it prints a message and
+ * exits with 1.
  */
 #define _GNU_SOURCE
 #include "harness.h"
@@ -201,7 +202,7 @@ static int start_child(void *loop, unsigned slot, const int sources[3])
     return spawn_subject.start(loop, slot, argv, sources);
 }
 
-/* The daemon's work on pipes belongs to the start; reading them does not. */
+/* Making pipes and closing the child's ends belongs to the start; reading does not. */
 static int run_child(void *loop, unsigned slot)
 {
     struct child *child = &bench.slots[slot];

@@ -16,7 +16,7 @@ struct spawn_subject {
     /* Version of the library measured, for the results. */
     const char *(*version)(void);
 
-    /* It passes on each descriptor that is not close-on-exec. */
+    /* Its children inherit each descriptor that is not close-on-exec. */
     bool leaks;
 
     /* A server process of its own makes the children. */

@@ -11,7 +11,7 @@ struct spawn_report {
     int64_t running_ns; /* CLOCK_MONOTONIC at its first instruction */
 };
 
-/* The exit status is the slot's; from this on it is a complaint. */
+/* The exit status is the slot; from this value on it says what is wrong. */
 #define SPAWN_STATUSES 100
 #define SPAWN_STATUS_USAGE 251
 #define SPAWN_STATUS_LEAK 252

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* The least that reaps: waitpid(2) for the one child, which blocks. No daemon
- * can work so; what a loop costs is to be seen against it. */
+/* Reaps with the least work: a blocking waitpid(2) for the one child. No daemon can do
+ * that; it is here to show what a loop costs. */
 #ifndef BENCH_SPAWN_WAITPID_H
 #define BENCH_SPAWN_WAITPID_H
 

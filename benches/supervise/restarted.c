@@ -1,4 +1,4 @@
-/* A program under each supervisor: writes when it was executed to the FIFO in its
+/* The program that each supervisor runs: writes the time of its start to the FIFO in its
  * directory, if there is one, and waits for signals. */
 #include <fcntl.h>
 #include <stdint.h>

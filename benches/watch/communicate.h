@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
 /*
- * `cat` is given so many bytes and gives them back: what a subject's communicate()
- * does once, and has answer() look at them where they are. The program prints the wall and CPU time of COUNT times, in ns each.
+ * A subject's communicate() gives so many bytes to `cat` once, takes them back, and has
+ * answer() compare them. The program does so COUNT times and prints the wall and CPU time
+ * of each, in ns.
  */
 #ifndef BENCH_COMMUNICATE_H
 #define BENCH_COMMUNICATE_H
