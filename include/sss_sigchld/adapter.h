@@ -26,21 +26,31 @@ struct sss_adapter_call {
     void *arg;                   /* readable's, or the context */
 };
 
-/* A zeroed watch of so many bytes, for free(); NULL with errno set. */
-static inline void *sss_adapter_watch_new(size_t size, void *loop, void (*readable)(void *arg),
-                                          void *arg)
-{
-    struct sss_adapter_call *call = NULL;
+/*
+ * A loop's start() has the loop call sss_adapter_ready(watch): when fd is readable, or
+ * with SIGCHLD. The watch is zeroed but for its call; start() frees it where it fails.
+ */
+typedef errno_t sss_adapter_start_fn(void *watch, void *loop, int fd);
 
-    errno = EINVAL;
-    if (loop != NULL) {
-        call = (struct sss_adapter_call *)calloc(1, size);
+static inline errno_t sss_adapter_watch(size_t size, sss_adapter_start_fn *start, void *loop,
+                                        int fd, void (*readable)(void *arg), void *arg,
+                                        void **out)
+{
+    struct sss_adapter_call *call;
+    errno_t ret;
+
+    if (loop == NULL) {
+        return EINVAL;
     }
-    if (call != NULL) {
-        call->readable = readable;
-        call->arg = arg;
+    call = (struct sss_adapter_call *)calloc(1, size);
+    if (call == NULL) {
+        return ENOMEM;
     }
-    return call;
+    call->readable = readable;
+    call->arg = arg;
+    ret = start(call, loop, fd);
+    *out = ret == 0 ? call : NULL;
+    return ret;
 }
 
 static inline void sss_adapter_ready(void *watch)
@@ -100,6 +110,17 @@ struct sss_adapter_signalfd {
 typedef errno_t sss_adapter_watch_fn(void *owner, void *loop, int fd, void (*readable)(void *arg),
                                      void *arg, void **out);
 
+static inline siginfo_t sss_adapter_siginfo(const struct signalfd_siginfo *seen)
+{
+    siginfo_t info;
+
+    memset(&info, 0, sizeof(info));
+    info.si_signo = SIGCHLD;
+    info.si_code = seen->ssi_code;
+    info.si_pid = (pid_t)seen->ssi_pid;
+    return info;
+}
+
 static inline void sss_adapter_signalfd_read(void *arg)
 {
     struct sss_adapter_signalfd *sfd = (struct sss_adapter_signalfd *)arg;
@@ -108,10 +129,7 @@ static inline void sss_adapter_signalfd_read(void *arg)
 
     /* Nothing to read is no error: another context's signalfd was faster. */
     if (read(sfd->fd, &seen, sizeof(seen)) == (ssize_t)sizeof(seen)) {
-        memset(&info, 0, sizeof(info));
-        info.si_signo = SIGCHLD;
-        info.si_code = seen.ssi_code;
-        info.si_pid = (pid_t)seen.ssi_pid;
+        info = sss_adapter_siginfo(&seen);
         (void)sss_sigchld_ctx_signalled(sfd->ctx, &info);
     }
 }
@@ -199,6 +217,17 @@ static inline errno_t sss_adapter_ctx_create(const struct sss_host *host, void *
         };                                                                     \
                                                                                \
         return &host;                                                          \
+    }
+
+/* A host's watch_fd: a watch of that type, and the loop's start(). */
+#define SSS_ADAPTER_WATCH(function, type, start)                               \
+    static inline errno_t function(void *owner, void *loop, int fd,            \
+                                   void (*readable)(void *arg), void *arg,     \
+                                   void **out)                                 \
+    {                                                                          \
+        (void)owner;                                                           \
+        return sss_adapter_watch(sizeof(type), start, loop, fd, readable, arg, \
+                                 out);                                         \
     }
 
 /* The two hosts of a loop whose watch() takes SIGCHLD where readable is NULL. */

@@ -25,31 +25,24 @@ extern "C" {
 struct sss_ev_watch {
     struct sss_adapter_call call;
     struct ev_loop *loop; /* NULL: destroyed */
-    ev_io io;
-    ev_signal sig;
     ev_cleanup cleanup;
-    ev_signal *reaper; /* libev's own, which does nothing */
+    union {
+        ev_watcher any;
+        ev_io io;
+        ev_signal sig;
+    } on;
+    int holds; /* the reaper */
 };
 
-/* At the reaper's data, which libev leaves alone, while it does nothing. */
+/* libev's own ev_signal, which waits for every child, and who keeps it from that. Weak:
+ * see sss_adapter_mask. */
 struct sss_ev_reaper {
-    unsigned watches;
+    unsigned held;
+    ev_signal *sig;
     void (*cb)(struct ev_loop *loop, ev_signal *sig, int events);
 };
 
-static inline void sss_ev_readable(struct ev_loop *loop, ev_io *io, int events)
-{
-    (void)loop;
-    (void)events;
-    sss_adapter_ready(io->data);
-}
-
-static inline void sss_ev_signal_seen(struct ev_loop *loop, ev_signal *sig, int events)
-{
-    (void)loop;
-    (void)events;
-    sss_adapter_ready(sig->data);
-}
+__attribute__((weak)) struct sss_ev_reaper sss_ev_reaper;
 
 static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int events)
 {
@@ -59,62 +52,43 @@ static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int even
 }
 
 /*
- * libev's reaper is the first ev_signal of SIGCHLD on the default loop, and so the
- * last in the list that a new one heads. It stays there, for other contexts to find.
+ * The reaper is the first ev_signal of SIGCHLD on the default loop, and so the last in
+ * the list that a new one heads.
  */
-static inline errno_t sss_ev_stop_reaper(struct sss_ev_watch *watch)
+static inline void sss_ev_hold_reaper(struct sss_ev_watch *watch)
 {
-    struct sss_ev_reaper *own;
-    struct ev_watcher_list *last;
+    ev_watcher_list *last;
     ev_signal probe;
 
-    ev_signal_init(&probe, sss_ev_signal_seen, SIGCHLD);
-    ev_signal_start(watch->loop, &probe);
-    last = (struct ev_watcher_list *)(void *)&probe;
-    while (last->next != NULL) {
-        last = last->next;
-    }
-    ev_signal_stop(watch->loop, &probe);
-    if ((void *)last == (void *)&probe || last->priority != EV_MAXPRI) {
-        return 0; /* a libev without ev_child */
-    }
-    watch->reaper = (ev_signal *)(void *)last;
-    own = (struct sss_ev_reaper *)watch->reaper->data;
-    if (own == NULL) {
-        own = (struct sss_ev_reaper *)calloc(1, sizeof(*own));
-        if (own == NULL) {
-            watch->reaper = NULL;
-            return ENOMEM;
+    if (sss_ev_reaper.held == 0) {
+        ev_signal_init(&probe, sss_ev_no_reap, SIGCHLD);
+        ev_signal_start(watch->loop, &probe);
+        last = (ev_watcher_list *)(void *)&probe;
+        while (last->next != NULL) {
+            last = last->next;
         }
-        own->cb = ev_cb(watch->reaper);
-        watch->reaper->data = own;
-        ev_set_cb(watch->reaper, sss_ev_no_reap);
+        ev_signal_stop(watch->loop, &probe);
+        if (last->priority != EV_MAXPRI) {
+            return; /* a libev without ev_child */
+        }
+        sss_ev_reaper.sig = (ev_signal *)(void *)last;
+        sss_ev_reaper.cb = ev_cb(sss_ev_reaper.sig);
+        ev_set_cb(sss_ev_reaper.sig, sss_ev_no_reap);
     }
-    own->watches++;
-    return 0;
-}
-
-static inline void sss_ev_start_reaper(ev_signal *reaper)
-{
-    struct sss_ev_reaper *own = (struct sss_ev_reaper *)reaper->data;
-
-    if (--own->watches == 0) {
-        ev_set_cb(reaper, own->cb);
-        reaper->data = NULL;
-        free(own);
-    }
+    sss_ev_reaper.held++;
+    watch->holds = 1;
 }
 
 static inline void sss_ev_stop(struct sss_ev_watch *watch)
 {
-    if (watch->loop == NULL) {
-        return;
+    if (watch->holds && --sss_ev_reaper.held == 0) {
+        ev_set_cb(sss_ev_reaper.sig, sss_ev_reaper.cb);
     }
-    if (watch->reaper != NULL) {
-        sss_ev_start_reaper(watch->reaper);
+    if (watch->call.readable != NULL) {
+        ev_io_stop(watch->loop, &watch->on.io);
+    } else {
+        ev_signal_stop(watch->loop, &watch->on.sig);
     }
-    ev_io_stop(watch->loop, &watch->io);
-    ev_signal_stop(watch->loop, &watch->sig);
     ev_cleanup_stop(watch->loop, &watch->cleanup);
     watch->loop = NULL;
 }
@@ -126,58 +100,59 @@ static inline void sss_ev_loop_gone(struct ev_loop *loop, ev_cleanup *cleanup, i
     sss_ev_stop((struct sss_ev_watch *)cleanup->data);
 }
 
-static inline errno_t sss_ev_watch_beside(void *owner, void *loop, int fd,
-                                          void (*readable)(void *arg), void *arg, void **out)
-{
-    struct sss_ev_watch *watch;
-
-    (void)owner;
-    watch = (struct sss_ev_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
-    if (watch == NULL) {
-        return errno;
-    }
-    watch->loop = (struct ev_loop *)loop;
-    ev_io_init(&watch->io, sss_ev_readable, fd, EV_READ);
-    ev_signal_init(&watch->sig, sss_ev_signal_seen, SIGCHLD);
-    ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
-    watch->io.data = watch->sig.data = watch->cleanup.data = watch;
-    ev_cleanup_start(watch->loop, &watch->cleanup);
-    if (readable != NULL) {
-        ev_io_start(watch->loop, &watch->io);
-    } else {
-        ev_signal_start(watch->loop, &watch->sig);
-    }
-    *out = watch;
-    return 0;
-}
-
 static inline void sss_ev_unwatch(void *ptr)
 {
     struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
     struct ev_loop *loop = watch->loop;
-    ev_signal *reaper = watch->reaper;
 
-    sss_ev_stop(watch);
-    if (loop != NULL && reaper != NULL && reaper->data == NULL) {
-        ev_feed_event(loop, reaper, EV_SIGNAL); /* for the children of ev_child that ended */
+    if (loop != NULL) {
+        sss_ev_stop(watch);
+        if (watch->holds && sss_ev_reaper.held == 0) { /* for what ended meanwhile */
+            ev_feed_event(loop, sss_ev_reaper.sig, EV_SIGNAL);
+        }
     }
     free(watch);
 }
 
-static inline errno_t sss_ev_watch_fd(void *owner, void *loop, int fd,
-                                      void (*readable)(void *arg), void *arg, void **out)
+static inline void sss_ev_ready(struct ev_loop *loop, ev_watcher *on, int events)
 {
-    errno_t ret = sss_ev_watch_beside(owner, loop, fd, readable, arg, out);
-
-    if (ret == 0 && readable != NULL && ev_is_default_loop((struct ev_loop *)loop)) {
-        ret = sss_ev_stop_reaper((struct sss_ev_watch *)*out);
-        if (ret != 0) {
-            sss_ev_unwatch(*out);
-            *out = NULL;
-        }
-    }
-    return ret;
+    (void)loop;
+    (void)events;
+    sss_adapter_ready(on->data);
 }
+
+static inline errno_t sss_ev_start_beside(void *ptr, void *loop, int fd)
+{
+    struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
+
+    watch->loop = (struct ev_loop *)loop;
+    watch->on.any.data = watch->cleanup.data = watch;
+    ev_init(&watch->on.any, sss_ev_ready);
+    ev_cleanup_init(&watch->cleanup, sss_ev_loop_gone);
+    ev_cleanup_start(watch->loop, &watch->cleanup);
+    if (watch->call.readable != NULL) {
+        ev_io_set(&watch->on.io, fd, EV_READ);
+        ev_io_start(watch->loop, &watch->on.io);
+    } else {
+        ev_signal_set(&watch->on.sig, SIGCHLD);
+        ev_signal_start(watch->loop, &watch->on.sig);
+    }
+    return 0;
+}
+
+static inline errno_t sss_ev_start(void *ptr, void *loop, int fd)
+{
+    struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
+
+    (void)sss_ev_start_beside(watch, loop, fd);
+    if (watch->call.readable != NULL && ev_is_default_loop(watch->loop)) {
+        sss_ev_hold_reaper(watch);
+    }
+    return 0;
+}
+
+SSS_ADAPTER_WATCH(sss_ev_watch_fd, struct sss_ev_watch, sss_ev_start)
+SSS_ADAPTER_WATCH(sss_ev_watch_beside, struct sss_ev_watch, sss_ev_start_beside)
 
 /**
  * sss_ev_signal_host() takes SIGCHLD by an ev_signal, which libev has on one loop

@@ -31,24 +31,17 @@ static inline void sss_libevent_ready(evutil_socket_t fd, short what, void *watc
     sss_adapter_ready(watch);
 }
 
-static inline errno_t sss_libevent_watch_fd(void *owner, void *loop, int fd,
-                                            void (*readable)(void *arg), void *arg, void **out)
+static inline errno_t sss_libevent_start(void *ptr, void *base, int fd)
 {
-    struct sss_libevent_watch *watch;
-    short what = EV_PERSIST | (readable != NULL ? EV_READ : EV_SIGNAL);
+    struct sss_libevent_watch *watch = (struct sss_libevent_watch *)ptr;
+    short what = EV_PERSIST | (watch->call.readable != NULL ? EV_READ : EV_SIGNAL);
 
-    (void)owner;
-    watch = (struct sss_libevent_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
-    if (watch == NULL) {
-        return errno;
-    }
-    if (event_assign(&watch->event, (struct event_base *)loop, fd, what, sss_libevent_ready,
+    if (event_assign(&watch->event, (struct event_base *)base, fd, what, sss_libevent_ready,
                      watch) != 0 ||
         event_add(&watch->event, NULL) != 0) {
         free(watch);
         return EIO;
     }
-    *out = watch;
     return 0;
 }
 
@@ -67,6 +60,7 @@ static inline void sss_libevent_unwatch(void *ptr)
  * sss_libevent_signal_host() takes SIGCHLD by an evsignal: for one event_base at
  * a time. sss_libevent_fd_host() needs no signal: for any number of them.
  */
+SSS_ADAPTER_WATCH(sss_libevent_watch_fd, struct sss_libevent_watch, sss_libevent_start)
 SSS_ADAPTER_HOSTS(sss_libevent, sss_libevent_watch_fd, sss_libevent_unwatch)
 SSS_ADAPTER_SIGNALFD_HOST(sss_libevent, sss_libevent_watch_fd, sss_libevent_unwatch)
 

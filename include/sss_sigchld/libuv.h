@@ -72,42 +72,37 @@ static inline void sss_uv_unwatch(void *ptr)
     }
 }
 
-static inline errno_t sss_uv_watch_fd(void *owner, void *loop, int fd,
-                                      void (*readable)(void *arg), void *arg, void **out)
+static inline errno_t sss_uv_start(void *ptr, void *loop_ptr, int fd)
 {
-    struct sss_uv_watch *watch;
+    struct sss_uv_watch *watch = (struct sss_uv_watch *)ptr;
+    uv_loop_t *loop = (uv_loop_t *)loop_ptr;
+    int sigchld = watch->call.readable == NULL;
     struct sigaction former, now;
     int ret;
 
-    (void)owner;
-    watch = (struct sss_uv_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
-    if (watch == NULL) {
-        return errno;
-    }
     (void)sigaction(SIGCHLD, NULL, &former);
-    ret = readable != NULL ? uv_poll_init((uv_loop_t *)loop, &watch->uv.poll, fd)
-                           : uv_signal_init((uv_loop_t *)loop, &watch->uv.sig);
+    ret = sigchld ? uv_signal_init(loop, &watch->uv.sig)
+                  : uv_poll_init(loop, &watch->uv.poll, fd);
     if (ret != 0) {
         free(watch);
         return -ret;
     }
     watch->uv.handle.data = watch;
-    ret = readable != NULL ? uv_poll_start(&watch->uv.poll, UV_READABLE, sss_uv_readable)
-                           : uv_signal_start(&watch->uv.sig, sss_uv_signal_seen, SIGCHLD);
+    ret = sigchld ? uv_signal_start(&watch->uv.sig, sss_uv_signal_seen, SIGCHLD)
+                  : uv_poll_start(&watch->uv.poll, UV_READABLE, sss_uv_readable);
     if (ret != 0) {
         sss_uv_unwatch(watch);
         return -ret;
     }
     /* Else it is libuv's already, for another context. */
-    if (readable == NULL && sigaction(SIGCHLD, NULL, &now) == 0 &&
-        now.sa_handler != former.sa_handler) {
+    if (sigchld && sigaction(SIGCHLD, NULL, &now) == 0 && now.sa_handler != former.sa_handler) {
         sss_uv_former = former;
     }
-    *out = watch;
     return 0;
 }
 
 /** sss_uv_signal_host() takes SIGCHLD by a uv_signal_t, sss_uv_fd_host() no signal. */
+SSS_ADAPTER_WATCH(sss_uv_watch_fd, struct sss_uv_watch, sss_uv_start)
 SSS_ADAPTER_HOSTS(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
 SSS_ADAPTER_SIGNALFD_HOST(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
 

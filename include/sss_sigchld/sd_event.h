@@ -39,38 +39,27 @@ static inline int sss_sd_event_io(sd_event_source *source, int fd, uint32_t reve
 static inline int sss_sd_event_signal(sd_event_source *source, const struct signalfd_siginfo *seen,
                                       void *watch)
 {
-    void *ctx = ((struct sss_adapter_call *)watch)->arg;
-    siginfo_t info;
+    siginfo_t info = sss_adapter_siginfo(seen);
 
     (void)source;
-    memset(&info, 0, sizeof(info));
-    info.si_signo = SIGCHLD;
-    info.si_code = seen->ssi_code;
-    info.si_pid = (pid_t)seen->ssi_pid;
-    (void)sss_sigchld_ctx_signalled((struct sss_sigchild_ctx *)ctx, &info);
+    (void)sss_sigchld_ctx_signalled(
+        (struct sss_sigchild_ctx *)((struct sss_adapter_call *)watch)->arg, &info);
     return 0;
 }
 
-static inline errno_t sss_sd_event_watch_fd(void *owner, void *loop, int fd,
-                                            void (*readable)(void *arg), void *arg, void **out)
+static inline errno_t sss_sd_event_start(void *ptr, void *loop, int fd)
 {
-    struct sss_sd_event_watch *watch;
+    struct sss_sd_event_watch *watch = (struct sss_sd_event_watch *)ptr;
     sd_event *event = (sd_event *)loop;
     int ret;
 
-    (void)owner;
-    watch = (struct sss_sd_event_watch *)sss_adapter_watch_new(sizeof(*watch), loop, readable, arg);
-    if (watch == NULL) {
-        return errno;
-    }
-    ret = readable != NULL
+    ret = watch->call.readable != NULL
               ? sd_event_add_io(event, &watch->source, fd, EPOLLIN, sss_sd_event_io, watch)
               : sd_event_add_signal(event, &watch->source, SIGCHLD, sss_sd_event_signal, watch);
     if (ret < 0) {
         free(watch);
         return -ret;
     }
-    *out = watch;
     return 0;
 }
 
@@ -81,6 +70,8 @@ static inline void sss_sd_event_unwatch(void *ptr)
     sd_event_source_disable_unref(watch->source);
     free(watch);
 }
+
+SSS_ADAPTER_WATCH(sss_sd_event_watch_fd, struct sss_sd_event_watch, sss_sd_event_start)
 
 /* SIGCHLD's block is the daemon's own: sd-event wants it. */
 static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
@@ -186,11 +177,9 @@ static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx, sd_event 
     }
     source = child->source;
     (void)sd_event_source_set_destroy_callback(source, sss_sd_event_child_gone);
-    code = sd_event_source_set_enabled(source, SD_EVENT_OFF);
-    if (code >= 0) {
-        code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended, child, &child->child);
-    }
-    if (code >= 0 && ret == NULL) {
+    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended, child, &child->child);
+    if (code == 0 && ret == NULL) {
         code = sd_event_source_set_floating(source, 1);
     }
     if (code >= 0 && ret != NULL) {

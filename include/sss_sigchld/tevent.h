@@ -357,10 +357,7 @@ static inline void sss_tevent_signalfd_handler(struct tevent_context *ev,
     if (read(sfd->fd, &seen, sizeof(seen)) != (ssize_t)sizeof(seen)) {
         return;
     }
-    memset(&info, 0, sizeof(info));
-    info.si_signo = SIGCHLD;
-    info.si_code = seen.ssi_code;
-    info.si_pid = (pid_t)seen.ssi_pid;
+    info = sss_adapter_siginfo(&seen);
     sss_child_handler(ev, NULL, SIGCHLD, 1, &info, sfd->ctx);
 }
 
