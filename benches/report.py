@@ -26,9 +26,9 @@ RESAMPLES = 2000
 ORDER = [
     "fork", "posix_spawn", "raw", "raw-copy", "pidfd", "pidfd-copy", "sssd", "sd-event", "glib", "libuv", "libev",
     "libevent", "tokio", "python", "sss", "forksrv", "sss-signalfd", "sss-signalfd-all", "sss-both", "sss-fd", "sss-tevent",
-    "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-glib-signalfd", "sss-libuv",
-    "sss-libuv-signalfd", "sss-libuv-fd", "sss-libev", "sss-libev-signalfd", "sss-libev-fd", "sss-libevent",
-    "sss-libevent-signalfd", "sss-libevent-fd",
+    "sss-tevent-signalfd", "sss-sd-event", "sss-sd-event-signal", "sss-sd-event-signalfd", "sss-glib",
+    "sss-glib-signalfd", "sss-libuv", "sss-libuv-signalfd", "sss-libuv-fd", "sss-libev", "sss-libev-signalfd",
+    "sss-libev-fd", "sss-libevent", "sss-libevent-signalfd", "sss-libevent-fd",
 ]  # fmt: skip
 
 BY_HAND = ("raw", "raw-copy", "pidfd", "pidfd-copy")
@@ -53,6 +53,7 @@ TITLES = {
     "sss-tevent-signalfd": "**this library**, tevent with a signalfd",
     "sss-sd-event": "**this library**, sd-event by descriptor",
     "sss-sd-event-signal": "**this library**, sd-event by its signal source",
+    "sss-sd-event-signalfd": "**this library**, sd-event by a signalfd",
     "sss-glib": "**this library**, GLib by descriptor",
     "sss-glib-signalfd": "**this library**, GLib by a signalfd",
     "sss-libuv": "**this library**, libuv by uv_signal",
@@ -133,7 +134,7 @@ LIMITS = [
 # A loop's own child watching, what is compared, this library on that loop by SIGCHLD, for which the bars are,
 # and by its descriptor. libuv's registration is in the spawn and not measured.
 LOOPS = [
-    ("sd-event", "cpu_ns", ("sss-sd-event-signal",), ("sss-sd-event",)),
+    ("sd-event", "cpu_ns", ("sss-sd-event-signal", "sss-sd-event-signalfd"), ("sss-sd-event",)),
     ("glib", "cpu_ns", ("sss-glib-signalfd",), ("sss-glib",)),
     ("libevent", "cpu_ns", ("sss-libevent", "sss-libevent-signalfd"), ("sss-libevent-fd",)),
     ("libev", "cpu_ns", ("sss-libev", "sss-libev-signalfd"), ("sss-libev-fd",)),
@@ -299,7 +300,11 @@ def steady_section(results):
 
 def measured_loops(results):
     first = steady_cases(results)[0]
-    return [loop for loop in LOOPS if results.median(first, loop[0], loop[1])]
+    return [
+        (peer, metric, *(tuple(s for s in ours if results.median(first, s, metric)) for ours in by))
+        for peer, metric, *by in LOOPS
+        if results.median(first, peer, metric)
+    ]
 
 
 def loops_section(results, cell=ratio_text):

@@ -150,7 +150,8 @@ ADAPTERS = [[Case("steady", n, short_lived)] for n in (0, 100, 1000, 10000)]
 
 # Each loop's own child watching, and this library on that loop. They are not in the full bench.
 ADAPTED = [
-    "sss-sd-event", "sss-sd-event-signal", "sss-glib", "sss-glib-signalfd", "sss-libevent", "sss-libevent-signalfd",
+    "sss-sd-event", "sss-sd-event-signal", "sss-sd-event-signalfd", "sss-glib", "sss-glib-signalfd",
+    "sss-libevent", "sss-libevent-signalfd",
     "sss-libevent-fd", "sss-libev", "sss-libev-signalfd", "sss-libev-fd", "sss-libuv", "sss-libuv-signalfd", "sss-libuv-fd",
 ]  # fmt: skip
 BESIDE_ADAPTED = [

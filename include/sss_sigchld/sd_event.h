@@ -82,14 +82,16 @@ static inline errno_t sss_sd_event_watch_sigchld(void *owner, void *loop,
 }
 
 /**
- * sss_sd_event_fd_host() needs no signal. sss_sd_event_signal_host() takes SIGCHLD
- * by sd_event_add_signal(), which is cheaper: for daemons that block SIGCHLD before
- * they start threads (EBUSY where it is not) and that free the context when the
- * loop ends, not before: see the page.
+ * sss_sd_event_fd_host() needs no signal. The others are cheaper, for daemons that
+ * block SIGCHLD before they start threads: sss_sd_event_signalfd_host() takes it by a
+ * signalfd of its own, sss_sd_event_signal_host() by sd_event_add_signal(). That is
+ * EBUSY where SIGCHLD is not blocked; free its context when the loop ends, not before:
+ * see the page.
  */
 SSS_ADAPTER_HOST(sss_sd_event_signal_host, sss_sd_event_watch_fd, sss_sd_event_watch_sigchld,
                  sss_sd_event_unwatch)
 SSS_ADAPTER_HOST(sss_sd_event_fd_host, sss_sd_event_watch_fd, NULL, sss_sd_event_unwatch)
+SSS_ADAPTER_SIGNALFD_HOST(sss_sd_event, sss_sd_event_watch_fd, sss_sd_event_unwatch)
 
 /**
  * Make a context on an sd_event, with sss_sd_event_fd_host().
