@@ -101,7 +101,10 @@ static inline errno_t sss_uv_start(void *ptr, void *loop_ptr, int fd)
     return 0;
 }
 
-/** sss_uv_signal_host() takes SIGCHLD by a uv_signal_t, sss_uv_fd_host() no signal. */
+/**
+ * sss_uv_signal_host() takes SIGCHLD by a uv_signal_t, sss_uv_fd_host() needs no
+ * signal. sss_uv_signalfd_host() blocks it: uv_spawn()'s exit callbacks do not come.
+ */
 SSS_ADAPTER_WATCH(sss_uv_watch_fd, struct sss_uv_watch, sss_uv_start)
 SSS_ADAPTER_HOSTS(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
 SSS_ADAPTER_SIGNALFD_HOST(sss_uv, sss_uv_watch_fd, sss_uv_unwatch)
