@@ -7,6 +7,7 @@ import os
 import sys
 
 lib = ctypes.CDLL("libsss_sigchld.so.0")
+LOST = -1  # SSS_WAIT_STATUS_LOST: other code, or an ignored SIGCHLD, took the status
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 
@@ -37,10 +38,11 @@ class Children:
             fd.value, lambda: check(lib.sss_sigchld_ctx_dispatch(self.ctx, ctypes.c_uint32(0))))
 
     def ended(self, pid, wait_status, _pvt):
-        self.waiting.pop(pid).set_result(os.waitstatus_to_exitcode(wait_status))
+        code = None if wait_status == LOST else os.waitstatus_to_exitcode(wait_status)
+        self.waiting.pop(pid).set_result(code)
 
     def wait(self, pid):
-        """A future of the exit code of a child that somebody started."""
+        """A future of the exit code, or None, of a child that somebody started."""
         self.waiting[pid] = asyncio.get_running_loop().create_future()
         check(lib.sss_child_register(None, self.ctx, pid, self.callback, None, None))
         return self.waiting[pid]
