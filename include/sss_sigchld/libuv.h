@@ -124,7 +124,7 @@ static inline errno_t sss_uv_ctx_create(uv_loop_t *loop, uint32_t scope,
     return sss_adapter_ctx_create(sss_uv_signal_host(), loop, scope, ctx);
 }
 
-/** As uv_process_t, for a child that anybody started; yours, until its end. */
+/** As uv_process_t, for a child that anybody started; to be closed, also after its end. */
 typedef struct sss_uv_child {
     void *data; /* yours */
     int pid;
