@@ -83,13 +83,12 @@ static void the_shared_context_goes_along_over_a_fork(void **state)
     check_ok(sss_sigchld_ctx_free(ctx));
 }
 
-/* A thread's own GMainContext, and with it the shared context, comes and goes. */
+/* A thread's GMainContext, which may be its own, and with it the shared context. */
 static void *in_a_thread(void *pvt)
 {
-    GMainContext *main = g_main_context_new();
+    GMainContext *main = pvt != NULL ? pvt : g_main_context_new();
     int i;
 
-    (void)pvt;
     g_main_context_push_thread_default(main);
     for (i = 0; i < 50; i++) {
         struct seen seen = { 0 };
@@ -102,7 +101,9 @@ static void *in_a_thread(void *pvt)
         check_seen(&seen, pid, i);
     }
     g_main_context_pop_thread_default(main);
-    g_main_context_unref(main);
+    if (pvt == NULL) {
+        g_main_context_unref(main);
+    }
     return NULL;
 }
 
@@ -121,6 +122,25 @@ static void child_watch_add_in_threads(void **state)
         check_ok(pthread_join(threads[i], NULL));
     }
     check_int(count_fds(), fds);
+    check_no_children();
+}
+
+/* As where one thread makes the loops of others: the shared context goes with its thread. */
+static void a_thread_ends_before_its_main_context(void **state)
+{
+    unsigned fds = count_fds();
+    pthread_t thread;
+    int i;
+
+    (void)state;
+    for (i = 0; i < 2; i++) {
+        GMainContext *main = g_main_context_new();
+
+        check_ok(pthread_create(&thread, NULL, in_a_thread, main));
+        check_ok(pthread_join(thread, NULL));
+        g_main_context_unref(main);
+        check_int(count_fds(), fds);
+    }
     check_no_children();
 }
 
@@ -146,6 +166,7 @@ int main(void)
         cmocka_unit_test(child_watch_add),
         cmocka_unit_test(the_shared_context_goes_along_over_a_fork),
         cmocka_unit_test(child_watch_add_in_threads),
+        cmocka_unit_test(a_thread_ends_before_its_main_context),
     };
 
     return BEHAVIOURS_RUN(ways, own);

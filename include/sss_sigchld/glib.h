@@ -21,15 +21,29 @@ extern "C" {
 /* What the library holds; the GMainContext, and nobody else, owns the source. */
 struct sss_glib_watch {
     struct sss_adapter_call call;
-    struct sss_glib_source *source; /* NULL: gone with the GMainContext */
+    struct sss_glib_source *source;  /* NULL: gone with the GMainContext */
+    struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which ends with main */
+    GMainContext *main;
 };
 
 struct sss_glib_source {
     GSource source;
     struct sss_glib_watch *watch;
-    struct sss_sigchild_ctx *shared; /* sss_glib_ctx_shared()'s, which ends with main */
-    GMainContext *main;
 };
+
+/* Where main's last reference is another thread's, the shared contexts of a thread end
+ * with the thread. Weak: see sss_adapter_mask. */
+static inline void sss_glib_thread_ends(gpointer contexts)
+{
+    GSList *at;
+
+    for (at = (GSList *)contexts; at != NULL; at = at->next) {
+        (void)sss_sigchld_ctx_free((struct sss_sigchild_ctx *)at->data);
+    }
+    g_slist_free((GSList *)contexts);
+}
+
+__attribute__((weak)) GPrivate sss_glib_shared = G_PRIVATE_INIT(sss_glib_thread_ends);
 
 static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
@@ -41,14 +55,15 @@ static inline gboolean sss_glib_dispatch(GSource *source, GSourceFunc callback, 
 
 static inline void sss_glib_finalize(GSource *source)
 {
-    struct sss_glib_source *own = (struct sss_glib_source *)source;
+    struct sss_glib_watch *watch = ((struct sss_glib_source *)source)->watch;
 
-    if (own->watch != NULL) {
-        own->watch->source = NULL;
+    if (watch == NULL) {
+        return;
     }
-    if (own->shared != NULL) {
-        g_dataset_remove_data(own->main, "sss-sigchld");
-        (void)sss_sigchld_ctx_free(own->shared);
+    watch->source = NULL;
+    if (watch->shared != NULL) {
+        g_dataset_remove_data(watch->main, "sss-sigchld");
+        (void)sss_sigchld_ctx_free(watch->shared);
     }
 }
 
@@ -60,7 +75,7 @@ static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
 
     (void)owner;
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
-    own->watch = g_new(struct sss_glib_watch, 1);
+    own->watch = g_new0(struct sss_glib_watch, 1);
     own->watch->call.readable = readable;
     own->watch->call.arg = arg;
     own->watch->source = own;
@@ -77,17 +92,19 @@ static inline void sss_glib_unwatch(void *ptr)
 {
     struct sss_glib_watch *watch = (struct sss_glib_watch *)ptr;
     struct sss_glib_source *own = watch->source;
+    GSList *contexts = (GSList *)g_private_get(&sss_glib_shared);
 
+    if (watch->shared != NULL) {
+        g_private_set(&sss_glib_shared, g_slist_remove(contexts, watch->shared));
+    }
+    if (own != NULL) {
+        own->watch = NULL;
+        if (watch->shared != NULL) {
+            g_dataset_remove_data(watch->main, "sss-sigchld");
+        }
+        g_source_destroy(&own->source);
+    }
     g_free(watch);
-    if (own == NULL) {
-        return;
-    }
-    own->watch = NULL;
-    own->shared = NULL;
-    if (own->main != NULL) {
-        g_dataset_remove_data(own->main, "sss-sigchld");
-    }
-    g_source_destroy(&own->source);
 }
 
 /**
@@ -117,11 +134,13 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
                                             void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_glib_watch_fd(owner, loop, fd, readable, arg, out);
-    struct sss_glib_source *own = ((struct sss_glib_watch *)*out)->source;
+    struct sss_glib_watch *watch = (struct sss_glib_watch *)*out;
+    GSList *contexts = (GSList *)g_private_get(&sss_glib_shared);
 
-    own->main = (GMainContext *)loop;
-    own->shared = (struct sss_sigchild_ctx *)owner; /* here: a fork makes a new source */
-    g_dataset_set_data(loop, "sss-sigchld", own);
+    watch->main = (GMainContext *)loop;
+    watch->shared = (struct sss_sigchild_ctx *)owner; /* here: a fork makes a new source */
+    g_private_set(&sss_glib_shared, g_slist_prepend(contexts, owner));
+    g_dataset_set_data(loop, "sss-sigchld", watch);
     return ret;
 }
 
@@ -130,19 +149,19 @@ SSS_ADAPTER_HOST(sss_glib_shared_host, sss_glib_watch_shared, NULL, sss_glib_unw
 /**
  * The context that sss_glib_child_watch_add() uses in the calling thread: one for
  * its thread-default GMainContext, made with the first call, of scope
- * REGISTERED. It ends with the GMainContext.
+ * REGISTERED. It ends with the GMainContext, or with the thread before.
  */
 static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
 {
     GMainContext *main = g_main_context_get_thread_default();
-    struct sss_glib_source *own;
+    struct sss_glib_watch *watch;
 
     if (main == NULL) {
         main = g_main_context_default();
     }
-    own = (struct sss_glib_source *)g_dataset_get_data(main, "sss-sigchld");
-    if (own != NULL) {
-        *ctx = own->shared;
+    watch = (struct sss_glib_watch *)g_dataset_get_data(main, "sss-sigchld");
+    if (watch != NULL) {
+        *ctx = watch->shared;
         return 0;
     }
     return sss_adapter_ctx_create(sss_glib_shared_host(), main, SSS_SCOPE_REGISTERED, ctx);
