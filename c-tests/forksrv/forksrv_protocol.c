@@ -237,7 +237,7 @@ static void bad_requests(void **state)
     launch_request(words, in_ms(60000), 100, 20000);
     check_int(answer_to(start.control, words), EPROTO);
     memset(words, 0, sizeof(words));
-    for (length = 1; length <= sizeof(words); length += 3) {
+    for (length = 0; length <= sizeof(words); length += 3) {
         request(words, LAUNCH);
         if (length != REQUEST_WORDS * sizeof(words[0])) {
             got = refusal(ask(start.control, words, length));
@@ -338,6 +338,7 @@ static void asks_as_another(void *arg)
 {
     uint32_t words[REQUEST_WORDS];
 
+    check_int(refusal(ask(*(const int *)arg, "", 0)), EPERM);
     request(words, 99);
     check_int(answer_to(*(const int *)arg, words), EPERM);
     launch_request(words, in_ms(60000), 0, 0);

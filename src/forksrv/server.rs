@@ -357,8 +357,8 @@ impl Server {
                 return;
             }
         };
-        if got.length == 0 {
-            // The client has no end of it any more.
+        if got.length == 0 && got.sender.is_none() {
+            // The client has no end of it any more: an empty message has a sender.
             self.done = true;
             return;
         }
