@@ -240,8 +240,8 @@ static void bad_requests(void **state)
     for (length = 0; length <= sizeof(words); length += 3) {
         request(words, LAUNCH);
         if (length != REQUEST_WORDS * sizeof(words[0])) {
-            got = refusal(ask(start.control, words, length));
-            check(got == EPROTO || (got == EMFILE && length > REQUEST_WORDS * sizeof(words[0])));
+            check_int(refusal(ask(start.control, words, length)),
+                      length < REQUEST_WORDS * sizeof(words[0]) ? EPROTO : EMSGSIZE);
         }
     }
     request(words, WAIT);

@@ -346,7 +346,8 @@ impl Server {
             self.done = events.contains(EpollFlags::EPOLLHUP);
             return;
         }
-        let mut bytes = [0; REQUEST];
+        // With room for more, so that one that is too long is seen.
+        let mut bytes = [0; REQUEST + 1];
         let mut fds = Vec::new();
         let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
@@ -367,7 +368,10 @@ impl Server {
             refuse(reply.as_ref(), Errno::EPERM);
             return;
         }
-        let request = if got.truncated {
+        let request = if got.length > REQUEST {
+            Err(Errno::EMSGSIZE)
+        } else if got.truncated {
+            // Our limit lets no more descriptors in.
             Err(Errno::EMFILE)
         } else {
             Request::decode(&bytes[..got.length]).map_err(Errno::from)
