@@ -156,6 +156,11 @@ LATENCY_GROWTH = [(s, 1.5) for s in ("sss-signalfd", "sss-signalfd-all", "sss-fd
 SUPERVISE_BAR = 1.0
 SUPERVISE_IDLE = (1.0, 20.0)
 
+# A launch by the fork server, until its end is told: at most this ratio to sss_child_spawn(); and from a daemon of
+# 8 GB to one of 10 MB.
+FORKSRV_BAR = 1.5
+FORKSRV_FLAT = 1.15
+
 # case, baseline case, at most this ratio of each of this library's times
 SPAWN_BARS = [
     *[(("memory", 8192, pages), ("memory", 10, pages), 1.15) for pages in ("small", "huge")],
@@ -1007,6 +1012,27 @@ def check_supervise(text):
     return missed + (not ratios) + (not idle)
 
 
+def check_forksrv(text):
+    """The bars of forksrv.md, whose numbers benches/forksrv/run.py has written."""
+    found = re.findall(
+        r"\| (A daemon of .*: from the call until its end is told) \|.*\n(?:\|.*\n)*?"
+        r"\| sss_forksrv_launch \| [\d.]+ \| ([\d.]+) \| ([\d.]+) to ([\d.]+) \|",
+        text,
+    )
+    ratios = [(*row, FORKSRV_BAR) for row in found]
+    found = re.findall(r"^(sss_forksrv_launch from .*): ([\d.]+) \(([\d.]+) to ([\d.]+)\)", text, re.M)
+    ratios += [(*row, FORKSRV_FLAT) for row in found]
+    missed = 0
+    for what, middle, low, high, bar in ratios:
+        state = "missed" if float(low) > bar else "met" if float(high) <= bar else "open"
+        print(f"{what}: {middle} [{low}, {high}], bar {bar}: {state}")
+        missed += state == "missed"
+    # Three sizes with few and with many descriptors, and from the largest to the smallest.
+    if len(ratios) < 8:
+        print(f"forksrv: {8 - len(ratios)} of 8 not measured")
+    return missed + max(8 - len(ratios), 0)
+
+
 def make(results, name):
     path = RESULTS / f"{name}.md"
     if results.is_sweep():
@@ -1030,7 +1056,7 @@ def make(results, name):
 
 
 # Results that are written as text by their own runner: there are their bars to read alone.
-TEXTS = {"watch": check_watch, "supervise": check_supervise}
+TEXTS = {"watch": check_watch, "supervise": check_supervise, "forksrv": check_forksrv}
 
 
 def main():
