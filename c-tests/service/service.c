@@ -574,8 +574,10 @@ static void no_descriptors(void **state)
     none = limit;
     none.rlim_cur = 3; /* the loop still polls as many */
     check_ok(setrlimit(RLIMIT_NOFILE, &none));
-    loop_until(&bed.loop, &bed.told.count, 2);
+    loop_settle(&bed.loop);
+    check_int(bed.told.count, 1);
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+    loop_until(&bed.loop, &bed.told.count, 2);
     check_int(told_times(&bed.told, SSS_SERVICE_EXITED, orphan), 1);
     /* Nothing looks before it is an orphan, of which only the ledger knows whose it was. */
     family_exit(&bed.family, bed.first, 0);
@@ -584,6 +586,53 @@ static void no_descriptors(void **state)
     family_exit(&bed.family, child, 0);
     loop_until_dead(&bed.loop, &bed.told);
     bed_free(&bed);
+}
+
+/* Whom an end left to us cannot be seen without a descriptor: so the end waits, a zombie. */
+static void an_end_waits_for_descriptors(void **state)
+{
+    (void)state;
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "it keeps descriptors of its own from the limit");
+    }
+    for (int freed = 0; freed < 2; freed++) {
+        struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);
+        struct rlimit limit, none;
+        struct bed bed;
+        pid_t child;
+
+        loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+        family_begin(&bed.family);
+        bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+        child = family_fork(&bed.family, bed.first);
+        family_exit(&bed.family, bed.first, 0);
+        check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+        none = limit;
+        none.rlim_cur = 3; /* the loop still polls as many */
+        check_ok(setrlimit(RLIMIT_NOFILE, &none));
+        /* It is looked again and again. */
+        for (int turns = 0; turns < 3; turns++) {
+            check_int(loop_turn(&bed.loop, DEADLINE_MS), 1);
+            check_int(bed.told.count, 0);
+        }
+        check(is_child(bed.first));
+        if (freed) {
+            check_ok(sss_service_free(bed.service));
+            bed.service = NULL;
+            check(!is_child(bed.first));
+        }
+        check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+        family_settle(&bed.family, &bed.loop);
+        check_int(told_at(&bed.told, SSS_SERVICE_ADOPTED, child), freed ? -1 : 0);
+        check_int(told_at(&bed.told, SSS_SERVICE_EXITED, bed.first), freed ? -1 : 1);
+        family_exit(&bed.family, child, 0);
+        if (freed) {
+            family_settle(&bed.family, &bed.loop);
+        } else {
+            loop_until_dead(&bed.loop, &bed.told);
+        }
+        bed_free(&bed);
+    }
 }
 
 static void freed_in_its_callback(void **state)
@@ -1049,6 +1098,7 @@ int main(void)
         cmocka_unit_test(looked_at_from_its_callback),
         cmocka_unit_test(dead_behind_the_last_zombie),
         cmocka_unit_test(no_descriptors),
+        cmocka_unit_test(an_end_waits_for_descriptors),
         cmocka_unit_test(freed_in_its_callback),
         cmocka_unit_test(attached),
         cmocka_unit_test(attached_with_a_cgroup),

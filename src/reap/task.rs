@@ -111,6 +111,19 @@ pub(crate) fn set_deadline(id: TaskId, at: Option<u64>) {
     }
 }
 
+/// From inside a step with a child's end, which then asks for no callback: it is made again
+/// once the time has come or the task is posted, and no other one before. A zombie that
+/// is kept is kept until then.
+pub(crate) fn put_off(id: TaskId, end: ChildEnd, until: u64) {
+    if let Ok(mut reaper) = lock(id.depth) {
+        if let Some(entry) = reaper.tasks.find_mut(id) {
+            entry.put_off(Why::Child(end));
+            entry.held = true;
+            reaper.set_deadline(id.index, Some(until));
+        }
+    }
+}
+
 /// Has a task stepped with Why::Readable(fd) for as long as the descriptor is
 /// ready, as with a level-triggered poll; errors and hang-ups count as ready.
 /// A descriptor that the task watches already is watched for this from now on.
@@ -452,6 +465,10 @@ impl Reaper {
         self.ran();
         let entry = self.tasks.entry_mut(index);
         entry.runner = None;
+        if entry.held && entry.task.is_some() {
+            self.enqueue_task(index);
+            return;
+        }
         let fd = entry.stepped_fd.take();
         if let Some(at) = entry.kept.take() {
             self.end_watch(at, false);

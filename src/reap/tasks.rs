@@ -84,8 +84,11 @@ pub(crate) struct Entry {
     posted: bool,
     /// Its deadline has passed.
     expired: bool,
-    /// The callback that it asked for has returned, which it was not told yet.
+    /// The callback that it asked for has returned, which it was not told yet; or the end
+    /// that it put off.
     returned: Option<Why>,
+    /// It put an end off, and is stepped with nothing else before.
+    pub(crate) held: bool,
     /// In its context's queue.
     pub(crate) queued: bool,
     /// The thread that steps it, or makes the callback that it asked for.
@@ -115,6 +118,14 @@ pub(crate) enum Reason {
 impl Entry {
     /// Takes the next reason to step it.
     pub(crate) fn take(&mut self) -> Option<Reason> {
+        if std::mem::take(&mut self.held) {
+            self.held = !self.posted && !self.expired;
+            if self.held {
+                return None;
+            }
+            // The step that is made again stands for these too.
+            (self.posted, self.expired) = (false, false);
+        }
         if let Some(returned) = self.returned.take() {
             return Some(Reason::Why(returned));
         }
@@ -133,12 +144,10 @@ impl Entry {
     }
 
     pub(crate) fn is_due(&self) -> bool {
-        self.task.is_some()
-            && (self.returned.is_some()
-                || self.posted
-                || self.expired
-                || self.ends.0 != NIL
-                || self.fds.iter().any(|watched| watched.ready))
+        let waits = self.returned.is_some()
+            || self.ends.0 != NIL
+            || self.fds.iter().any(|watched| watched.ready);
+        self.task.is_some() && (self.posted || self.expired || waits && !self.held)
     }
 
     pub(crate) fn watched(&mut self, fd: RawFd) -> Option<&mut Watched> {

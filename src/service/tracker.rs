@@ -1295,12 +1295,19 @@ impl Tracker {
         }
     }
 
-    /// A child of a service has ended: first who came to us by that, then the end.
-    fn child_ended(&mut self, end: ChildEnd) {
+    /// A child of a service has ended: first who came to us by that, then the end. Where
+    /// descriptors or memory to look are out, the end waits, if it is to be told.
+    /// Whether it does.
+    fn child_ended(&mut self, end: ChildEnd, teller: Option<TaskId>) -> bool {
         let service = self.ledger.process(end.pid).map(|process| process.service);
         // One look is enough for all that were dead before it began.
         if end.found >= self.look_began || !self.agreed {
-            let _ = self.look();
+            if let (Err(error), Some(task)) = (self.look(), teller) {
+                if error.is_shortage() {
+                    task::put_off(task, end, clock::later(clock::now(), AFTER_SHORTAGE));
+                    return true;
+                }
+            }
         }
         let usage = end.usage.map_or(Usage::default(), |usage| Usage {
             user: usage.user_ns.unsigned_abs(),
@@ -1313,6 +1320,7 @@ impl Tracker {
         }
         self.changed();
         self.tell();
+        false
     }
 
     /// Who is dead, and who the main process is.
@@ -1569,7 +1577,10 @@ impl Task for ServiceTask {
     fn step(&self, why: Why) -> Option<Call> {
         let mut tracker = tracker_of(self.id).ok()?;
         if let Why::Child(end) = why {
-            tracker.child_ended(end);
+            let me = tracker.extra(self.id.key()).and_then(|extra| extra.task);
+            if tracker.child_ended(end, me) {
+                return None;
+            }
         }
         // Another thread may have found the service dead while the last end was told. That
         // zombie is reaped behind this step: only then it is dead.
@@ -1597,7 +1608,9 @@ impl Task for KeeperTask {
     fn step(&self, why: Why) -> Option<Call> {
         let mut tracker = tracker().ok()?;
         match why {
-            Why::Child(end) => tracker.child_ended(end),
+            Why::Child(end) => {
+                tracker.child_ended(end, None);
+            }
             Why::Readable(fd) => tracker.readable(fd),
             Why::Deadline => tracker.slow_look(),
             Why::Posted => {
