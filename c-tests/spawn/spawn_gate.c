@@ -8,7 +8,9 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
+#include "support/filter.h"
 #include "support/kernel.h"
 #include "support/spawn.h"
 
@@ -362,6 +364,32 @@ static void closed_behind_its_back(void **state)
     in_child(sockets_of_its_own, NULL);
 }
 
+/* A file system that answers no more, as after a server's end, leaks no descriptor: what
+ * is open is ours. */
+static void asked_in_vain(void *unused)
+{
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_child_ctx *child;
+    int ends[2];
+
+    (void)unused;
+    check_ok(pipe2(ends, O_CLOEXEC));
+    child = spawn_writer(ctx, 0, ends[1]);
+    check_ok(close(ends[1]));
+    filter_deny(SYS_statx, EIO);
+    filter_deny(SYS_fstat, EIO);
+    filter_deny(SYS_newfstatat, EIO);
+    check_ok(sss_child_free(child));
+    check_silent_end(ends[0]);
+    check_ok(close(ends[0]) | sss_sigchld_ctx_free(ctx));
+}
+
+static void of_a_file_system_that_does_not_answer(void **state)
+{
+    (void)state;
+    in_child(asked_in_vain, NULL);
+}
+
 /* A forked process that gives its copy of the context up lets no one's child go. */
 static void copy_is_freed(void *pvt)
 {
@@ -509,6 +537,7 @@ int main(void)
         EACH_WAY(ends_with_its_context),
         EACH_WAY(a_forked_process_leaves_it_held),
         EACH_WAY(closed_behind_its_back),
+        EACH_WAY(of_a_file_system_that_does_not_answer),
         EACH_WAY(leaves_no_descriptor),
         cmocka_unit_test(dies_with_its_parent),
         cmocka_unit_test(dies_with_its_parent_though_copied),

@@ -11,7 +11,7 @@ use super::setup::Setup;
 use super::stamp;
 use super::text::{bytes, string};
 use crate::sys::error::Error;
-use crate::sys::fd::Kept;
+use crate::sys::kept::Kept;
 use crate::sys::{clock, file, memory};
 
 const SECOND: u64 = 1_000_000_000;

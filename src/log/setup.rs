@@ -9,8 +9,8 @@ use super::rotation::Limit;
 use super::text::{bytes, string};
 use crate::reap::callback::{EventFn, Pvt};
 use crate::sys::error::Error;
-use crate::sys::fd::Kept;
 use crate::sys::file;
+use crate::sys::kept::Kept;
 
 /// Where a log's text goes.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::lines::Splitter;
 use super::one_log::Log;
 use crate::sys::arc::Arc;
-use crate::sys::fd::Kept;
+use crate::sys::kept::Kept;
 use crate::sys::lock::Mutex;
 use crate::sys::{clock, poll};
 

@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::file_target::{Done, File, Path};
 use super::setup::{Place, Setup};
 use crate::sys::error::Error;
-use crate::sys::fd::Kept;
+use crate::sys::kept::Kept;
 use crate::sys::unix::{self, Kind};
 use crate::sys::{file, memory};
 

@@ -33,6 +33,7 @@ use crate::sys::close_range::{self, is_missing};
 use crate::sys::credentials::{gids, uids};
 use crate::sys::error::{Call, Error};
 use crate::sys::gate;
+use crate::sys::kept::Kept;
 use crate::sys::mmap::Shared;
 use crate::sys::syscall::IS_BARE;
 use crate::sys::{fd, pidfd, wait};
@@ -114,7 +115,7 @@ pub(crate) struct Spawned {
 #[derive(Debug)]
 pub(crate) struct Gate {
     pid: i32,
-    end: fd::Kept,
+    end: Kept,
     meeting: Shared<Meeting>,
 }
 

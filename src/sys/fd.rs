@@ -5,7 +5,7 @@
 //! to them. So each descriptor that the library keeps goes through here and
 //! stands above them.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
@@ -26,67 +26,6 @@ pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Error> {
         return Ok(fd);
     }
     duplicate(&fd)
-}
-
-/// A descriptor that is known by its file, as the daemon may close every number and open
-/// files of its own there. These are left alone: closed is only what is still ours.
-#[derive(Debug)]
-pub(crate) struct Kept {
-    fd: RawFd,
-    file: Option<(u64, u64)>,
-}
-
-impl From<OwnedFd> for Kept {
-    fn from(fd: OwnedFd) -> Self {
-        let fd = fd.into_raw_fd();
-        let file = file_at(fd);
-        Kept { fd, file }
-    }
-}
-
-impl Kept {
-    /// A duplicate; EBADF where the daemon has closed it.
-    pub(crate) fn copy(&self) -> Result<Kept, Error> {
-        if !self.is_there() {
-            return Err(Call::fcntl.failed(Errno::EBADF));
-        }
-        duplicate(self).map(Kept::from)
-    }
-
-    /// Whether it is still ours.
-    pub(crate) fn is_there(&self) -> bool {
-        self.file.is_some() && self.file == file_at(self.fd)
-    }
-
-    /// Closes it though it is not dropped: a forked child never drops what it has copies of.
-    pub(crate) fn close(&self) {
-        if self.is_there() {
-            // SAFETY: opened as ours, and not closed since. It is not used after this:
-            // whoever has it drops or forgets it.
-            drop(unsafe { OwnedFd::from_raw_fd(self.fd) });
-        }
-    }
-}
-
-impl AsFd for Kept {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        // SAFETY: as we know it is open; else each call says EBADF, or is for a file of
-        // the daemon's, which was said to be ours.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        self.close();
-    }
-}
-
-/// What tells an open file from others: its file system and its inode there.
-fn file_at(fd: RawFd) -> Option<(u64, u64)> {
-    // SAFETY: used for this call alone, which answers EBADF where it is closed.
-    let stat = nix::sys::stat::fstat(unsafe { BorrowedFd::borrow_raw(fd) }).ok()?;
-    Some((stat.st_dev, stat.st_ino))
 }
 
 /// What gives back descriptors that the library can do without; null: nothing does.

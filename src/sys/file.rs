@@ -96,14 +96,16 @@ pub(crate) fn last_byte(dir: BorrowedFd, name: &CStr, size: u64) -> Option<u8> {
     (got == 1).then_some(byte)
 }
 
+/// What tells an open file from others: its inode, and the file system's device.
+pub(crate) type File = (u64, (u32, u32));
+
 /// What a file is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct Stat {
     pub(crate) regular: bool,
     pub(crate) size: u64,
     pub(crate) links: u32,
-    pub(crate) inode: u64,
-    pub(crate) device: (u32, u32),
+    pub(crate) file: File,
     /// When it was made, where the file system knows that; CLOCK_REALTIME in nanoseconds.
     pub(crate) made: Option<u64>,
     /// When it was changed last.
@@ -112,12 +114,19 @@ pub(crate) struct Stat {
 
 impl Stat {
     pub(crate) fn is_same_file(&self, other: &Stat) -> bool {
-        (self.inode, self.device) == (other.inode, other.device)
+        self.file == other.file
     }
 }
 
 pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Error> {
     statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
+}
+
+/// Which file is open here, as the kernel remembers it: no server is asked, which may be
+/// gone for good.
+pub(crate) fn file_of(fd: BorrowedFd) -> Result<File, Error> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
+    statx(fd.as_raw_fd(), c"", flags).map(|found| found.file)
 }
 
 pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Error> {
@@ -140,8 +149,7 @@ fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Error> {
         regular: u32::from(found.stx_mode) & libc::S_IFMT == libc::S_IFREG,
         size: found.stx_size,
         links: found.stx_nlink,
-        inode: found.stx_ino,
-        device: (found.stx_dev_major, found.stx_dev_minor),
+        file: (found.stx_ino, (found.stx_dev_major, found.stx_dev_minor)),
         made: knows_made.then(|| time(found.stx_btime)),
         changed: time(found.stx_ctime),
     })

@@ -3,10 +3,9 @@
 
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
-use nix::errno::Errno;
-
 use super::error::{Call, During, Error};
-use super::fd::{Kept, above_standard, again};
+use super::fd::{above_standard, again};
+use super::kept::Kept;
 use super::syscall::{address, call, word};
 
 /// The two ends, the parent's and the child's.
@@ -32,9 +31,7 @@ pub(crate) fn pair() -> Result<(OwnedFd, OwnedFd), Error> {
 
 /// Lets the child at the other end go.
 pub(crate) fn open(end: &Kept) -> Result<(), Error> {
-    if !end.is_there() {
-        return Err(Call::sendmsg.failed(Errno::EBADF));
-    }
+    let end = end.there()?;
     let byte = 1_u8;
     // SAFETY: one byte of this frame.
     unsafe {

@@ -20,6 +20,7 @@ pub(crate) mod file;
 pub(crate) mod fork;
 pub(crate) mod futex;
 pub(crate) mod gate;
+pub(crate) mod kept;
 pub(crate) mod limits;
 pub(crate) mod lock;
 pub(crate) mod memory;

@@ -1,0 +1,76 @@
+//! Descriptors that the library keeps, and finds again or not where the daemon has closed
+//! every number and opened files of its own there.
+
+use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+
+use super::error::{Call, Error};
+use super::fd::duplicate;
+use super::file::{self, File};
+
+/// A descriptor that is known by its file: closed is only what is still ours.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    fd: RawFd,
+    /// None where its file system did not tell.
+    file: Option<File>,
+}
+
+impl From<OwnedFd> for Kept {
+    fn from(fd: OwnedFd) -> Self {
+        let file = file::file_of(fd.as_fd()).ok();
+        let fd = fd.into_raw_fd();
+        Kept { fd, file }
+    }
+}
+
+impl Kept {
+    /// A duplicate; EBADF where the daemon has closed it.
+    pub(crate) fn copy(&self) -> Result<Kept, Error> {
+        self.there().and_then(duplicate).map(Kept::from)
+    }
+
+    /// Whether it is still ours.
+    #[inline(never)]
+    pub(crate) fn is_there(&self) -> bool {
+        match file::file_of(self.as_fd()) {
+            Ok(file) => self.is_of(file),
+            // Of a file system that does not answer it is ours as long as it is open.
+            Err(error) => error != Errno::EBADF,
+        }
+    }
+
+    /// Itself; EBADF where it is not ours any more.
+    pub(crate) fn there(&self) -> Result<&Self, Error> {
+        let gone = || Call::fcntl.failed(Errno::EBADF);
+        self.is_there().then_some(self).ok_or_else(gone)
+    }
+
+    /// The same of one whose file was just asked for.
+    pub(crate) fn is_of(&self, file: File) -> bool {
+        self.file == Some(file)
+    }
+
+    /// Closes it though it is not dropped: a forked child never drops what it has copies of.
+    pub(crate) fn close(&self) {
+        if self.is_there() {
+            // Not used after this: whoever has it drops or forgets it.
+            drop(file::take(self.fd));
+        }
+    }
+}
+
+impl AsFd for Kept {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        // SAFETY: as we know it is open; else each call says EBADF, or is for a file of
+        // the daemon's, which was said to be ours.
+        unsafe { BorrowedFd::borrow_raw(self.fd) }
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
