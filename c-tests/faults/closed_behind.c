@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 
 #include "support/told.h"
@@ -116,6 +117,44 @@ static void tell_it(void *unused)
     check_ok(sss_child_free(child));
     check_ok(sss_sigchld_ctx_free(loop.ctx));
     check_no_children();
+}
+
+/* What is due wakes the loop, whose descriptors are files of the daemon's by now. */
+static void wake_it(void *unused)
+{
+    struct sss_sigchild_ctx *other = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct loop loop;
+    struct gate gate;
+    int files[OPENED], i;
+    siginfo_t info = { .si_signo = SIGCHLD, .si_code = CLD_EXITED };
+
+    (void)unused;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_SIGNAL | WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    info.si_pid = child_at(&gate, 3);
+    check_ok(sss_child_register(NULL, loop.ctx, info.si_pid, see, &seen, &child));
+    check_int(stats_of(loop.ctx).old, 0);
+    close_all_but(-1, -1); /* the gate opens */
+    await_zombie(info.si_pid);
+    for (i = 0; i < OPENED; i++) {
+        files[i] = memfd_create("mine", MFD_CLOEXEC);
+        check(files[i] != -1);
+    }
+    check_ok(sss_sigchld_ctx_signalled(other, &info));
+    check(!is_child(info.si_pid));
+    check_ok(sss_child_free(child));
+    check_ok(sss_sigchld_ctx_free(loop.ctx) | sss_sigchld_ctx_free(other));
+    for (i = 0; i < OPENED; i++) {
+        check_int(lseek(files[i], 0, SEEK_END), 0);
+    }
+}
+
+static void and_nothing_is_written_there(void **state)
+{
+    (void)state;
+    in_child(wake_it, NULL);
 }
 
 static void and_asks_for_the_descriptor_anew(void **state)
@@ -310,6 +349,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(and_opens_others),
         cmocka_unit_test(and_opens_epolls_of_its_own),
+        cmocka_unit_test(and_nothing_is_written_there),
         cmocka_unit_test(and_asks_for_the_descriptor_anew),
         cmocka_unit_test(after_the_signal_was_taken),
         cmocka_unit_test(before_a_kept_one_was_looked_at),

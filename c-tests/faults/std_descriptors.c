@@ -119,10 +119,40 @@ static void none_of_ours(void **state)
     }
 }
 
+/* A log's own too, which its threads use. */
+static void open_log(void *opened)
+{
+    struct sss_log_params params = { .size = sizeof(params) };
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_log *log;
+    int fd = open("/dev/null", O_WRONLY | O_CLOEXEC), writes;
+
+    check(fd != -1);
+    params.target = SSS_LOG_TO_FD;
+    params.mask = SSS_LOG_FD;
+    params.fd = fd;
+    close_but(*(unsigned *)opened);
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    check_ok(sss_log_pipe(log, NULL, &writes, NULL));
+    check_int(standard_three(), *(unsigned *)opened);
+    check_ok(close(writes) | sss_log_free(log) | sss_sigchld_ctx_free(ctx));
+}
+
+static void none_of_a_log_s(void **state)
+{
+    unsigned opened;
+
+    (void)state;
+    for (opened = 0; opened < 8; opened++) {
+        in_child(open_log, &opened);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(none_of_ours),
+        cmocka_unit_test(none_of_a_log_s),
     };
 
     return RUN_BOTH_MANNERS(tests);

@@ -4,6 +4,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 
 #include "log/bed.h"
@@ -460,6 +461,43 @@ static void a_fork_and_a_close_of_all(void **state)
     check_log((struct bed *)*state, "by a new pipe\n");
 }
 
+/* The same without a fork, while the threads wait: what was open is lost. */
+static void closed_in_use(void *arg)
+{
+    struct bed *bed = arg;
+    struct sss_log_params params = log_params(bed);
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    struct sss_log *log;
+    int fd, files[64], i;
+
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "before\n");
+    flush_log(log);
+    for (fd = 3; fd < 256; fd++) {
+        (void)close(fd);
+    }
+    for (i = 0; i < 64; i++) {
+        files[i] = memfd_create("mine", MFD_CLOEXEC);
+        check(files[i] != -1);
+        check_int(pwrite(files[i], "mine", 4, 0), 4);
+    }
+    check_int(sss_log_flush(log, 0), ETIMEDOUT);
+    check_ok(sss_log_reopen(log));
+    check_ok(sss_log_free(log));
+    check_ok(sss_sigchld_ctx_free(ctx));
+    for (i = 0; i < 64; i++) {
+        check_int(fcntl(files[i], F_GETFD), FD_CLOEXEC);
+        check_int(lseek(files[i], 0, SEEK_CUR), 0);
+        check_int(lseek(files[i], 0, SEEK_END), 4);
+    }
+}
+
+static void a_close_of_all_in_use(void **state)
+{
+    in_child(closed_in_use, *state);
+}
+
 /* The log's own directory is closed too: it ends, and the context goes over all the same. */
 static void forked_without_its_directory(void *arg)
 {
@@ -659,6 +697,7 @@ int main(void)
         ON_BED(logs_go_over_a_fork_beside_busy_threads),
         ON_BED(a_fork_without_descriptors),
         ON_BED(a_fork_and_a_close_of_all),
+        ON_BED(a_close_of_all_in_use),
         ON_BED(a_relative_path_and_a_close_of_all),
         ON_BED(a_log_goes_over_a_fork),
         ON_BED(a_forked_child_keeps_its_own_descriptors),

@@ -33,9 +33,11 @@ pub(crate) enum After {
 }
 
 impl Source {
-    /// Reads what there is, within bounds. `scratch` is the reader's.
-    pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>) -> After {
+    /// Reads what there is, within bounds; nothing where it is not there any more.
+    /// `scratch` is the reader's.
+    pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>, is_there: bool) -> After {
         let mut reading = self.reading.lock();
+        reading.ended |= !is_there;
         let late = self.is_late();
         let mut got = 0;
         while got < TURN {

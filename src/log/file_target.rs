@@ -158,13 +158,17 @@ impl File {
         let Some(opened) = &mut self.opened else {
             return;
         };
-        if let Ok(found) = file::stat(opened.fd.as_fd()) {
-            if found.links == 0 {
+        match file::stat(opened.fd.as_fd()) {
+            Ok(found) if found.links > 0 && opened.fd.is_of(found.file) => {
+                opened.size = found.size;
+                opened.mid_line &= found.size > 0;
+            }
+            Err(error) if error != Errno::EBADF => {}
+            // Or the daemon has closed it, and perhaps has another one there.
+            _ => {
                 self.opened = None;
                 return;
             }
-            opened.size = found.size;
-            opened.mid_line &= found.size > 0;
         }
         if self.reopen && !opened.mid_line && clock::now() >= self.reopen_from {
             self.reopen_now(path, setup, done);
@@ -214,10 +218,11 @@ impl File {
     }
 
     fn open_in_directory(&mut self, path: Path) -> Result<Opened, Error> {
-        let dir = match &self.dir {
-            Some(dir) => dir,
+        let dir = match self.dir.take().filter(Kept::is_there) {
+            Some(dir) => self.dir.insert(dir),
             None => {
-                let opened = file::open_directory(path.base.map(AsFd::as_fd), path.dir)?;
+                let base = path.base.map(Kept::there).transpose()?;
+                let opened = file::open_directory(base.map(AsFd::as_fd), path.dir)?;
                 self.dir.insert(opened.into())
             }
         };
@@ -243,7 +248,7 @@ impl File {
         let (Some(dir), Some(opened)) = (&self.dir, &mut self.opened) else {
             return Err(Errno::ENOENT.into());
         };
-        let dir = dir.as_fd();
+        let dir = dir.there()?.as_fd();
         let current = file::stat(opened.fd.as_fd())?;
         if current.size < opened.size {
             // It was cut by somebody else, as logrotate's copytruncate does.
@@ -308,4 +313,41 @@ fn times(dir: BorrowedFd, base: &CStr) -> Result<Vec<u64>, Error> {
 
 fn name_at(base: &CStr, time: u64) -> Result<CString, Error> {
     string(&bytes(&[base.to_bytes(), b".", &stamp::name(time)])?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CString;
+    use std::os::fd::AsRawFd;
+
+    use super::super::backlog::test_setup;
+    use super::*;
+
+    /// The daemon has closed all of a log's descriptors, and has a file of its own there.
+    #[test]
+    fn what_stands_at_its_numbers_is_not_written() {
+        let dir = std::env::temp_dir().join(format!("sss-log-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let own = std::fs::File::create(dir.join("own")).unwrap();
+        let named = CString::new(dir.to_str().unwrap()).unwrap();
+        let path = Path {
+            base: None,
+            dir: &named,
+            name: c"log",
+            mode: 0o600,
+        };
+        let setup = test_setup(true);
+        let mut target = File::default();
+        let mut done = Done::default();
+        target.write(path, &setup, b"one\n", &mut done).unwrap();
+        for fd in target.fds() {
+            let mut fd = file::take(fd.as_fd().as_raw_fd());
+            nix::unistd::dup2(&own, &mut fd).unwrap();
+            std::mem::forget(fd);
+        }
+        target.write(path, &setup, b"two\n", &mut done).unwrap();
+        assert_eq!(std::fs::read(dir.join("log")).unwrap(), b"one\ntwo\n");
+        assert_eq!(own.metadata().unwrap().len(), 0);
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
 }

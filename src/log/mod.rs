@@ -353,7 +353,7 @@ fn leave(threads: &'static Threads, former: Former, log: &Log) {
     }
     // The reader's, once no log is left.
     while let Some(poller) = threads.pollers.find(former, |_| true) {
-        poller.close_inherited();
+        poller.close();
         threads.pollers.leave(former, poller);
     }
 }

@@ -45,18 +45,31 @@ impl Threads {
             }
             poller.poll(wait, &mut ready);
             for token in ready.tokens() {
-                self.read_source(token, &poller, &mut scratch);
+                if self
+                    .read_source(token, &poller, &mut scratch, true)
+                    .is_none()
+                {
+                    poller.doubt();
+                }
             }
             self.attend(&poller, &mut scratch, ready.is_empty());
         }
     }
 
-    fn read_source(&self, token: u64, poller: &Poller, scratch: &mut Vec<u8>) -> Option<After> {
+    /// `told`: by the poller, which knows it by its file. Else the daemon may have closed
+    /// it, and have another one at its number.
+    fn read_source(
+        &self,
+        token: u64,
+        poller: &Poller,
+        scratch: &mut Vec<u8>,
+        told: bool,
+    ) -> Option<After> {
         let source = self.state.lock().source(token).cloned()?;
         if scratch.capacity() == 0 {
             return None;
         }
-        let after = source.read(self, scratch);
+        let after = source.read(self, scratch, told || source.fd.is_there());
         match after {
             After::Waits => {}
             After::HasMore => {
@@ -101,7 +114,7 @@ impl Threads {
             let token = state.attention.swap_remove(0);
             left -= 1;
             drop(state);
-            self.read_source(token, poller, scratch);
+            self.read_source(token, poller, scratch, false);
             state = self.state.lock();
         }
         if std::mem::take(&mut state.may_go_on) {
@@ -119,7 +132,7 @@ impl Threads {
                 }
                 drop(state);
                 let polled = poller.add(source.fd.as_fd(), token);
-                self.read_source(token, poller, scratch);
+                self.read_source(token, poller, scratch, false);
                 state = self.state.lock();
                 // Nobody would tell of it: it is tried again after the next pause.
                 let unseen = polled.is_err() && state.source(token).is_some();
@@ -162,7 +175,7 @@ impl Threads {
                     continue;
                 }
                 drop(state);
-                let after = self.read_source(token, poller, scratch);
+                let after = self.read_source(token, poller, scratch, false);
                 state = self.state.lock();
                 all &= matches!(after, None | Some(After::Waits | After::Ended));
                 state.flushing |= after == Some(After::HasMore);

@@ -37,7 +37,7 @@ bitflags::bitflags! {
     }
 }
 
-const WAKE: u64 = u64::MAX;
+pub(super) const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
 /// Beside it: a task's number, of 30 bits, and its descriptor, of 32.
 const WATCHED: u64 = 1 << 62;
@@ -79,10 +79,7 @@ impl Descriptor {
     pub(crate) fn new() -> Result<Self, Error> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).during(Call::epoll_create)?;
         let epoll = Epoll(above_standard(epoll.0)?);
-        let wake = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK);
-        let wake = wake.during(Call::eventfd)?;
-        // SAFETY: the same eventfd by another number.
-        let wake = unsafe { EventFd::from_owned_fd(above_standard(wake.into())?) };
+        let wake = waker(&epoll)?;
         let timer = TimerFd::new(
             ClockId::CLOCK_MONOTONIC,
             TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK,
@@ -90,12 +87,8 @@ impl Descriptor {
         .during(Call::timerfd_create)?;
         // SAFETY: the same timerfd by another number.
         let timer = unsafe { TimerFd::from_owned_fd(above_standard(timer.into())?) };
-        let add = |fd: BorrowedFd, data| {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, data);
-            epoll.add(fd, event).during(Call::epoll_ctl)
-        };
-        add(wake.as_fd(), WAKE)?;
-        add(timer.as_fd(), TIMER)?;
+        let event = EpollEvent::new(EpollFlags::EPOLLIN, TIMER);
+        epoll.add(&timer, event).during(Call::epoll_ctl)?;
         Ok(Descriptor { epoll, wake, timer })
     }
 
@@ -155,7 +148,7 @@ impl Descriptor {
 
     /// Makes the descriptor readable until an Event::Wake is taken.
     pub(crate) fn wake(&self) {
-        let _ = self.wake.write(1);
+        tell_wake(&self.epoll, &self.wake, true);
     }
 
     /// Fires once after `nanoseconds`, at least one.
@@ -195,7 +188,7 @@ impl Descriptor {
     fn understand(&self, event: EpollEvent) -> Event {
         match event.data() {
             WAKE => {
-                let _ = self.wake.read();
+                tell_wake(&self.epoll, &self.wake, false);
                 Event::Wake
             }
             TIMER => {
@@ -213,6 +206,25 @@ impl Descriptor {
             pid => Event::Pidfd(pid as i32),
         }
     }
+}
+
+/// What is always readable, and added to the epoll, which does not tell of it yet.
+pub(super) fn waker(epoll: &Epoll) -> Result<EventFd, Error> {
+    let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+    let wake = EventFd::from_value_and_flags(1, flags).during(Call::eventfd)?;
+    // SAFETY: the same eventfd by another number.
+    let wake = unsafe { EventFd::from_owned_fd(above_standard(wake.into())?) };
+    let silent = EpollEvent::new(EpollFlags::empty(), WAKE);
+    epoll.add(&wake, silent).during(Call::epoll_ctl)?;
+    Ok(wake)
+}
+
+/// Has the epoll tell of its waker, or not any more. Nothing is written to it: both
+/// numbers may be the daemon's by now, and then nothing happens.
+pub(super) fn tell_wake(epoll: &Epoll, wake: &EventFd, told: bool) {
+    let mut flags = EpollFlags::empty();
+    flags.set(EpollFlags::EPOLLIN, told);
+    let _ = epoll.modify(wake, &mut EpollEvent::new(flags, WAKE));
 }
 
 /// Whether these are a Descriptor's still.

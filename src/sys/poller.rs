@@ -1,22 +1,34 @@
 //! epoll(7) and eventfd(2) for a thread of the library's own.
 
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use nix::sys::eventfd::{EfdFlags, EventFd};
+use nix::sys::eventfd::EventFd;
 
-use super::epoll::holds;
+use super::epoll::{WAKE, holds, tell_wake, waker};
 use super::error::{Call, During, Error};
 use super::fd::{above_standard, again};
-use super::file;
+use super::{file, poll};
 
-const WAKE: u64 = u64::MAX;
 const EVENTS: usize = 64;
+/// How often there is a look where the daemon has closed the epoll.
+const BLIND: u64 = 1_000_000_000;
 
 #[derive(Debug)]
 pub(crate) struct Poller {
-    epoll: Epoll,
-    wake: EventFd,
+    epoll: ManuallyDrop<Epoll>,
+    wake: ManuallyDrop<EventFd>,
+    /// The daemon has closed it: nothing is told any more.
+    lost: AtomicBool,
+}
+
+impl Drop for Poller {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 /// What poll() found.
@@ -54,19 +66,30 @@ impl Poller {
                 .during(Call::epoll_create)?
                 .0,
         )?);
-        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
-        let wake = again(|| EventFd::from_value_and_flags(0, flags)).during(Call::eventfd)?;
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, WAKE);
-        epoll.add(&wake, event).during(Call::epoll_ctl)?;
-        Ok(Poller { epoll, wake })
+        let wake = again(|| waker(&epoll))?;
+        Ok(Poller {
+            epoll: ManuallyDrop::new(epoll),
+            wake: ManuallyDrop::new(wake),
+            lost: AtomicBool::new(false),
+        })
     }
 
-    /// In a forked child, where it is never dropped: closes the copies of its
-    /// descriptors, unless others are there by now.
-    pub(crate) fn close_inherited(&self) {
-        let fds = [self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd()];
-        if holds(fds[0], fds[1]) {
-            drop(fds.map(file::take));
+    /// Closes its descriptors, unless others are there by now. A forked child, which has
+    /// copies of them, never drops it.
+    pub(crate) fn close(&self) {
+        if self.is_there() {
+            drop([self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd()].map(file::take));
+        }
+    }
+
+    fn is_there(&self) -> bool {
+        holds(self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd())
+    }
+
+    /// It told of what is not known: it may be the daemon's.
+    pub(crate) fn doubt(&self) {
+        if !self.is_there() {
+            self.lost.store(true, Ordering::Relaxed);
         }
     }
 
@@ -83,7 +106,7 @@ impl Poller {
 
     /// Has poll() return.
     pub(crate) fn wake(&self) {
-        let _ = self.wake.write(1);
+        tell_wake(&self.epoll, &self.wake, true);
     }
 
     /// Waits so many milliseconds, or for ever.
@@ -91,14 +114,21 @@ impl Poller {
         let timeout = timeout
             .and_then(|timeout| EpollTimeout::try_from(timeout).ok())
             .unwrap_or(EpollTimeout::NONE);
-        ready.count = self.epoll.wait(&mut ready.events, timeout).unwrap_or(0);
-        let count = ready.count;
-        if ready.events[..count]
+        ready.count = 0;
+        if self.lost.load(Ordering::Relaxed) {
+            poll::readable(None, BLIND);
+            return;
+        }
+        match self.epoll.wait(&mut ready.events, timeout) {
+            Ok(count) => ready.count = count,
+            Err(Errno::EINTR) => {}
+            Err(_) => self.lost.store(true, Ordering::Relaxed),
+        }
+        if ready.events[..ready.count]
             .iter()
             .any(|event| event.data() == WAKE)
         {
-            let mut count = [0; 8];
-            let _ = nix::unistd::read(self.wake.as_fd(), &mut count);
+            tell_wake(&self.epoll, &self.wake, false);
         }
     }
 }
