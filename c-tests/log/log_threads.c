@@ -353,6 +353,16 @@ static void limit_fds(rlim_t most)
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
+/* All of the logs is here, and nothing else. */
+static void check_moved(struct moved *moved, unsigned before)
+{
+    limit_fds(1000);
+    check_int(stats_of_log(moved->log).sources, 2);
+    check_int(stats_of_log(moved->other).sources, 1);
+    /* Without that of the context's, for which nobody has asked yet. */
+    check(count_fds() <= before);
+}
+
 /* Each call fails at a later point for want of a descriptor, and the next call does what is
  * left. None returns 0 before all is done. */
 static void again_and_again(struct moved *moved)
@@ -368,10 +378,8 @@ static void again_and_again(struct moved *moved)
         failed += ret == EMFILE;
         check(most < 1000);
     } while (ret != 0);
-    limit_fds(1000);
     check(failed > 5);
-    check_int(stats_of_log(moved->log).sources, 2);
-    check_int(stats_of_log(moved->other).sources, 1);
+    check_moved(moved, before);
     put(moved->fds[0], "one\n");
     put(moved->fds[1], "two\n");
     put(moved->fds[2], "three\n");
@@ -379,8 +387,34 @@ static void again_and_again(struct moved *moved)
     flush_log(moved->other);
     check_int(stats_of_log(moved->log).bytes_written, 8);
     check_int(stats_of_log(moved->other).bytes_written, 6);
-    /* Without that of the context's, for which nobody has asked yet. */
-    check(count_fds() <= before);
+}
+
+/* The same, and each time the process is forked once more: all is taken along from both.
+ * Nothing is written, as the one may read what is the other's. */
+static void again_in_a_fork(struct moved *moved)
+{
+    unsigned before = count_fds();
+    rlim_t most = 3;
+    errno_t ret;
+    pid_t pid;
+
+    do {
+        limit_fds(most++);
+        ret = sss_sigchld_ctx_after_fork(moved->ctx);
+        check(ret == 0 || ret == EMFILE);
+        check(most < 1000);
+        pid = fork();
+        check(pid != -1);
+        if (pid == 0) {
+            alarm(60);
+            limit_fds(1000);
+            check_ok(sss_sigchld_ctx_after_fork(moved->ctx));
+            check_moved(moved, before);
+            _exit(7);
+        }
+        reap(pid, 7);
+    } while (ret != 0);
+    limit_fds(1000);
 }
 
 /* In a child whose parent opened two logs and is gone. */
@@ -428,6 +462,7 @@ static void a_fork_without_descriptors(void **state)
         test_skip("valgrind", "RLIMIT_NOFILE is valgrind's own");
     }
     move(*state, again_and_again);
+    move(*state, again_in_a_fork);
 }
 
 /* The numbers are the daemon's by then: nothing is read there or closed. */

@@ -25,9 +25,13 @@ pub(crate) struct Context {
     pub(crate) binding: Option<Binding>,
     /// It is being freed.
     pub(crate) ending: bool,
-    /// Its id in the process before the fork, until all of it was taken over.
-    pub(crate) former: Option<ContextId>,
+    /// Its ids in the processes before the fork, the latest first, until all of them was
+    /// taken over: more than one where that failed and the process was forked again.
+    pub(crate) former: [Option<ContextId>; FORMER],
 }
+
+/// So many times in a row it may fail.
+const FORMER: usize = 4;
 
 /// Its struct tag, as the host's allocator shows it.
 const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
@@ -46,9 +50,10 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
         let id = context::after_fork(ctx.id)?;
         if id != ctx.id {
-            ctx.former = Some(std::mem::replace(&mut ctx.id, id));
+            ctx.former.rotate_right(1);
+            ctx.former[0] = Some(std::mem::replace(&mut ctx.id, id));
         }
-        let Some(former) = ctx.former else {
+        let Some(former) = ctx.former[0] else {
             return Ok(());
         };
         // The loop lets go of the descriptors before they are closed: an
@@ -60,8 +65,12 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         if let Some(binding) = &mut ctx.binding {
             binding.reattach(id, self.as_ptr())?;
         }
-        crate::log::after_fork(former, id)?;
-        ctx.former = None;
+        for former in ctx.former.iter_mut().rev() {
+            if let Some(id_then) = *former {
+                crate::log::after_fork(id_then, id)?;
+            }
+            *former = None;
+        }
         wake_own_loop(ctx);
         Ok(())
     }
@@ -173,7 +182,7 @@ fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Con
             hosted: host.is_some(),
             binding: None,
             ending: false,
-            former: None,
+            former: [None; FORMER],
         });
     }
     Ok(memory)

@@ -183,7 +183,7 @@ mod tests {
             hosted: false,
             binding: None,
             ending: false,
-            former: None,
+            former: [None; 4],
         };
         let null = std::ptr::null_mut();
         let mut object = null;
