@@ -10,7 +10,7 @@ use super::id::ContextId;
 use super::log::{Note, note};
 use super::process::{Reaper, lock};
 use super::tasks::TaskId;
-use crate::sys::pidfd;
+use crate::sys::fd;
 
 /// Has this task look at unknown children from now on, or nobody but the reaper.
 pub(crate) fn guard(depth: u32, keeper: Option<TaskId>) {
@@ -104,7 +104,7 @@ pub(crate) fn note_left(pid: i32) {
 /// How many pidfds may be held to learn of ends sooner: an eighth of what the
 /// process may have open.
 pub(crate) fn spare_pidfds() -> usize {
-    pidfd::limit() / 8
+    fd::limit() as usize / 8
 }
 
 impl Reaper {

@@ -229,7 +229,7 @@ fn made(ctx: ContextId) -> Result<MutexGuard<'static, Tracker>, Error> {
 
 /// What tells a process from a later one of its pid.
 pub(super) fn identity(pid: i32) -> Result<Option<Identity>, Error> {
-    let inode = unless_short(pidfd::open(pid))?.and_then(|fd| pidfd::inode(&fd));
+    let inode = unless_short(pidfd::open(pid))?.and_then(|fd| pidfd::inode(fd.as_fd()));
     if let Some(inode) = inode {
         return Ok(Some(Identity::Inode(inode)));
     }
@@ -868,7 +868,7 @@ impl Tracker {
             self.agreed = false; // its children may not have been in the list
             // Somebody else reaped it in this moment: only its pidfd can say how it ended
             // (Linux 6.15). Or there is no memory.
-            let inode = held.as_ref().and_then(pidfd::inode);
+            let inode = held.as_ref().and_then(|fd| pidfd::inode(fd.as_fd()));
             let status = match (held, known, inode) {
                 (Some(fd), Some(Identity::Inode(known)), Some(inode)) if known == inode => {
                     pidfd::exit_status(fd.as_fd())

@@ -1,6 +1,6 @@
 //! pidfd_open(2), pidfd_send_signal(2) and the pidfd's ioctl(2).
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -164,8 +164,9 @@ fn on_pidfs(pidfd: BorrowedFd) -> bool {
     code == 0 && u64::try_from(found.f_type) == Ok(PIDFS)
 }
 
-/// The inode of a pidfd, which no other process of this boot has (Linux 6.9).
-pub(crate) fn inode(pidfd: &OwnedFd) -> Option<u64> {
+/// The inode of a pidfd: a number that no other process has, or will have, until the next
+/// boot (Linux 6.9).
+pub(crate) fn inode(pidfd: BorrowedFd) -> Option<u64> {
     /// What holds for one pidfd holds for all. No lock, which a fork could copy while it
     /// is held: two threads may both ask.
     static PIDFS_IS_THERE: AtomicU8 = AtomicU8::new(UNKNOWN);
@@ -174,20 +175,13 @@ pub(crate) fn inode(pidfd: &OwnedFd) -> Option<u64> {
     const YES: u8 = 2;
     let mut known = PIDFS_IS_THERE.load(Ordering::Relaxed);
     if known == UNKNOWN {
-        known = if on_pidfs(pidfd.as_fd()) { YES } else { NO };
+        known = if on_pidfs(pidfd) { YES } else { NO };
         PIDFS_IS_THERE.store(known, Ordering::Relaxed);
     }
     if known == NO {
         return None;
     }
     nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)
-}
-
-/// How many descriptors the process may have open.
-pub(crate) fn limit() -> usize {
-    let resource = nix::sys::resource::Resource::RLIMIT_NOFILE;
-    let soft = nix::sys::resource::getrlimit(resource).map_or(0, |(soft, _)| soft);
-    usize::try_from(soft).unwrap_or(usize::MAX)
 }
 
 /// Asks for the exit of a process that is no child of ours any more.
@@ -245,16 +239,6 @@ pub(crate) fn cgroup_id(pidfd: BorrowedFd) -> Option<u64> {
     (info.mask & PIDFD_INFO_CGROUPID != 0).then_some(info.cgroupid)
 }
 
-/// A number that no other process has, or will have, until the next boot
-/// (Linux 6.9).
-pub(crate) fn identity(pidfd: BorrowedFd) -> Option<u64> {
-    if !on_pidfs(pidfd) {
-        return None;
-    }
-    let found = nix::sys::stat::fstat(pidfd).ok()?;
-    Some(found.st_ino)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -271,11 +255,10 @@ mod tests {
         let (Ok(one), Ok(other)) = (open(own), open(own)) else {
             return;
         };
-        assert_eq!(identity(one.as_fd()), identity(other.as_fd()));
+        assert_eq!(inode(one.as_fd()), inode(other.as_fd()));
         assert_eq!(cgroup_id(one.as_fd()), cgroup_id(other.as_fd()));
         assert!(info_pid(one.as_fd()).is_none_or(|pid| pid == own));
         let null = std::fs::File::open("/dev/null").unwrap();
-        assert_eq!(identity(null.as_fd()), None);
         assert_eq!(cgroup_id(null.as_fd()), None);
         assert_eq!(info_pid(null.as_fd()), None);
     }
