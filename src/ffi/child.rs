@@ -73,10 +73,11 @@ pub type sss_child_destructor_t =
 /// @return 0; EINVAL for a NULL sigchld_ctx, a memctx without a host that
 ///         allocates, or pid <= 0; ESRCH where pid is no child of
 ///         this process, or ended while SIGCHLD was ignored; ENOMEM; EMFILE,
-///         ENFILE where the context's descriptor cannot be made; EPERM from a thread that is not the host's
-///         loop; ECHILD where the context belongs to another process. Nothing
-///         has changed then: nobody waits for the child, and the caller has to
-///         (see sss_child_reserve(), which rules out ENOMEM).
+///         ENFILE, ENOSYS where another watch keeps the zombie of a child that
+///         sends no SIGCHLD, and no pidfd can be had for it; EPERM from a thread
+///         that is not the host's loop; ECHILD where the context belongs to
+///         another process. Nothing has changed then: nobody waits for the child,
+///         and the caller has to (see sss_child_reserve(), which rules out ENOMEM).
 ///
 /// Thread-safe without a host. Not for signal handlers.
 #[unsafe(no_mangle)]
