@@ -144,6 +144,32 @@ static void a_thread_ends_before_its_main_context(void **state)
     check_no_children();
 }
 
+static void *watch_in_the_default_one(void *pvt)
+{
+    check_int(sss_glib_child_watch_add(*(pid_t *)pvt, told, NULL), EPERM);
+    return NULL;
+}
+
+/* Its callback would have to come in another thread than the one that asked. */
+static void a_main_context_of_another_thread_is_refused(void **state)
+{
+    struct sss_sigchild_ctx *ctx = NULL;
+    pid_t pid = child_at(NULL, 2);
+    pthread_t thread;
+    int i;
+
+    (void)state;
+    check(g_main_context_acquire(NULL));
+    for (i = 0; i < 2; i++) { /* without a shared context, and with one */
+        check_ok(pthread_create(&thread, NULL, watch_in_the_default_one, &pid));
+        check_ok(pthread_join(thread, NULL));
+        check_ok(sss_glib_ctx_shared(&ctx));
+    }
+    check_ok(sss_sigchld_ctx_free(ctx));
+    g_main_context_release(NULL);
+    reap(pid, 2);
+}
+
 int main(void)
 {
     static const struct waking_on ways[] = {
@@ -167,6 +193,7 @@ int main(void)
         cmocka_unit_test(the_shared_context_goes_along_over_a_fork),
         cmocka_unit_test(child_watch_add_in_threads),
         cmocka_unit_test(a_thread_ends_before_its_main_context),
+        cmocka_unit_test(a_main_context_of_another_thread_is_refused),
     };
 
     return BEHAVIOURS_RUN(ways, own);

@@ -74,6 +74,10 @@ static inline errno_t sss_glib_watch_fd(void *owner, void *loop, int fd,
     struct sss_glib_source *own;
 
     (void)owner;
+    if (!g_main_context_acquire((GMainContext *)loop)) {
+        return EPERM; /* another thread runs it */
+    }
+    g_main_context_release((GMainContext *)loop);
     own = (struct sss_glib_source *)g_source_new(&funcs, sizeof(*own));
     own->watch = g_new0(struct sss_glib_watch, 1);
     own->watch->call.readable = readable;
@@ -122,7 +126,7 @@ SSS_ADAPTER_SIGNALFD_HOST(sss_glib, sss_glib_watch_fd, sss_glib_unwatch)
  * @param scope  SSS_SCOPE_REGISTERED or SSS_SCOPE_ALL.
  * @param ctx    written on success; free it with sss_sigchld_ctx_free().
  *
- * @return as sss_sigchld_ctx_create().
+ * @return as sss_sigchld_ctx_create(); EPERM where another thread runs main.
  */
 static inline errno_t sss_glib_ctx_create(GMainContext *main, uint32_t scope,
                                           struct sss_sigchild_ctx **ctx)
@@ -134,14 +138,18 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
                                             void (*readable)(void *arg), void *arg, void **out)
 {
     errno_t ret = sss_glib_watch_fd(owner, loop, fd, readable, arg, out);
-    struct sss_glib_watch *watch = (struct sss_glib_watch *)*out;
     GSList *contexts = (GSList *)g_private_get(&sss_glib_shared);
+    struct sss_glib_watch *watch;
 
+    if (ret != 0) {
+        return ret;
+    }
+    watch = (struct sss_glib_watch *)*out;
     watch->main = (GMainContext *)loop;
     watch->shared = (struct sss_sigchild_ctx *)owner; /* here: a fork makes a new source */
     g_private_set(&sss_glib_shared, g_slist_prepend(contexts, owner));
     g_dataset_set_data(loop, "sss-sigchld", watch);
-    return ret;
+    return 0;
 }
 
 SSS_ADAPTER_HOST(sss_glib_shared_host, sss_glib_watch_shared, NULL, sss_glib_unwatch)
@@ -171,7 +179,8 @@ static inline errno_t sss_glib_ctx_shared(struct sss_sigchild_ctx **ctx)
  * As g_child_watch_add(), in the thread-default GMainContext: fn is called once
  * when the child ends. GLib's and the library's watches may be mixed.
  *
- * @return 0, or as sss_child_register(). To end a watch early use that, on the
+ * @return 0, or as sss_child_register(); EPERM where another thread runs the
+ *         GMainContext. To end a watch early use that, on the
  *         context of sss_glib_ctx_shared().
  */
 static inline errno_t sss_glib_child_watch_add(GPid pid, GChildWatchFunc fn, gpointer data)
