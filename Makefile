@@ -47,9 +47,9 @@ REALNAME := $(SONAME).$(shell echo $(VERSION) | cut -d. -f2-)
 LIBRARY  := $(O)/lib/$(REALNAME)
 ARCHIVE  := $(O)/lib/libsss_sigchld.a
 
-# What is installed beside the library, as far as its source is here: C programs of
-# examples-c whose names begin with sss-, and what the library executes itself.
-PROGRAMS := $(patsubst examples-c/%.c,$(O)/bin/sss-%,$(wildcard examples-c/init.c examples-c/supervise.c))
+# What is installed beside the library: programs of examples-c, whose names then begin
+# with sss-, and the programs that the library executes itself.
+PROGRAMS := $(addprefix $(O)/bin/sss-,init supervise)
 HELPERS  := $(patsubst src/bin/%.rs,$(O)/libexec/%,$(wildcard src/bin/sss-*.rs))
 HEADERS  := $(patsubst include/%,%,$(wildcard include/*.h include/*.hpp include/sss_sigchld/*.h))
 MANUALS  := $(wildcard man/*.[1357])
@@ -95,7 +95,7 @@ $(O)/bin/sss-%: examples-c/%.c $(LIBRARY)
 	$(CC) -std=gnu99 -O2 -Wall -Wextra $(CPPFLAGS) $(CFLAGS) -Iinclude $< -o $@ \
 		$(LDFLAGS) -L$(O)/lib -lsss_sigchld
 
-# In a folder of its own: cargo would build the library again for each of both.
+# In a folder of its own: otherwise cargo builds the library again each time.
 $(O)/libexec/%: FORCE
 	CARGO_TARGET_DIR=$(O)/libexec/cargo $(SHIP) --bin $*
 	cp -p $(O)/libexec/cargo$(addprefix /,$(CARGO_BUILD_TARGET))/release/$* $@
@@ -223,9 +223,9 @@ check-leaks: stage
 check-valgrind: stage check-leaks
 	$(CTESTS) check PROFILE=valgrind
 
-# The oldest Rust that builds the library. Where rustup does not have it: of the syntax
-# that is newer, let chains, which an older edition refuses; whatever else that edition
-# refuses is no matter here. The standard library's age is clippy's to check.
+# Whether the oldest supported Rust builds the library. If rustup does not have it: whether
+# the source has let chains, the syntax that it does not know. An older edition refuses
+# them; what else that edition refuses does not matter. clippy checks the standard library.
 MSRV     := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 OLD_RUST := $(O)/old-rust
 .PHONY: check-old-rust
