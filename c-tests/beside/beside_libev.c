@@ -1,8 +1,8 @@
 /* pkgs: -lev */
 /*
  * Scope REGISTERED on libev's default loop, which waits for every child of the
- * process: ev_child watchers beside ours, and no side loses a status. Ours come
- * back by their pidfds.
+ * process: ev_child watchers beside ours, and no side loses a status. Ours are
+ * recovered by their pidfds.
  */
 #include "support/test.h"
 #include "support/kernel.h"

@@ -1,7 +1,7 @@
 /* pkgs: libuv */
 /*
  * Scope REGISTERED in a libuv loop: uv_spawn()'s children beside ours; no side
- * loses a status. libuv takes SIGCHLD, so ours come by the descriptor.
+ * loses a status. libuv takes SIGCHLD, so the descriptor wakes our context.
  */
 #include "support/test.h"
 #include "support/watched.h"

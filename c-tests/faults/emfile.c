@@ -1,4 +1,4 @@
-/* Out of descriptors: exits are still told, and it heals when they come back. */
+/* Out of descriptors: exits are still told, and all is as before once there are some again. */
 #include "support/test.h"
 
 #include <sys/resource.h>

@@ -1,4 +1,4 @@
-/* si_pid is a hint and need not be true: one below 1 names nobody. */
+/* si_pid is a hint and need not be true: below 1 it stands for no process. */
 #include "support/test.h"
 
 static unsigned strangers;

@@ -1,7 +1,7 @@
 /*
- * Scope ALL: several children end, their signals merge, or the daemon hands over the
- * first siginfo_t of them only. The look at unknown children that is owed from then on
- * is made, whatever else ends and is handed over before it.
+ * Scope ALL: several children end, and their signals merge, or the daemon passes on only
+ * the first siginfo_t. From then on the library has to look at unknown children. It does,
+ * whatever else ends and is passed on before.
  */
 #include "support/alarm.h"
 #include "support/test.h"

@@ -1,5 +1,5 @@
-/* Children that send no SIGCHLD, as some replacements of popen() make them: told all
- * the same, once and right. */
+/* Children that send no SIGCHLD, as some replacements of popen() make them: their ends
+ * are told too, once and with the right status. */
 #include "support/test.h"
 
 #include <sys/resource.h>

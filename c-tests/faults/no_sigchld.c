@@ -1,7 +1,7 @@
 /*
- * The descriptor needs no SIGCHLD: default, blocked, ignored, another's handler
- * or SA_NOCLDWAIT. Where the kernel discards the status it is recovered, or
- * told as lost where it cannot be.
+ * The descriptor needs no SIGCHLD: it may be at its default, blocked, ignored, handled by
+ * other code, or have SA_NOCLDWAIT. A status that the kernel discards is recovered, or
+ * told as lost if it cannot be.
  */
 #include "support/test.h"
 

@@ -1,4 +1,4 @@
-/* Linux 5.3 has pidfd_open() and cannot wait for a pidfd: as without them. */
+/* Linux 5.3 has pidfd_open() but cannot wait for a pidfd: as on a kernel without pidfds. */
 #include "support/test.h"
 
 #include <sys/syscall.h>

@@ -1,5 +1,5 @@
 /* profiles: all but asan tsan valgrind: malloc cannot be taken over */
-/* Memory that runs out at each n-th allocation: ENOMEM, and as if never called. */
+/* Memory runs out at the n-th allocation, for each n: ENOMEM, and nothing has changed. */
 #include "support/test.h"
 
 #include "support/memory.h"

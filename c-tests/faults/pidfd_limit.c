@@ -1,5 +1,5 @@
 /* profiles: all but linux-4.19 valgrind: no pidfds */
-/* Descriptors are the daemon's: pidfds are at most so many, and leave the low ones. */
+/* Descriptors are the daemon's: there are at most so many pidfds, at high numbers. */
 #include "support/test.h"
 
 #include <dirent.h>

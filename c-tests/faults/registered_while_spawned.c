@@ -1,7 +1,7 @@
 /*
- * A child that another thread registers while it is being spawned: it is known to
- * the table before the spawn comes to register it. Also where its pid is one that the
- * table still has, of a child that somebody else waited for.
+ * Another thread registers a child while it is being spawned: it is in the table before
+ * the spawn registers it. Also if its pid is still in the table for an earlier child, which
+ * somebody else waited for.
  */
 #include "support/test.h"
 

@@ -1,4 +1,5 @@
-/* pidfd_open() is refused, as kernels, containers and full tables do: told all the same. */
+/* pidfd_open() fails, as on old kernels, in containers and with full tables: ends are still
+ * told. */
 #include "support/test.h"
 
 #include <sys/syscall.h>

@@ -1,4 +1,4 @@
-/* SIGCHLDs without end, from others and for nothing: no exit is lost or doubled. */
+/* A storm of SIGCHLDs that tell of no child: no exit is lost or told twice. */
 #include "support/test.h"
 
 #include "support/kernel.h"

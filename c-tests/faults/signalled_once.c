@@ -1,5 +1,5 @@
-/* A daemon that polls the descriptor and passes SIGCHLD on once, as it does when it
- * starts to see who has ended by then: whoever ends later is told of all the same. */
+/* A daemon polls the descriptor, and passes SIGCHLD on only once, at its start, to learn of
+ * children that have ended by then: children that end later are told too. */
 #include "support/kernel.h"
 #include "support/test.h"
 

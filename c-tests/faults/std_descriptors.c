@@ -1,6 +1,6 @@
 /*
- * A daemon that was started with 0, 1 and 2 closed, and that puts /dev/null there
- * later: none of the library's descriptors may stand there.
+ * A daemon is started with descriptors 0, 1 and 2 closed, and opens /dev/null there later:
+ * no descriptor of the library may have these numbers.
  */
 #include "support/test.h"
 

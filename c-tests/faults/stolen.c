@@ -1,4 +1,5 @@
-/* Other code waits for our children: told once all the same, recovered or lost. */
+/* Other code waits for our children: each end is still told once, with the recovered status
+ * or as lost. */
 #include "support/test.h"
 
 #include <pthread.h>

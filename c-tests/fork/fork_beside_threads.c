@@ -1,7 +1,7 @@
 /* profiles: all but asan: its allocator's lock stays locked in a child that is forked while another thread holds it */
 /*
- * A child that is forked while another thread is inside the library can use it:
- * whatever that thread held at the fork is free in the child.
+ * A child that is forked while another thread is inside the library can use the library:
+ * locks that the thread held at the fork are free in the child.
  */
 #include "support/test.h"
 

@@ -1,4 +1,4 @@
-/* A child that is dead before the context exists calls back all the same. */
+/* A child that is dead before the context exists is told too. */
 #include "support/test.h"
 
 static void exit_before_init(const struct way *way)

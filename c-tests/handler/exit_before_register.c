@@ -1,4 +1,4 @@
-/* A child that is dead when it is registered calls back all the same. */
+/* A child that is dead when it is registered is told too. */
 #include "support/test.h"
 
 static void signal_still_pending(void **state)

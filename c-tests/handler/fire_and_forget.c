@@ -1,4 +1,4 @@
-/* A registration whose handle nobody takes, and a callback that learns its own. */
+/* A registration that gives no handle, and a callback that asks for its own. */
 #include "support/test.h"
 
 /* What a callback found out about itself. */

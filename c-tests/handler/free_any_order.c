@@ -1,4 +1,4 @@
-/* Handles and contexts are freed in any order, also twice, also without an end. */
+/* Handles and contexts are freed in any order, also twice, also before the child ends. */
 #include "support/test.h"
 
 static void free_before_exit(void **state)

@@ -1,4 +1,4 @@
-/* sss_sigchld_ctx_signalled(): the handler with an errno, for every loop. */
+/* sss_sigchld_ctx_signalled() does what sss_child_handler() does, and returns an errno. */
 #include "support/test.h"
 
 static void errors_are_told(void **state)

@@ -1,4 +1,4 @@
-/* What is wrong is found before anything changes. */
+/* Bad arguments are refused before anything changes. */
 #include "support/test.h"
 
 #include "support/memory.h"

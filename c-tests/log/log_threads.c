@@ -15,7 +15,7 @@ struct busy {
     atomic_bool stop;
 };
 
-/* What goes over a fork. */
+/* What is taken along over a fork. */
 struct moved {
     struct sss_sigchild_ctx *ctx;
     struct sss_log *log, *other;
@@ -533,7 +533,7 @@ static void a_close_of_all_in_use(void **state)
     in_child(closed_in_use, *state);
 }
 
-/* The log's own directory is closed too: it ends, and the context goes over all the same. */
+/* The log's own directory is closed too: the log ends, and the context is still taken along. */
 static void forked_without_its_directory(void *arg)
 {
     struct bed *bed = arg;

@@ -1,7 +1,7 @@
 /*
- * Scope REGISTERED: an exit whose SIGCHLD merged with another's is told though
- * no further SIGCHLD comes, whoever lies dead beside it, and also where the other
- * one is the library's own timer's.
+ * Scope REGISTERED: an exit whose SIGCHLD merged with another one is told though no
+ * further SIGCHLD comes, whichever other children are dead, and also if the other SIGCHLD
+ * was the library's own timer's.
  */
 #include "support/alarm.h"
 #include "support/test.h"

@@ -1,7 +1,7 @@
 /*
- * Scope ALL: an unknown child's exit whose SIGCHLD merged with a known one's is
- * told within a second, though no further SIGCHLD comes; so are all of very many,
- * and a known one whom somebody else has reaped.
+ * Scope ALL: the SIGCHLD of an unknown child merges with that of a known one, and no
+ * further SIGCHLD comes. The unknown child is told within a second, and so are very many,
+ * and a known child that somebody else has reaped.
  */
 #include "support/alarm.h"
 #include "support/test.h"

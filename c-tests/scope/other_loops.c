@@ -1,4 +1,4 @@
-/* What is owed is paid by whichever loop comes by, and each one is woken again. */
+/* A look that was put off is made by the first loop that runs; each loop is woken again. */
 #include "support/test.h"
 
 #include <poll.h>

@@ -1,4 +1,5 @@
-/* Scope ALL keeps what nobody registered, bounded, and never for a wrong pid. */
+/* Scope ALL keeps statuses of unregistered children: a limited number, and never for another
+ * process with the same pid. */
 #include "support/test.h"
 
 static void claimed_once(void **state)

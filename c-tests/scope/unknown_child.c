@@ -1,4 +1,4 @@
-/* What nobody registered goes to the unknown-child callback of scope ALL. */
+/* Children that nobody registered are told to the unknown-child callback of scope ALL. */
 #include "support/test.h"
 
 struct answer {

@@ -1,6 +1,6 @@
 /*
- * Old kernels and filters that refuse what a spawn would like best: the child is the
- * same. And the switches that force the fork path, told by the flags of clone().
+ * Old kernels and filters refuse the system calls that a spawn tries first: the child is
+ * the same. And the switches that force a fork, which the flags of clone() show.
  */
 #include "support/test.h"
 

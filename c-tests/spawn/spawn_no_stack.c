@@ -1,5 +1,5 @@
 /* profiles: all but asan tsan valgrind: each spawn is by fork, which needs no stack */
-/* Memory that is out while a child's stack is made: an error then, and no more. */
+/* Memory runs out while a child's stack is made: the spawn fails, and nothing else happens. */
 #include "support/test.h"
 
 #include <sys/resource.h>

@@ -1,6 +1,6 @@
 /*
- * Whatever a child is made to be, and wherever its making fails, the daemon is what
- * it was: while the child is held, when it runs, and when it has ended.
+ * Whatever attributes a child gets, and wherever its start fails, the daemon's own state is
+ * unchanged: while the child is held, when it runs, and when it has ended.
  */
 #include "support/test.h"
 

@@ -1,7 +1,7 @@
 /* profiles: all but valgrind: a pressed key meets a child of the tool's own making */
 /*
- * ^Z while a child is being started: the job has to stop, and its child with it,
- * though the job's thread waits in the kernel for the child's exec.
+ * ^Z while a child is being started: the job has to stop, and its child too, although the
+ * job's thread waits in the kernel for the child's exec.
  */
 #include "support/test.h"
 

@@ -1,5 +1,5 @@
 /* pkgs: talloc tevent */
-/* SSSD's second interface: one child, one callback, beside everything else that waits. */
+/* SSSD's second interface: one child and one callback, beside other code that waits. */
 #include "tevent/bed.h"
 
 struct told {

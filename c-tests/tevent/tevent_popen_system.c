@@ -1,7 +1,7 @@
 /* pkgs: talloc tevent */
 /*
- * Beside popen(3), system(3) and other code that waits: scope REGISTERED leaves
- * their children alone, scope ALL says whose it took.
+ * Beside popen(3), system(3) and other code that waits: scope REGISTERED leaves their
+ * children alone, scope ALL tells which ones it reaped.
  */
 #include "tevent/bed.h"
 

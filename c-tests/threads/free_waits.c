@@ -1,5 +1,5 @@
-/* A free waits for its own watch's callback or hook in another thread, whatever has
- * become of the handle meanwhile, and for nothing else. */
+/* A free waits for the callback or hook of its own watch in another thread, whatever has
+ * happened to the handle meanwhile, and for nothing else. */
 #include "support/test.h"
 
 #include <poll.h>

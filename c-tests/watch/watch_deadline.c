@@ -264,7 +264,7 @@ static void the_group_is_reached(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* The child is in the group of whoever started it, which is not its own to end. */
+/* The child is in the process group of its parent, which must not be signalled. */
 static void in_a_group_of_others(void *unused)
 {
     const struct sss_deadline_step step = { .signum = SIGKILL, .whom = SSS_STEP_GROUP };

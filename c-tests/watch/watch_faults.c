@@ -1,5 +1,5 @@
-/* Rich watches and communicate where memory, descriptors, pidfds or SIGCHLD are out,
- * and where pids come again. */
+/* Rich watches and communicate without memory, descriptors, pidfds or SIGCHLD, and when
+ * pids are reused. */
 #include "support/test.h"
 
 #include <pthread.h>
