@@ -354,6 +354,34 @@ static void a_dead_server_ends_the_launch(void **state)
     }
 }
 
+/* The loop does not turn while its thread waits for another launch. */
+static void a_launch_that_waits_goes_first(void **state)
+{
+    struct server_bed *bed = *state;
+    struct seen seen;
+    struct sss_child_ctx *child;
+    struct launch launch;
+    size_t way;
+    pid_t pid;
+
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        server_start_with(bed, manners[way], event_told, 0);
+        expect(&launch, 1);
+        begin_at(bed, &launch, NULL, 4);
+        memset(&seen, 0, sizeof(seen));
+        child = launch_at(bed->srv, NULL, 5, see, &seen);
+        pid = pid_of(child);
+        loop_until(&bed->loop, &seen.calls, 1);
+        check_seen(&seen, pid, 5);
+        check_ok(sss_child_free(child));
+        loop_until(&bed->loop, &launch.seen.calls, 1);
+        check_launched(&launch);
+        check_seen(&launch.seen, launch.pid, 4);
+        check_ok(sss_child_free(launch.child));
+        finish(bed);
+    }
+}
+
 static unsigned calls_of(const struct launch *these, size_t how_many)
 {
     unsigned calls = 0;
@@ -613,6 +641,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_dead_server_ends_the_launch, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_large_order, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_launch_that_waits_goes_first, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_freed_server_gives_all_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(nobody_takes_the_handle, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_handle_that_waits, server_bed_begin, server_bed_end),

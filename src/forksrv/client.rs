@@ -375,6 +375,9 @@ impl Client {
         let deadline = clock::now().saturating_add(shared.settings.timeout);
         let spec = Spec {
             pidfd: starting.pidfd,
+            // The process is held until the loop turns. The server must go on: this thread
+            // may ask it for another one before, and wait.
+            fork: true,
             ..*spec
         };
         let way = shared.settings.way;
