@@ -481,6 +481,61 @@ static void a_large_order(void **state)
     }
 }
 
+/* The only child of the server, once it has one. */
+static pid_t held_child(pid_t server)
+{
+    int64_t late = now_ms() + DEADLINE_MS;
+    char path[64];
+    int pid = 0;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)server, (int)server);
+    while (pid == 0) {
+        FILE *file = fopen(path, "re");
+
+        check(file != NULL);
+        check(fscanf(file, "%d", &pid) != 0);
+        check_ok(fclose(file));
+        check(now_ms() < late);
+    }
+    return pid;
+}
+
+/* A freed server leaves a dead process, which other code of the daemon waits for. Who gets
+ * its pid is not taken for it. */
+static void a_pid_that_comes_again(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *other;
+    struct seen seen = { 0 };
+    struct launch launch;
+    struct gate gate;
+    pid_t server, pid;
+
+    server_start_with(bed, SSS_FORKSRV_SERVERS_CHILDREN, event_told, 0);
+    server = server_pid(bed->srv);
+    expect(&launch, 1);
+    begin_at(bed, &launch, NULL, 0);
+    pid = held_child(server);
+    check_ok(kill(server, SIGSTOP));
+    check_ok(sss_forksrv_free(bed->srv));
+    check_ok(sss_child_free(launch.child));
+    await_gone_or_zombie(pid);
+    loop_settle(&bed->loop);
+    check_ok(kill(server, SIGKILL));
+    await_gone_or_zombie(server);
+    check_int(waitpid(pid, NULL, 0), pid);
+    gate_make(&gate);
+    child_reusing(pid, &gate, 3);
+    check_ok(sss_child_register(NULL, bed->loop.ctx, pid, see, &seen, &other));
+    loop_until_reaped(&bed->loop, server);
+    check_int(seen.calls, 0);
+    gate_open(&gate);
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, 3);
+    check_ok(sss_child_free(other));
+    check_int(over, 0);
+}
+
 static void a_freed_server_gives_all_up(void **state)
 {
     static struct launch these[50];
@@ -641,6 +696,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_dead_server_ends_the_launch, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(many_at_once, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_large_order, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(a_pid_that_comes_again, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_launch_that_waits_goes_first, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_freed_server_gives_all_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(nobody_takes_the_handle, server_bed_begin, server_bed_end),

@@ -15,7 +15,7 @@ use crate::reap::event::{Events, Fields, raw_status};
 use crate::reap::id::{ContextId, WatchId};
 use crate::reap::spawned::{self, Started, Starting, Told};
 use crate::reap::status::LOST;
-use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
+use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::reap::watch::{self, Ask, How};
 use crate::reap::{remote, rich, wait};
 use crate::spawn::{CStringArray, FdMap, SpawnError, Spawned, Spec, spawn};
@@ -24,7 +24,6 @@ use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
 use crate::sys::strings::CStrBuf;
-use crate::sys::wait::is_child_pid;
 use crate::sys::zygote::{self, Hook};
 use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
 
@@ -186,6 +185,8 @@ struct State {
     /// When servers were begun, the latest last.
     begun: VecDeque<u64>,
     stopping: bool,
+    /// No event is told any more. The task goes on until the server is gone.
+    freed: bool,
 }
 
 /// A child of the server's own, which keeps its end until we ask for it.
@@ -258,9 +259,6 @@ const RETRY: u64 = 1_000_000_000;
 /// How soon to send on where no event tells that it can be done.
 const AGAIN: u64 = 2_000_000;
 
-/// How soon to look again whether a child of a server that ends has become ours.
-const LOOK_AGAIN: u64 = 10_000_000;
-
 fn interest(needs: Needs) -> Interest {
     match needs {
         Needs::Room => Interest::BOTH,
@@ -298,6 +296,7 @@ impl Client {
                 restarts: 0,
                 begun,
                 stopping: false,
+                freed: false,
             }),
         })?;
         let task = task::add(ctx, &shared)?;
@@ -494,15 +493,8 @@ impl Client {
 impl Drop for Client {
     fn drop(&mut self) {
         task::remove(self.task);
-        if process::own() != self.shared.owner {
-            return;
-        }
-        self.shared.abandon();
-        // The end of our socket would tell it too, but forked children may have
-        // copies of that.
-        let link = self.shared.state.lock().link.take();
-        if let Some(link) = link {
-            let _ = link.request(&Request::Stop, None, clock::now());
+        if process::own() == self.shared.owner {
+            Shared::abandon(&self.shared);
         }
     }
 }
@@ -646,41 +638,63 @@ impl Shared {
         }
     }
 
-    /// The server is freed: launches that go on are given up, and a task of its own
-    /// reaps what may still come of them.
-    fn abandon(&self) {
-        let (children, launches, over, mut strays) = {
-            let mut state = self.state.lock();
+    /// The server is freed, and its task removed: launches that go on are given up. A task
+    /// that tells nothing sees to what is left, until the server is gone.
+    fn abandon(shared: &Arc<Self>) {
+        let (link, launches, over) = {
+            let mut state = shared.state.lock();
+            state.freed = true;
+            state.stopping = true;
+            state.restart_at = None;
+            state.events.clear();
             (
-                std::mem::take(&mut state.children),
+                state.link.clone(),
                 std::mem::take(&mut state.launches),
                 std::mem::take(&mut state.over),
-                std::mem::take(&mut state.strays),
             )
         };
-        for child in children {
-            remote::orphan(self.ctx, child.pid);
+        if let Some(link) = &link {
+            // The server reads it as the end of file, also where forked children have copies
+            // of our socket, and ends.
+            seqpacket::finish(link.control.as_fd());
         }
         for over in over {
-            self.settle(&over);
+            shared.settle(&over);
         }
+        // Without memory, or where the context is freed, a process that comes of a launch
+        // ends all the same, but stays a zombie.
+        let next = task::add(shared.ctx, shared);
         for launch in launches {
             if launch.launching.has_gone() {
                 // Its end is told.
                 spawned::unmute(launch.asked.id, true);
-            } else {
-                if launch.asked.handle.is_none() {
-                    let _ = watch::unwatch(launch.asked.id, How::Keep, Ask::Nobody);
-                }
-                let stray = launch.launching.give_up();
-                if strays.try_reserve(1).is_ok() {
-                    strays.push(stray);
-                }
+                continue;
+            }
+            if launch.asked.handle.is_none() {
+                let _ = watch::unwatch(launch.asked.id, How::Keep, Ask::Nobody);
+            }
+            let stray = launch.launching.give_up();
+            let mut state = shared.state.lock();
+            if state.strays.try_reserve(1).is_ok() {
+                state.strays.push(stray);
             }
         }
-        if !strays.is_empty() {
-            Remains::leave(self.ctx, strays);
+        let Ok(next) = next else {
+            return;
+        };
+        let mut state = shared.state.lock();
+        state.task = Some(next);
+        state.fresh = state.strays.len();
+        drop(state);
+        if let Some(link) = &link {
+            let _ = task::watch_fd(next, link.control.as_raw_fd(), Interest::READ);
+            let pidfd = link.pidfd.as_ref().and_then(|fd| fd::duplicate(fd).ok());
+            if task::watch_child(next, link.pid, pidfd, SERVER, false).is_err() {
+                // It is gone already.
+                shared.ended(link.pid, 0, next);
+            }
         }
+        task::post(next);
     }
 
     /// Steps the launches that `which` takes.
@@ -887,7 +901,7 @@ impl Shared {
             task::unwatch_fd(task, fd);
             return;
         };
-        match stray.look() {
+        match stray.look(|pid| self.put_down(pid)) {
             Looked::MoreToCome => self.state.lock().strays.push(stray),
             Looked::Nothing => task::unwatch_fd(task, fd),
             Looked::Child(number, pid) => {
@@ -980,8 +994,14 @@ impl Shared {
                 self.launched(number, Whose::Nobodys, task);
             }
         } else {
-            launch::put_down(pid);
+            self.put_down(pid);
         }
+    }
+
+    /// Ends a process that nobody watches, if it is our child by now: whoever is watched is
+    /// another, with a pid that became free. Whether it is no more.
+    fn put_down(&self, pid: i32) -> bool {
+        watch::is_watched(self.ctx, pid) || launch::put_down(pid)
     }
 
     /// A child of the server's has ended.
@@ -1051,13 +1071,13 @@ impl Shared {
             errno,
             ..Event::new(kind, pid, state.restarts)
         };
-        if state.events.len() < EVENTS {
+        if state.events.len() < EVENTS && !state.freed {
             state.events.push_back(event);
         }
     }
 
     /// The server is no more.
-    fn ended(&self, end: ChildEnd, task: TaskId) {
+    fn ended(&self, pid: i32, status: i32, task: TaskId) {
         // What it said last: a hello, and children that it has reaped. Their pids may be
         // others' by now.
         if let Ok(link) = self.link() {
@@ -1078,10 +1098,7 @@ impl Shared {
             .iter()
             .filter(|child| child.whose == Whose::Nobodys)
         {
-            // Whoever is watched is another, with a pid that became free.
-            if !watch::is_watched(self.ctx, child.pid) {
-                launch::put_down(child.pid);
-            }
+            self.put_down(child.pid);
         }
         if let Some(link) = link {
             task::unwatch_fd(task, link.control.as_raw_fd());
@@ -1092,7 +1109,7 @@ impl Shared {
         } else {
             Kind::Crashed
         };
-        self.tell(kind, end.pid, end.status, 0);
+        self.tell(kind, pid, status, 0);
         if !stopping {
             self.restart_in_time(task);
         }
@@ -1219,81 +1236,6 @@ impl Shared {
     }
 }
 
-/// What may come of launches whose server was freed; and when to look at it again.
-struct Remains {
-    state: Mutex<(Option<TaskId>, Vec<Stray>, u64)>,
-}
-
-impl Remains {
-    /// Without memory, or where the context is freed, a process that comes of them ends
-    /// all the same, but stays a zombie.
-    fn leave(ctx: ContextId, strays: Vec<Stray>) {
-        let remains = Remains {
-            state: Mutex::new((None, strays, LOOK_AGAIN)),
-        };
-        let Ok(remains) = Arc::try_new(remains) else {
-            return;
-        };
-        let Ok(task) = task::add(ctx, &remains) else {
-            return;
-        };
-        let mut state = remains.state.lock();
-        state.0 = Some(task);
-        for stray in &state.1 {
-            let _ = task::watch_fd(task, stray.socket.as_raw_fd(), Interest::READ);
-        }
-        drop(state);
-        task::post(task);
-    }
-}
-
-impl Task for Remains {
-    fn step(&self, why: Why) -> Option<Call> {
-        let mut state = self.state.lock();
-        let task = state.0?;
-        let (of, mut unsure) = match why {
-            Why::Readable(fd) => (Some(fd), false),
-            _ => (None, false),
-        };
-        state.1.retain_mut(|stray| {
-            let fd = stray.socket.as_raw_fd();
-            if of.is_some_and(|of| of != fd) {
-                return true;
-            }
-            match stray.look() {
-                Looked::MoreToCome => return true,
-                Looked::Nothing => {}
-                // The server was told to stop: its children become ours, all of them before
-                // it can be reaped.
-                Looked::Child(_, pid) => {
-                    let lives = is_child_pid(stray.server);
-                    if !launch::put_down(pid) && lives {
-                        unsure = true;
-                        task::unwatch_fd(task, fd);
-                        return true;
-                    }
-                }
-            }
-            task::unwatch_fd(task, fd);
-            false
-        });
-        let over = state.1.is_empty();
-        // A server that is stopped may take long.
-        let again = match why {
-            Why::Deadline => (2 * state.2).min(RETRY),
-            _ => LOOK_AGAIN,
-        };
-        state.2 = again;
-        drop(state);
-        if over {
-            task::remove(task);
-        } else if unsure {
-            task::set_deadline(task, Some(clock::now() + again));
-        }
-        None
-    }
-}
-
 impl Task for Shared {
     fn step(&self, why: Why) -> Option<Call> {
         let task = self.state.lock().task?;
@@ -1303,9 +1245,15 @@ impl Task for Shared {
                 self.ask(task);
             }
             Why::Readable(fd) => self.readable(fd, task),
-            Why::Child(end) if end.token == SERVER => self.ended(end, task),
+            Why::Child(end) if end.token == SERVER => self.ended(end.pid, end.status, task),
             Why::Deadline => self.late(task),
             _ => {}
+        }
+        let state = self.state.lock();
+        let over = state.freed && state.link.is_none() && state.strays.is_empty();
+        drop(state);
+        if over {
+            task::remove(task);
         }
         self.next_event()
     }

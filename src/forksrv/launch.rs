@@ -429,8 +429,8 @@ impl Stray {
         }
     }
 
-    /// Takes what came.
-    pub(crate) fn look(&mut self) -> Looked {
+    /// Takes what came. `put_down` ends the process if it is ours by now.
+    pub(crate) fn look(&mut self, put_down: impl Fn(i32) -> bool) -> Looked {
         let mut bytes = [0; REPLY];
         loop {
             let mut fds = Vec::new();

@@ -5,10 +5,6 @@ use super::process::{Reaper, lock};
 use super::remotes::State;
 use crate::sys::error::Error;
 
-/// How long, in nanoseconds, an end is waited for whose server is being ended: the child
-/// is ours soon.
-const PATIENCE: u64 = 10_000_000_000;
-
 impl Reaper {
     /// Its pidfd may have told already, and tells once only.
     fn look_again(&mut self, pid: i32) {
@@ -46,13 +42,5 @@ pub(crate) fn forget(ctx: ContextId, pid: i32) {
         if reaper.remotes.forget(pid) {
             reaper.look_again(pid);
         }
-    }
-}
-
-/// The server is being ended, and nobody waits for its end.
-pub(crate) fn orphan(ctx: ContextId, pid: i32) {
-    if let Ok(mut reaper) = lock(ctx.depth) {
-        let until = reaper.kernel.now().saturating_add(PATIENCE);
-        reaper.remotes.set(pid, State::Orphan(until));
     }
 }
