@@ -2,11 +2,13 @@
 #include "support/test.h"
 
 #include "support/family.h"
+#include "support/filter.h"
 #include "support/kernel.h"
 #include "support/spawn.h"
 
 #include <fcntl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 
@@ -763,6 +765,119 @@ static void attached_with_a_cgroup(void **state)
     bed_free(&bed);
 }
 
+/* Our own cgroup, version 2; "" where there is none. */
+static void own_cgroup(char path[512])
+{
+    static const char *const mounts[] = { "/sys/fs/cgroup/unified", "/sys/fs/cgroup" };
+    FILE *file = fopen("/proc/self/cgroup", "re");
+    char line[400];
+
+    check(file != NULL);
+    path[0] = '\0';
+    while (fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        for (unsigned i = 0; strncmp(line, "0::", 3) == 0 && i < ARRAY_SIZE(mounts); i++) {
+            snprintf(path, 512, "%s%s/cgroup.procs", mounts[i], line + 3);
+            if (access(path, W_OK) == 0) {
+                *strrchr(path, '/') = '\0';
+                check_ok(fclose(file));
+                return;
+            }
+        }
+    }
+    path[0] = '\0';
+    check_ok(fclose(file));
+}
+
+/* The cgroup is the daemon's. A member that leaves it is still one, and waited for. */
+static void moved_out_of_its_cgroup(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    char own[512], path[600], procs[600];
+    struct bed bed;
+    pid_t child;
+    size_t count;
+
+    (void)state;
+    own_cgroup(own);
+    snprintf(path, sizeof(path), "%s/given-%d", own, (int)getpid());
+    snprintf(procs, sizeof(procs), "%s/cgroup.procs", own);
+    if (own[0] == '\0' || mkdir(path, 0755) != 0) {
+        test_lacks("no cgroup can be made here");
+    }
+    params.mask |= SSS_SERVICE_PARAM_CGROUP;
+    params.cgroup_fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    check(params.cgroup_fd != -1);
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    check_ok(close(params.cgroup_fd));
+    check_ok(sss_service_status(bed.service, &status));
+    child = family_fork(&bed.family, bed.first);
+    if (status.evidence == SSS_SERVICE_BY_CGROUP) {
+        check(is_in(bed.first, "/given-") && is_in(child, "/given-"));
+        check(is_listed(bed.service, child, &count));
+        write_pid(procs, child);
+        check(!is_in(child, "/given-"));
+        family_exit(&bed.family, bed.first, 0);
+        family_settle(&bed.family, &bed.loop);
+        check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
+        check_int(bed.told.dead, 0);
+        family_exit(&bed.family, child, 0);
+        loop_until_dead(&bed.loop, &bed.told);
+        check_int(told_times(&bed.told, SSS_SERVICE_EXITED, child), 1);
+    } else {
+        family_exit(&bed.family, bed.first, 0);
+        family_settle(&bed.family, &bed.loop);
+        family_exit(&bed.family, child, 0);
+        reap(child, 0);
+    }
+    bed_free(&bed);
+    check_ok(rmdir(path));
+    if (status.evidence != SSS_SERVICE_BY_CGROUP) {
+        test_lacks("no process can be placed in a cgroup here");
+    }
+}
+
+/* What a daemon that crashed has left is removed by the next, unless somebody lives in it. */
+static void leftovers_of_a_crash(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
+    char own[512], paths[2][600], procs[700];
+    struct bed bed;
+    struct gate gate;
+    pid_t crashed = child_dead(0), inside;
+    bool removed;
+
+    (void)state;
+    reap(crashed, 0);
+    own_cgroup(own);
+    for (int i = 0; i < 2; i++) {
+        snprintf(paths[i], sizeof(paths[i]), "%s/sss-%d-1-000000000000000%d", own, (int)crashed,
+                 i);
+        if (own[0] == '\0' || mkdir(paths[i], 0755) != 0) {
+            test_lacks("no cgroup can be made here");
+        }
+    }
+    gate_make(&gate);
+    inside = child_at(&gate, 0);
+    snprintf(procs, sizeof(procs), "%s/cgroup.procs", paths[1]);
+    write_pid(procs, inside);
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    removed = access(paths[0], F_OK) != 0;
+    check_ok(access(paths[1], F_OK));
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    gate_open(&gate);
+    reap(inside, 0);
+    bed_free(&bed);
+    check_ok(rmdir(paths[1]));
+    check(removed);
+}
+
 /* A process below one service ends, and its parent waits for it. The next one with its pid is
  * below another service, though the daemon has not come to hear of that end. */
 static void a_pid_of_another(void **state)
@@ -1025,6 +1140,38 @@ static void refused(void **state)
     check_no_children();
 }
 
+static void without_the_connector(void *unused)
+{
+    struct sss_service_params params =
+        service_params(SSS_SERVICE_BY_TAG | SSS_SERVICE_BY_CONNECTOR, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    const char *argv[] = { "true", NULL };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_service *service;
+    static struct told told;
+    struct loop loop;
+
+    (void)unused;
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    filter_deny(SYS_socket, EAFNOSUPPORT);
+    spawn.path = "/bin/true";
+    spawn.argv = argv;
+    check_ok(sss_service_spawn(NULL, loop.ctx, &spawn, &params, tell_service, &told, &service));
+    check_ok(sss_service_status(service, &status));
+    check_int(status.connector_errno, EAFNOSUPPORT);
+    check_int(status.evidence, SSS_SERVICE_BY_TAG);
+    loop_until_dead(&loop, &told);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+}
+
+/* Evidence that the system refuses is left out, and named. */
+static void no_connector(void **state)
+{
+    (void)state;
+    in_child(without_the_connector, NULL);
+}
+
 static void use_the_parents(void *arg)
 {
     struct bed *bed = arg;
@@ -1102,6 +1249,8 @@ int main(void)
         cmocka_unit_test(freed_in_its_callback),
         cmocka_unit_test(attached),
         cmocka_unit_test(attached_with_a_cgroup),
+        cmocka_unit_test(moved_out_of_its_cgroup),
+        cmocka_unit_test(leftovers_of_a_crash),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(left_for_a_minute),
@@ -1109,6 +1258,7 @@ int main(void)
         cmocka_unit_test(popen_and_system),
         cmocka_unit_test(limits_that_win),
         cmocka_unit_test(refused),
+        cmocka_unit_test(no_connector),
         cmocka_unit_test(in_a_forked_child),
         cmocka_unit_test(outlives_its_context),
         cmocka_unit_test(descriptors),
