@@ -270,6 +270,52 @@ static void main_by_pid_file(void **state)
     bed_free(&bed);
 }
 
+static void await_main(struct bed *bed, pid_t pid)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (main_of(bed) != pid) {
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 100);
+    }
+    check_int(told_times(&bed->told, SSS_SERVICE_MAIN_CHANGED, pid), 1);
+}
+
+/* The main process is no child of ours, and its parent waits for it: its pid may be a
+ * stranger's from then on. */
+static void main_ends_below(void **state)
+{
+    struct sss_service_params params = service_params(BY_DEFAULT, SSS_SERVICE_FORKING);
+    char path[] = "/tmp/sss-pid-file-XXXXXX";
+    struct bed bed;
+    pid_t one, below;
+    size_t count;
+    int fd = mkstemp(path);
+
+    (void)state;
+    check(fd != -1);
+    close(fd);
+    params.pid_file = path;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    one = family_fork(&bed.family, bed.first);
+    family_fork(&bed.family, bed.first);
+    below = family_fork(&bed.family, one);
+    check(is_listed(bed.service, below, &count));
+    write_pid(path, below);
+    family_exit(&bed.family, bed.first, 0);
+    await_main(&bed, below);
+    family_order(&bed.family, one, "w");
+    family_exit(&bed.family, below, 0);
+    family_fork(&bed.family, one); /* it has waited */
+    await_main(&bed, 0);
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    unlink(path);
+    bed_free(&bed);
+}
+
 struct looked {
     unsigned zombies;
     unsigned exited;
@@ -1238,6 +1284,7 @@ int main(void)
         cmocka_unit_test(main_is_followed),
         cmocka_unit_test(main_is_unknown),
         cmocka_unit_test(main_by_pid_file),
+        cmocka_unit_test(main_ends_below),
         cmocka_unit_test(proc_of_the_dead),
         cmocka_unit_test(turns_of_one_callback),
         cmocka_unit_test(another_user_and_session),

@@ -334,9 +334,7 @@ impl Ledger {
                     known.parent = parent;
                     return Ok(false);
                 }
-                State::Below(_) => {
-                    self.remove(pid);
-                }
+                State::Below(_) => self.vanished(pid),
                 State::Ours | State::Ended => return Ok(false),
             }
         }
@@ -422,9 +420,15 @@ impl Ledger {
 
     /// A process below is gone without having become ours.
     pub(crate) fn vanished(&mut self, pid: i32) {
-        if let Some(process) = self.process(pid) {
-            if let State::Below(_) = process.state {
-                self.remove(pid);
+        let Some(&process) = self.process(pid) else {
+            return;
+        };
+        if let State::Below(_) = process.state {
+            self.remove(pid);
+            if let Some(service) = self.services.get_mut(process.service as usize) {
+                if service.main == pid {
+                    service.main = 0;
+                }
             }
         }
     }

@@ -1468,10 +1468,17 @@ impl Tracker {
             .map(|&(pid, _)| pid);
         if let Some(pid) = ended {
             self.drop_below(pid);
-            let service = self.ledger.process(pid).map(|process| process.service);
+            let process = self.ledger.process(pid).copied();
             let _ = self.look();
-            if let Some(service) = service {
-                self.walk(Some(service), 0);
+            if let Some(process) = process {
+                self.walk(Some(process.service), 0);
+                // A walk may be put off.
+                if let State::Below(known) = process.state {
+                    if is_gone(pid, known) {
+                        self.ledger.vanished(pid);
+                        self.tell();
+                    }
+                }
             }
         }
     }
