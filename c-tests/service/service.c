@@ -1242,21 +1242,28 @@ static void in_a_forked_child(void **state)
     bed_free(&bed);
 }
 
-/* The context goes first: the handle is inert. */
+/* The context goes first: the handle is inert, and no descriptor is left. */
 static void outlives_its_context(void **state)
 {
+    unsigned before = count_fds();
     struct bed bed;
-    pid_t pid;
+    pid_t pid, child;
+    size_t count;
 
     (void)state;
     bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    child = family_fork(&bed.family, bed.first);
+    check(is_listed(bed.service, child, &count));
     loop_end(&bed.loop);
     check_int(sss_service_main_pid(bed.service, &pid), ESRCH);
     check_ok(sss_service_free(bed.service));
+    family_exit(&bed.family, child, 0);
     family_exit(&bed.family, bed.first, 0);
     reap(bed.first, 0);
+    reap(child, 0);
     family_end(&bed.family);
     check_no_children();
+    check_int(count_fds(), before);
 }
 
 static void descriptors(void **state)

@@ -1567,6 +1567,9 @@ impl Tracker {
                 self.extras[index] = None;
             }
         }
+        let ledger = &self.ledger;
+        self.below
+            .retain(|&mut (pid, _)| ledger.process(pid).is_some());
         if self.keepers.is_empty() {
             self.connector = None;
         }
