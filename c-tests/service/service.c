@@ -1029,6 +1029,59 @@ static void the_applications_own(void **state)
     }
 }
 
+struct nested {
+    struct sss_sigchild_ctx *other;
+    struct asked asked, others;
+};
+
+/* Before it answers, the other context asks about another child. */
+static uint32_t answer_later(int pid, int wait_status, void *pvt)
+{
+    struct nested *nested = pvt;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (nested->asked.calls == 0 && nested->others.calls == 0) {
+        check(now_ms() < deadline);
+        check_ok(sss_sigchld_ctx_dispatch(nested->other, 0));
+    }
+    return answer(pid, wait_status, &nested->asked);
+}
+
+/* Each context's answer is about the child that it was asked about. */
+static void asked_in_two_contexts(void **state)
+{
+    struct nested nested = { .asked.answer = SSS_UNKNOWN_REAP,
+                             .others.answer = SSS_UNKNOWN_LEAVE };
+    struct bed beds[2];
+    size_t count = 0;
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        bed_make(&beds[i], SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+    }
+    nested.other = beds[1].loop.ctx;
+    check_ok(sss_sigchld_ctx_set_unknown_fn(beds[0].loop.ctx, answer_later, &nested));
+    check_ok(sss_sigchld_ctx_set_unknown_fn(beds[1].loop.ctx, answer, &nested.others));
+    child_dead(9);
+    child_dead(9);
+    check_ok(sss_service_pids(beds[0].service, NULL, &count)); /* a look */
+    loop_until(&beds[0].loop, &nested.asked.calls, 1);
+    check(nested.asked.pid != nested.others.pid);
+    check(!is_child(nested.asked.pid));
+    reap(nested.others.pid, 9);
+    for (int i = 0; i < 2; i++) {
+        family_exit(&beds[i].family, beds[i].first, 0);
+        loop_until_dead(&beds[i].loop, &beds[i].told);
+    }
+    check_int(nested.asked.calls + nested.others.calls, 2);
+    for (int i = 0; i < 2; i++) {
+        check_ok(sss_service_free(beds[i].service));
+        loop_end(&beds[i].loop);
+        family_end(&beds[i].family);
+    }
+    check_no_children();
+}
+
 static void count_left(uint32_t level, const char *message, void *pvt)
 {
     (void)level;
@@ -1307,6 +1360,7 @@ int main(void)
         cmocka_unit_test(leftovers_of_a_crash),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
+        cmocka_unit_test(asked_in_two_contexts),
         cmocka_unit_test(left_for_a_minute),
         cmocka_unit_test(reap_orphans),
         cmocka_unit_test(popen_and_system),

@@ -13,7 +13,7 @@
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 use hashbrown::HashTable;
 use nix::errno::Errno;
@@ -183,8 +183,6 @@ pub(crate) struct Tracker {
     pub(super) unclaimed: Vec<i32>,
     /// Pidfds of processes below, whose ends prompt a look.
     below: HashTable<(i32, OwnedFd)>,
-    /// The daemon is being asked about this child.
-    asking: Option<i32>,
     /// The service that is being killed: whoever turns out to be its process is stopped at
     /// once. A process that forks and exits for ever is not there any more a moment later.
     pub(super) stopping: Option<u32>,
@@ -679,7 +677,6 @@ impl Tracker {
             foreign: HashTable::new(),
             unclaimed: Vec::new(),
             below: HashTable::new(),
-            asking: None,
             stopping: None,
             looks: 0,
             look_began: 0,
@@ -723,6 +720,7 @@ impl Tracker {
         let keeper = Arc::try_new(KeeperTask {
             ctx,
             known: AtomicBool::new(false),
+            asking: AtomicI32::new(0),
         })?;
         let task = task::add(ctx, &keeper)?;
         keeper.known.store(true, Ordering::Relaxed);
@@ -1612,6 +1610,8 @@ struct KeeperTask {
     ctx: ContextId,
     /// The tracker knows of it, which is locked where it does not.
     known: AtomicBool,
+    /// The child that the daemon is being asked about.
+    asking: AtomicI32,
 }
 
 impl Task for KeeperTask {
@@ -1630,15 +1630,13 @@ impl Task for KeeperTask {
                 tracker.settle();
             }
             Why::Answered(answer) => {
-                if let Some(pid) = tracker.asking.take() {
-                    if answer == REAP {
-                        orphan::reap(tracker.depth, pid);
-                    }
+                if answer == REAP {
+                    orphan::reap(tracker.depth, self.asking.load(Ordering::Relaxed));
                 }
             }
             Why::Returned => {}
         }
-        tracker.next_unclaimed(self.ctx)
+        tracker.next_unclaimed(self.ctx, &self.asking)
     }
 }
 
@@ -1655,7 +1653,7 @@ impl Drop for KeeperTask {
 
 impl Tracker {
     /// The next ended child that nobody claims, as the scope wants it.
-    fn next_unclaimed(&mut self, ctx: ContextId) -> Option<Call> {
+    fn next_unclaimed(&mut self, ctx: ContextId, asking: &AtomicI32) -> Option<Call> {
         while let Some(pid) = self.unclaimed.pop() {
             match orphan::give(ctx, pid) {
                 Given::Done => {}
@@ -1666,7 +1664,7 @@ impl Tracker {
                     }
                 }
                 Given::Ask(call) => {
-                    self.asking = Some(pid);
+                    asking.store(pid, Ordering::Relaxed);
                     return Some(call);
                 }
             }
