@@ -2158,7 +2158,8 @@ struct sss_ctx_stats {
      */
     uint64_t reaped;
     /**
-     * Of those, statuses of children that nobody had registered.
+     * Of those, statuses of children that nobody had registered; and children that ended
+     * beside services and were left to the daemon for a minute.
      */
     uint64_t unknown;
     /**

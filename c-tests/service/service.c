@@ -1094,6 +1094,7 @@ static void leave_one(void *unused)
         time_t forward;
         unsigned left;
     } steps[] = { { 0, 0 }, { 30, 0 }, { 62, 1 }, { 600, 1 } };
+    struct sss_ctx_audit audit = { .size = sizeof(audit) };
     unsigned left = 0;
     struct bed bed;
     pid_t own;
@@ -1109,6 +1110,8 @@ static void leave_one(void *unused)
         check_ok(sss_service_pids(bed.service, NULL, &count)); /* a look */
         loop_settle(&bed.loop);
         check_int(left, steps[i].left);
+        check_ok(sss_sigchld_ctx_audit(bed.loop.ctx, &audit));
+        check_int(audit.unknown, left);
         check(is_child(own));
     }
     reap(own, 9);
@@ -1117,7 +1120,7 @@ static void leave_one(void *unused)
     bed_free(&bed);
 }
 
-/* Without a callback an unknown child is left, and named in the log once, after a minute. */
+/* Without a callback an unknown child is left, and after a minute logged and audited, once. */
 static void left_for_a_minute(void **state)
 {
     (void)state;

@@ -174,7 +174,8 @@ pub struct sss_ctx_stats {
     pub old: u64,
     /// Statuses that the reaper waited for.
     pub reaped: u64,
-    /// Of those, statuses of children that nobody had registered.
+    /// Of those, statuses of children that nobody had registered; and children that ended
+    /// beside services and were left to the daemon for a minute.
     pub unknown: u64,
     /// Statuses kept for a late registration, now.
     pub parked: u64,

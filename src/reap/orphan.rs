@@ -97,7 +97,10 @@ pub(crate) fn reap(depth: u32, pid: i32) {
 }
 
 /// An orphan has been left for a minute.
-pub(crate) fn note_left(pid: i32) {
+pub(crate) fn note_left(depth: u32, pid: i32) {
+    if let Ok(mut reaper) = lock(depth) {
+        reaper.counts.unknown += 1;
+    }
     note(Note::Left(pid));
 }
 

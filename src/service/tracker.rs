@@ -987,7 +987,7 @@ impl Tracker {
     fn speak_of(&mut self, pid: i32) {
         if let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) {
             if !std::mem::replace(&mut known.spoken_of, true) {
-                orphan::note_left(pid);
+                orphan::note_left(self.depth, pid);
             }
         }
     }
