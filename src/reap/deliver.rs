@@ -269,12 +269,16 @@ impl Reaper {
         };
     }
 
-    /// Makes the next callback that is due, for the model.
+    /// Makes the next callback that is due, if there is one, for the model.
     #[cfg(test)]
-    pub(crate) fn tell_next(&mut self, index: u16, call: &mut Call) {
-        if let Due::Call(turn) = self.next_call(index, call) {
-            self.returned(turn, Why::Returned);
-        }
+    pub(crate) fn tell_next(&mut self, index: u16, callback: impl FnOnce(Call)) -> bool {
+        let mut call = Call::Nothing;
+        let Due::Call(turn) = self.next_call(index, &mut call) else {
+            return false;
+        };
+        callback(call);
+        self.returned(turn, Why::Returned);
+        true
     }
 
     fn next_call(&mut self, index: u16, call: &mut Call) -> Due {

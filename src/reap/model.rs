@@ -1,6 +1,8 @@
 //! The drain against a model of the kernel, without a process: children end, in any
 //! order and together, signals merge or name nobody, others take what is ours, loops
-//! stand still; each end is told once, right, and LOST only where it was taken.
+//! stand still; each end is told once, right, and LOST only where it was taken. Zombies
+//! are kept until they were told; children that nobody registered are told where they
+//! are ours to wait for, and left alone else.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -9,7 +11,7 @@ use nix::errno::Errno;
 use proptest::prelude::*;
 
 use super::agenda::Debt;
-use super::callback::{Call, ChildFn, Pvt, Sink};
+use super::callback::{Call, ChildFn, Pvt, Sink, Unknown};
 use super::inheritance::Inheritance;
 use super::kernel::{Kernel, Waited};
 use super::pidfds::Promoted;
@@ -37,6 +39,8 @@ enum State {
 struct World {
     now: u64,
     children: BTreeMap<i32, State>,
+    /// Whose zombies are to be there when their end is told.
+    kept: BTreeSet<i32>,
     /// The child of each pidfd.
     pidfds: BTreeMap<u32, i32>,
     next_pidfd: u32,
@@ -88,6 +92,10 @@ impl Kernel for Model {
     fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         let mut world = self.0.lock();
         world.now += world.price;
+        assert!(
+            pid != -1 || world.kept.is_empty(),
+            "could take one that is kept"
+        );
         let ours = |state: &State| !matches!(state, State::Taken(_));
         let found = world
             .children
@@ -251,11 +259,19 @@ impl Kernel for Model {
 
 extern "C" fn told(_: i32, _: i32, _: *mut libc::c_void) {}
 
+extern "C" fn told_of_unknown(_: i32, _: i32, _: *mut libc::c_void) -> u32 {
+    0
+}
+
 /// What the daemon does, or what befalls it.
 #[derive(Clone, Debug)]
 enum Step {
-    /// This many children are made and registered in a context.
-    Make(u8, bool),
+    /// This many children are made and registered in a context, to be kept or not.
+    Make(u8, bool, bool),
+    /// This many are made that nobody registers.
+    Stray(u8),
+    /// One of these is registered, as late as that.
+    Adopt(u8, bool),
     /// Children end together: by these numbers among the living.
     End(Vec<u8>),
     /// SIGCHLD is passed on; it names the latest that ended, or nobody, or a wrong one.
@@ -274,7 +290,10 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        (1u8..40, any::<bool>()).prop_map(|(count, which)| Step::Make(count, which)),
+        (1u8..40, any::<bool>(), proptest::bool::weighted(0.2))
+            .prop_map(|(count, which, keep)| Step::Make(count, which, keep)),
+        (1u8..10).prop_map(Step::Stray),
+        (any::<u8>(), any::<bool>()).prop_map(|(number, which)| Step::Adopt(number, which)),
         proptest::collection::vec(any::<u8>(), 1..12).prop_map(Step::End),
         (any::<bool>(), proptest::option::of(any::<u8>()))
             .prop_map(|(which, hint)| Step::Signal(which, hint)),
@@ -293,6 +312,9 @@ struct Daemon {
     /// How each child ended that is registered and not told yet, and whether
     /// somebody took it.
     expected: BTreeMap<i32, (Option<i32>, bool)>,
+    /// The same of those that nobody has registered.
+    strays: BTreeMap<i32, (Option<i32>, bool)>,
+    scope: Scope,
     latest: i32,
 }
 
@@ -311,6 +333,10 @@ impl Daemon {
                 made,
                 params: Params {
                     scope: if polled { Scope::Registered } else { scope },
+                    unknown: Some(Unknown {
+                        call: told_of_unknown,
+                        pvt: Pvt(std::ptr::null_mut()),
+                    }),
                     ..Params::default()
                 },
                 signalled: true,
@@ -329,36 +355,75 @@ impl Daemon {
             model,
             next_pid: 100,
             expected: BTreeMap::new(),
+            strays: BTreeMap::new(),
+            scope,
             latest: 0,
         }
     }
 
-    fn make(&mut self, index: u16) {
+    fn fork(&mut self) -> i32 {
         self.next_pid += 1;
-        let pid = self.next_pid;
-        self.model.0.lock().children.insert(pid, State::Lives);
-        self.reaper.reserve().unwrap();
-        let known = self.reaper.find_fresh(pid);
-        let found = self
-            .reaper
-            .find_child(index, pid, known, false, false)
-            .unwrap();
-        let sink = Sink::of(Some(told as ChildFn), Pvt(std::ptr::null_mut()));
-        self.reaper.insert(index, pid, found, sink, false);
+        let mut world = self.model.0.lock();
+        world.children.insert(self.next_pid, State::Lives);
+        self.next_pid
+    }
+
+    fn make(&mut self, index: u16, keep: bool) {
+        let pid = self.fork();
+        self.register(index, pid, keep);
         self.expected.insert(pid, (None, false));
     }
 
+    fn stray(&mut self) {
+        let pid = self.fork();
+        self.strays.insert(pid, (None, false));
+    }
+
+    fn register(&mut self, index: u16, pid: i32, keep: bool) {
+        self.reaper.reserve().unwrap();
+        let known = self.reaper.find_fresh(pid);
+        let found = self.reaper.find_child(index, pid, known, keep, false);
+        let sink = Sink::of(Some(told as ChildFn), Pvt(std::ptr::null_mut()));
+        self.reaper.insert(index, pid, found.unwrap(), sink, keep);
+        if keep {
+            self.model.0.lock().kept.insert(pid);
+        }
+    }
+
+    /// Its end may have been found already.
+    fn adopt(&mut self, number: u8, index: u16) {
+        let ours = |&(_, &(_, taken)): &(&i32, &(Option<i32>, bool))| !taken;
+        let Some((&pid, &stray)) = self
+            .strays
+            .iter()
+            .filter(ours)
+            .nth(usize::from(number % 16))
+        else {
+            return;
+        };
+        self.register(index, pid, false);
+        self.strays.remove(&pid);
+        self.expected.insert(pid, stray);
+    }
+
     fn nth(&self, number: u8) -> Option<i32> {
-        let all = self.expected.len().max(1);
-        self.expected.keys().nth(usize::from(number) % all).copied()
+        let all = self.expected.len() + self.strays.len();
+        let mut pids = self.expected.keys().chain(self.strays.keys());
+        pids.nth(usize::from(number) % all.max(1)).copied()
+    }
+
+    /// What is to be told of a child.
+    fn of(&mut self, pid: i32) -> &mut (Option<i32>, bool) {
+        let expected = self.expected.get_mut(&pid);
+        expected.unwrap_or_else(|| self.strays.get_mut(&pid).unwrap())
     }
 
     fn end(&mut self, number: u8) {
         let Some(pid) = self.nth(number) else { return };
-        if self.expected[&pid].0.is_none() {
+        if self.of(pid).0.is_none() {
             let status = i32::from(number) << 8;
             self.model.0.lock().end(pid, status);
-            self.expected.insert(pid, (Some(status), false));
+            self.of(pid).0 = Some(status);
             self.latest = pid;
         }
     }
@@ -368,8 +433,9 @@ impl Daemon {
         let mut world = self.model.0.lock();
         if let Some(&State::Dead(status)) = world.children.get(&pid) {
             world.children.insert(pid, State::Taken(status));
+            world.kept.remove(&pid);
             drop(world);
-            self.expected.insert(pid, (Some(status), true));
+            self.of(pid).1 = true;
         }
     }
 
@@ -381,7 +447,7 @@ impl Daemon {
         self.reaper.attending = Attending::Nobody;
         self.reaper.serve(index);
         self.reaper.after_signal(index, hint.filter(|&pid| pid > 0));
-        while self.reaper.pay() {}
+        self.pay();
         self.deliver(0);
         self.deliver(1);
     }
@@ -389,21 +455,45 @@ impl Daemon {
     fn turn(&mut self) {
         self.reaper.serve(1);
         self.reaper.take_pidfds(1, &mut 256).unwrap();
-        while self.reaper.pay() {}
+        self.pay();
         self.deliver(1);
     }
 
+    /// As pay_all() has it.
+    fn pay(&mut self) {
+        while self.reaper.pay() {}
+        if self.reaper.begin_scan() {
+            let mut ended = Vec::new();
+            let began = self.model.now();
+            let all = self.model.ended_children(&mut ended);
+            self.reaper.end_scan(all, began);
+            while !ended.is_empty() {
+                self.reaper.take_scanned(&mut ended);
+            }
+            while self.reaper.pay() {}
+        }
+    }
+
     fn deliver(&mut self, index: u16) {
-        let mut call = Call::Nothing;
-        while self.reaper.at(index).head != super::table::NIL {
-            self.reaper.tell_next(index, &mut call);
-            if let Call::Child { pid, status, .. } = call {
-                let (ended, taken) = self.expected.remove(&pid).expect("told once");
+        let (model, expected, strays) = (self.model, &mut self.expected, &mut self.strays);
+        let mut tell = |call| match call {
+            Call::Child { pid, status, .. } => {
+                let (ended, taken) = expected.remove(&pid).expect("told once");
                 let ended = ended.expect("told of one that lives");
                 assert!(status == ended || (taken && status == LOST), "{status}");
+                let mut world = model.0.lock();
+                if world.kept.remove(&pid) {
+                    let state = world.children.get(&pid);
+                    assert!(taken || state == Some(&State::Dead(status)), "{state:?}");
+                }
             }
-            call = Call::Nothing;
-        }
+            Call::Unknown { pid, status, .. } => {
+                let told = strays.remove(&pid).expect("told once, and nobody's");
+                assert_eq!(told, (Some(status), false));
+            }
+            _ => {}
+        };
+        while self.reaper.tell_next(index, &mut tell) {}
     }
 
     /// Every end is told, within what the looks by time take at most.
@@ -429,6 +519,12 @@ impl Daemon {
         assert!(untold.is_empty(), "{untold:?}");
         let table = self.reaper.children() as usize;
         assert_eq!(table, self.expected.len());
+        let world = self.model.0.lock();
+        for (pid, &(ended, taken)) in &self.strays {
+            let left = self.scope == Scope::Registered || ended.is_none() || taken;
+            assert!(left, "{pid} is untold");
+            assert!(world.children.contains_key(pid), "{pid} was reaped");
+        }
     }
 }
 
@@ -442,9 +538,11 @@ proptest! {
         let mut daemon = Daemon::new(if all { Scope::All } else { Scope::Registered });
         for step in steps {
             match step {
-                Step::Make(count, polled) => {
-                    (0..count).for_each(|_| daemon.make(u16::from(polled)));
+                Step::Make(count, polled, keep) => {
+                    (0..count).for_each(|_| daemon.make(u16::from(polled), keep));
                 }
+                Step::Stray(count) => (0..count).for_each(|_| daemon.stray()),
+                Step::Adopt(number, polled) => daemon.adopt(number, u16::from(polled)),
                 Step::End(numbers) => {
                     numbers.into_iter().for_each(|number| daemon.end(number));
                     // Merged: it names one of them.
@@ -481,7 +579,7 @@ fn parts(daemon: &mut Daemon, mut part: impl FnMut(&mut Reaper) -> bool) -> usiz
 fn what_goes_through_all_children_gives_the_lock_up_between() {
     let mut daemon = Daemon::new(Scope::Registered);
     for _ in 0..1_000 {
-        daemon.make(0);
+        daemon.make(0, false);
     }
     daemon.model.0.lock().price = 10_000;
     let ctx = daemon.reaper.at_mut(0);
@@ -522,7 +620,7 @@ fn what_goes_through_all_children_gives_the_lock_up_between() {
 fn a_descriptor_is_lost_part_by_part() {
     let mut daemon = Daemon::new(Scope::Registered);
     for _ in 0..1_000 {
-        daemon.make(1);
+        daemon.make(1, false);
     }
     daemon.reaper.at_mut(1).params.max_pidfds = Some(2_000);
     while daemon.reaper.promote_all(1) == Promoted::Some {}

@@ -2,7 +2,6 @@
 
 pub(crate) mod accounts;
 pub(crate) mod arc;
-#[allow(dead_code)] // until the first family uses it
 pub(crate) mod bits;
 pub(crate) mod cancel;
 pub(crate) mod cgroup;
@@ -26,7 +25,6 @@ pub(crate) mod lock;
 pub(crate) mod memory;
 pub(crate) mod mmap;
 pub(crate) mod namespace;
-#[allow(dead_code)] // as with `arc`
 pub(crate) mod notify_socket;
 pub(crate) mod opaque;
 pub(crate) mod pidfd;
