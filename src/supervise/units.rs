@@ -158,8 +158,8 @@ struct Unit {
     lives: bool,
     /// It is in `Units::touched`.
     touched: bool,
-    /// How many messages were read since its deadline came.
-    heard: u32,
+    /// How many messages have put its deadline off.
+    put_off: u32,
 }
 
 #[derive(Debug, Default)]
@@ -635,7 +635,7 @@ impl Units {
             armed: None,
             lives: false,
             touched: false,
-            heard: 0,
+            put_off: 0,
         });
         Ok(id)
     }
@@ -942,6 +942,9 @@ impl Units {
             unit.touched = false;
             let deadline = unit.machine.deadline();
             if unit.armed != deadline {
+                if deadline.is_none_or(|due| due > now) {
+                    unit.put_off = 0;
+                }
                 unit.armed = deadline;
                 task::set_deadline(unit.task, deadline);
             }
@@ -1231,8 +1234,8 @@ impl Units {
         };
         // There may be more to read, or an end that is about to be told.
         let is_due = unit.machine.deadline().is_some_and(|due| due <= now);
-        let more = is_due && heard > 0 && unit.heard < MOST_QUEUED;
-        unit.heard = if more { unit.heard + heard } else { 0 };
+        let more = is_due && heard > 0 && unit.put_off < MOST_QUEUED;
+        unit.put_off = if more { unit.put_off + heard } else { 0 };
         if more || (unit.main != 0 && run::is_dead(unit.main)) {
             let again = if more { now } else { now + RETRY };
             unit.armed = Some(again);
