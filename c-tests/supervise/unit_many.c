@@ -3,7 +3,9 @@
 #include "support/test.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -556,6 +558,21 @@ static void a_late_shutdown_sees_who_is_dead(void **state)
     fifo_remove(&last);
 }
 
+/* The first process of a pid namespace, which the main process of the unit has. */
+static int init_below(pid_t main)
+{
+    char path[64];
+    FILE *children;
+    int init;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)main, (int)main);
+    children = fopen(path, "re");
+    check(children != NULL);
+    check_int(fscanf(children, "%d", &init), 1);
+    check_ok(fclose(children));
+    return init;
+}
+
 /* What SIGKILL does not end is told of, and the shutdown names it. */
 static void whom_a_shutdown_leaves(void **state)
 {
@@ -563,10 +580,8 @@ static void whom_a_shutdown_leaves(void **state)
     struct sss_unit unit = unit_notifying("a");
     struct bed bed;
     struct gate gate;
-    char path[64], names[16] = "";
-    pid_t holder, main;
-    FILE *children;
-    int init;
+    char names[16] = "";
+    pid_t holder;
 
     (void)state;
     needs_root("make a pid namespace");
@@ -580,14 +595,8 @@ static void whom_a_shutdown_leaves(void **state)
     until_states(&bed, "aG aR");
     check_ok(sss_supervisor_start(b));
     until_states(&bed, "aG aR bG bR");
-    main = unit_status(a).main_pid;
-    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)main, (int)main);
-    children = fopen(path, "re");
-    check(children != NULL);
-    check_int(fscanf(children, "%d", &init), 1);
-    check_ok(fclose(children));
     gate_make(&gate);
-    holder = hold_init(init, &gate);
+    holder = hold_init(init_below(unit_status(a).main_pid), &gate);
     check_ok(sss_supervisor_stop(a));
     int64_t deadline = now_ms() + DEADLINE_MS;
     while (bed.last.type != SSS_UNIT_EVENT_UNKILLABLE) {
@@ -613,6 +622,74 @@ static void whom_a_shutdown_leaves(void **state)
     unit_stop(&bed, a);
     unit_stop(&bed, b);
     bed_end(&bed);
+}
+
+/* A thread that asks how a unit stands while that one is being killed, which takes long where
+ * somebody does not die. */
+struct asker {
+    struct sss_unit_ctx *unit;
+    pid_t main;
+    atomic_bool over;
+    unsigned calls;
+};
+
+static void *ask(void *arg)
+{
+    struct asker *asker = arg;
+
+    await_gone_or_zombie(asker->main);
+    while (!atomic_load(&asker->over)) {
+        check_int(unit_status(asker->unit).wait_status, 0);
+        asker->calls++;
+    }
+    return NULL;
+}
+
+static struct asker asker;
+
+static void killed(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    (void)bed;
+    (void)ctx;
+    atomic_store(&asker.over, true);
+}
+
+/* No call waits for that. A machine that lets the thread run too late has another try. */
+static void a_kill_keeps_no_call_waiting(void **state)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    (void)state;
+    needs_root("make a pid namespace");
+    do {
+        struct sss_unit unit = unit_notifying("a");
+        struct bed bed;
+        struct gate gate;
+        pthread_t thread;
+        pid_t holder;
+
+        check(now_ms() < deadline);
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        bed.then = killed;
+        bed.then_state = SSS_UNIT_STOPPING;
+        unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_NOTIFY_ALL;
+        asker.unit = unit_add(&bed, &unit, ACTIONS("init", "say", "READY=1", "pause"));
+        check_ok(sss_supervisor_start(asker.unit));
+        until_states(&bed, "aG aR");
+        asker.main = unit_status(asker.unit).main_pid;
+        gate_make(&gate);
+        holder = hold_init(init_below(asker.main), &gate);
+        asker.calls = 0;
+        atomic_store(&asker.over, false);
+        check_ok(pthread_create(&thread, NULL, ask, &asker));
+        check_ok(sss_supervisor_stop(asker.unit));
+        until_states(&bed, "aG aR aP");
+        check_ok(pthread_join(thread, NULL));
+        gate_open(&gate);
+        reap(holder, 0);
+        unit_stop(&bed, asker.unit);
+        bed_end(&bed);
+    } while (asker.calls < 10);
 }
 
 /* A child that is not the main process speaks, and is dead and reaped before anybody
@@ -868,6 +945,7 @@ int main(void)
         cmocka_unit_test(a_shutdown_restarts_nothing),
         cmocka_unit_test(a_late_shutdown_sees_who_is_dead),
         cmocka_unit_test(whom_a_shutdown_leaves),
+        cmocka_unit_test(a_kill_keeps_no_call_waiting),
         cmocka_unit_test(a_sender_that_is_gone),
         cmocka_unit_test(a_oneshot_is_done_until_it_starts_again),
         cmocka_unit_test(a_guard_ends_with_its_run),

@@ -116,6 +116,8 @@ struct Inbox {
     main: Option<i32>,
     /// All of the run that goes on are dead.
     dead: bool,
+    /// Those who were to be killed could not be found.
+    kill_failed: bool,
 }
 
 impl Inbox {
@@ -123,6 +125,7 @@ impl Inbox {
         ended: None,
         main: None,
         dead: false,
+        kill_failed: false,
     };
 }
 
@@ -160,6 +163,8 @@ struct Unit {
     touched: bool,
     /// How many messages have put its deadline off.
     put_off: u32,
+    /// How many of its services SIGKILL is still to be sent to.
+    to_kill: usize,
 }
 
 #[derive(Debug, Default)]
@@ -227,6 +232,8 @@ pub(crate) struct Units {
     groups: Vec<Group>,
     /// Units whose deadline or events may have changed; room for each.
     touched: Vec<u32>,
+    /// Some have processes that are to be killed once the lock is free.
+    kills: bool,
 }
 
 fn units() -> Result<MutexGuard<'static, Units>, Error> {
@@ -244,8 +251,41 @@ impl Task for UnitTask {
     fn step(&self, why: Why) -> Option<Call> {
         let mut units = units().ok()?;
         let index = units.find(self.0)?;
-        units.step(index, why, clock::now())
+        let call = units.step(index, why, clock::now());
+        let _ = kill_due(units);
+        call
     }
+}
+
+/// Kills whom the machines want killed. A kill takes long where somebody does not die:
+/// meanwhile the lock is free.
+fn kill_due(mut units: MutexGuard<'static, Units>) -> Result<MutexGuard<'static, Units>, Error> {
+    while units.kills {
+        let mut slots = units.slots.iter_mut().enumerate();
+        let next = slots.find_map(|(index, slot)| {
+            let unit = slot.unit.as_mut().filter(|unit| unit.to_kill > 0)?;
+            Some((index, unit))
+        });
+        let Some((index, unit)) = next else {
+            units.kills = false;
+            continue;
+        };
+        unit.to_kill -= 1;
+        let Some(service) = unit.services().nth(unit.to_kill) else {
+            continue;
+        };
+        let spares = unit.settings.spares_logins;
+        let id = units.id(u32::try_from(index).unwrap_or(u32::MAX));
+        drop(units);
+        let found = run::kill_tree(service, libc::SIGKILL, spares);
+        units = self::units()?;
+        let failed = units.find(id).filter(|_| !found);
+        if let Some(unit) = failed.and_then(|index| units.unit_mut(index)) {
+            unit.inbox.kill_failed = true;
+            task::post(unit.task);
+        }
+    }
+    Ok(units)
 }
 
 /// Adds a unit behind those of the names. EEXIST where there is one of its name,
@@ -283,6 +323,8 @@ impl Task for ShutdownTask {
                         units.look(index, now);
                     }
                     units.shut_down_late(self.ctx, now);
+                    units = kill_due(units).ok()?;
+                    units.await_last(self.ctx);
                 }
                 _ => units.settle(self.ctx, None, now),
             }
@@ -355,8 +397,11 @@ pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error>
         }
         if units.shutdown_is_late(ctx, now) {
             units.shut_down_late(ctx, now);
+            units = kill_due(units)?;
+            units.await_last(ctx);
         } else {
             units.settle(ctx, None, now);
+            units = kill_due(units)?;
         }
         if let Some(over) = units.end_shutdown(ctx) {
             return Ok(over.left);
@@ -529,6 +574,7 @@ impl Units {
             slots: Vec::new(),
             groups: Vec::new(),
             touched: Vec::new(),
+            kills: false,
         }
     }
 
@@ -636,6 +682,7 @@ impl Units {
             lives: false,
             touched: false,
             put_off: 0,
+            to_kill: 0,
         });
         Ok(id)
     }
@@ -769,7 +816,11 @@ impl Units {
             self.do_command(index, Command::Kill, now);
         }
         self.settle(ctx, None, now);
-        // A kill of what does not die takes long. The ends of the others are told after it.
+    }
+
+    /// All were killed just now, which takes long where somebody does not die: the ends of
+    /// the others are told after it.
+    fn await_last(&mut self, ctx: ContextId) {
         let at = clock::now() + LAST_WAIT;
         if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) {
             shutdown.at = at;
@@ -1053,13 +1104,9 @@ impl Units {
                 }
                 Action::Step(step) => self.take_step(index, step),
                 Action::Kill => {
-                    let found = self.unit_mut(index).is_none_or(|unit| {
-                        let spares = unit.settings.spares_logins;
-                        unit.services()
-                            .all(|service| run::kill_tree(service, libc::SIGKILL, spares))
-                    });
-                    if !found {
-                        self.event(index, Event::KillFailed, now);
+                    if let Some(unit) = self.unit_mut(index) {
+                        unit.to_kill = unit.services().count();
+                        self.kills = true;
                     }
                 }
                 Action::Reload => {
@@ -1258,6 +1305,9 @@ impl Units {
             self.main_ended(index, status, alone, inbox.main, now);
         } else if let Some(main) = inbox.main {
             self.set_main(index, main, now);
+        }
+        if inbox.kill_failed {
+            self.event(index, Event::KillFailed, now);
         }
         let Some(unit) = self.unit_mut(index) else {
             return;
