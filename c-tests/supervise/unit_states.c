@@ -30,6 +30,7 @@ static void starts_runs_and_stops(void **state)
     check_ok(sss_supervisor_restart(a));
     until_states(&bed, "aG aR aP aS aG aR");
     check_ok(sss_supervisor_restart(a));
+    check_ok(sss_supervisor_start(a)); /* which takes nothing from it */
     until_states(&bed, "aG aR aP aS aG aR aP aG aR");
     check_int(unit_status(a).starts, 3);
     unit_stop(&bed, a);
@@ -720,6 +721,43 @@ static void in_another_process(void *arg)
     check_int(sss_supervisor_shutdown_wait(caller->bed->loop.ctx, 0, NULL), ECHILD);
 }
 
+/* A stop of a waits for b, which is being stopped. A restart of either calls it off, and
+ * restarts that one. */
+static void a_restart_calls_off_a_stop_that_waits(void **state)
+{
+    (void)state;
+    for (int of_b = 0; of_b < 2; of_b++) {
+        struct bed bed;
+        struct fifo fifo;
+        struct two two;
+
+        fifo_make(&fifo);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        two = two_run(&bed, &fifo, "0");
+        check_ok(sss_supervisor_stop(two.a));
+        until_states(&bed, "aG aR bG bR bP");
+        check_ok(sss_supervisor_restart(of_b ? two.b : two.a));
+        if (!of_b) {
+            until_states(&bed, "aG aR bG bR bP aP aG aR");
+        }
+        fifo_open_turning(&bed, &fifo);
+        until_states(&bed, of_b ? "aG aR bG bR bP bG bR" : "aG aR bG bR bP aP aG aR bS");
+        loop_settle(&bed.loop);
+        check_int(unit_status(two.a).waits, 0);
+        check_int(unit_status(two.a).state, SSS_UNIT_RUNNING);
+        /* It is wanted again. */
+        check_ok(kill(unit_status(two.a).main_pid, SIGKILL));
+        until_states(&bed, of_b ? "aG aR bG bR bP bG bR aB aG aR"
+                                : "aG aR bG bR bP aP aG aR bS aB aG aR");
+        check_ok(sss_supervisor_shutdown(bed.loop.ctx, 0, down, &bed));
+        loop_until(&bed.loop, &bed.shutdowns, 1);
+        unit_stop(&bed, two.b);
+        unit_stop(&bed, two.a);
+        bed_end(&bed);
+        fifo_remove(&fifo);
+    }
+}
+
 /* Without a host each call may come from any thread; the loop does what was asked. */
 static void calls_from_another_thread(void **state)
 {
@@ -789,6 +827,7 @@ int main(void)
         cmocka_unit_test(a_stop_waits_for_what_a_later_unit_left),
         cmocka_unit_test(one_that_comes_before_fails),
         cmocka_unit_test(a_shutdown_ends_all),
+        cmocka_unit_test(a_restart_calls_off_a_stop_that_waits),
         cmocka_unit_test(calls_from_another_thread),
         cmocka_unit_test(a_shutdown_without_patience_kills),
     };

@@ -328,6 +328,8 @@ impl Machine {
                 self.history.forget();
             }
             (Command::Restart, State::Starting | State::Running | State::Reloading) => {
+                // Its stop may have waited for others here too.
+                self.wanted = true;
                 self.again = true;
                 self.history.forget();
                 self.stop(now, &mut actions);

@@ -140,23 +140,41 @@ impl Order {
         if !self.is_there(unit) {
             return;
         }
-        let place = &mut self.places[unit as usize];
-        let asked = std::mem::replace(&mut place.starting, true);
-        place.stopping = false;
-        if std::mem::take(&mut place.ending) {
-            // Its stop was let go on, and is not to come.
-            self.go.retain(|&go| go != Go::Command(unit, Command::Stop));
-        }
-        if !asked {
-            for at in 0..self.places[unit as usize].before.len() {
-                let other = self.places[unit as usize].before[at];
-                let before = &self.places[other as usize];
-                if !before.is_ready() || before.stopping || before.ending {
-                    self.start(other);
-                }
-            }
+        let asked = std::mem::replace(&mut self.places[unit as usize].starting, true);
+        if asked {
+            self.cancel_stop(unit);
+        } else {
+            self.begin_start(unit, |before| !before.is_ready());
         }
         self.try_start(unit);
+    }
+
+    /// Calls off the stops that wait, of a unit that is up and of those before it.
+    pub(crate) fn restart(&mut self, unit: u32) {
+        if self.is_there(unit) {
+            self.begin_start(unit, |_| false);
+        }
+    }
+
+    fn begin_start(&mut self, unit: u32, starts: fn(&Place) -> bool) {
+        self.cancel_stop(unit);
+        for at in 0..self.places[unit as usize].before.len() {
+            let other = self.places[unit as usize].before[at];
+            let before = &self.places[other as usize];
+            let stops = before.stopping || before.ending;
+            if stops || starts(before) {
+                self.start(other);
+            }
+        }
+    }
+
+    fn cancel_stop(&mut self, unit: u32) {
+        let place = &mut self.places[unit as usize];
+        place.stopping = false;
+        if std::mem::take(&mut place.ending) {
+            // It was let go on, and is not to come.
+            self.take_back(unit, Command::Stop);
+        }
     }
 
     /// Stops a unit, and before it all that come after it.
@@ -183,8 +201,7 @@ impl Order {
     pub(crate) fn cancel_start(&mut self, unit: u32) {
         if self.is_there(unit) {
             self.places[unit as usize].starting = false;
-            self.go
-                .retain(|&go| go != Go::Command(unit, Command::Start));
+            self.take_back(unit, Command::Start);
         }
     }
 
@@ -223,6 +240,10 @@ impl Order {
             let other = self.places[unit as usize].before[at];
             self.try_stop(other);
         }
+    }
+
+    fn take_back(&mut self, unit: u32, command: Command) {
+        self.go.retain(|&go| go != Go::Command(unit, command));
     }
 
     fn try_start(&mut self, unit: u32) {
@@ -418,6 +439,34 @@ mod tests {
         assert_eq!(order.take(), None);
         order.entered(once, State::Running, true);
         assert_eq!(order.take(), start(next));
+    }
+
+    #[test]
+    fn a_restart_calls_off_the_stops_that_wait() {
+        let mut order = Order::default();
+        let base = order.add(&[]).unwrap();
+        let next = order.add(&[base]).unwrap();
+        let last = order.add(&[next]).unwrap();
+        for unit in [base, next, last] {
+            order.entered(unit, State::Running, false);
+        }
+        order.stop(base);
+        assert_eq!(order.take(), stop(last));
+        order.entered(last, State::Stopping, false);
+        order.stop_begun(last);
+        assert_eq!(order.take(), stay_down(next));
+        assert_eq!(order.take(), stay_down(base));
+        // Also where it is being stopped itself.
+        for unit in [next, last] {
+            order.restart(unit);
+            assert_eq!(
+                order.take(),
+                (unit == next).then_some(start(base)).flatten()
+            );
+            order.entered(last, State::Stopped, false);
+            assert_eq!(order.take());
+            order.entered(last, State::Stopping, false);
+        }
     }
 
     #[test]

@@ -431,6 +431,8 @@ pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Error> {
             return Err(Errno::EAGAIN.into());
         }
         Command::Reload => unit.wishes.reload = true,
+        // A restart is a start as well.
+        Command::Start if unit.wishes.command == Some(Command::Restart) => {}
         command => unit.wishes.command = Some(command),
     }
     task::post(unit.task);
@@ -1032,12 +1034,11 @@ impl Units {
         };
         let wishes = std::mem::take(&mut unit.wishes);
         let (ctx, number) = (unit.ctx, unit.number);
-        let waits = self
-            .group(ctx)
-            .is_some_and(|group| group.order.waits(number));
         match wishes.command {
-            // What waits for others starts when it may.
-            Some(Command::Restart) if !waits && self.is_up(index) => {
+            Some(Command::Restart) if self.is_up(index) => {
+                if let Some(group) = self.group(ctx) {
+                    group.order.restart(number);
+                }
                 self.do_command(index, Command::Restart, now);
             }
             Some(Command::Start | Command::Restart) => {
