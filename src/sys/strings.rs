@@ -104,21 +104,27 @@ unsafe impl Sync for CStringArray {}
 impl CStringArray {
     /// Copies the strings; ENOMEM where that is not possible.
     pub(crate) fn new<'s>(strings: impl Iterator<Item = &'s CStr> + Clone) -> Result<Self, Error> {
+        Self::of(&|each| strings.clone().for_each(each))
+    }
+
+    /// The same, and the same code for every kind of iterator.
+    #[allow(clippy::type_complexity, reason = "said once")]
+    fn of(strings: &dyn Fn(&mut dyn FnMut(&CStr))) -> Result<Self, Error> {
         let (mut count, mut length) = (0, 0);
-        for string in strings.clone() {
+        strings(&mut |string| {
             count += 1;
             length += string.count_bytes() + 1;
-        }
+        });
         let mut bytes = Vec::new();
         let mut pointers = Vec::new();
         reserve(&mut bytes, length)?;
         reserve(&mut pointers, count + 1)?;
-        for string in strings {
+        strings(&mut |string| {
             // No reallocation: there is room for all.
             let start = bytes.len();
             bytes.extend_from_slice(string.to_bytes_with_nul());
             pointers.push(bytes[start..].as_ptr().cast::<c_char>());
-        }
+        });
         pointers.push(null());
         Ok(CStringArray {
             pointers,
