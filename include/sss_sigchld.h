@@ -904,6 +904,13 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_SPARE_LOGINS 2097152
 
 /**
+ * The unit takes the name of one that the context has, and its place: those that come
+ * after that one come after this one from now on. The former one goes on until it is
+ * stopped, which stops it alone, and this one is not started before that one is down.
+ */
+#define SSS_UNIT_REPLACE 8388608
+
+/**
  * Each run has a cgroup, and a guard beside it: a small process that kills the cgroup
  * when the daemon has died, whatever it died of. A run that cannot have both is a
  * failed start.
@@ -2993,7 +3000,7 @@ struct sss_unit {
     uint32_t kind;
     /**
      * 1 to 255 bytes without a slash, control character or space; no two units of
-     * a context have the same.
+     * a context have the same, but see SSS_UNIT_REPLACE.
      */
     const char *name;
     /**
@@ -4532,7 +4539,8 @@ errno_t sss_child_open_gate(struct sss_child_ctx *child);
  * @return 0; EINVAL for a NULL pointer, a field out of its range, an unknown bit, a
  *         descriptor that both the spawn's map and the unit name; E2BIG for a struct
  *         of a later version that uses what this library does not know; EEXIST for a
- *         name that the context has; ENOENT for an unknown name in unit->after;
+ *         name that the context has, without SSS_UNIT_REPLACE; ENOENT for an unknown
+ *         name in unit->after, ELOOP for one that comes after the unit to replace;
  *         EBADF for a closed descriptor; ENOTSUP where nobody polls the context's
  *         descriptor; ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the
  *         host's loop; ECHILD where the context belongs to another process. Nothing

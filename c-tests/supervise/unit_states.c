@@ -758,6 +758,46 @@ static void a_restart_calls_off_a_stop_that_waits(void **state)
     }
 }
 
+/* A unit with another definition: the one that comes after it goes on, and comes after the
+ * new one. */
+static void one_takes_the_place_of_another(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct sss_unit_ctx *second, *refused;
+    struct fifo fifo;
+    struct two two;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_ALL);
+    two = two_run(&bed, &fifo, "0");
+    unit.mask |= SSS_UNIT_REPLACE;
+    unit.after = (const char *const[]){ "b" };
+    unit.after_count = 1;
+    check_int(unit_try_add(&bed, &unit, ACTIONS("pause"), &refused), ELOOP);
+    unit.after_count = 0;
+    second = unit_add(&bed, &unit, ACTIONS("pause"));
+    unit.mask &= ~SSS_UNIT_REPLACE;
+    check_int(unit_try_add(&bed, &unit, ACTIONS("pause"), &refused), EEXIST);
+    check_ok(sss_supervisor_start(second));
+    loop_settle(&bed.loop);
+    check_int(unit_status(second).waits, 1);
+    check_int(unit_status(second).starts, 0);
+    check_ok(sss_supervisor_stop(two.a));
+    until_states(&bed, "aG aR bG bR aP aS aG aR");
+    check_ok(sss_supervisor_remove(two.a));
+    check_int(unit_status(two.b).state, SSS_UNIT_RUNNING);
+    check_ok(sss_supervisor_stop(second));
+    until_states(&bed, "aG aR bG bR aP aS aG aR bP");
+    fifo_open_turning(&bed, &fifo);
+    until_states(&bed, "aG aR bG bR aP aS aG aR bP bS aP aS");
+    unit_stop(&bed, two.b);
+    unit_stop(&bed, second);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+}
+
 /* Without a host each call may come from any thread; the loop does what was asked. */
 static void calls_from_another_thread(void **state)
 {
@@ -828,6 +868,7 @@ int main(void)
         cmocka_unit_test(one_that_comes_before_fails),
         cmocka_unit_test(a_shutdown_ends_all),
         cmocka_unit_test(a_restart_calls_off_a_stop_that_waits),
+        cmocka_unit_test(one_takes_the_place_of_another),
         cmocka_unit_test(calls_from_another_thread),
         cmocka_unit_test(a_shutdown_without_patience_kills),
     };

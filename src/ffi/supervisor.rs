@@ -14,7 +14,7 @@ use super::params::{Handle, In, List, Out, OutStruct, Str, ask_fn, event_fn};
 use super::spawn::{sss_spawn, with_spec};
 use crate::reap::callback::{Pvt, Record};
 use crate::reap::context;
-use crate::spawn::{OwnedSpec, SpawnError, Spec};
+use crate::spawn::OwnedSpec;
 use crate::supervise::machine::{Cause, Command, Config, Kind, Machine, Over, State};
 use crate::supervise::policy::{Policy, Restart};
 use crate::supervise::run::{self, Seen};
@@ -71,6 +71,10 @@ pub const SSS_UNIT_CGROUP: u32 = 0x10_0000;
 /// of another user in another session than the main process, and those that they hang
 /// from. It is over when they alone are left.
 pub const SSS_UNIT_SPARE_LOGINS: u32 = 0x20_0000;
+/// The unit takes the name of one that the context has, and its place: those that come
+/// after that one come after this one from now on. The former one goes on until it is
+/// stopped, which stops it alone, and this one is not started before that one is down.
+pub const SSS_UNIT_REPLACE: u32 = 0x80_0000;
 /// Each run has a cgroup, and a guard beside it: a small process that kills the cgroup
 /// when the daemon has died, whatever it died of. A run that cannot have both is a
 /// failed start.
@@ -282,7 +286,7 @@ pub struct sss_unit<'a> {
     /// SSS_UNIT_LONG_LIVED or SSS_UNIT_ONESHOT; default SSS_UNIT_LONG_LIVED.
     pub kind: u32,
     /// 1 to 255 bytes without a slash, control character or space; no two units of
-    /// a context have the same.
+    /// a context have the same, but see SSS_UNIT_REPLACE.
     pub name: Str<'a>,
     /// The program. SSS_SPAWN_GATE is not allowed. NOTIFY_SOCKET, WATCHDOG_* and
     /// LISTEN_* of its environment are replaced or taken out.
@@ -420,6 +424,7 @@ const MASK: u32 = 0x1fff
     | SSS_UNIT_CGROUP
     | SSS_UNIT_RELOAD_NOTIFIES
     | SSS_UNIT_SPARE_LOGINS
+    | SSS_UNIT_REPLACE
     | SSS_UNIT_GUARD;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -494,6 +499,12 @@ fn mode(given: &sss_unit) -> Result<Mode, Error> {
 
 fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error> {
     let has = |bit| given.mask & bit != 0;
+    let ready_within = time(
+        given,
+        SSS_UNIT_READY_TIMEOUT,
+        given.ready_timeout,
+        90 * SECOND,
+    )?;
     Ok(Config {
         kind: match counted(given, SSS_UNIT_KIND, given.kind, SSS_UNIT_LONG_LIVED) {
             SSS_UNIT_LONG_LIVED => Kind::LongLived,
@@ -507,19 +518,9 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error
             Over::Tree
         },
         announces: mode != Mode::Exec,
-        ready_within: time(
-            given,
-            SSS_UNIT_READY_TIMEOUT,
-            given.ready_timeout,
-            90 * SECOND,
-        )?,
+        ready_within,
         reload_announces: has(SSS_UNIT_RELOAD_NOTIFIES),
-        reload_within: time(
-            given,
-            SSS_UNIT_READY_TIMEOUT,
-            given.ready_timeout,
-            90 * SECOND,
-        )?,
+        reload_within: ready_within,
         watchdog: time(given, SSS_UNIT_WATCHDOG, given.watchdog, 0)?,
         steps,
         kill_within: time(given, SSS_UNIT_KILL_TIMEOUT, given.kill_timeout, 5 * SECOND)?,
@@ -527,12 +528,15 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error
     })
 }
 
-/// Nobody would open the gate.
-fn without_gate(spec: &Spec) -> Result<OwnedSpec, SpawnError> {
-    if spec.gate {
-        return Err(Errno::EINVAL.into());
-    }
-    OwnedSpec::new(spec)
+/// Nobody would open a gate.
+fn owned(given: In<sss_spawn>, sockets: usize, mode: Mode, logs: bool) -> Result<OwnedSpec, Error> {
+    with_spec(given, |spec| {
+        run::check_targets(spec, sockets, mode, logs)?;
+        if spec.gate {
+            return Err(Errno::EINVAL.into());
+        }
+        OwnedSpec::new(spec)
+    })
 }
 
 /// The steps of a stop, and the time of each.
@@ -565,7 +569,7 @@ fn steps(given: &sss_unit) -> Result<(Vec<Step>, Vec<u64>), Error> {
             settings::signal_set(&[step.signum])?;
             Step::Signal(step.signum, scope)
         } else {
-            Step::Command(with_spec(step.command, without_gate)?)
+            Step::Command(owned(step.command, 0, Mode::Exec, false)?)
         });
         times.push(time);
     }
@@ -627,10 +631,7 @@ fn settings(
         libc::SIGHUP,
     );
     settings::signal_set(&[reload_signal])?;
-    let spec = with_spec(given.spawn, |spec: &Spec| {
-        run::check_targets(spec, sockets.len(), mode, log.is_some())?;
-        without_gate(spec)
-    })?;
+    let spec = owned(given.spawn, sockets.len(), mode, log.is_some())?;
     let pid_file = given.pid_file.get().map(CStrBuf::new).transpose()?;
     if pid_file.is_some() && mode != Mode::Forking {
         return Err(Errno::EINVAL.into());
@@ -646,6 +647,7 @@ fn settings(
         codes: copied(codes)?,
         signals: settings::signal_set(signals)?,
         essential: has(SSS_UNIT_ESSENTIAL),
+        replaces: has(SSS_UNIT_REPLACE),
         notify_all: has(SSS_UNIT_NOTIFY_ALL),
         cgroup: has(SSS_UNIT_CGROUP),
         guard: has(SSS_UNIT_GUARD)
@@ -755,7 +757,8 @@ fn record(report: &Report) -> Record {
 /// @return 0; EINVAL for a NULL pointer, a field out of its range, an unknown bit, a
 ///         descriptor that both the spawn's map and the unit name; E2BIG for a struct
 ///         of a later version that uses what this library does not know; EEXIST for a
-///         name that the context has; ENOENT for an unknown name in unit->after;
+///         name that the context has, without SSS_UNIT_REPLACE; ENOENT for an unknown
+///         name in unit->after, ELOOP for one that comes after the unit to replace;
 ///         EBADF for a closed descriptor; ENOTSUP where nobody polls the context's
 ///         descriptor; ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the
 ///         host's loop; ECHILD where the context belongs to another process. Nothing

@@ -1,7 +1,8 @@
 //! Which unit waits for which: a start waits until all that come before are
 //! ready, a stop until all that come after are down. Pure.
 //!
-//! A unit names only units that were added before it, so there are no circles.
+//! A unit names only units that were added before it, and one that takes the place of
+//! another is looked at, so there are no circles.
 
 use nix::errno::Errno;
 
@@ -23,10 +24,17 @@ struct Place {
     ending: bool,
     /// A oneshot that succeeded: those after it may start.
     done: bool,
+    /// Another one has its place, and waits for its end.
+    replaced: bool,
+    /// A search for circles came by.
+    seen: bool,
 }
 
 impl Place {
     fn is_ready(&self) -> bool {
+        if self.replaced {
+            return self.is_down();
+        }
         self.done || matches!(self.state, Some(State::Running | State::Reloading))
     }
 
@@ -52,9 +60,9 @@ pub(crate) struct Order {
 }
 
 impl Order {
-    /// Adds a unit behind others; its number. ENOENT where one of these is not
-    /// there.
-    pub(crate) fn add(&mut self, before: &[u32]) -> Result<u32, Error> {
+    /// Adds a unit behind others, in the place of `former`; its number. ENOENT where one of
+    /// those is not there, ELOOP where one comes after the former.
+    pub(crate) fn add(&mut self, before: &[u32], former: Option<u32>) -> Result<u32, Error> {
         let number = match self.places.iter().position(|place| !place.used) {
             Some(free) => free,
             None => self.places.len(),
@@ -70,12 +78,21 @@ impl Order {
         let short = wanted.saturating_sub(self.go.len());
         self.go.try_reserve(short).map_err(memory)?;
         let mut list = Vec::new();
-        list.try_reserve_exact(before.len()).map_err(memory)?;
-        for &other in before {
+        let most = before.len() + self.places.len() + 1;
+        list.try_reserve_exact(most).map_err(memory)?;
+        // It waits for the former's end.
+        for &other in before.iter().chain(&former) {
             if !list.contains(&other) {
                 list.push(other);
             }
         }
+        if let Some(former) = former {
+            // And for those whose place that one took.
+            let formers = self.places[former as usize].before.iter();
+            list.extend(formers.filter(|&&other| self.places[other as usize].replaced));
+        }
+        let mut heirs = Vec::new();
+        heirs.try_reserve(1).map_err(memory)?;
         for &other in &list {
             let after = &mut self.places[other as usize].after;
             after.try_reserve(1).map_err(memory)?;
@@ -84,15 +101,51 @@ impl Order {
             self.places.try_reserve(1).map_err(memory)?;
             self.places.push(Place::default());
         }
+        if let Some(former) = former {
+            // Those that come after the former come after this one.
+            std::mem::swap(&mut heirs, &mut self.places[former as usize].after);
+            let loops = before.iter().any(|&other| self.comes_after(other, &heirs));
+            self.places.iter_mut().for_each(|place| place.seen = false);
+            if loops {
+                self.places[former as usize].after = heirs;
+                return Err(Errno::ELOOP.into());
+            }
+        }
         for &other in &list {
             self.places[other as usize].after.push(index);
+        }
+        for &heir in &heirs {
+            for other in &mut self.places[heir as usize].before {
+                if Some(*other) == former {
+                    *other = index;
+                }
+            }
         }
         self.places[number] = Place {
             used: true,
             before: list,
+            after: heirs,
             ..Place::default()
         };
+        if let Some(former) = former {
+            self.places[former as usize].replaced = true;
+            // Its stop waits for nobody any more.
+            self.try_stop(former);
+        }
         Ok(index)
+    }
+
+    /// Whether a unit is, or comes after, one of those; it is marked as seen.
+    fn comes_after(&mut self, unit: u32, those: &[u32]) -> bool {
+        let place = &mut self.places[unit as usize];
+        if std::mem::replace(&mut place.seen, true) || place.replaced {
+            return false;
+        }
+        those.contains(&unit)
+            || (0..self.places[unit as usize].before.len()).any(|at| {
+                let other = self.places[unit as usize].before[at];
+                self.comes_after(other, those)
+            })
     }
 
     /// Takes a unit out; those that waited for it need not any more.
@@ -102,14 +155,10 @@ impl Order {
         }
         let place = std::mem::take(&mut self.places[unit as usize]);
         for &other in &place.before {
-            self.places[other as usize]
-                .after
-                .retain(|&after| after != unit);
+            take_out(&mut self.places[other as usize].after, unit);
         }
         for &other in &place.after {
-            self.places[other as usize]
-                .before
-                .retain(|&before| before != unit);
+            take_out(&mut self.places[other as usize].before, unit);
         }
         self.go.retain(|go| match *go {
             Go::Command(at, _) | Go::GiveUp(at) => at != unit,
@@ -162,7 +211,7 @@ impl Order {
             let other = self.places[unit as usize].before[at];
             let before = &self.places[other as usize];
             let stops = before.stopping || before.ending;
-            if stops || starts(before) {
+            if !before.replaced && (stops || starts(before)) {
                 self.start(other);
             }
         }
@@ -184,8 +233,9 @@ impl Order {
         }
         let place = &mut self.places[unit as usize];
         let asked = std::mem::replace(&mut place.stopping, true);
+        let alone = place.replaced;
         self.cancel_start(unit);
-        if !asked {
+        if !asked && !alone {
             for at in 0..self.places[unit as usize].after.len() {
                 let other = self.places[unit as usize].after[at];
                 self.stop(other);
@@ -214,6 +264,10 @@ impl Order {
         for at in 0..self.places[unit as usize].before.len() {
             let other = self.places[unit as usize].before[at];
             self.try_stop(other);
+        }
+        for at in 0..self.places[unit as usize].after.len() {
+            let other = self.places[unit as usize].after[at];
+            self.try_start(other);
         }
     }
 
@@ -261,7 +315,7 @@ impl Order {
     fn try_stop(&mut self, unit: u32) {
         let place = &self.places[unit as usize];
         let mut after = place.after.iter();
-        let may = after.all(|&other| self.places[other as usize].is_down());
+        let may = place.replaced || after.all(|&other| self.places[other as usize].is_down());
         if place.stopping && may {
             let place = &mut self.places[unit as usize];
             (place.stopping, place.ending) = (false, true);
@@ -304,6 +358,13 @@ fn memory<E>(_: E) -> Errno {
     Errno::ENOMEM
 }
 
+/// Takes a unit out of a list, in which it may stand once.
+pub(super) fn take_out(list: &mut Vec<u32>, unit: u32) {
+    if let Some(at) = list.iter().position(|&other| other == unit) {
+        list.remove(at);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -324,8 +385,8 @@ mod tests {
     #[test]
     fn a_start_waits_for_readiness_and_a_stop_for_the_end() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
         order.start(next);
         assert_eq!(order.take(), start(base));
         assert_eq!(order.take(), None);
@@ -349,8 +410,8 @@ mod tests {
     #[test]
     fn a_stop_waits_for_one_that_is_down_and_left_processes() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
         for left in [false, true] {
             order.entered(base, State::Running, false);
             order.entered(next, State::Stopped, false);
@@ -374,8 +435,8 @@ mod tests {
     #[test]
     fn a_start_that_was_let_go_on_is_cancelled_by_a_stop() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
         order.start(next);
         assert_eq!(order.take(), start(base));
         order.remove(base);
@@ -388,8 +449,8 @@ mod tests {
     #[test]
     fn a_stop_that_was_let_go_on_is_cancelled_by_a_start() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
         order.entered(base, State::Running, false);
         order.entered(next, State::Running, false);
         order.stop(base);
@@ -405,9 +466,9 @@ mod tests {
     #[test]
     fn what_comes_before_failed() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
-        let last = order.add(&[next]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
+        let last = order.add(&[next], None).unwrap();
         order.start(last);
         assert_eq!(order.take(), start(base));
         order.entered(base, State::Failed, false);
@@ -419,8 +480,8 @@ mod tests {
     #[test]
     fn a_oneshot_that_succeeded_is_ready_for_good() {
         let mut order = Order::default();
-        let once = order.add(&[]).unwrap();
-        let next = order.add(&[once]).unwrap();
+        let once = order.add(&[], None).unwrap();
+        let next = order.add(&[once], None).unwrap();
         order.start(next);
         assert_eq!(order.take(), start(once));
         order.entered(once, State::Running, true);
@@ -444,9 +505,9 @@ mod tests {
     #[test]
     fn a_restart_calls_off_the_stops_that_wait() {
         let mut order = Order::default();
-        let base = order.add(&[]).unwrap();
-        let next = order.add(&[base]).unwrap();
-        let last = order.add(&[next]).unwrap();
+        let base = order.add(&[], None).unwrap();
+        let next = order.add(&[base], None).unwrap();
+        let last = order.add(&[next], None).unwrap();
         for unit in [base, next, last] {
             order.entered(unit, State::Running, false);
         }
@@ -464,19 +525,48 @@ mod tests {
                 (unit == next).then_some(start(base)).flatten()
             );
             order.entered(last, State::Stopped, false);
-            assert_eq!(order.take());
+            assert_eq!(order.take(), None);
             order.entered(last, State::Stopping, false);
         }
     }
 
     #[test]
+    fn one_that_takes_the_place_of_another_waits_for_its_end() {
+        let mut order = Order::default();
+        let former = order.add(&[], None).unwrap();
+        let next = order.add(&[former], None).unwrap();
+        order.entered(former, State::Running, false);
+        order.entered(next, State::Running, false);
+        assert_eq!(order.add(&[next], Some(former)), Err(Errno::ELOOP.into()));
+        let second = order.add(&[], Some(former)).unwrap();
+        let third = order.add(&[], Some(second)).unwrap();
+        // Nobody else is stopped with it, and nobody starts it again.
+        order.stop(former);
+        order.stop(second);
+        order.start(next);
+        assert_eq!(order.take(), stop(former));
+        order.entered(former, State::Stopping, false);
+        order.stop_begun(former);
+        assert_eq!(order.take(), stop(second));
+        order.stop_begun(second);
+        order.remove(second);
+        assert_eq!(order.take(), None);
+        order.entered(former, State::Stopped, false);
+        assert_eq!(order.take(), start(third));
+        order.entered(third, State::Running, false);
+        assert_eq!(order.take(), start(next));
+        order.stop(third);
+        assert_eq!(order.take(), stop(next));
+    }
+
+    #[test]
     fn a_unit_that_is_not_there_is_refused() {
         let mut order = Order::default();
-        let one = order.add(&[]).unwrap();
-        assert_eq!(order.add(&[one, 7]), Err(Errno::ENOENT.into()));
+        let one = order.add(&[], None).unwrap();
+        assert_eq!(order.add(&[one, 7], None), Err(Errno::ENOENT.into()));
         order.remove(one);
-        assert_eq!(order.add(&[one]), Err(Errno::ENOENT.into()));
-        assert_eq!(order.add(&[]), Ok(one));
+        assert_eq!(order.add(&[one], None), Err(Errno::ENOENT.into()));
+        assert_eq!(order.add(&[], None), Ok(one));
     }
 
     proptest! {
@@ -492,7 +582,7 @@ mod tests {
                     .copied()
                     .filter(|&other| (other as usize) < number)
                     .collect();
-                order.add(&list).unwrap();
+                order.add(&list, None).unwrap();
                 before.push(list);
             }
             let all = u32::try_from(before.len()).unwrap();

@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     /// Signals by which an end is none: bit N - 1 for signal N.
     pub(crate) signals: u64,
     pub(crate) essential: bool,
+    /// It takes the place of the one that has its name, if there is one.
+    pub(crate) replaces: bool,
     pub(crate) notify_all: bool,
     /// Each run gets a cgroup, if one can be had.
     pub(crate) cgroup: bool,

@@ -15,7 +15,7 @@ use nix::errno::Errno;
 
 use super::machine::{Action, Actions, Choice, Command, Event, Machine, State};
 use super::notify::{self, Said};
-use super::order::{Go, Order};
+use super::order::{Go, Order, take_out};
 pub(crate) use super::report::{Report, UnitId, What};
 use super::run::{self, Run, Seen};
 use super::settings::{Mode, Scope, Settings, Step};
@@ -165,6 +165,8 @@ struct Unit {
     put_off: u32,
     /// How many of its services SIGKILL is still to be sent to.
     to_kill: usize,
+    /// Another one has its name and its place.
+    replaced: bool,
 }
 
 #[derive(Debug, Default)]
@@ -604,11 +606,10 @@ impl Units {
         self.groups.iter_mut().find(|group| group.ctx == ctx)
     }
 
-    fn named(&self, ctx: ContextId, name: &std::ffi::CStr) -> Option<&Unit> {
-        let units = self.slots.iter().filter_map(|slot| slot.unit.as_ref());
+    fn named(&mut self, ctx: ContextId, name: &std::ffi::CStr) -> Option<&mut Unit> {
+        let mut units = self.slots.iter_mut().filter_map(|slot| slot.unit.as_mut());
         units
-            .into_iter()
-            .find(|unit| unit.ctx == ctx && unit.settings.name.as_c_str() == name)
+            .find(|unit| unit.ctx == ctx && !unit.replaced && unit.settings.name.as_c_str() == name)
     }
 
     fn add(
@@ -619,7 +620,10 @@ impl Units {
         after: &[&std::ffi::CStr],
         notify: Option<NotifySocket>,
     ) -> Result<UnitId, Error> {
-        if self.named(ctx, settings.name.as_c_str()).is_some() {
+        let replaced = self
+            .named(ctx, settings.name.as_c_str())
+            .map(|unit| unit.number);
+        if replaced.is_some() && !settings.replaces {
             return Err(Errno::EEXIST.into());
         }
         let mut before = Vec::new();
@@ -644,13 +648,10 @@ impl Units {
         self.slots[index as usize].generation += 1;
         let id = self.id(index);
         let task = Arc::try_new(UnitTask(id)).and_then(|task| task::add(ctx, &task))?;
-        let number = self
-            .enlist(ctx, index, &before)
-            .and_then(|number| match &notify {
-                Some(socket) => task::watch_fd(task, socket.as_fd().as_raw_fd(), Interest::READ)
-                    .map(|()| number),
-                None => Ok(number),
-            });
+        let watched = notify.as_ref().map_or(Ok(()), |socket| {
+            task::watch_fd(task, socket.as_fd().as_raw_fd(), Interest::READ)
+        });
+        let number = watched.and_then(|()| self.enlist(ctx, index, &before, replaced));
         let number = match number {
             Ok(number) => number,
             Err(errno) => {
@@ -659,6 +660,9 @@ impl Units {
                 return Err(errno);
             }
         };
+        if let Some(former) = self.named(ctx, settings.name.as_c_str()) {
+            former.replaced = true;
+        }
         self.slots[index as usize].unit = Some(Unit {
             settings,
             machine,
@@ -685,17 +689,24 @@ impl Units {
             touched: false,
             put_off: 0,
             to_kill: 0,
+            replaced: false,
         });
         Ok(id)
     }
 
-    fn enlist(&mut self, ctx: ContextId, index: u32, before: &[u32]) -> Result<u32, Error> {
+    fn enlist(
+        &mut self,
+        ctx: ContextId,
+        index: u32,
+        before: &[u32],
+        former: Option<u32>,
+    ) -> Result<u32, Error> {
         let group = self.group(ctx).ok_or(Errno::EINVAL)?;
         group.slots.try_reserve(1).map_err(memory)?;
         let most = (group.units as usize + 1) * MOST_EVENTS;
         let short = most.saturating_sub(group.turns.len());
         group.turns.try_reserve(short).map_err(memory)?;
-        let number = group.order.add(before)?;
+        let number = group.order.add(before, former)?;
         while group.slots.len() <= number as usize {
             group.slots.push(index);
         }
@@ -707,15 +718,19 @@ impl Units {
     /// Takes a unit out of everything but its task.
     fn take(&mut self, index: u32) -> Option<Unit> {
         let unit = self.slots[index as usize].unit.take()?;
-        self.touched.retain(|&other| other != index);
+        take_out(&mut self.touched, index);
         if let Some(group) = self.group(unit.ctx) {
             group.order.remove(unit.number);
             group.turns.retain(|&other| other != index);
             group.units -= 1;
         }
-        self.groups
-            .retain(|group| group.units > 0 || group.shutdown.is_some());
+        self.drop_groups();
         Some(unit)
+    }
+
+    fn drop_groups(&mut self) {
+        let groups = &mut self.groups;
+        groups.retain(|group| group.units > 0 || group.shutdown.is_some());
     }
 
     /// Forgets units whose context was freed: its tasks are gone with it.
@@ -856,8 +871,7 @@ impl Units {
             return None;
         }
         let shutdown = group.shutdown.take()?;
-        self.groups
-            .retain(|group| group.units > 0 || group.shutdown.is_some());
+        self.drop_groups();
         Some(Over {
             task: shutdown.task,
             told: shutdown.told,
