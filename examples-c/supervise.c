@@ -44,7 +44,8 @@ struct unit {
     struct unit *next;
     char *name;
     char *section; /* all of its lines, to see whether they changed */
-    int line;      /* of its head */
+    int line;      /* of its head, and of these keys */
+    int after_line, delay_max_line, pid_file_line;
     int error;     /* why a value of it is refused, where that has a number */
     char **argv;
     char **env;
@@ -578,7 +579,7 @@ static bool set_user(struct unit *unit, const char *value)
 
 /* One key of a unit. False for a value that cannot be; *known tells whether the key
  * is one. */
-static bool set_key(struct unit *unit, const char *key, const char *value, bool *known)
+static bool set_key(struct unit *unit, const char *key, const char *value, int line, bool *known)
 {
     struct sss_unit *params = &unit->params;
     int64_t number;
@@ -610,6 +611,7 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return good;
     }
     if (strcmp(key, "delay-max") == 0) {
+        unit->delay_max_line = line;
         return parse_time(value, &params->delay_max);
     }
     if (strcmp(key, "jitter") == 0) {
@@ -658,6 +660,7 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return set_success(unit, value);
     }
     if (strcmp(key, "after") == 0) {
+        unit->after_line = line;
         return set_words(&unit->after, value);
     }
     if (strcmp(key, "env") == 0) {
@@ -670,6 +673,7 @@ static bool set_key(struct unit *unit, const char *key, const char *value, bool 
         return set_user(unit, value);
     }
     if (strcmp(key, "pid-file") == 0) {
+        unit->pid_file_line = line;
         return set_text(&unit->pid_file, value);
     }
     if (strcmp(key, "log") == 0) {
@@ -769,20 +773,20 @@ static bool check_units(struct unit *units, const char *file, struct complaint *
             return false;
         }
         if (unit->params.delay_max < unit->params.delay) {
-            complain(complaint, "%s:%d: unit %s: delay-max is below delay", file, unit->line,
-                     unit->name);
+            complain(complaint, "%s:%d: unit %s: delay-max is below delay", file,
+                     unit->delay_max_line, unit->name);
             return false;
         }
         if (unit->pid_file != NULL && ((unit->params.mask & SSS_UNIT_START_MODE) == 0 ||
                                        unit->params.start_mode != SSS_UNIT_FORKING)) {
             complain(complaint, "%s:%d: unit %s: pid-file is for type = forking", file,
-                     unit->line, unit->name);
+                     unit->pid_file_line, unit->name);
             return false;
         }
         for (char **name = unit->after; name != NULL && *name != NULL; name++) {
             if (find_unit(units, *name) == NULL) {
                 complain(complaint, "%s:%d: unit %s comes after %s, which is no unit", file,
-                         unit->line, unit->name, *name);
+                         unit->after_line, unit->name, *name);
                 return false;
             }
         }
@@ -905,7 +909,7 @@ static bool read_line(char *line, int number, const char *file, struct unit **un
     *equals = '\0';
     key = strip(key);
     value = strip(equals + 1);
-    if (!set_key(*unit, key, value, &known)) {
+    if (!set_key(*unit, key, value, number, &known)) {
         int error = (*unit)->error;
 
         complain(complaint, known ? "%s:%d: bad value of %s: %s%s%s" : "%s:%d: unknown key: %s",

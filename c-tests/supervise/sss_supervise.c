@@ -346,7 +346,7 @@ static void reload_config(void **state)
     } refused[] = {
         { "command = sleep 1003\nuser = nobody-of-that-name", "conf:5: bad value of user" },
         { "command = sleep 1003\nlog = /tmp/", "conf:5: bad value of log" },
-        { "command = sleep 1003\npid-file = /x", "conf:3: unit changed: pid-file" },
+        { "command = sleep 1003\npid-file = /x", "conf:5: unit changed: pid-file" },
         { "command = ''", "conf:4: bad value of command" },
     };
     struct sup sup;
@@ -559,7 +559,7 @@ static void bad_configurations(void **state)
         { "[a]\ndelay = 5 years\n", "conf:2: bad value of delay" },
         { "[a]\ndelay = -1\n", "conf:2: bad value of delay" },
         { "[a]\ncommand = x\ndelay-max = 1\ndelay = 2s\n", NULL },
-        { "[a]\ncommand = x\ndelay = 2s\ndelay-max = 1\n", "conf:1: unit a: delay-max" },
+        { "[a]\ncommand = x\ndelay = 2s\ndelay-max = 1\n", "conf:4: unit a: delay-max" },
         { "[a]\njitter = 101\n", "conf:2: bad value of jitter" },
         { "[a]\nstart-limit = 5\n", "conf:2: bad value of start-limit" },
         { "[a]\nstart-limit = 0/1s\n", "conf:2: bad value of start-limit" },
@@ -581,11 +581,11 @@ static void bad_configurations(void **state)
         { "[a]\ncommand = x\nlog = /dev/null\n", "conf:3: bad value of log: /dev/null: Invalid" },
         { "[a]\ncommand = x\nlog = /nonexistent/log\n",
           "conf:3: bad value of log: /nonexistent/log: No such file" },
-        { "[a]\ncommand = x\npid-file = /x\n", "conf:1: unit a: pid-file is for type = forking" },
+        { "[a]\ncommand = x\npid-file = /x\n", "conf:3: unit a: pid-file is for type = forking" },
         { "[a]\ncommand = '' x\n", "conf:2: bad value of command" },
         { "[a]\nhealth = '' x\n", "conf:2: bad value of health" },
         { "[a]\nstop = run 1s ''\n", "conf:2: bad value of stop" },
-        { "[a]\ncommand = x\nafter = b\n", "conf:1: unit a comes after b, which is no unit" },
+        { "[a]\ncommand = x\nafter = b\n", "conf:3: unit a comes after b, which is no unit" },
         { "[a]\ncommand = x\nafter = b\n[b]\ncommand = x\nafter = a\n", "comes after itself" },
     };
     struct sup sup;
