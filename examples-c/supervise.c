@@ -542,28 +542,56 @@ static bool add_env(struct unit *unit, const char *value)
     return true;
 }
 
+/* The directory of a path, with its slash. */
+static char *directory_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash == NULL ? copy("./") : need(strndup(path, (size_t)(slash - path) + 1));
+}
+
+/* What making a file would fail with, or 0: there is none, or a link to none. */
+static int make_error(const char *path, int links)
+{
+    char target[PATH_MAX], *dir = directory_of(path), *next;
+    ssize_t length = readlink(path, target, sizeof(target) - 1);
+    int ret;
+
+    if (path[strlen(path) - 1] == '/') {
+        ret = EISDIR;
+    } else if (length <= 0) {
+        ret = eaccess(dir, W_OK | X_OK) != 0 ? errno : 0;
+    } else if (links == 0) {
+        ret = ELOOP;
+    } else {
+        target[length] = '\0';
+        next = need(malloc(strlen(dir) + (size_t)length + 1));
+        strcat(strcpy(next, *target == '/' ? "" : dir), target);
+        ret = make_error(next, links - 1);
+        free(next);
+    }
+    free(dir);
+    return ret;
+}
+
 /* What opening a log would fail with, or 0. It is not made here. */
 static int log_error(const char *path)
 {
-    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK), ret;
-    const char *slash = strrchr(path, '/');
+    char *dir = directory_of(path);
+    int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), ret = errno;
     struct stat st;
-    char *dir;
 
-    if (fd >= 0) {
-        ret = fstat(fd, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
-        close(fd);
+    free(dir);
+    if (fd < 0) {
         return ret;
     }
-    if (errno != ENOENT) {
-        return errno;
+    close(fd);
+    fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+    if (fd < 0) {
+        return errno == ENOENT && *path != '\0' ? make_error(path, 40) : errno;
     }
-    if (slash != NULL && slash[1] == '\0') {
-        return EISDIR;
-    }
-    dir = slash == NULL ? copy(".") : need(strndup(path, (size_t)(slash - path) + 1));
-    ret = access(dir, R_OK | W_OK | X_OK) != 0 ? errno : 0;
-    free(dir);
+    ret = fstat(fd, &st) != 0 ? errno : S_ISREG(st.st_mode) ? 0 : EINVAL;
+    close(fd);
     return ret;
 }
 

@@ -629,8 +629,54 @@ static unsigned files(const struct sup *sup, const char *prefix)
     return count;
 }
 
-/* Every key with a good value, and its effect. Other tests show essential, guard, health and
- * the keys of a stop. */
+/* A link to a file that is not there: a log is made there where that can be. One is where
+ * nothing can be made, and one in a directory that cannot be read. */
+static void logs_that_cannot_be(void **state)
+{
+    char path[64], gone[64], command[128];
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    snprintf(path, sizeof(path), "%s/link", sup.dir);
+    check_ok(symlink("/nonexistent/log", path));
+    configure(&sup, "[a]\ncommand = sleep 1000\nlog = %s\n", path);
+    RUN(&ran, program(), "-c", sup.conf, "-s", sup.socket);
+    check_int(ran.status, status_of(2));
+    check(strstr(ran.text, "conf:3: bad value of log") != NULL);
+    check(strstr(ran.text, "No such file") != NULL);
+    check_ok(unlink(path));
+    check_ok(symlink("link", path));
+    RUN(&ran, program(), "-c", sup.conf, "-s", sup.socket);
+    check(strstr(ran.text, "Too many levels of symbolic links") != NULL);
+    check_ok(unlink(path));
+    check_ok(symlink("log", path));
+    if (geteuid() != 0) {
+        check_ok(chmod(sup.dir, 0300));
+        RUN(&ran, program(), "-c", sup.conf, "-s", sup.socket);
+        check(strstr(ran.text, "conf:3: bad value of log") != NULL);
+        check(strstr(ran.text, "Permission denied") != NULL);
+        check_ok(chmod(sup.dir, 0755));
+    }
+    /* The directory of b's log goes away afterwards: its runs go on. */
+    snprintf(gone, sizeof(gone), "%s/gone", sup.dir);
+    check_ok(mkdir(gone, 0755));
+    configure(&sup, "[a]\ncommand = sleep 1000\nlog = %s\n"
+                    "[b]\ncommand = sh -c 'echo b; exec sleep 1000'\nlog = %s/log\n", path, gone);
+    sup_start(&sup);
+    sup_await(&sup, "b: RUNNING");
+    check_int(files(&sup, "log"), 1);
+    await_ctl(&sup, "log", "b", " b\n");
+    snprintf(command, sizeof(command), "rm -r %s", gone);
+    check_int(system(command), 0);
+    CTL(&sup, &ran, "restart", "b");
+    sup_await(&sup, "b: RUNNING");
+    REFUSED(&sup, &ran, "no log of b", "log", "b");
+    sup_end(&sup);
+}
+
+/* Every key with a good value, and its effect. Other tests show essential, guard, health, the
+ * keys of a stop, and those that need root. */
 static void every_key(void **state)
 {
     char *unit = helper_path("unit"), path[64], wanted[64];
@@ -1628,6 +1674,7 @@ int main(void)
         cmocka_unit_test(reload_starts_no_old_definition),
         cmocka_unit_test(what_stands_in_the_sockets_place),
         cmocka_unit_test(bad_configurations),
+        cmocka_unit_test(logs_that_cannot_be),
         cmocka_unit_test(every_key),
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(silent_clients_give_way),
