@@ -2178,8 +2178,11 @@ static void forward(const struct signalfd_siginfo *info)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
 
-    /* What a terminal's key sends, the kernel sends to the program too. */
-    if (info->ssi_code <= 0 && sss_supervisor_status(sup.units->ctx, &status) == 0 &&
+    /* What a terminal's key sends, the kernel sends to the program too; but a terminal that
+     * hangs up tells the leader of its session alone. */
+    bool for_us = info->ssi_signo == SIGHUP && getsid(0) == getpid();
+
+    if ((info->ssi_code <= 0 || for_us) && sss_supervisor_status(sup.units->ctx, &status) == 0 &&
         status.main_pid > 0) {
         /* It is reaped by this thread alone, and not now. */
         kill(status.main_pid, (int)info->ssi_signo);

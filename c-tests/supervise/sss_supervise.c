@@ -1317,6 +1317,35 @@ static void signals_for_one_program(void **state)
     }
 }
 
+/* A terminal that hangs up tells the leader of its session alone: that is told to the program,
+ * which ends as it likes. */
+static void a_terminal_that_hangs_up(void **state)
+{
+    int terminal = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC), stdin_kept, slave;
+    struct sup sup;
+
+    (void)state;
+    check(terminal >= 0);
+    check_ok(grantpt(terminal));
+    check_ok(unlockpt(terminal));
+    slave = open(ptsname(terminal), O_RDWR | O_NOCTTY | O_CLOEXEC);
+    stdin_kept = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 3);
+    check(slave >= 0 && stdin_kept >= 0);
+    sup_make(&sup);
+    check_int(dup2(slave, STDIN_FILENO), STDIN_FILENO);
+    sup_exec(&sup, (const char *const[]){ "setsid", "--ctty", "--wait", program(), "--", "sh", "-c",
+                                          "trap 'echo hung up; exit 6' HUP; echo ready; "
+                                          "while :; do sleep 0.01; done", NULL });
+    check_int(dup2(stdin_kept, STDIN_FILENO), STDIN_FILENO);
+    close(stdin_kept);
+    close(slave);
+    sup_await(&sup, "ready\n");
+    close(terminal);
+    sup_await(&sup, "hung up\n");
+    sup_finish(&sup, 6);
+    sup_free(&sup);
+}
+
 /* The first form as the init of a container: the program gets the signals, and its end is
  * that of the container, with all that it has left. */
 static void one_program_as_pid_1(void **state)
@@ -1688,6 +1717,7 @@ int main(void)
         cmocka_unit_test(an_essential_unit_is_the_end),
         cmocka_unit_test(one_program),
         cmocka_unit_test(signals_for_one_program),
+        cmocka_unit_test(a_terminal_that_hangs_up),
         cmocka_unit_test(one_program_as_pid_1),
         cmocka_unit_test(health),
         cmocka_unit_test(health_ends_with_its_run),
