@@ -72,7 +72,8 @@ struct unit {
     struct sss_child_ctx *health_child; /* while the command runs */
     uint64_t health_start;              /* the start of the unit that it looks at */
     int64_t health_next;
-    bool kept;    /* reload-config leaves it alone */
+    bool awaits;  /* it is started once the old one is down */
+    bool ending;  /* it is retired, and was told to stop */
     bool refused; /* it could not be added */
     bool held;    /* a verb stopped it, or one that it comes after: reload-config does
                    * not start it */
@@ -1236,6 +1237,8 @@ static errno_t add_unit(struct unit *unit)
         spawn.mask |= SSS_SPAWN_USER;
         spawn.user = unit->user;
     }
+    /* By reload-config: the old one goes on, and stands in nobody's way. */
+    unit->params.mask |= SSS_UNIT_REPLACE;
     unit->params.name = unit->name;
     unit->params.spawn = &spawn;
     unit->params.pid_file = unit->pid_file;
@@ -1461,7 +1464,7 @@ static void reply_status(struct client *client, const struct unit *unit)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
 
-    if (unit->ctx == NULL) { /* it waits for the end of the old one, or was refused */
+    if (unit->ctx == NULL) { /* it was refused, or we are stopping */
         status.state = unit->refused ? SSS_UNIT_FAILED : SSS_UNIT_STOPPED;
         status.since = now();
     } else if (sss_supervisor_status(unit->ctx, &status) != 0) {
@@ -1489,11 +1492,6 @@ static bool comes_after(const struct unit *unit, bool (*is_so)(const struct unit
     return false;
 }
 
-static bool is_not_kept(const struct unit *unit)
-{
-    return !unit->kept;
-}
-
 static bool is_held(const struct unit *unit)
 {
     return unit->held;
@@ -1502,21 +1500,6 @@ static bool is_held(const struct unit *unit)
 static bool is_refused(const struct unit *unit)
 {
     return unit->refused;
-}
-
-static bool is_not_added(const struct unit *unit)
-{
-    return unit->ctx == NULL;
-}
-
-/* Whether a unit of the running configuration is as it is in the new one: itself, and
- * all that it comes after. */
-static bool is_kept(const struct unit *unit, struct unit *read)
-{
-    const struct unit *again = find_unit(read, unit->name);
-
-    return again != NULL && strcmp(again->section, unit->section) == 0 &&
-           !comes_after(unit, is_not_kept);
 }
 
 /* The units that come after a held one were stopped with it. */
@@ -1540,11 +1523,36 @@ static void release(struct unit *unit)
     }
 }
 
+/* Takes a unit out of the running ones; NULL if there is none. */
+static struct unit *take_unit(const char *name)
+{
+    struct unit **at = &sup.units, *unit;
+
+    while (*at != NULL && strcmp((*at)->name, name) != 0) {
+        at = &(*at)->next;
+    }
+    unit = *at;
+    if (unit != NULL) {
+        *at = unit->next;
+    }
+    return unit;
+}
+
+static unsigned retire(struct unit *unit)
+{
+    unit->held = true; /* its health command is not to start it again */
+    unit->next = sup.retired;
+    sup.retired = unit;
+    return 1;
+}
+
+static void tidy_units(void);
+
 /* Reads the configuration again: what is gone is stopped, what is new is started, what
  * changed is both, but for what a verb had stopped. A file with a mistake changes nothing. */
 static void reload_config(struct client *client)
 {
-    struct unit *read, *next, *kept = NULL, **end = &kept;
+    struct unit *read, *next, *list = NULL, **end = &list;
     struct complaint complaint;
     unsigned started = 0, stopped = 0;
 
@@ -1556,62 +1564,108 @@ static void reload_config(struct client *client)
         reply(client, "error %s\n", complaint.text);
         return;
     }
-    /* Looked at as a whole before anything is taken out. */
-    for (struct unit *unit = sup.units; unit != NULL; unit = unit->next) {
-        struct unit *again = find_unit(read, unit->name);
-
-        unit->kept = is_kept(unit, read);
-        if (again != NULL) {
-            again->held = unit->held;
-        }
-    }
-    for (struct unit *unit = sup.units; unit != NULL; unit = next) {
-        next = unit->next;
-        if (unit->kept) {
-            *end = unit;
-            end = &unit->next;
-        } else {
-            stopped++;
-            unit->held = true; /* its health command is not to start it again */
-            unit->next = sup.retired;
-            sup.retired = unit;
-        }
-    }
-    *end = NULL;
-    sup.units = kept;
-    end = kept == NULL ? &sup.units : end;
     for (struct unit *unit = read; unit != NULL; unit = next) {
+        struct unit *old = take_unit(unit->name);
+
         next = unit->next;
-        unit->next = NULL;
-        if (find_unit(sup.units, unit->name) != NULL) {
+        if (old != NULL && strcmp(old->section, unit->section) == 0) {
             free_unit(unit);
-            continue;
+            unit = old;
+        } else {
+            unit->awaits = true;
+            unit->held = old != NULL && old->held;
+            stopped += old != NULL ? retire(old) : 0;
         }
         *end = unit;
         end = &unit->next;
-        unit->held = unit->held || comes_after(unit, is_held);
-        started += !unit->held;
+    }
+    *end = NULL;
+    while (sup.units != NULL) {
+        stopped += retire(take_unit(sup.units->name));
+    }
+    sup.units = list;
+    for (struct unit *unit = sup.units; unit != NULL; unit = unit->next) {
+        if (unit->ctx == NULL && !unit->refused) {
+            unit->held = unit->held || comes_after(unit, is_held);
+            started += !unit->held;
+        }
     }
     reply(client, "ok\n%u stopped, %u started\n", stopped, started);
-    for (struct unit *unit = sup.retired; unit != NULL; unit = unit->next) {
-        sss_supervisor_stop(unit->ctx);
-    }
-    sup.tidy = true;
+    tidy_units();
 }
 
-/* Frees what was retired and is down, and adds what waited for that. */
+/* Whether a retired unit is down, but for logins that it spares. */
+static bool is_down(const struct unit *unit, bool wholly)
+{
+    struct sss_unit_status status = { .size = sizeof(status) };
+
+    if (sss_supervisor_status(unit->ctx, &status) != 0) {
+        return true;
+    }
+    return (status.state == SSS_UNIT_STOPPED || status.state == SSS_UNIT_FAILED) &&
+           (status.processes == 0 ||
+            (!wholly && status.state == SSS_UNIT_STOPPED &&
+             (unit->params.mask & SSS_UNIT_SPARE_LOGINS) != 0));
+}
+
+/* Whether a retired unit is still there that comes after this one. */
+static bool stops_later(const struct unit *unit)
+{
+    for (struct unit *other = sup.retired; other != NULL; other = other->next) {
+        for (char **name = other->after; name != NULL && *name != NULL; name++) {
+            if (strcmp(*name, unit->name) == 0 && !is_down(other, false)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool is_being_replaced(const struct unit *unit)
+{
+    for (struct unit *old = sup.retired; old != NULL; old = old->next) {
+        if (strcmp(old->name, unit->name) == 0 && !is_down(old, false)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse(struct unit *unit, const char *why)
+{
+    unit->refused = true;
+    say(unit, "cannot be added: %s", why);
+}
+
+/* Adds what is new, so that nothing is stopped that comes after what changed; stops what
+ * was retired, in reverse order; frees what is down of it, and starts what waited for that. */
 static void tidy_units(void)
 {
     struct unit **at = &sup.retired;
 
     sup.tidy = false;
+    for (struct unit *unit = sup.units; unit != NULL && !sup.stopping; unit = unit->next) {
+        errno_t ret;
+
+        if (unit->ctx != NULL || unit->refused) {
+            continue;
+        }
+        if (comes_after(unit, is_refused)) {
+            refuse(unit, "it comes after a unit that cannot");
+        } else if ((ret = add_unit(unit)) != 0) {
+            refuse(unit, strerror(ret));
+        }
+    }
+    for (struct unit *unit = sup.retired; unit != NULL; unit = unit->next) {
+        if (!unit->ending && !stops_later(unit)) {
+            unit->ending = true;
+            sss_supervisor_stop(unit->ctx);
+        }
+    }
     while (*at != NULL) {
         struct unit *unit = *at;
-        struct sss_unit_status status = { .size = sizeof(status) };
 
-        if (sss_supervisor_status(unit->ctx, &status) == 0 &&
-            (status.processes > 0 ||
-             (status.state != SSS_UNIT_STOPPED && status.state != SSS_UNIT_FAILED))) {
+        if (!unit->ending || !is_down(unit, true)) {
             at = &unit->next;
             continue;
         }
@@ -1620,26 +1674,11 @@ static void tidy_units(void)
         free_unit(unit);
     }
     for (struct unit *unit = sup.units; unit != NULL && !sup.stopping; unit = unit->next) {
-        errno_t ret;
-
-        if (unit->ctx != NULL || unit->refused || find_unit(sup.retired, unit->name) != NULL) {
-            continue;
-        }
-        if (comes_after(unit, is_refused)) {
-            unit->refused = true;
-            say(unit, "cannot be added: it comes after a unit that cannot");
-            continue;
-        }
-        /* By its name it would come after the old one, which a start would bring back. */
-        if (comes_after(unit, is_not_added)) {
-            continue;
-        }
-        ret = add_unit(unit);
-        if (ret != 0) {
-            unit->refused = true;
-            say(unit, "cannot be added: %s", strerror(ret));
-        } else if (!unit->held) {
-            sss_supervisor_start(unit->ctx);
+        if (unit->awaits && !unit->refused && !is_being_replaced(unit)) {
+            unit->awaits = false;
+            if (!unit->held) {
+                sss_supervisor_start(unit->ctx);
+            }
         }
     }
 }
@@ -1662,8 +1701,8 @@ static void unit_verb(struct client *client, const char *verb, const char *name)
         reply(client, "error %s: could not be added\n", name);
         return;
     }
-    if (unit->ctx == NULL) { /* it is added, and started, once the old one is down */
-        ret = strcmp(verb, "reload") == 0 ? EAGAIN : 0;
+    if (unit->ctx == NULL) {
+        ret = ESHUTDOWN;
     } else if (strcmp(verb, "start") == 0) {
         ret = sss_supervisor_start(unit->ctx);
     } else if (strcmp(verb, "stop") == 0) {

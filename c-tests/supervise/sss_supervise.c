@@ -350,15 +350,17 @@ static void reload_config(void **state)
         { "command = ''", "conf:4: bad value of command" },
     };
     struct sup sup;
-    int kept, changed, beside;
+    int kept, changed, beside, later;
 
     (void)state;
     sup_make(&sup);
     configure(&sup, "[kept]\ncommand = sleep 1000\n[changed]\ncommand = sleep 1001\nafter = kept\n"
-                    "[gone]\ncommand = sleep 1002\n[beside]\ncommand = sleep 1005\n");
+                    "[gone]\ncommand = sleep 1002\n[beside]\ncommand = sleep 1005\n"
+                    "[later]\ncommand = sleep 1006\nafter = changed\n");
     sup_start(&sup);
     kept = sup_await_number(&sup, "kept: RUNNING, pid ");
     changed = sup_await_number(&sup, "changed: RUNNING, pid ");
+    later = sup_await_number(&sup, "later: RUNNING, pid ");
     sup.seen = 0;
     beside = sup_await_number(&sup, "beside: RUNNING, pid ");
     sup_await_any(&sup, "gone: RUNNING");
@@ -375,20 +377,48 @@ static void reload_config(void **state)
     check(strstr(ran.text, "\ngone ") != NULL && strstr(ran.text, "STOPP") == NULL);
     check(lives(kept) && lives(changed));
     /* The new unit is the kept one's friend, and the changed one has another command. Those
-     * that stand before and behind it are as they were. */
+     * that stand before and behind it are as they were, and the one that comes after it. */
     configure(&sup, "# a comment\n[changed]\ncommand = sleep 1003\nafter = kept\n\n"
                     "[kept]\ncommand = sleep 1000\n"
-                    "[new]\ncommand = sleep 1004\nafter = kept\n[beside]\ncommand = sleep 1005\n");
+                    "[new]\ncommand = sleep 1004\nafter = kept\n[beside]\ncommand = sleep 1005\n"
+                    "[later]\ncommand = sleep 1006\nafter = changed\n");
     check_ok(kill(sup.pid, SIGHUP));
     sup_await(&sup, "2 stopped, 2 started");
     sup_await(&sup, "new: RUNNING");
     await_ctl(&sup, "status", "changed", "RUNNING");
     await_gone(changed);
-    check(lives(kept) && lives(beside));
+    check(lives(kept) && lives(beside) && lives(later));
+    check_state(&sup, "later", " 1        0 ");
     REFUSED(&sup, &ran, "no unit gone", "status", "gone");
     check_state(&sup, "kept", " 1        0 ");
     check_state(&sup, "beside", " 1        0 ");
     CTL(&sup, &ran, "status", "kept", "new");
+    /* It comes after the new one now. */
+    CTL(&sup, &ran, "stop", "changed");
+    sup_await(&sup, "later: STOPPED");
+    sup_await(&sup, "changed: STOPPING");
+    sup_await(&sup, "changed: STOPPED");
+    sup_end(&sup);
+}
+
+/* What changed is stopped in reverse order, and started in order. */
+static void reload_keeps_the_order(void **state)
+{
+    struct sup sup;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n[b]\ncommand = sleep 1001\nafter = a\n");
+    sup_start(&sup);
+    sup_await(&sup, "b: RUNNING");
+    configure(&sup, "[b]\ncommand = sleep 2001\n[a]\ncommand = sleep 2000\nafter = b\n");
+    CTL(&sup, &ran, "reload-config");
+    sup_await(&sup, "b: STOPPED");
+    sup_await(&sup, "a: STOPPING");
+    sup_await(&sup, "a: RUNNING");
+    CTL(&sup, &ran, "stop", "b");
+    sup_await(&sup, "a: STOPPED");
+    sup_await(&sup, "b: STOPPING");
     sup_end(&sup);
 }
 
@@ -700,7 +730,8 @@ static void every_key(void **state)
               "[never]\ntype = notify\ncommand = sleep 1000\nready-timeout = 50ms\n"
               "[forks]\ntype = forking\npid-file = %s/pid\nstop = SIGTERM tree 1h\n"
               "command = sh -c 'sleep 1001 & sleep 1002 & echo $! > %s/pid'\n"
-              "[dog]\ncommand = sleep 1000\nwatchdog = 50ms\n",
+              "[dog]\ncommand = sleep 1000\nwatchdog = 50ms\n"
+              "[jitter]\ncommand = false\nrestart = always\ndelay = 20d\njitter = 100\n",
               unit, sup.dir, sup.dir);
     file = fopen(sup.conf, "ae");
     check(file != NULL);
@@ -727,6 +758,8 @@ static void every_key(void **state)
     sup_await(&sup, "delays: BACKOFF, exited with 1, start 3 in 0.2 s\n");
     sup_await(&sup, "delays: BACKOFF, exited with 1, start 4 in 0.2 s\n");
     sup_await(&sup, "delays: FAILED, was started too often\n");
+    sup_await_any(&sup, "jitter: BACKOFF, exited with 1, start 2 in ");
+    check(strncmp(sup.text + sup.seen, "1728000.0 s", 11) != 0); /* shorter */
     sup_await_any(&sup, "stable: BACKOFF, exited with 1, start 2 in 0.1 s\n");
     sup_await(&sup, "stable: BACKOFF, exited with 1, start 3 in 0.1 s\n");
     sup_await_any(&sup, "success: STOPPED, exited with 3\n");
@@ -766,6 +799,91 @@ static void every_key(void **state)
     check_ok(kill(pid, SIGKILL));
     sup_await(&sup, "main: RUNNING, pid ");
     await_ctl(&sup, "status", "main", "     3        1 ");
+    sup_end(&sup);
+    free(unit);
+}
+
+/* The line of a process's cgroup, version 2; empty where it has none. */
+static void find_cgroup(pid_t pid, char line[512])
+{
+    char path[64];
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    do {
+        *line = '\0';
+    } while (fgets(line, 512, file) != NULL && strncmp(line, "0::", 3) != 0);
+    fclose(file);
+}
+
+static pid_t child_of(pid_t parent)
+{
+    char path[64];
+    FILE *children;
+    int pid;
+
+    snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
+    children = fopen(path, "re");
+    check(children != NULL);
+    check_int(fscanf(children, "%d", &pid), 1);
+    fclose(children);
+    return pid;
+}
+
+/* A login outlives the stop, and is in no new definition's way; what outlives SIGKILL is
+ * told of; a run has a cgroup of its own where one can be had. */
+static void keys_that_need_root(void **state)
+{
+    static const char conf[] =
+        "[logins]\ncommand = %s login say READY=1 pause\ntype = notify\nspare-logins = yes\n%s"
+        "[stays]\ncommand = %s init say READY=1 pause\ntype = notify\nnotify-all = yes\n"
+        "stop = SIGURG main 1ms\nkill-timeout = 20ms\n"
+        "[apart]\ncommand = sleep 1000\ncgroup = yes\n";
+    char *unit = helper_path("unit"), ours[512], theirs[512];
+    pid_t main, logins[2], holder;
+    struct gate gate;
+    struct sup sup;
+
+    (void)state;
+    needs_root("change the user, and make a pid namespace");
+    sup_make(&sup);
+    configure(&sup, conf, unit, "", unit);
+    sup_start(&sup);
+    main = sup_await_number(&sup, "apart: RUNNING, pid ");
+    find_cgroup(sup.pid, ours);
+    find_cgroup(main, theirs);
+    if (!test_profile_is("linux-4.19") &&
+        (access("/sys/fs/cgroup/unified/cgroup.procs", W_OK) == 0 ||
+         access("/sys/fs/cgroup/cgroup.procs", W_OK) == 0)) {
+        check(strcmp(ours, theirs) != 0);
+    }
+
+    sup.seen = 0;
+    logins[0] = child_of(sup_await_number(&sup, "logins: RUNNING, pid "));
+    configure(&sup, conf, unit, "delay = 1s\n", unit);
+    CTL(&sup, &ran, "reload-config");
+    sup_await(&sup, "logins: STOPPED");
+    logins[1] = child_of(sup_await_number(&sup, "logins: RUNNING, pid "));
+    check(lives(logins[0]) && logins[0] != logins[1]);
+
+    sup.seen = 0;
+    main = sup_await_number(&sup, "stays: RUNNING, pid ");
+    gate_make(&gate);
+    holder = hold_init(child_of(main), &gate);
+    CTL(&sup, &ran, "stop", "stays");
+    sup_await(&sup, "stays: 1 process survived SIGKILL");
+    gate_open(&gate);
+    check_int(waitpid(holder, NULL, 0), holder);
+    sup_await(&sup, "stays: STOPPED");
+    CTL(&sup, &ran, "stop", "logins");
+    sup_await(&sup, "logins: STOPPED");
+    for (int at = 0; at < 2; at++) {
+        check(lives(logins[at]));
+        check_ok(kill(logins[at], SIGKILL)); /* it writes to where we read */
+        await_gone(logins[at]);
+    }
     sup_end(&sup);
     free(unit);
 }
@@ -1699,12 +1817,14 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_verb),
         cmocka_unit_test(reload_config),
+        cmocka_unit_test(reload_keeps_the_order),
         cmocka_unit_test(reload_starts_nothing_that_was_stopped),
         cmocka_unit_test(reload_starts_no_old_definition),
         cmocka_unit_test(what_stands_in_the_sockets_place),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(logs_that_cannot_be),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(keys_that_need_root),
         cmocka_unit_test(malformed_requests),
         cmocka_unit_test(silent_clients_give_way),
         cmocka_unit_test(clients_beyond_its_descriptors),
