@@ -254,7 +254,7 @@ impl Task for UnitTask {
         let mut units = units().ok()?;
         let index = units.find(self.0)?;
         let call = units.step(index, why, clock::now());
-        let _ = kill_due(units);
+        drop(kill_due(units));
         call
     }
 }
