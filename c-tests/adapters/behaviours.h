@@ -35,6 +35,12 @@ static void a_signal_is_told(struct bed *bed)
     check_ok(sss_child_free(child));
 }
 
+/* How many rounds, fewer where each fork takes its time. */
+static unsigned rounds_of(unsigned count)
+{
+    return test_profile_is("valgrind") ? count / 5 : count;
+}
+
 static void every_exit_code_is_told(struct bed *bed)
 {
     int code;
@@ -103,7 +109,7 @@ static void tell_of_many(struct bed *bed, struct gate *gate)
     static struct seen seen[MANY];
     static struct sss_child_ctx *children[MANY];
     static pid_t pids[MANY];
-    int i, many = test_profile_is("valgrind") ? MANY / 5 : MANY;
+    int i, many = (int)rounds_of(MANY);
 
     memset(seen, 0, sizeof(seen));
     for (i = 0; i < many; i++) {
@@ -142,10 +148,10 @@ static void short_ones_among_idle_ones(struct bed *bed)
 {
     struct seen idle[50] = { { 0 } };
     struct gate gate;
-    unsigned i, told = 0, turns = test_profile_is("valgrind") ? 20 : 100;
+    unsigned i, told = 0, turns = rounds_of(100), count = rounds_of(ARRAY_SIZE(idle));
 
     gate_make(&gate);
-    for (i = 0; i < ARRAY_SIZE(idle); i++) {
+    for (i = 0; i < count; i++) {
         check_ok(sss_child_register(NULL, bed->ctx, child_at(&gate, 1), see, &idle[i], NULL));
     }
     for (i = 0; i < turns; i++) {
@@ -156,12 +162,12 @@ static void short_ones_among_idle_ones(struct bed *bed)
         bed_until(bed, &seen.calls, 1);
         check_seen(&seen, pid, (int)i);
     }
-    for (i = 0; i < ARRAY_SIZE(idle); i++) {
+    for (i = 0; i < count; i++) {
         told += idle[i].calls;
     }
     check_int(told, 0);
     gate_open(&gate);
-    for (i = 0; i < ARRAY_SIZE(idle); i++) {
+    for (i = 0; i < count; i++) {
         bed_until(bed, &idle[i].calls, 1);
     }
 }
@@ -736,13 +742,13 @@ static void *a_thread_with_a_loop(void *pvt)
 {
     struct bed own = *(struct bed *)pvt;
     struct sss_child_ctx *child;
-    int i;
+    unsigned i;
 
     check_int(sss_child_register(NULL, own.ctx, getpid(), see, NULL, &child),
               own.way->host != NULL ? EPERM : ESRCH);
     own.loop = own.way->loop_new();
     own.ctx = bed_ctx(&own, SSS_SCOPE_REGISTERED, 0);
-    for (i = 0; i < 50; i++) {
+    for (i = 0; i < rounds_of(50); i++) {
         an_exit_is_told(&own);
     }
     bed_ctx_free(&own, own.ctx);
@@ -761,7 +767,7 @@ static void threads_with_a_loop_each(struct bed *bed)
     for (i = 0; i < ARRAY_SIZE(threads); i++) {
         check_ok(pthread_create(&threads[i], NULL, a_thread_with_a_loop, bed));
     }
-    for (i = 0; i < 50; i++) {
+    for (i = 0; i < rounds_of(50); i++) {
         an_exit_is_told(bed);
     }
     for (i = 0; i < ARRAY_SIZE(threads); i++) {
@@ -789,10 +795,9 @@ static void the_loop_goes_before_the_context(struct bed *bed)
 
 static void contexts_come_and_go(struct bed *bed)
 {
-    unsigned fds = count_fds();
-    int i;
+    unsigned fds = count_fds(), i;
 
-    for (i = 0; i < 100; i++) {
+    for (i = 0; i < rounds_of(100); i++) {
         struct seen seen = { 0 };
 
         bed_ctx_instead(bed, SSS_SCOPE_REGISTERED, 0);
