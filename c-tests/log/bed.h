@@ -210,6 +210,35 @@ static inline void flush_log(struct sss_log *log)
     check_ok(sss_log_flush(log, PATIENTLY));
 }
 
+/* A log of the bed's own file, with a pipe into it. */
+struct piped {
+    struct sss_log *log;
+    int fd;
+};
+
+static inline struct piped piped_log(const struct bed *bed)
+{
+    struct sss_log_params params = log_params(bed);
+    struct piped piped = { .log = log_of(bed, &params) };
+
+    piped.fd = log_pipe(piped.log, NULL, NULL);
+    return piped;
+}
+
+static inline void end_piped(const struct piped *piped)
+{
+    check_ok(close(piped->fd));
+    check_ok(sss_log_free(piped->log));
+}
+
+/* It is written while another log of the bed's cannot be. */
+static inline void check_not_held_up(const struct bed *bed, const struct piped *piped)
+{
+    put(piped->fd, "not held up\n");
+    flush_log(piped->log);
+    check_log(bed, "not held up\n");
+}
+
 /* What a log's callback was told. */
 struct told {
     unsigned events;

@@ -119,31 +119,29 @@ static void syslog_is_restarted(void **state)
 static void syslog_is_slow(void **state)
 {
     struct bed *bed = *state;
-    struct sss_log_params params, elsewhere = log_params(bed);
-    struct sss_log *log, *other;
+    struct sss_log_params params;
+    struct sss_log *log;
+    struct piped beside;
     char line[64], wanted[128];
-    int server, fd, beside, i;
+    int server, fd, i;
 
     own_run_needed();
     server = listen_at("/dev/log", SOCK_DGRAM);
     params = to_syslog(bed);
     log = log_of(bed, &params);
-    other = log_of(bed, &elsewhere);
+    beside = piped_log(bed);
     fd = log_pipe(log, NULL, NULL);
-    beside = log_pipe(other, NULL, NULL);
     for (i = 0; i < 5000; i++) {
         put_bytes(fd, line, (size_t)snprintf(line, sizeof(line), "line %d\n", i));
     }
     await(stats_of_log(log).last_error == EAGAIN);
-    put(beside, "not held up\n");
-    flush_log(other);
-    check_log(bed, "not held up\n");
+    check_not_held_up(bed, &beside);
     for (i = 0; i < 5000; i++) {
         snprintf(wanted, sizeof(wanted), "<157>web: line %d", i);
         check_datagram(server, wanted);
     }
-    check_ok(close(fd) | close(beside) | close(server));
-    check_ok(sss_log_free(log) | sss_log_free(other));
+    end_piped(&beside);
+    check_ok(close(fd) | close(server) | sss_log_free(log));
 }
 
 static struct sss_log_params to_journal(const struct bed *bed)
@@ -199,10 +197,11 @@ static void the_journal_hangs_and_is_reopened(void **state)
 {
     enum { LINE = 97, LINES = 6000, ALL = LINE * LINES };
     struct bed *bed = *state;
-    struct sss_log_params params, elsewhere = log_params(bed);
     static char sent[ALL], got[ALL + 1];
-    struct sss_log *log, *other;
-    int server, stream, fd, beside, i, streams = 0;
+    struct sss_log_params params;
+    struct sss_log *log;
+    struct piped beside;
+    int server, stream, fd, i, streams = 0;
     size_t length = 0;
     ssize_t more;
 
@@ -210,9 +209,8 @@ static void the_journal_hangs_and_is_reopened(void **state)
     server = listen_at("/run/systemd/journal/stdout", SOCK_STREAM);
     params = to_journal(bed);
     log = log_of(bed, &params);
-    other = log_of(bed, &elsewhere);
+    beside = piped_log(bed);
     fd = log_pipe(log, NULL, NULL);
-    beside = log_pipe(other, NULL, NULL);
     for (i = 0; i < LINES; i++) {
         memset(sent + LINE * i, 'x', LINE);
         snprintf(sent + LINE * i, LINE, "%d", i);
@@ -221,9 +219,7 @@ static void the_journal_hangs_and_is_reopened(void **state)
     put_bytes(fd, sent, ALL);
     check_ok(close(fd));
     await(stats_of_log(log).last_error == EAGAIN && stats_of_log(log).sources == 0);
-    put(beside, "not held up\n");
-    flush_log(other);
-    check_log(bed, "not held up\n");
+    check_not_held_up(bed, &beside);
     check_ok(sss_log_reopen(log));
     while (length < ALL) {
         stream = accept_journal(server);
@@ -238,7 +234,8 @@ static void the_journal_hangs_and_is_reopened(void **state)
     check_int(streams, 2);
     check_ok(memcmp(sent, got, ALL));
     flush_log(log);
-    check_ok(close(beside) | close(server) | sss_log_free(log) | sss_log_free(other));
+    end_piped(&beside);
+    check_ok(close(server) | sss_log_free(log));
 }
 
 static void the_journal_is_restarted(void **state)

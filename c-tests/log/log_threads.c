@@ -251,7 +251,7 @@ static void forks_beside_busy_threads(void **state)
 
         check(pid != -1);
         if (pid == 0) {
-            alarm(60);
+            alarm(6 * DEADLINE_MS / 1000); /* await()'s time */
             be_a_child(bed, log, turn);
             _exit(7);
         }
@@ -321,7 +321,7 @@ static void forked_beside_busy_threads(void *arg)
 
         check(pid != -1);
         if (pid == 0) {
-            alarm(60);
+            alarm(6 * DEADLINE_MS / 1000); /* await()'s time */
             be_a_daemon(ctx, log, other);
             _exit(7);
         }
@@ -592,15 +592,12 @@ static void has_its_own_there(void *log)
 static void a_forked_child_keeps_its_own_descriptors(void **state)
 {
     struct bed *bed = *state;
-    struct sss_log_params params = log_params(bed);
-    struct sss_log *log = log_of(bed, &params);
-    int fd = log_pipe(log, NULL, NULL);
+    struct piped piped = piped_log(bed);
 
-    put(fd, "opened\n");
-    flush_log(log);
-    in_child(has_its_own_there, log);
-    check_ok(close(fd));
-    check_ok(sss_log_free(log));
+    put(piped.fd, "opened\n");
+    flush_log(piped.log);
+    in_child(has_its_own_there, piped.log);
+    end_piped(&piped);
 }
 
 /* As a daemon that opens its logs before daemon(3). What is written while there is

@@ -78,30 +78,30 @@ static void a_full_disk_blocks_who_may_be_blocked(void **state)
     struct bed *bed = *state;
     char filler[64], *text;
     struct bed disk = small_disk(bed, filler, sizeof(filler));
-    struct sss_log_params params = log_params(&disk), elsewhere = log_params(bed);
-    struct sss_log *log = log_of(bed, &params), *other = log_of(bed, &elsewhere);
-    int fd = log_pipe(log, NULL, NULL), beside = log_pipe(other, NULL, NULL);
+    struct sss_log_params params = log_params(&disk);
+    struct sss_log *log = log_of(bed, &params);
+    struct piped beside = piped_log(bed);
+    int fd = log_pipe(log, NULL, NULL);
     struct sss_log_stats stats;
 
     put_numbers(fd, 0, 10000); /* 48,890 bytes where some 16 KiB are free */
     await(stats_of_log(log).last_error == ENOSPC);
-    put(beside, "not held up\n");
-    flush_log(other);
+    check_not_held_up(bed, &beside);
     check_int(sss_log_flush(log, 0), ETIMEDOUT);
     stats = stats_of_log(log);
     check(stats.bytes_queued > 0 && stats.errors > 0);
     check_ok(unlink(filler));
     flush_log(log);
     put_numbers(fd, 10000, 10010);
-    check_ok(close(fd) | close(beside));
+    check_ok(close(fd));
     flush_log(log);
     stats = stats_of_log(log);
     check_int(stats.dropped_lines, 0);
-    check_ok(sss_log_free(log) | sss_log_free(other));
+    end_piped(&beside);
+    check_ok(sss_log_free(log));
     text = file_text(disk.path);
     check_int(check_numbers(text, 10010), 10010);
     free(text);
-    check_log(bed, "not held up\n");
     end_disk(&disk);
 }
 
@@ -146,28 +146,26 @@ static void a_full_disk_drops_else_and_tells(void **state)
 static void a_directory_that_was_removed_is_found_again(void **state)
 {
     struct bed *bed = *state, sub = *bed;
-    struct sss_log_params params, elsewhere = log_params(bed);
-    struct sss_log *log, *other;
-    int fd, beside;
+    struct sss_log_params params;
+    struct sss_log *log;
+    struct piped beside;
+    int fd;
 
     snprintf(sub.dir, sizeof(sub.dir), "%.24s/sub", bed->dir);
     snprintf(sub.path, sizeof(sub.path), "%.30s/log", sub.dir);
     check_ok(mkdir(sub.dir, 0700));
     params = log_params(&sub);
     log = log_of(bed, &params);
-    other = log_of(bed, &elsewhere);
+    beside = piped_log(bed);
     fd = log_pipe(log, NULL, NULL);
-    beside = log_pipe(other, NULL, NULL);
     put(fd, "gone\n");
     flush_log(log);
     check_ok(unlink(sub.path) | rmdir(sub.dir));
     put(fd, "kept\n");
     await(stats_of_log(log).last_error == ENOENT);
-    put(beside, "not held up\n");
-    flush_log(other);
-    check_log(bed, "not held up\n");
+    check_not_held_up(bed, &beside);
     check_int(sss_log_flush(log, 0), ETIMEDOUT);
-    check_ok(close(beside) | sss_log_free(other));
+    end_piped(&beside);
     check_ok(mkdir(sub.dir, 0700));
     put(fd, "written\n");
     check_ok(close(fd));
@@ -181,17 +179,14 @@ static void a_directory_that_was_removed_is_found_again(void **state)
 static void a_file_that_was_removed_is_made_again(void **state)
 {
     struct bed *bed = *state;
-    struct sss_log_params params = log_params(bed);
-    struct sss_log *log = log_of(bed, &params);
-    int fd = log_pipe(log, NULL, NULL);
+    struct piped piped = piped_log(bed);
 
-    put(fd, "gone\n");
-    flush_log(log);
+    put(piped.fd, "gone\n");
+    flush_log(piped.log);
     check_ok(unlink(bed->path));
-    put(fd, "written\n");
-    check_ok(close(fd));
-    flush_log(log);
-    check_ok(sss_log_free(log));
+    put(piped.fd, "written\n");
+    flush_log(piped.log);
+    end_piped(&piped);
     check_log(bed, "written\n");
 }
 

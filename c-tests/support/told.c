@@ -29,25 +29,43 @@ struct sss_watch watch_of(pid_t pid, struct told *told)
     return watch;
 }
 
+struct sss_child_ctx *watch_with(struct sss_sigchild_ctx *ctx, const struct sss_watch *watch)
+{
+    struct sss_child_ctx *child;
+
+    check_ok(sss_child_watch(NULL, ctx, watch, &child));
+    return child;
+}
+
 struct sss_child_ctx *watch_child(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
 {
     struct sss_watch watch = watch_of(pid, told);
-    struct sss_child_ctx *child;
 
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
-    return child;
+    return watch_with(ctx, &watch);
 }
 
 struct sss_child_ctx *watch_for(struct sss_sigchild_ctx *ctx, pid_t pid, uint32_t events,
                                 struct told *told)
 {
     struct sss_watch watch = watch_of(pid, told);
-    struct sss_child_ctx *child;
 
     watch.mask |= SSS_WATCH_EVENTS;
     watch.events = events;
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
-    return child;
+    return watch_with(ctx, &watch);
+}
+
+void gated_start(struct sss_sigchild_ctx *ctx, struct gated *gated, int end)
+{
+    memset(gated, 0, sizeof(*gated));
+    gate_make(&gated->gate);
+    gated->pid = child_at(&gated->gate, end);
+    gated->child = watch_child(ctx, gated->pid, &gated->told);
+}
+
+void gated_free(struct gated *gated)
+{
+    gate_open(&gated->gate);
+    check_ok(sss_child_free(gated->child));
 }
 
 void check_told(const struct told *told, pid_t pid, int end)

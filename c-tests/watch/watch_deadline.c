@@ -176,27 +176,22 @@ static void one_that_is_taken_away_or_replaced(void **state)
     const struct sss_deadline_step later = { .after_ns = 3600 * 1000 * MS, .signum = SIGKILL };
     struct sss_deadline soon = deadline_of(&now, 1), late = deadline_of(&later, 1);
     struct loop *loop = *state;
-    struct told told = { 0 };
-    struct sss_child_ctx *child;
-    struct gate gate;
-    pid_t pid;
+    struct gated gated;
 
-    gate_make(&gate);
-    pid = child_at(&gate, 2);
-    child = watch_child(loop->ctx, pid, &told);
-    check_ok(sss_child_set_deadline(child, &soon));
-    check_ok(sss_child_set_deadline(child, &late));
+    gated_start(loop->ctx, &gated, 2);
+    check_ok(sss_child_set_deadline(gated.child, &soon));
+    check_ok(sss_child_set_deadline(gated.child, &late));
     loop_settle(loop);
-    check_ok(sss_child_set_deadline(child, &soon));
-    check_ok(sss_child_set_deadline(child, NULL));
+    check_ok(sss_child_set_deadline(gated.child, &soon));
+    check_ok(sss_child_set_deadline(gated.child, NULL));
     loop_settle(loop);
-    check_int(told.calls, 0);
-    gate_open(&gate);
-    loop_until(loop, &told.calls, 1);
-    check_told(&told, pid, 2);
-    check_int(sss_child_set_deadline(child, &soon), ESRCH);
-    check_ok(sss_child_free(child));
-    check_int(sss_child_set_deadline(child, &soon), ESRCH);
+    check_int(gated.told.calls, 0);
+    gate_open(&gated.gate);
+    loop_until(loop, &gated.told.calls, 1);
+    check_told(&gated.told, gated.pid, 2);
+    check_int(sss_child_set_deadline(gated.child, &soon), ESRCH);
+    check_ok(sss_child_free(gated.child));
+    check_int(sss_child_set_deadline(gated.child, &soon), ESRCH);
 }
 
 /* A step that does nothing, and no end: the child counts as unkillable. */
@@ -390,22 +385,16 @@ static void a_bad_one_leaves_the_former(void **state)
 
     for (i = 0; i < ARRAY_SIZE(refused); i++) {
         struct sss_deadline deadline = deadline_of(&good, 1);
-        struct told told = { 0 };
-        struct sss_child_ctx *child;
-        struct gate gate;
-        pid_t pid;
+        struct gated gated;
 
-        gate_make(&gate);
-        pid = child_at(&gate, 2);
-        child = watch_child(loop->ctx, pid, &told);
-        check_ok(sss_child_set_deadline(child, &deadline));
+        gated_start(loop->ctx, &gated, 2);
+        check_ok(sss_child_set_deadline(gated.child, &deadline));
         deadline = deadline_of(refused[i], 1);
-        check_int(sss_child_set_deadline(child, &deadline), EINVAL);
-        loop_until(loop, &told.calls, 1);
-        check_told(&told, pid, BY_SIGNAL(SIGKILL));
-        check_int(told.event.step_signal, SIGKILL);
-        gate_open(&gate);
-        check_ok(sss_child_free(child));
+        check_int(sss_child_set_deadline(gated.child, &deadline), EINVAL);
+        loop_until(loop, &gated.told.calls, 1);
+        check_told(&gated.told, gated.pid, BY_SIGNAL(SIGKILL));
+        check_int(gated.told.event.step_signal, SIGKILL);
+        gated_free(&gated);
     }
 }
 

@@ -15,12 +15,10 @@ static struct sss_child_ctx *keep_with(struct sss_sigchild_ctx *ctx, pid_t pid,
                                        sss_child_event_fn_t cb, void *pvt)
 {
     struct sss_watch watch = watch_of(pid, pvt);
-    struct sss_child_ctx *child;
 
     watch.mask |= SSS_WATCH_KEEP_ZOMBIE;
     watch.cb = cb;
-    check_ok(sss_child_watch(NULL, ctx, &watch, &child));
-    return child;
+    return watch_with(ctx, &watch);
 }
 
 static struct sss_child_ctx *keep(struct sss_sigchild_ctx *ctx, pid_t pid, struct told *told)
