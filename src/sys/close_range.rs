@@ -64,8 +64,9 @@ pub(crate) unsafe fn close_range(first: u32, last: u32, shared: bool) -> Result<
 const RECORD_LENGTH: usize = 16;
 const NAME: usize = 19;
 
-/// No descriptor is as high: the most that /proc/sys/fs/nr_open can be.
-const MOST: u32 = 1 << 30;
+/// How far to search for a descriptor whose end makes room: none at or above the soft limit
+/// does, which is no higher than this by default (/proc/sys/fs/nr_open).
+const MOST: u32 = 1 << 20;
 
 /// Closes what /proc/self/fd lists from `first` on.
 #[inline(always)]
