@@ -1,6 +1,8 @@
 /* What is read becomes lines: whole, stamped, labelled, split, marked, told. */
 #include "support/test.h"
 
+#include <sys/epoll.h>
+
 #include <sys/socket.h>
 #include <time.h>
 
@@ -420,6 +422,40 @@ static void another_descriptor_out(void **state)
     check_ok(close(fd) | sss_log_free(log));
 }
 
+/* A loop that polls the context's descriptor by edges hears of each line. */
+static void told_by_edges(void **state)
+{
+    struct bed *bed = *state;
+    struct epoll_event edge = { .events = EPOLLIN | EPOLLET };
+    struct told told = { 0 };
+    struct sss_log_params params = log_params(bed);
+    int epoll = epoll_create1(EPOLL_CLOEXEC), fd;
+    struct sss_log *log;
+
+    check(epoll != -1);
+    params.target = SSS_LOG_TO_CALLBACK;
+    params.path = NULL;
+    params.event_fn = tell;
+    params.pvt = &told;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    loop_settle(&bed->loop);
+    check_ok(epoll_ctl(epoll, EPOLL_CTL_ADD, bed->loop.ctxfd, &edge));
+    while (epoll_wait(epoll, &edge, 1, 0) == 1) {
+        /* what it said when it was added */
+    }
+    for (unsigned line = 1; line <= 4; line++) {
+        put(fd, "a line\n");
+        while (told.events < line) {
+            check_int(epoll_wait(epoll, &edge, 1, 6 * DEADLINE_MS), 1);
+            check_ok(sss_sigchld_ctx_dispatch(bed->loop.ctx, 0));
+        }
+    }
+    check_ok(close(epoll));
+    check_ok(close(fd));
+    check_ok(sss_log_free(log));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -438,6 +474,7 @@ int main(void)
         ON_BED(a_terminal_in),
         ON_BED(the_callback_is_told_what_was_dropped),
         ON_BED(another_descriptor_out),
+        ON_BED(told_by_edges),
     };
 
     signal(SIGPIPE, SIG_IGN);

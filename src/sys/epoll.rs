@@ -148,7 +148,7 @@ impl Descriptor {
 
     /// Makes the descriptor readable until an Event::Wake is taken.
     pub(crate) fn wake(&self) {
-        tell_wake(&self.epoll, &self.wake, true);
+        tell_wake(&self.epoll, &self.wake);
     }
 
     /// Fires once after `nanoseconds`, at least one.
@@ -187,10 +187,7 @@ impl Descriptor {
     /// What an event says; what made it is done with.
     fn understand(&self, event: EpollEvent) -> Event {
         match event.data() {
-            WAKE => {
-                tell_wake(&self.epoll, &self.wake, false);
-                Event::Wake
-            }
+            WAKE => Event::Wake,
             TIMER => {
                 // A read would block where the timer was set anew.
                 let mut count = [0; 8];
@@ -219,12 +216,12 @@ pub(super) fn waker(epoll: &Epoll) -> Result<EventFd, Error> {
     Ok(wake)
 }
 
-/// Has the epoll tell of its waker, or not any more. Nothing is written to it: both
-/// numbers may be the daemon's by now, and then nothing happens.
-pub(super) fn tell_wake(epoll: &Epoll, wake: &EventFd, told: bool) {
-    let mut flags = EpollFlags::empty();
-    flags.set(EpollFlags::EPOLLIN, told);
-    let _ = epoll.modify(wake, &mut EpollEvent::new(flags, WAKE));
+/// Has the epoll tell of its waker once. That is by an edge, as nothing else wakes a loop
+/// that polls the epoll itself by edges. Nothing is written: if the daemon has something
+/// else at one of the two numbers by now, the call fails.
+pub(super) fn tell_wake(epoll: &Epoll, wake: &EventFd) {
+    let edge = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
+    let _ = epoll.modify(wake, &mut EpollEvent::new(edge, WAKE));
 }
 
 /// Whether these are a Descriptor's still.

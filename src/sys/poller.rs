@@ -106,7 +106,7 @@ impl Poller {
 
     /// Has poll() return.
     pub(crate) fn wake(&self) {
-        tell_wake(&self.epoll, &self.wake, true);
+        tell_wake(&self.epoll, &self.wake);
     }
 
     /// Waits so many milliseconds, or for ever.
@@ -123,12 +123,6 @@ impl Poller {
             Ok(count) => ready.count = count,
             Err(Errno::EINTR) => {}
             Err(_) => self.lost.store(true, Ordering::Relaxed),
-        }
-        if ready.events[..ready.count]
-            .iter()
-            .any(|event| event.data() == WAKE)
-        {
-            tell_wake(&self.epoll, &self.wake, false);
         }
     }
 }
