@@ -3,8 +3,10 @@
 #include "support/test.h"
 
 #include <sys/mount.h>
+#include <sys/syscall.h>
 
 #include "log/bed.h"
+#include "support/filter.h"
 
 static struct sss_log_params rotated(const struct bed *bed, uint64_t size, uint32_t keep)
 {
@@ -480,6 +482,38 @@ static void one_that_cannot_be_removed_ends_no_rotation(void **state)
     check_log(bed, "ijklmnop\nqrstuvwx\n");
 }
 
+static void written_without_statx(void *pvt)
+{
+    const struct bed *bed = pvt;
+    struct sss_sigchild_ctx *ctx;
+    struct sss_log_params params = log_params(bed);
+    struct sss_log *log;
+    char moved[64];
+    int fd;
+
+    filter_deny(SYS_statx, ENOSYS);
+    ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\n");
+    flush_log(log);
+    snprintf(moved, sizeof(moved), "%s/log.moved", bed->dir);
+    check_ok(rename(bed->path, moved));
+    put(fd, "two\n");
+    flush_log(log);
+    check_file(bed, ".moved", "one\ntwo\n");
+    check_ok(close(fd));
+    check_ok(sss_log_free(log));
+    check_ok(sss_sigchld_ctx_free(ctx));
+}
+
+/* Where the kernel or a filter has no statx(2) the file is known all the same, and stays the
+ * log's until it is to be opened anew. */
+static void without_statx(void **state)
+{
+    in_child(written_without_statx, *state);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -497,6 +531,7 @@ int main(void)
         ON_BED(a_file_that_was_renamed_by_another_is_let_go),
         ON_BED(a_symbolic_link_is_not_rotated),
         ON_BED(one_that_cannot_be_removed_ends_no_rotation),
+        ON_BED(without_statx),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

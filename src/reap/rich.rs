@@ -311,7 +311,7 @@ impl Reaper {
             .and_then(|held| pidfd::cgroup_id(held.borrow()));
         let identity = held
             .filter(|_| want.contains(Fields::IDENTITY))
-            .and_then(|held| pidfd::inode(held.borrow()));
+            .and_then(|held| pidfd::inode_of_held(held.borrow()));
         let Some(rich) = self.riches.get_mut(index) else {
             return;
         };

@@ -126,7 +126,17 @@ pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Error> {
 /// gone for good.
 pub(crate) fn file_of(fd: BorrowedFd) -> Result<File, Error> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    statx(fd.as_raw_fd(), c"", flags).map(|found| found.file)
+    match statx(fd.as_raw_fd(), c"", flags) {
+        Ok(found) => Ok(found.file),
+        // No statx here: glibc does it by fstatat(2), but for these flags; and old filters
+        // of containers refuse it.
+        Err(error) if [Errno::ENOSYS, Errno::EINVAL, Errno::EPERM].contains(&error.errno) => {
+            let found = nix::sys::stat::fstat(fd).during(Call::statx)?;
+            let device = (libc::major(found.st_dev), libc::minor(found.st_dev));
+            Ok((found.st_ino, device))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Error> {

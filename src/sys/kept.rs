@@ -13,7 +13,7 @@ use super::file::{self, File};
 #[derive(Debug)]
 pub(crate) struct Kept {
     fd: RawFd,
-    /// None where its file system did not tell.
+    /// None where its file system did not tell: then it is taken for ours.
     file: Option<File>,
 }
 
@@ -49,7 +49,7 @@ impl Kept {
 
     /// The same of one whose file was just asked for.
     pub(crate) fn is_of(&self, file: File) -> bool {
-        self.file == Some(file)
+        self.file.is_none_or(|own| own == file)
     }
 
     /// Closes it though it is not dropped: a forked child never drops what it has copies of.

@@ -184,6 +184,11 @@ pub(crate) fn inode(pidfd: BorrowedFd) -> Option<u64> {
     nix::sys::stat::fstat(pidfd).ok().map(|stat| stat.st_ino)
 }
 
+/// The same where the daemon may have closed it, and have another file at its number.
+pub(crate) fn inode_of_held(pidfd: BorrowedFd) -> Option<u64> {
+    on_pidfs(pidfd).then(|| inode(pidfd)).flatten()
+}
+
 /// Asks for the exit of a process that is no child of ours any more.
 pub(crate) fn exit_status(pidfd: BorrowedFd) -> Exit {
     if !on_pidfs(pidfd) {
