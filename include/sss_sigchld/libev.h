@@ -31,18 +31,15 @@ struct sss_ev_watch {
         ev_io io;
         ev_signal sig;
     } on;
-    int holds; /* the reaper */
+    ev_signal *reaper; /* libev's own, which does nothing meanwhile */
 };
 
-/* libev's own ev_signal, which waits for every child, and who keeps it from that. Weak:
- * see sss_adapter_mask. */
+/* At the data of libev's own ev_signal, which waits for every child, while it is kept from
+ * that: libev leaves the data alone, and all of the process find it there. */
 struct sss_ev_reaper {
     unsigned held;
-    ev_signal *sig;
     void (*cb)(struct ev_loop *loop, ev_signal *sig, int events);
 };
-
-__attribute__((weak)) struct sss_ev_reaper sss_ev_reaper;
 
 static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int events)
 {
@@ -55,34 +52,52 @@ static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int even
  * The reaper is the first ev_signal of SIGCHLD on the default loop, and so the last in
  * the list that a new one heads.
  */
-static inline void sss_ev_hold_reaper(struct sss_ev_watch *watch)
+static inline errno_t sss_ev_hold_reaper(struct sss_ev_watch *watch)
 {
+    struct sss_ev_reaper *own;
     ev_watcher_list *last;
     ev_signal probe;
 
-    if (sss_ev_reaper.held == 0) {
-        ev_signal_init(&probe, sss_ev_no_reap, SIGCHLD);
-        ev_signal_start(watch->loop, &probe);
-        last = (ev_watcher_list *)(void *)&probe;
-        while (last->next != NULL) {
-            last = last->next;
-        }
-        ev_signal_stop(watch->loop, &probe);
-        if (last->priority != EV_MAXPRI) {
-            return; /* a libev without ev_child */
-        }
-        sss_ev_reaper.sig = (ev_signal *)(void *)last;
-        sss_ev_reaper.cb = ev_cb(sss_ev_reaper.sig);
-        ev_set_cb(sss_ev_reaper.sig, sss_ev_no_reap);
+    ev_signal_init(&probe, sss_ev_no_reap, SIGCHLD);
+    ev_signal_start(watch->loop, &probe);
+    last = (ev_watcher_list *)(void *)&probe;
+    while (last->next != NULL) {
+        last = last->next;
     }
-    sss_ev_reaper.held++;
-    watch->holds = 1;
+    ev_signal_stop(watch->loop, &probe);
+    if (last->priority != EV_MAXPRI) {
+        return 0; /* a libev without ev_child */
+    }
+    own = (struct sss_ev_reaper *)last->data;
+    if (own == NULL) {
+        own = (struct sss_ev_reaper *)calloc(1, sizeof(*own));
+        if (own == NULL) {
+            return ENOMEM;
+        }
+        own->cb = ev_cb((ev_signal *)(void *)last);
+        last->data = own;
+        ev_set_cb((ev_signal *)(void *)last, sss_ev_no_reap);
+    }
+    own->held++;
+    watch->reaper = (ev_signal *)(void *)last;
+    return 0;
+}
+
+static inline void sss_ev_let_reap(ev_signal *reaper)
+{
+    struct sss_ev_reaper *own = (struct sss_ev_reaper *)reaper->data;
+
+    if (--own->held == 0) {
+        ev_set_cb(reaper, own->cb);
+        reaper->data = NULL;
+        free(own);
+    }
 }
 
 static inline void sss_ev_stop(struct sss_ev_watch *watch)
 {
-    if (watch->holds && --sss_ev_reaper.held == 0) {
-        ev_set_cb(sss_ev_reaper.sig, sss_ev_reaper.cb);
+    if (watch->reaper != NULL) {
+        sss_ev_let_reap(watch->reaper);
     }
     if (watch->call.readable != NULL) {
         ev_io_stop(watch->loop, &watch->on.io);
@@ -107,8 +122,8 @@ static inline void sss_ev_unwatch(void *ptr)
 
     if (loop != NULL) {
         sss_ev_stop(watch);
-        if (watch->holds && sss_ev_reaper.held == 0) { /* for what ended meanwhile */
-            ev_feed_event(loop, sss_ev_reaper.sig, EV_SIGNAL);
+        if (watch->reaper != NULL && watch->reaper->data == NULL) {
+            ev_feed_event(loop, watch->reaper, EV_SIGNAL); /* for what ended meanwhile */
         }
     }
     free(watch);
@@ -144,11 +159,16 @@ static inline errno_t sss_ev_start(void *ptr, void *loop, int fd)
 {
     struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
 
+    errno_t ret = 0;
+
     (void)sss_ev_start_beside(watch, loop, fd);
     if (watch->call.readable != NULL && ev_is_default_loop(watch->loop)) {
-        sss_ev_hold_reaper(watch);
+        ret = sss_ev_hold_reaper(watch);
+        if (ret != 0) {
+            sss_ev_stop(watch);
+        }
     }
-    return 0;
+    return ret;
 }
 
 SSS_ADAPTER_WATCH(sss_ev_watch_fd, struct sss_ev_watch, sss_ev_start)
