@@ -499,6 +499,17 @@ impl Drop for Client {
     }
 }
 
+impl Drop for Shared {
+    fn drop(&mut self) {
+        // Its context was freed before the server was gone.
+        if process::own() == self.owner {
+            for child in &self.state.lock().children {
+                remote::orphan(self.ctx, child.pid);
+            }
+        }
+    }
+}
+
 impl Shared {
     fn link(&self) -> Result<Arc<Link>, Error> {
         if process::own() != self.owner {
@@ -689,9 +700,10 @@ impl Shared {
         if let Some(link) = &link {
             let _ = task::watch_fd(next, link.control.as_raw_fd(), Interest::READ);
             let pidfd = link.pidfd.as_ref().and_then(|fd| fd::duplicate(fd).ok());
-            if task::watch_child(next, link.pid, pidfd, SERVER, false).is_err() {
+            match task::watch_child(next, link.pid, pidfd, SERVER, false) {
                 // It is gone already.
-                shared.ended(link.pid, 0, next);
+                Err(error) if error == Errno::ESRCH => shared.ended(link.pid, 0, next),
+                _ => {}
             }
         }
         task::post(next);

@@ -68,7 +68,7 @@ impl Reaper {
     /// will tell.
     #[cold]
     fn ask_elsewhere(&mut self, pid: i32) -> Option<(Change, Facts)> {
-        match self.remotes.take(pid) {
+        match self.remotes.take(pid, self.kernel.now()) {
             Word::Status(status) => {
                 self.counts.recovered += 1;
                 Some((classify(status), Facts::RECOVERED))

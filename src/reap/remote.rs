@@ -5,6 +5,10 @@ use super::process::{Reaper, lock};
 use super::remotes::State;
 use crate::sys::error::Error;
 
+/// How long, in nanoseconds, an end is waited for that no server will tell: the child is
+/// ours soon.
+const PATIENCE: u64 = 10_000_000_000;
+
 impl Reaper {
     /// Its pidfd may have told already, and tells once only.
     fn look_again(&mut self, pid: i32) {
@@ -42,5 +46,13 @@ pub(crate) fn forget(ctx: ContextId, pid: i32) {
         if reaper.remotes.forget(pid) {
             reaper.look_again(pid);
         }
+    }
+}
+
+/// Nobody listens any more to the server whose child it is.
+pub(crate) fn orphan(ctx: ContextId, pid: i32) {
+    if let Ok(mut reaper) = lock(ctx.depth) {
+        let until = reaper.kernel.now().saturating_add(PATIENCE);
+        reaper.remotes.set(pid, State::Orphan(until));
     }
 }

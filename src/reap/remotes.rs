@@ -16,6 +16,8 @@ pub(super) enum State {
     /// The child is dead, and the server is asked to reap it: its pid may be another's soon.
     Ended,
     Told(i32),
+    /// Nobody listens to its server any more; until when its end is waited for.
+    Orphan(u64),
 }
 
 /// What is known of an end that no wait of ours finds.
@@ -73,11 +75,12 @@ impl Remotes {
     }
 
     /// A status is given once.
-    pub(crate) fn take(&mut self, pid: i32) -> Word {
+    pub(crate) fn take(&mut self, pid: i32, now: u64) -> Word {
         let word = match self.state(pid) {
             Some(State::Awaited | State::Ended) => Word::Later,
+            Some(State::Orphan(until)) if now < until => Word::Later,
             Some(State::Told(status)) => Word::Status(status),
-            None => Word::Never,
+            Some(State::Orphan(_)) | None => Word::Never,
         };
         if word != Word::Later {
             self.forget(pid);
@@ -93,16 +96,23 @@ mod tests {
     #[test]
     fn a_status_is_waited_for_and_given_once() {
         let mut remotes = Remotes::new();
-        assert_eq!(remotes.take(7), Word::Never);
+        assert_eq!(remotes.take(7, 0), Word::Never);
         remotes.0.push((7, State::Awaited));
-        assert_eq!(remotes.take(7), Word::Later);
+        assert_eq!(remotes.take(7, 0), Word::Later);
         assert!(remotes.holds(7) && !remotes.is_reaped(7));
         remotes.set(7, State::Ended);
-        assert_eq!(remotes.take(7), Word::Later);
+        assert_eq!(remotes.take(7, 0), Word::Later);
         assert!(remotes.holds(7) && remotes.is_reaped(7));
         remotes.set(7, State::Told(256));
         assert!(!remotes.holds(7));
-        assert_eq!(remotes.take(7), Word::Status(256));
-        assert_eq!(remotes.take(7), Word::Never);
+        assert_eq!(remotes.take(7, 0), Word::Status(256));
+        assert_eq!(remotes.take(7, 0), Word::Never);
+    }
+    #[test]
+    fn an_orphan_is_not_waited_for_for_ever() {
+        let mut remotes = Remotes::new();
+        remotes.0.push((7, State::Orphan(5)));
+        assert_eq!(remotes.take(7, 4), Word::Later);
+        assert_eq!(remotes.take(7, 5), Word::Never);
     }
 }
