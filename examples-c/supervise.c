@@ -1568,7 +1568,7 @@ static void reload_config(struct client *client)
         struct unit *old = take_unit(unit->name);
 
         next = unit->next;
-        if (old != NULL && strcmp(old->section, unit->section) == 0) {
+        if (old != NULL && !old->refused && strcmp(old->section, unit->section) == 0) {
             free_unit(unit);
             unit = old;
         } else {

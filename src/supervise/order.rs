@@ -184,6 +184,12 @@ impl Order {
             .is_some_and(|place| place.starting || place.stopping)
     }
 
+    /// Whether a start of this unit waits for others.
+    pub(crate) fn is_starting(&self, unit: u32) -> bool {
+        let place = self.places.get(unit as usize);
+        place.is_some_and(|place| place.starting)
+    }
+
     /// Starts a unit, and before it all that come before it.
     pub(crate) fn start(&mut self, unit: u32) {
         if !self.is_there(unit) {

@@ -330,6 +330,7 @@ impl Task for ShutdownTask {
                 }
                 _ => units.settle(self.ctx, None, now),
             }
+            units = kill_due(units).ok()?;
             let end = units.end_shutdown(self.ctx)?;
             *over = end.task;
             let told = end.told.and_then(|told| Some((told.call?, told)));
@@ -691,6 +692,9 @@ impl Units {
             to_kill: 0,
             replaced: false,
         });
+        if replaced.is_some() {
+            self.wake(ctx);
+        }
         Ok(id)
     }
 
@@ -1048,8 +1052,12 @@ impl Units {
         };
         let wishes = std::mem::take(&mut unit.wishes);
         let (ctx, number) = (unit.ctx, unit.number);
+        let starting = |units: &mut Self| {
+            let group = units.group(ctx);
+            group.is_some_and(|group| group.order.is_starting(number))
+        };
         match wishes.command {
-            Some(Command::Restart) if self.is_up(index) => {
+            Some(Command::Restart) if self.is_up(index) && !starting(self) => {
                 if let Some(group) = self.group(ctx) {
                     group.order.restart(number);
                 }
