@@ -46,6 +46,12 @@ const SLOWER: u64 = 4;
 const AGAIN: u64 = 1_000_000;
 /// After a look for which there were no descriptors or no memory.
 const AFTER_SHORTAGE: u64 = 100_000_000;
+/// So long an end waits for such a look. Then it is told, as what it has the daemon close
+/// may be what is missing.
+const LONGEST_SHORTAGE: u64 = 3_000_000_000;
+/// So often children are looked at for one answer, where a look came past one that had just
+/// ended.
+const MOST_LOOKS: u32 = 3;
 /// Walks below the members get one part in so many of the time.
 const SHARE: u64 = 16;
 /// An orphan that nobody claims and nobody may reap is spoken of after so long.
@@ -866,7 +872,9 @@ impl Tracker {
             self.agreed = false; // its children may not have been in the list
             // Somebody else reaped it in this moment: only its pidfd can say how it ended
             // (Linux 6.15). Or there is no memory.
-            let inode = held.as_ref().and_then(|fd| pidfd::inode(fd.as_fd()));
+            let inode = held
+                .as_ref()
+                .and_then(|fd| pidfd::inode_of_held(fd.as_fd()));
             let status = match (held, known, inode) {
                 (Some(fd), Some(Identity::Inode(known)), Some(inode)) if known == inode => {
                     pidfd::exit_status(fd.as_fd())
@@ -1301,8 +1309,9 @@ impl Tracker {
         // One look is enough for all that were dead before it began.
         if end.found >= self.look_began || !self.agreed {
             if let (Err(error), Some(task)) = (self.look(), teller) {
-                if error.is_shortage() {
-                    task::put_off(task, end, clock::later(clock::now(), AFTER_SHORTAGE));
+                let now = clock::now();
+                if error.is_shortage() && now < clock::later(end.found, LONGEST_SHORTAGE) {
+                    task::put_off(task, end, clock::later(now, AFTER_SHORTAGE));
                     return true;
                 }
             }
@@ -1395,11 +1404,13 @@ impl Tracker {
     /// missed.
     pub(super) fn look_for_new(&mut self) -> Result<bool, Error> {
         let before = self.known();
-        self.look()?;
-        if !self.agreed {
-            return Err(Errno::EAGAIN.into());
+        for _ in 0..MOST_LOOKS {
+            self.look()?;
+            if self.agreed {
+                return Ok(self.known() != before);
+            }
         }
-        Ok(self.known() != before)
+        Err(Errno::EAGAIN.into())
     }
 
     /// Two counts, of which one at least changes when a look finds a process.
