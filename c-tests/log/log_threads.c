@@ -406,7 +406,7 @@ static void again_in_a_fork(struct moved *moved)
         pid = fork();
         check(pid != -1);
         if (pid == 0) {
-            alarm(60);
+            alarm(6 * DEADLINE_MS / 1000);
             limit_fds(1000);
             check_ok(sss_sigchld_ctx_after_fork(moved->ctx));
             check_moved(moved, before);
@@ -462,7 +462,10 @@ static void a_fork_without_descriptors(void **state)
         test_skip("valgrind", "RLIMIT_NOFILE is valgrind's own");
     }
     move(*state, again_and_again);
-    move(*state, again_in_a_fork);
+    /* As above: its allocator's lock, held by another thread at the fork, stays locked. */
+    if (!test_profile_is("asan")) {
+        move(*state, again_in_a_fork);
+    }
 }
 
 /* The numbers are the daemon's by then: nothing is read there or closed. */
