@@ -1,21 +1,20 @@
 //! What is owed, by when. Pure: times come in.
 //!
-//! Nothing is owed without an alarm: [`super::wake`] sets it as the lock is
-//! released, in each loop that comes by, so that one that blocks holds nothing
-//! up. Whichever loop comes by pays what is due. The deadlines of tasks, which
-//! only their own context's loop runs, are kept by [`super::deadlines`] and share
-//! that context's alarm.
+//! Each debt has an alarm: [`super::wake`] sets it as the lock is released, in each loop
+//! that runs, so that a loop that blocks holds nothing up. Any loop that runs pays what
+//! is due. The deadlines of tasks, which only their own context's loop runs, are kept by
+//! [`super::deadlines`] and share that context's alarm.
 
 /// What can be owed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Debt {
-    /// A look for all the ended of a signal that named one of them.
+    /// A look for other children that ended, after a signal that named one.
     Sweep,
-    /// A wait for each young child: what shows that somebody else reaped one.
+    /// A wait for each young child: only this shows that other code reaped one.
     Each,
     /// A look at the unknown.
     Walk,
-    /// A look at pidfds whose word reaches nobody, or that have to be asked twice.
+    /// A look at pidfds in epolls that nobody polls, or that have to be asked again.
     Pidfds,
     /// Unknown children that a spawn in progress puts off.
     Tell,
@@ -46,7 +45,7 @@ impl Agenda {
         }
     }
 
-    /// It is to be done by then, or before if that was owed already.
+    /// This is to be done by then, or earlier if it was already owed for an earlier time.
     pub(crate) fn owe(&mut self, what: Debt, by: u64) {
         let owed = &mut self.by[what as usize];
         if by < *owed {
@@ -60,7 +59,7 @@ impl Agenda {
         self.by[what as usize] = NEVER;
     }
 
-    /// What is owed is to be done by then; whether it is owed.
+    /// Has something that is owed done by then; whether it is owed.
     pub(crate) fn hasten(&mut self, what: Debt, by: u64) -> bool {
         let owed = self.is_owed(what);
         if owed {

@@ -1,4 +1,4 @@
-//! A look at what could keep exits from being told, and its mending.
+//! Looks for what could keep exits from being told, and repairs it.
 
 use super::agenda::Debt;
 use super::drain::pay_all;
@@ -55,7 +55,7 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Error> {
         reaper.agenda.owe(debt, at);
     }
     let attending = reaper.attending;
-    // A look that was broken off, as it held the lock for long, goes on at once.
+    // A look that stopped early, as it had held the lock for long, goes on at once.
     while reaper.live(id).is_some() && reaper.hasten_looks() {
         reaper = pay_all(reaper, id, attending);
     }
@@ -70,7 +70,7 @@ pub(crate) fn audit(id: ContextId) -> Result<Audit, Error> {
 }
 
 impl Reaper {
-    /// Looks that are owed are made at once; whether there are any.
+    /// Makes the looks that are owed due at once; whether there are any.
     fn hasten_looks(&mut self) -> bool {
         self.policy.end_rests();
         let now = self.kernel.now();

@@ -13,7 +13,7 @@ pub(crate) type ChildFn = unsafe extern "C" fn(c_int, c_int, *mut c_void);
 /// families: the object, the event's record (valid during the call), pvt.
 pub(crate) type EventFn = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void);
 
-/// The same, where the daemon has an answer.
+/// The same, for a callback that returns an answer.
 pub(crate) type AskFn = unsafe extern "C" fn(*mut c_void, *const c_void, *mut c_void) -> u32;
 
 /// Told of a child that nobody registered.
@@ -41,7 +41,7 @@ pub(crate) enum Sink {
     Own(Own),
 }
 
-/// Who is told without a C function.
+/// The library's own receivers, without a C function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Own {
     Nobody,
@@ -65,7 +65,8 @@ impl Sink {
         }
     }
 
-    /// Told as sss_child_register() has it: one in each context.
+    /// Whether the watch is as sss_child_register() makes it: one for each child in each
+    /// context.
     pub(crate) fn is_plain(self) -> bool {
         matches!(self, Sink::C(..) | Sink::Own(Own::Nobody))
     }

@@ -21,7 +21,7 @@ use crate::sys::signal::Disposition;
 use crate::sys::thread::{self, Thread};
 use crate::sys::{fd, unload, wiped};
 
-/// What a process needs once.
+/// Sets up what a process needs once.
 fn prepare() {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !DONE.swap(true, Ordering::Relaxed) {
@@ -71,7 +71,7 @@ pub(crate) fn create(params: &Params) -> Result<ContextId, Error> {
         generation,
         made,
         params: Params {
-            // A status that the kernel discards is had from a pidfd only.
+            // Where the kernel discards statuses, only a pidfd still has them.
             untrusted: params.untrusted || (disposition.auto_reaps() && !params.hosted),
             ..*params
         },
@@ -97,7 +97,8 @@ pub(crate) fn check(id: ContextId) -> Result<(), Error> {
     lock(id.depth)?.context(id).map(drop)
 }
 
-/// The same, without the lock, for one that a host's loop of this thread has.
+/// The same, without the lock, for a context in a host's loop that runs in the thread
+/// `loops`.
 pub(crate) fn check_attached(id: ContextId, loops: Thread) -> Result<(), Error> {
     process(id.depth)?;
     if loops != thread::current() {
@@ -145,7 +146,7 @@ pub(crate) fn set_unknown(id: ContextId, unknown: Option<Unknown>) -> Result<(),
     Ok(())
 }
 
-/// The descriptor to poll; from now on somebody does.
+/// The descriptor to poll. From now on the library takes it that somebody does.
 pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Error> {
     let mut reaper = lock(id.depth)?;
     reaper.context(id)?;
@@ -237,10 +238,11 @@ pub(crate) fn free(id: ContextId, run: watch::RunHook) -> Result<(), Error> {
     Ok(())
 }
 
-/// A context made before a fork: this process's copies of its descriptors go.
+/// Closes this process's copies of the descriptors of a context that was made before a
+/// fork.
 pub(crate) fn close_inherited(id: ContextId) {
-    // Held by a thread that is not here: then the state may be torn, and the
-    // descriptors stay open until exec closes them.
+    // A thread that did not come along in the fork may hold the lock. Then the state may
+    // be inconsistent, and the descriptors stay open until exec closes them.
     if let Some(former) = PROCESS.of_depth(id.depth) {
         if let Some(mut inheritance) = former.value.inheritance.try_lock() {
             inheritance.close(id);
@@ -248,8 +250,8 @@ pub(crate) fn close_inherited(id: ContextId) {
     }
 }
 
-/// The context of a former process as one of this process, which is to close
-/// what it inherited of the former.
+/// Makes a context like one of the process that forked this one. The caller is to close
+/// what it inherited of the former context.
 pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Error> {
     if process(id.depth).is_ok() {
         check(id)?;
@@ -263,7 +265,7 @@ pub(crate) fn after_fork(id: ContextId) -> Result<ContextId, Error> {
 }
 
 impl Reaper {
-    /// Who gets the children of a context that ends: the one made first.
+    /// The context that gets the children of one that ends: the one made first.
     fn successor_of(&self, index: u16) -> Option<u16> {
         self.indices(|ctx| !ctx.ending)
             .filter(|&other| other != index)
@@ -276,7 +278,7 @@ impl Reaper {
         let successor = self.successor_of(index);
         let until = self.kernel.now().saturating_add(hold);
         let mut left = BETWEEN_CLOCKS;
-        // Placeholders leave the queue first, so that slots can go.
+        // The queue is emptied first, so that the slots in it can be freed.
         while self.at(index).head != NIL || *cursor < self.table.bound() {
             if left == 0 {
                 if self.kernel.now() >= until {
@@ -323,7 +325,7 @@ impl Reaper {
         true
     }
 
-    /// What there is of a context since `end_some` has ended most.
+    /// Ends what is left of a context after `end_some`.
     fn end_context(&mut self, index: u16) {
         self.end_some(index, &mut 0, u64::MAX);
         let successor = self.successor_of(index);
@@ -342,7 +344,8 @@ impl Reaper {
         self.serve(successor);
         self.look_at_unheard(Some(successor));
         if let Some(owner) = self.for_unknown() {
-            // It may be the unknown's owner from now on, and hear of no signal.
+            // Another context may own the unknown from now on, and SIGCHLD may not reach
+            // it.
             self.look_at_unheard(Some(owner));
             if self.is_due(owner) {
                 self.announce(owner);
@@ -371,7 +374,8 @@ impl Reaper {
         ctx.generation = ctx.generation.wrapping_add(1).max(1);
         let descriptor = ctx.descriptor.take();
         ctx.params.unknown = None;
-        // Nothing of it is closed while a forked child takes it for inherited.
+        // Before anything of it is closed: a forked child must not close a number that
+        // was reused.
         self.bequeath_context(index);
         if let Some(descriptor) = descriptor {
             if descriptor.is_gone() {

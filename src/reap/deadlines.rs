@@ -7,7 +7,7 @@ use std::collections::TryReserveError;
 /// How many deadlines one turn looks at, so that the lock is not held for long.
 pub(crate) const DEADLINES: u32 = 256;
 
-/// In the place of a key that has no deadline.
+/// The place of a key that has no deadline.
 pub(crate) const NOWHERE: u32 = u32::MAX;
 
 #[derive(Debug, Default)]
@@ -30,13 +30,14 @@ impl Deadlines {
         self.heap.first().copied()
     }
 
-    /// A key that has none gets a deadline. `moved` is told each key's place.
+    /// Gives a deadline to a key that has none. `moved` is called with each key's new
+    /// place.
     pub(crate) fn insert(&mut self, at: u64, key: u32, moved: &mut impl FnMut(u32, u32)) {
         self.heap.push((at, key));
         self.settle(self.heap.len() - 1, moved);
     }
 
-    /// The deadline at this place is no more.
+    /// Removes the deadline at this place.
     pub(crate) fn remove(&mut self, place: u32, moved: &mut impl FnMut(u32, u32)) {
         let place = place as usize;
         let (_, key) = self.heap.swap_remove(place);

@@ -14,10 +14,10 @@ use crate::sys::thread;
 /// How many callbacks one turn of a loop makes if it does not say.
 pub(crate) const TURN: u32 = 256;
 
-/// A callback that was handed out, to be told when it has returned.
+/// A callback that was handed out. The caller gives this back when it has returned.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Turn {
-    /// NONE: of an unknown child.
+    /// A watch's callback; None: an unknown child's.
     Call(Option<WatchId>),
     Task(u32),
 }
@@ -62,9 +62,9 @@ pub(crate) enum Progress {
     Answered(Turn, u32),
 }
 
-/// The next callback, written to `call`. None where there is no more, or where
-/// another thread makes them, which goes on until there is none left; the caller
-/// is no dispatcher then.
+/// Writes the next callback to `call`. None where there are no more, or where another
+/// thread makes this context's callbacks and goes on until none is left. After None the
+/// caller's dispatch is over.
 pub(crate) fn next(id: ContextId, progress: Progress, call: &mut Call) -> Option<Turn> {
     let own = process(id.depth).ok()?;
     let mut reaper = own.value.lock();
@@ -167,8 +167,8 @@ pub(crate) fn keep_readable(id: ContextId) {
     }
 }
 
-/// The next context after the `after`th that has callbacks due and nothing of
-/// its own that would wake it.
+/// The next context after index `after` that has callbacks due and nothing of its own
+/// that would wake it.
 pub(crate) fn next_bare(depth: u32, after: Option<u16>) -> Option<ContextId> {
     lock(depth).ok()?.next_bare(after)
 }
@@ -235,7 +235,7 @@ impl Reaper {
         if keeps {
             self.told_end(at);
         }
-        // A nested dispatch may have told another one of it.
+        // In a nested dispatch an outer callback of this watch may still run.
         if over && !self.is_told(at) {
             self.end_watch(at, false);
         }

@@ -1,11 +1,10 @@
 //! The one door through which a child is reaped: look, tell, reap.
 //!
-//! Every wait of the library's that can reap is made here, under the lock. A child
-//! that the table holds goes through [`Reaper::wait_child`]: `ask` finds a change, which
-//! reaps one that ended, `tell` (in `record`) writes it down for each watch. One
-//! that a watch keeps is looked at with WNOWAIT and told, and reaped when the last
-//! one has let go (in `keep`). Who waits for any child ([`Reaper::wait_any`]) looks the pid up and
-//! tells in the same way.
+//! Every wait of the library's that can reap is made here, under the lock. A child that the table
+//! holds goes through [`Reaper::wait_child`]: `ask` waits for a change, which reaps a child that
+//! has ended, `tell` (in `record`) writes it down for each watch. A child that a watch keeps is
+//! looked at with WNOWAIT and told, and reaped when no watch keeps it any more (in `keep`). A wait
+//! for any child ([`Reaper::wait_any`]) looks the pid up in the table and tells in the same way.
 
 use nix::errno::Errno;
 
@@ -21,10 +20,11 @@ use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::signal;
 use crate::sys::usage::Usage;
 
-/// How often a status that is on its way to a pidfd is asked for, the processor
-/// given up each time, before it is left for later.
+/// How often a status that is on its way to a pidfd is asked for, before it is left for
+/// later. The processor is yielded after each try.
 const PATIENCE: u32 = 64;
-/// How much later, in nanoseconds, where the pidfd's own word reaches nobody.
+/// How much later it is asked for again, in nanoseconds: an event of the pidfd may reach
+/// nobody.
 const RETRY: u64 = 1_000_000;
 
 impl Reaper {
@@ -38,7 +38,7 @@ impl Reaper {
         false
     }
 
-    /// What a child has to say.
+    /// The next change of a child, if there is one.
     #[inline(always)]
     fn ask(&mut self, leader: u32) -> Option<(Change, Facts)> {
         let slot = *self.table.slot(leader);
@@ -78,8 +78,8 @@ impl Reaper {
         }
     }
 
-    /// The same of one that is kept: it is looked at, and stays a zombie. Its stops
-    /// are waited for, as they cannot be looked at twice.
+    /// The same for a child that is kept: it is looked at, and stays a zombie. Its stops
+    /// are waited for, as a look would return the same stop over and over.
     #[cold]
     #[inline(never)]
     fn ask_kept(&mut self, leader: u32) -> Option<(Change, Facts)> {
@@ -154,14 +154,15 @@ impl Reaper {
         self.kernel.wait(pid, options, usage)
     }
 
-    /// A child sends no SIGCHLD, and no pidfd tells of it: it is looked at by time.
+    /// A child sends no SIGCHLD, and no pidfd tells of it: has it looked at at intervals.
     fn hear_nothing_of_one(&mut self) {
         if !std::mem::replace(&mut self.mute, true) {
             self.owe_unheard();
         }
     }
 
-    /// A child has a pidfd no more, or got none: who tells of it from now on.
+    /// A child has no pidfd any more, or got none: makes sure that its end is still
+    /// found.
     pub(crate) fn hear_without_pidfd(&mut self, leader: u32) {
         self.unheard(leader);
         let pid = self.table.slot(leader).pid;
@@ -232,8 +233,8 @@ impl Reaper {
         (classify(status), Facts::used(usage))
     }
 
-    /// Somebody else reaped a child whose pidfd we hold. None where that is not
-    /// over yet: the pidfd tells again.
+    /// Other code reaped a child whose pidfd we hold: its status, from the pidfd or from
+    /// a fork server. None where that is not known yet: it is asked for again later.
     fn recover(&mut self, pid: i32, pidfd: Pidfd) -> Option<(Change, Facts)> {
         for _ in 0..PATIENCE {
             match self.kernel.exit_status(pidfd) {

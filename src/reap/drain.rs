@@ -1,5 +1,5 @@
-//! What runs when something woke a context: the facts are taken, the plan is
-//! performed. Statuses are collected here and told afterwards.
+//! What runs when something woke a context: it collects the facts and carries out the
+//! policy's plan. Statuses are collected here and told afterwards.
 
 use nix::errno::Errno;
 
@@ -12,10 +12,10 @@ use super::sweep::Seen;
 use crate::sys::clock;
 use crate::sys::error::Error;
 
-/// For whom the caller is to make callbacks, as no loop comes round for them.
+/// The contexts whose callbacks the caller must make, as nothing else wakes their loops.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Callable {
-    /// The context has callbacks due, and a loop that would have to be woken.
+    /// The signalled context has callbacks due, and would otherwise have to be woken.
     pub(crate) own: bool,
     /// The first of those that have neither a host nor a descriptor.
     pub(crate) bare: Option<ContextId>,
@@ -37,7 +37,7 @@ pub(crate) fn signalled(id: ContextId, hint: Option<i32>) -> Result<Callable, Er
     };
     reaper.doubted = false;
     reaper.attending = attending;
-    // It may be what woke them.
+    // This signal may be the one that was sent to wake them.
     reaper.bare_come_round();
     reaper.serve(id.index);
     // A number below 1 names nobody.
@@ -60,7 +60,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Error> {
         return Err(Errno::ENOTSUP.into());
     }
     ctx.announced = false;
-    // Else the thread that makes its callbacks has to be told.
+    // Where another thread makes its callbacks, that thread has to be woken.
     let attending = if ctx.is_dispatched_elsewhere() {
         Attending::Nobody
     } else {
@@ -87,7 +87,7 @@ pub(crate) fn readable(id: ContextId, budget: u32) -> Result<(), Error> {
     Ok(())
 }
 
-/// All that a watch may ask for.
+/// All wait options that a watch may ask for.
 const BOTH: i32 = libc::WUNTRACED | libc::WCONTINUED;
 
 /// Pays what is due. The lock is given up between one look and the next, so that
@@ -109,7 +109,7 @@ pub(crate) fn pay_all(
             let began = kernel.now();
             let all;
             (reaper, all) = reaper.unlocked(|| kernel.ended_children(&mut ended));
-            // The oldest is taken first, from the end.
+            // take_scanned() takes from the end: the oldest first.
             ended.reverse();
             reaper.end_scan(all, began);
         } else {
@@ -259,8 +259,9 @@ impl Reaper {
         }
     }
 
-    /// Where a walk is to be made anyway it is made first: all are told in the order
-    /// in which it finds them, the one that the signal named too. Whether it was.
+    /// If a walk is due anyway, makes it before the child that the signal named is waited
+    /// for. So all children, this one too, are told in the order of the walk. Returns
+    /// whether a walk was made.
     fn walk_for_all(&mut self, owner: Option<u16>, hint: Option<i32>) -> bool {
         let Some(pid) = hint.filter(|_| owner.is_some()) else {
             return false;
@@ -271,8 +272,8 @@ impl Reaper {
             return false;
         }
         self.perform(owner, &facts);
-        // A walk does not show that a child was taken by somebody else. One that was
-        // broken off goes on, and tells it in its turn.
+        // A walk does not show that other code took the named child, so that is waited
+        // for too. A walk that was interrupted goes on later and finds the child then.
         let whole = !self.agenda.is_owed(Debt::Walk);
         if let Some(leader) = self.table.find(pid).filter(|_| whole) {
             self.wait_child(leader);
@@ -314,8 +315,9 @@ impl Reaper {
         }
     }
 
-    /// A context came to be, or came to hear of nothing: what ended before told
-    /// nobody. The whole of it, as there is no other word; at most so much at once.
+    /// A context was made, or has just taken SIGCHLD: children that ended before told
+    /// nobody. So all of them are looked at now, for as long as the lock may be held; the
+    /// rest is owed.
     pub(crate) fn look_once(&mut self, walk: bool) {
         self.policy.end_rests();
         let now = self.kernel.now();
@@ -328,10 +330,10 @@ impl Reaper {
         self.pay();
     }
 
-    /// Looks after children that neither a signal nor a pidfd tells of: where no
-    /// pidfd can be had, where the child sends no SIGCHLD, and the unknown ones.
-    /// The next look comes later than the one before, unless it is a first one, for
-    /// a context that has just come to need it.
+    /// Looks at children that neither a signal nor a pidfd tells of: those that get no
+    /// pidfd, those that send no SIGCHLD, and unknown ones. Each look comes later than
+    /// the one before, unless that found something. `first` is a context that has just
+    /// come to need this: then it is the first look for that one.
     pub(crate) fn look_at_unheard(&mut self, first: Option<u16>) {
         match first {
             None => {

@@ -29,7 +29,7 @@ pub(crate) struct Step {
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
-    /// This step, the how manieth, counted from 0.
+    /// This step, after its number, counted from 0.
     Step(u32, Step),
     /// Every step was taken, and the child has lived on for as long as it may.
     Unkillable,
@@ -99,8 +99,8 @@ impl Escalation {
         }
     }
 
-    /// The first step that was taken and not told of, from now on told; and when it
-    /// was taken.
+    /// The first step that was taken and not told of, and when it was taken. From now on
+    /// it counts as told.
     pub(crate) fn tell(&mut self) -> Option<(Taken, u64)> {
         let index = self.told;
         let &(at, errno) = self.done.get(index as usize)?;
@@ -114,7 +114,7 @@ impl Escalation {
         Some((taken, at))
     }
 
-    /// Whether one is there.
+    /// Whether there is a step that was taken and not told of.
     pub(crate) fn is_untold(&self) -> bool {
         (self.told as usize) < self.done.len()
     }

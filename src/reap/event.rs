@@ -126,7 +126,7 @@ pub(crate) struct Told {
     pub(crate) pid: i32,
     pub(crate) event: Events,
     pub(crate) have: Fields,
-    /// None of the events of the deadline is one.
+    /// None for the events of the deadline, which are no change of the child.
     pub(crate) change: Option<Change>,
     pub(crate) end: End,
     pub(crate) start_ns: i64,

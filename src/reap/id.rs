@@ -1,7 +1,7 @@
 //! 64-bit ids: a number is never given to a second watch of the process.
 //!
-//! An id holds a slot's index, the slot's generation, and how many forks lie
-//! before this process, so that a handle is told from those of its parents.
+//! An id holds a slot's index, the slot's generation, and how many forks led to this
+//! process, so that a handle of its parent is recognized.
 
 const INDEX_BITS: u32 = 24;
 const GENERATION_BITS: u32 = 27;

@@ -1,6 +1,6 @@
-//! What a forked child can know of its parent's contexts, as their reaper is
-//! wiped for it ([`crate::sys::wiped`]): how to make them anew, and which of
-//! its descriptors to close.
+//! What a forked child can know of its parent's contexts. The reaper itself is wiped in
+//! the child ([`crate::sys::wiped`]). This tells how to make the contexts anew, and which
+//! descriptors to close.
 
 use std::collections::TryReserveError;
 use std::os::fd::RawFd;
@@ -86,8 +86,8 @@ impl Inheritance {
         for (word, bits) in (0u32..).zip(&mut self.pidfds) {
             while *bits != 0 {
                 let pidfd = Pidfd::from_bits(word * u64::BITS + bits.trailing_zeros());
-                // Else the child has closed it, and perhaps has something else there: it
-                // is no pidfd, or one of a child of its own.
+                // Otherwise the child has closed it, and the number may be another
+                // file's: no pidfd, or one of a child of its own.
                 if wait::holds_child(pidfd.borrow()) == Ok(false) {
                     pidfd.close();
                 }

@@ -1,14 +1,14 @@
-//! Zombies that are kept until whoever wants to look at them has been told: the
-//! pid is theirs, and /proc/PID can be read.
+//! Zombies that are kept until every watch that wants to look at them has been told:
+//! until then the pid is not reused, and /proc/PID can be read.
 //!
 //! A watch that keeps its child has the flag KEEPS until it was told of the end.
 //! The child's end is looked at instead of waited for, told to every watch, and
 //! the child *lies* (the flag ZOMBIE) in the table until none of its watches
 //! keeps it any more. Then it is *buried*: waited for, and let go.
 //!
-//! Meanwhile nobody may wait with waitpid(-1), which would take it. Unknown ends are
-//! found by WNOWAIT, and behind one that lies at the head, which that shows over
-//! again, by a scan of /proc.
+//! Meanwhile the library must not call waitpid(-1), which would reap a kept zombie. It
+//! finds unknown ends with WNOWAIT. But that returns the first zombie over and over: if a
+//! kept one is the first, those behind it are found by a scan of /proc.
 
 use super::agenda::Debt;
 use super::policy::{HOLD, Look};
@@ -53,7 +53,8 @@ impl Reaper {
         self.table.slot_mut(leader).flags |= Flags::ZOMBIE;
     }
 
-    /// The zombie to which a watch that has ended belongs, if it still lies.
+    /// The leader of the kept zombie that a watch belongs to, where the zombie still
+    /// lies.
     pub(crate) fn lying(&self, at: u32) -> Option<u32> {
         let slot = self.table.slot(at);
         if !slot
@@ -92,7 +93,7 @@ impl Reaper {
         }
     }
 
-    /// A zombie is gone.
+    /// A kept zombie is gone: takes it out of the table.
     fn bury(&mut self, leader: u32) {
         self.let_go(leader);
         let mut at = leader;
@@ -136,7 +137,8 @@ impl Reaper {
             .and_then(|pidfd| self.kernel.holds_child(pidfd).ok());
         held.unwrap_or_else(|| {
             let is_dead = |found| matches!(found, Ok(Some(_)));
-            // One that lives is another. Only __WALL sees one that sends no SIGCHLD.
+            // A living process with this pid is another one. Only __WALL sees one that
+            // sends no SIGCHLD.
             is_dead(self.kernel.look(slot.pid, None)) || is_dead(self.kernel.look_at_mute(slot.pid))
         })
     }
@@ -155,7 +157,7 @@ impl Reaper {
     /// Looks for unknown children beside those that are kept, one by one: a wait
     /// for any could take one of these.
     pub(crate) fn walk_beside_kept(&mut self, owner: u16, now: u64) -> Seen {
-        // Each walk finds one, however long the question takes.
+        // Each walk takes at least one, however long the kernel needs to find it.
         let mut found = false;
         loop {
             let ctx = self.at(owner);
@@ -186,14 +188,14 @@ impl Reaper {
                 if ended && !self.table.find(pid).is_some_and(lies) {
                     continue;
                 }
-                // It stands before the others: they are looked for when it is gone,
-                // or by a scan if it stays.
+                // It hides those behind it: they are looked for when it is gone, or by a
+                // scan if it stays.
                 self.keep.hidden = true;
                 self.agenda.owe(Debt::Scan, self.policy.scan_at(now));
                 return Seen::Hidden;
             }
             if !self.wait_unknown(owner, pid, 0) {
-                // A tracer's, or gone meanwhile.
+                // A tracer holds it, or it is gone meanwhile.
                 return Seen::Hidden;
             }
         }

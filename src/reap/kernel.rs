@@ -25,19 +25,19 @@ pub(crate) trait Kernel: Sync {
         options: i32,
         usage: bool,
     ) -> Result<Option<(i32, i32, Option<Usage>)>, Error>;
-    /// The process behind a pidfd: its end, which reaps it.
+    /// The end of the process behind a pidfd, which this reaps.
     fn reap(&self, pidfd: Pidfd, usage: bool) -> Result<Waited, Error>;
-    /// A child's end, which leaves it a zombie.
+    /// A child's end; the child stays a zombie.
     fn look(&self, pid: i32, pidfd: Option<Pidfd>) -> Result<Waited, Error>;
     /// The same for one that sends no SIGCHLD.
     fn look_at_mute(&self, pid: i32) -> Result<Waited, Error>;
-    /// A child's stop or continue, and no end.
+    /// A child's stop or continue, never its end.
     fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Error>;
-    /// A child that ended and nobody has waited for, and that is left so.
+    /// A child that has ended and that nobody has waited for. It stays a zombie.
     fn any_dead(&self) -> Result<Option<i32>, Error>;
-    /// All children that ended and nobody has waited for, from /proc, also those that
-    /// `any_dead` does not show as another one stands before them. Whether these are
-    /// all; made without the lock, as it takes a microsecond for each child.
+    /// All children that ended and nobody has waited for, from /proc; also those that
+    /// another zombie hides from `any_dead`. Returns whether these are all. Called
+    /// without the lock, as it takes a microsecond for each child.
     fn ended_children(&self, ended: &mut Vec<i32>) -> Result<bool, Error>;
     /// Whether this is a child of ours that nobody has reaped.
     fn is_child(&self, pid: i32) -> bool;

@@ -32,7 +32,7 @@ pub(crate) enum Note {
     Left(i32),
     /// No pidfd could be had; sweeps go on.
     NoPidfd(Error),
-    /// A call of ours failed, and with it the daemon's.
+    /// A system call of ours failed, and so the daemon's call did.
     Failed(Error),
     /// The daemon has closed the pidfd of this child.
     Closed(i32),
@@ -170,12 +170,13 @@ impl Write for Line {
 const KEPT: usize = 8;
 
 thread_local! {
-    // What one call noted; more than KEPT are told as the first ones.
+    // What one call noted. Of more than KEPT messages only the first are told.
     static NOTES: Cell<[Option<Note>; KEPT]> = const { Cell::new([None; KEPT]) };
     static COUNT: Cell<usize> = const { Cell::new(0) };
 }
 
-/// How many messages all threads have: a thread-local is dearer to look at.
+/// How many messages all threads have. This is looked at first, as it costs less than a
+/// thread-local.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 static SINK: Setting<Option<Sink>> = Setting::new(None);

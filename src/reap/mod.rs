@@ -1,32 +1,35 @@
-//! Who ended, and telling it. The engine on one page:
+//! Finds out which children ended, and tells their watches. The engine on one page:
 //!
-//! There is one reaper per process ([`process`]), since children belong to the
-//! process, and one lock; contexts ([`subscriber`]) are its subscribers. A child is
-//! *young* (no descriptor, found by a wait for its pid) until sweeps over it have
-//! cost in vain about what a pidfd costs, then *old* (a pidfd in the epolls of the
-//! contexts that watch it). Where no signal tells of it, it is old from the start.
+//! There is one reaper per process ([`process`]), since children belong to the process,
+//! and one lock; contexts ([`subscriber`]) are its subscribers. A child starts *young*:
+//! it has no descriptor, and a wait for its pid finds its end. Once sweeps that found
+//! nothing have cost about as much as pidfds would, the settled young become *old*: each
+//! has a pidfd in the epolls of the contexts that watch it. Where no signal tells of a
+//! child, it is old from the start.
 //!
-//! 1. Something wakes a context: [`drain`]. A SIGCHLD names a child, which is waited
-//!    for; signals merge, so others may have ended too. [`policy`] makes a plan from
-//!    the facts: which *look* is made now, which later. One rule for each kind: at
-//!    once while it has been quiet for its cost times its share, else then, at most a
-//!    second late. Where a signal names nobody no look is put off.
-//! 2. What is put off is on the [`agenda`]. Nothing is owed without an alarm, which
-//!    [`wake`] sets in whichever loop comes by, as the lock is released; whichever
-//!    comes by pays what is due. No look holds the lock for more than 2 ms: the rest
-//!    is owed at once, and the lock given up between.
-//! 3. The sources: [`sweep`] asks for the young one by one (each), for the dead among
-//!    all (peek), for any child (walk); [`pidfds`] hears of the old.
-//! 4. All go through one [`door`]: look, tell, reap. Kept zombies, what a child has
-//!    used and who may have an unknown one stand there ([`keep`], [`rich`],
+//! 1. Something wakes a context: [`drain`]. A SIGCHLD names a child, which is waited for;
+//!    signals merge, so others may have ended too. [`policy`] makes a plan from the
+//!    facts: which *look* is made now, which later. One rule holds for each kind of look:
+//!    after one that took long, the next is made no earlier than that time multiplied by
+//!    a fixed factor, at most a second; a cheap look is always made at once. Where a
+//!    signal names nobody, no look is put off.
+//! 2. What is put off is on the [`agenda`]. Each debt has an alarm: [`wake`] sets it as
+//!    the lock is released, in the loop that runs. Any loop that runs pays what is due.
+//!    No look holds the lock for more than 2 ms: then it gives the lock up, and its rest
+//!    is due at once.
+//! 3. There are two sources. [`sweep`] asks the kernel: for each young child (each), for
+//!    any dead one with WNOWAIT (peek), or with waitpid(-1) (walk). [`pidfds`] hears of
+//!    the old ones from epoll.
+//! 4. Every child is reaped through one [`door`]: look, tell, reap. Zombies that are
+//!    kept, resource usage and unknown children are dealt with there ([`keep`], [`rich`],
 //!    [`orphan`]). [`record`] writes a change down for each watch in the [`table`] and
 //!    queues what is due: a watch or a [`task`], in one queue per context.
 //! 5. [`deliver`] hands the callbacks out, each with no lock held; what runs is in
 //!    `Reaper::running`, for which a free in another thread waits.
-//! 6. Where neither a signal nor a pidfd tells of a child it is looked for by time:
-//!    often while something is found, ever less while nothing is. A context with a
-//!    descriptor to which SIGCHLD was passed on is looked after too: it may have been
-//!    for once.
+//! 6. Where neither a signal nor a pidfd tells of a child, the library looks at
+//!    intervals: short ones while it finds something, ever longer ones while it does not.
+//!    It also does so for a context that has a descriptor and was passed a SIGCHLD, as
+//!    the daemon may have passed it on only once.
 //!
 //! What the kernel is asked of children stands behind a trait ([`kernel`]).
 

@@ -1,8 +1,8 @@
-//! The drain against a model of the kernel, without a process: children end, in any
-//! order and together, signals merge or name nobody, others take what is ours, loops
-//! stand still; each end is told once, right, and LOST only where it was taken. Zombies
-//! are kept until they were told; children that nobody registered are told where they
-//! are ours to wait for, and left alone else.
+//! Tests the drain against a model of the kernel, without a process. Children end in any
+//! order and together, signals merge or name nobody, other code waits for our children,
+//! loops stand still. Each end must be told once, with the right status, and as LOST only
+//! if other code took it. Zombies must be kept until their end was told. Children that
+//! nobody registered are told of in scope All, and left alone in scope Registered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -27,7 +27,7 @@ use crate::sys::pidfd::{Exit, Pidfd};
 use crate::sys::signal::Disposition;
 use crate::sys::usage::Usage;
 
-/// Ours: alive, a zombie with this status, or taken by somebody else.
+/// A child of ours: alive, a zombie with this status, or one that other code waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Lives,
@@ -39,15 +39,16 @@ enum State {
 struct World {
     now: u64,
     children: BTreeMap<i32, State>,
-    /// Whose zombies are to be there when their end is told.
+    /// Children that must still be zombies when their end is told.
     kept: BTreeSet<i32>,
     /// The child of each pidfd.
     pidfds: BTreeMap<u32, i32>,
     next_pidfd: u32,
-    /// What each epoll holds, and what is to be told of.
+    /// The pidfds in each epoll (`watched`), and those with an event to be taken
+    /// (`ready`).
     watched: BTreeSet<(RawFd, u32)>,
     ready: BTreeSet<(RawFd, u32)>,
-    /// No pidfd is to be had.
+    /// No pidfd can be opened.
     refused: bool,
     /// What each system call takes, in nanoseconds.
     price: u64,
@@ -263,14 +264,14 @@ extern "C" fn told_of_unknown(_: i32, _: i32, _: *mut libc::c_void) -> u32 {
     0
 }
 
-/// What the daemon does, or what befalls it.
+/// What the daemon does, or what happens to it.
 #[derive(Clone, Debug)]
 enum Step {
     /// This many children are made and registered in a context, to be kept or not.
     Make(u8, bool, bool),
     /// This many are made that nobody registers.
     Stray(u8),
-    /// One of these is registered, as late as that.
+    /// One of these strays is registered, late.
     Adopt(u8, bool),
     /// Children end together: by these numbers among the living.
     End(Vec<u8>),
@@ -309,10 +310,10 @@ struct Daemon {
     reaper: Reaper,
     model: &'static Model,
     next_pid: i32,
-    /// How each child ended that is registered and not told yet, and whether
-    /// somebody took it.
+    /// The registered children whose end was not told yet: the status, if it has ended,
+    /// and whether other code took it.
     expected: BTreeMap<i32, (Option<i32>, bool)>,
-    /// The same of those that nobody has registered.
+    /// The same for children that nobody has registered.
     strays: BTreeMap<i32, (Option<i32>, bool)>,
     scope: Scope,
     latest: i32,
@@ -390,7 +391,7 @@ impl Daemon {
         }
     }
 
-    /// Its end may have been found already.
+    /// Registers a stray. Its end may have been found already.
     fn adopt(&mut self, number: u8, index: u16) {
         let ours = |&(_, &(_, taken)): &(&i32, &(Option<i32>, bool))| !taken;
         let Some((&pid, &stray)) = self
@@ -459,7 +460,7 @@ impl Daemon {
         self.deliver(1);
     }
 
-    /// As pay_all() has it.
+    /// Does what pay_all() does.
     fn pay(&mut self) {
         while self.reaper.pay() {}
         if self.reaper.begin_scan() {
@@ -496,7 +497,7 @@ impl Daemon {
         while self.reaper.tell_next(index, &mut tell) {}
     }
 
-    /// Every end is told, within what the looks by time take at most.
+    /// Every end must be told within the longest time between two looks.
     fn settle(&mut self) {
         for _ in 0..100 {
             let next = self.reaper.agenda.next();
@@ -545,7 +546,7 @@ proptest! {
                 Step::Adopt(number, polled) => daemon.adopt(number, u16::from(polled)),
                 Step::End(numbers) => {
                     numbers.into_iter().for_each(|number| daemon.end(number));
-                    // Merged: it names one of them.
+                    // The signals have merged into one, which names one of the children.
                     daemon.signal(0, Some(1));
                 }
                 Step::Signal(polled, hint) => daemon.signal(u16::from(polled), hint),
@@ -561,8 +562,8 @@ proptest! {
     }
 }
 
-/// Has a part of something made until it says that there is no more: in how many
-/// parts. None holds the lock for much longer than it may.
+/// Calls `part` until it says that there is no more; returns how many calls that took. No
+/// call may hold the lock for much longer than HOLD.
 fn parts(daemon: &mut Daemon, mut part: impl FnMut(&mut Reaper) -> bool) -> usize {
     for count in 1.. {
         let began = daemon.model.now();

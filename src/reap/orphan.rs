@@ -12,7 +12,8 @@ use super::process::{Reaper, lock};
 use super::tasks::TaskId;
 use crate::sys::fd;
 
-/// Has this task look at unknown children from now on, or nobody but the reaper.
+/// Sets the task that looks at unknown children from now on; None: the reaper itself
+/// does.
 pub(crate) fn guard(depth: u32, keeper: Option<TaskId>) {
     if let Ok(mut reaper) = lock(depth) {
         reaper.guard.keeper = keeper;

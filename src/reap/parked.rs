@@ -123,13 +123,14 @@ impl ParkingLot {
             .any(|parked| !parked.told && parked.since <= until)
     }
 
-    /// When the oldest was parked of those that come later.
+    /// When the oldest untold status was parked that was parked after this time.
     pub(crate) fn untold_after(&self, after: u64) -> Option<u64> {
         let untold = self.kept.iter().filter(|parked| !parked.told);
         untold.map(|parked| parked.since).find(|&at| at > after)
     }
 
-    /// The oldest of these, from now on shown.
+    /// The oldest that was parked at `until` or before and not shown. From now on it
+    /// counts as shown.
     pub(crate) fn show(&mut self, until: u64) -> Option<Parked> {
         let mut kept = self.kept.iter_mut();
         let due = kept.find(|parked| !parked.told && parked.since <= until)?;

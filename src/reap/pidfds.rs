@@ -1,9 +1,9 @@
 //! The second source: pidfds of the old children, edge-triggered in the epoll
 //! of the contexts that watch them.
 //!
-//! Descriptors are the daemon's: pidfds are at most so many, some are given back
-//! where there is a shortage, and a number that no epoll of ours knows is never
-//! closed, as it is somebody else's by now.
+//! Descriptors belong to the daemon. So the number of pidfds is limited, some are given
+//! back when descriptors run short, and a number that no epoll of ours knows is never
+//! closed: the daemon has closed our pidfd, and the number may be another file's by now.
 
 use nix::errno::Errno;
 
@@ -27,26 +27,25 @@ pub(crate) struct Taken {
     pub(crate) more: bool,
 }
 
-/// Who of those that need one got a pidfd.
+/// How many of the children that need a pidfd got one.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Promoted {
     All,
-    /// As many as the lock may be held for.
+    /// As many as was possible in the time that the lock may be held.
     Some,
-    /// There is none for the next.
+    /// The next one could not be had.
     Refused,
 }
 
-/// How many pidfds may stand at low numbers, which a select(2) daemon needs.
+/// How many pidfds may have low numbers, which a daemon that uses select(2) needs.
 const LOW: u32 = 64;
 /// How many pidfds are given back at once.
 pub(crate) const GIVEN_BACK: u32 = 16;
-/// How often the lock is tried, the processor given up each time, for a call that needs
-/// descriptors.
+/// How often [`relieve`] tries the lock. It yields the processor after each try.
 const PATIENCE: u32 = 64;
 
-/// Gives some pidfds back, as a call of the library's found no descriptor left; whether
-/// there were any. Not where the caller has the lock.
+/// Gives some pidfds back, after a call of the library found no descriptor left; whether
+/// there were any. Does nothing where the caller itself has the lock.
 pub(crate) fn relieve() -> bool {
     let Some(own) = PROCESS.get() else {
         return false;
@@ -61,7 +60,7 @@ pub(crate) fn relieve() -> bool {
 }
 
 impl Reaper {
-    /// How many pidfds there may be, for this context's children.
+    /// The most pidfds there may be when one is opened for a child of this context.
     fn most_pidfds(&self, index: u16) -> u32 {
         let params = &self.at(index).params;
         let most = params.max_pidfds.unwrap_or(self.descriptor_limit / 2);
@@ -85,7 +84,7 @@ impl Reaper {
         self.table.old() < self.most_pidfds(index)
     }
 
-    /// Some pidfds were given back. There may be a few more again as soon as there are
+    /// After some pidfds were given back: allows a few more again once there are free
     /// descriptors for these and for the daemon.
     fn end_shortage(&mut self) {
         if self.table.old() < self.pidfds_at_most {
@@ -106,7 +105,7 @@ impl Reaper {
         }
     }
 
-    /// A pidfd of a child of ours: ESRCH where it is none.
+    /// Opens a pidfd of a child of ours. ESRCH where the pid is no child of ours.
     pub(crate) fn open_pidfd(&mut self, index: u16, pid: i32) -> Result<Pidfd, Error> {
         if self.pidfds_useless {
             return Err(Errno::ENOSYS.into());
@@ -116,7 +115,7 @@ impl Reaper {
         }
         self.ensure_descriptor(index)?;
         let pidfd = match self.kernel.open(pid) {
-            // The others can do without.
+            // The other contexts can do without their pidfds.
             Err(error)
                 if error == Errno::EMFILE
                     && self.at(index).params.untrusted
@@ -129,7 +128,8 @@ impl Reaper {
         match self.is_held(pidfd) {
             Ok(true) => Ok(pidfd),
             Ok(false) => {
-                // Reaped by somebody else, and the pid is a stranger's already.
+                // Other code has reaped the child, and the pid is another process's
+                // already.
                 self.kernel.close(pidfd);
                 Err(Errno::ESRCH.into())
             }
@@ -140,8 +140,8 @@ impl Reaper {
         }
     }
 
-    /// Whether a fresh pidfd is a child's of ours. ENOSYS where the kernel cannot
-    /// wait for one (Linux 5.3): then there are none from now on.
+    /// Whether a pidfd that was just opened is a child's of ours. ENOSYS where the kernel
+    /// knows pidfds but cannot wait for one (Linux 5.3): then none is opened from now on.
     pub(crate) fn is_held(&mut self, pidfd: Pidfd) -> Result<bool, Error> {
         match self.kernel.holds_child(pidfd) {
             Err(error) if error == Errno::EINVAL => {
@@ -187,8 +187,8 @@ impl Reaper {
         Ok(())
     }
 
-    /// Has a pidfd wake whoever watches the child: each context whose descriptor
-    /// is polled, and at least that of the watch which leads.
+    /// Puts a child's pidfd into the epolls of the contexts that watch the child: those
+    /// whose descriptor is polled, and in any case that of the leading watch.
     fn join(&mut self, leader: u32, pidfd: Pidfd) -> Result<(), Error> {
         let mut at = leader;
         while at != NIL {
@@ -220,7 +220,8 @@ impl Reaper {
         ours
     }
 
-    /// The table has a pidfd no more. `ours`: an epoll of ours knew it.
+    /// Closes a pidfd that is no longer in the table, but only if it is `ours`: an epoll
+    /// of ours knew it.
     pub(crate) fn close_pidfd(&self, pidfd: Pidfd, ours: bool) {
         self.inheritance.lock().remove_pidfd(pidfd);
         if ours {
@@ -228,8 +229,8 @@ impl Reaper {
         }
     }
 
-    /// The watches of an old child are others than before; `from` is the context
-    /// that one of them was of.
+    /// The watches of an old child have changed: its pidfd goes into the epolls of those
+    /// that watch it now. `from` is the context of a watch that has left.
     pub(crate) fn rejoin(&mut self, leader: u32, from: Option<u16>) {
         let Some(pidfd) = self.table.slot(leader).pidfd() else {
             return;
@@ -251,8 +252,8 @@ impl Reaper {
         }
     }
 
-    /// A pidfd turned out to be none: the daemon has closed it, and perhaps others. Its
-    /// child is known by its pid from now on.
+    /// A number that the table has is no pidfd: the daemon has closed it, and perhaps
+    /// others. From now on the child is waited for by its pid.
     pub(crate) fn lose_pidfd(&mut self, leader: u32) {
         let slot = *self.table.slot(leader);
         note(Note::Closed(slot.pid));
@@ -265,7 +266,7 @@ impl Reaper {
         }
     }
 
-    /// Each pidfd is to be looked at, whether it still is one.
+    /// Has each pidfd checked whether it still is one.
     pub(crate) fn doubt_pidfds(&mut self) {
         self.demoting = 0;
         let now = self.kernel.now();
@@ -281,8 +282,8 @@ impl Reaper {
         }
     }
 
-    /// The daemon has closed a context's descriptor, and perhaps has another one at
-    /// its number: it is to be asked for anew.
+    /// The daemon has closed a context's descriptor, and the number may be another file's
+    /// by now. The context has none until the daemon asks for a new one.
     pub(crate) fn lose_descriptor(&mut self, index: u16) {
         let ctx = self.at_mut(index);
         let Some(descriptor) = ctx.descriptor.take() else {
@@ -301,10 +302,10 @@ impl Reaper {
         }
     }
 
-    /// The pidfds of a descriptor that was lost wake nobody any more, nor do those that
-    /// the daemon has closed: their children are made young, as many as the lock may be
-    /// held for; the rest is owed. Then all the young are waited for, as the signal of
-    /// one that has ended may have been taken already.
+    /// Makes those children young whose pidfds wake nobody any more: the pidfds were in
+    /// the epoll of a lost descriptor, or the daemon has closed them. Stops when the lock
+    /// was held for long enough; the rest is owed. At the end a wait for each young child
+    /// is owed, as the signal of one that has ended may have been taken already.
     pub(crate) fn demote(&mut self) {
         let until = self.kernel.now() + HOLD;
         let mut left = BETWEEN_CLOCKS;
@@ -355,10 +356,10 @@ impl Reaper {
         }
     }
 
-    /// Gives pidfds back, as there is a shortage of descriptors: how many. First
-    /// those whose children SIGCHLD tells of all the same. None of an untrusted context:
-    /// without it, who else waits for the child takes its status for good, and the pid
-    /// may be another child's by then.
+    /// Gives up to `wanted` pidfds back, as descriptors run short; how many. Those whose
+    /// children SIGCHLD tells of too come first. Those of untrusted contexts stay:
+    /// without the pidfd, other code that waits for the child takes its status for good,
+    /// and the pid may be another child's by then.
     pub(crate) fn give_back(&mut self, wanted: u32) -> u32 {
         let had = self.table.old();
         if had == 0 {
@@ -411,7 +412,7 @@ impl Reaper {
         Ok(())
     }
 
-    /// Gives pidfds to those whom the policy says, the oldest first.
+    /// Gives pidfds to as many settled children as the policy says, the oldest first.
     pub(crate) fn promote(&mut self) {
         let mut left = self.policy.promote(self.table.settled());
         if left == 0 {
@@ -434,8 +435,9 @@ impl Reaper {
         }
     }
 
-    /// Gives a pidfd to every young child that a context watches, as long as the lock
-    /// may be held. Stops where one gets none, as then the others would not either.
+    /// Gives a pidfd to every young child that a context watches, for as long as the lock
+    /// may be held. Stops at the first that gets none, as the others would not get one
+    /// either.
     pub(crate) fn promote_all(&mut self, index: u16) -> Promoted {
         let until = self.kernel.now() + HOLD;
         let mut left = BETWEEN_CLOCKS;
@@ -474,9 +476,9 @@ impl Reaper {
         note(Note::NoPidfd(error));
     }
 
-    /// Somebody polls for a context from now on: its children's pidfds are to wake
-    /// it. Those from `cursor` on, as long as the lock may be held; whether there are
-    /// more.
+    /// A context's descriptor is polled from now on: puts the pidfds of its children into
+    /// its epoll, from the slot `cursor` on, for as long as the lock may be held; whether
+    /// there are more.
     pub(crate) fn join_some(&mut self, index: u16, cursor: &mut u32) -> bool {
         let until = self.kernel.now() + HOLD;
         let mut left = BETWEEN_CLOCKS;
@@ -500,9 +502,10 @@ impl Reaper {
         false
     }
 
-    /// Takes what a context's epoll has, at most `left` events, which it counts down,
-    /// and as long as the lock may be held; what else was among it. EBADF where the
-    /// daemon has closed it.
+    /// Takes the events of a context's epoll, and waits for the children whose pidfds are
+    /// among them. Takes at most `left` events, which it counts down, and only for as
+    /// long as the lock may be held. Returns what there was beside pidfds. EBADF where
+    /// the daemon has closed the epoll.
     pub(crate) fn take_pidfds(&mut self, index: u16, left: &mut u32) -> Result<Taken, Error> {
         let mut taken = Taken::default();
         let mut until = u64::MAX;
@@ -533,7 +536,7 @@ impl Reaper {
             if found < asked {
                 return Ok(taken);
             }
-            // Most often there are few, and the clock need not be read.
+            // Usually one call takes all the events, and the clock is not read.
             let now = self.kernel.now();
             if now >= until {
                 break;
@@ -572,7 +575,8 @@ impl Reaper {
                     continue;
                 };
                 all &= !taken.more;
-                // What was not meant for us comes again.
+                // The timer and the wake-up are for the context's own loop: both are set
+                // again.
                 if let Some(descriptor) = &self.at(index).descriptor {
                     if taken.timer {
                         descriptor.arm(1);

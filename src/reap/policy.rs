@@ -7,7 +7,7 @@
 
 /// A waitpid(pid) that finds nothing: 290 to 340 at any number of children.
 pub(crate) const PID_WAIT: u64 = 300;
-/// What a child costs that waitpid(-1) walks over in vain: 14 with 1,000
+/// What each child costs that waitpid(-1) walks over without a result: 14 with 1,000
 /// children, 80 with 10,000.
 pub(crate) const WALKED_CHILD: u64 = 30;
 /// What a pidfd costs in its life: pidfd_open 2,400 to 3,300, epoll_ctl 1,300 and
@@ -28,8 +28,8 @@ pub(crate) const SCAN_AFTER: u64 = 10_000_000;
 /// look, after one that found something, and at most.
 pub(crate) const UNHEARD_FIRST: u64 = 10_000_000;
 pub(crate) const UNHEARD_LAST: u64 = 60_000_000_000;
-/// Each look whether SIGCHLD is still passed on comes so many times later than the one
-/// before: as the slow looks of services do, so that an idle loop wakes up for both at once.
+/// The time between two checks whether SIGCHLD is still passed on grows by this factor. The
+/// slow looks of services use the same one, so that an idle loop wakes up for both at once.
 const LESS_OFTEN: u64 = 4;
 
 /// A kind of look.
@@ -39,15 +39,16 @@ pub(crate) enum Look {
     Each,
     /// WNOWAIT tells who of all has ended, one after the other.
     Peek,
-    /// waitpid(-1) until there is nobody.
+    /// waitpid(-1) until it finds no child.
     Walk,
-    /// /proc tells who our children are, and a wait of each whether it has ended.
+    /// /proc lists our children, and a look at each tells whether it has ended.
     Scan,
 }
 
 impl Look {
-    /// One part in so many of the time is its. The kernel's own walks cost a tenth
-    /// of waits for each, so that they can be made as often with less.
+    /// A look rests for its own duration multiplied by this, so that it takes about one
+    /// part in so many of the time. The kernel's own walks cost a tenth of waits for each
+    /// child, so a smaller part is enough to make them as often.
     fn share(self) -> u64 {
         match self {
             Look::Each => 15,
@@ -57,8 +58,8 @@ impl Look {
         }
     }
 
-    /// Whether a look that costs so many waits, or walks over so many, is not
-    /// made without need.
+    /// Whether a look that makes so many waits, or walks over so many children, is
+    /// expensive: then it may be put off.
     pub(crate) fn is_dear(self, children: u32) -> bool {
         self.price(children) > self.at_once()
     }
@@ -71,8 +72,8 @@ impl Look {
         u64::from(children) * each
     }
 
-    /// A look that costs no more is made at once: the clock, the timer and the
-    /// wake-up that putting it off takes cost as much.
+    /// A look that costs no more than this is made at once. To put it off would cost as
+    /// much, for the clock, the timer and the wake-up.
     fn at_once(self) -> u64 {
         match self {
             Look::Each => 6_000,
@@ -85,21 +86,21 @@ impl Look {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
     pub(crate) now: u64,
-    /// It was a signal that named nobody: there is no other word of who ended, so
-    /// that no look is put off.
+    /// It was a signal that named nobody. Nothing else tells who ended, so no look is put
+    /// off.
     pub(crate) unnamed: bool,
     /// Waits that a look at each takes: for the young, and for the old that may
     /// stop.
     pub(crate) waits: u32,
     /// All that the table holds.
     pub(crate) children: u32,
-    /// The unknown are somebody's, and are to be looked at.
+    /// Some context takes the unknown, and they are to be looked at.
     pub(crate) walk: bool,
-    /// Others may have ended than the one that was named.
+    /// Other children than the named one may have ended.
     pub(crate) sweep: bool,
-    /// Each is to be waited for: it was put off for as long as it may be.
+    /// Each child is to be waited for: that was put off for as long as it may be.
     pub(crate) each: bool,
-    /// A walk would show all there is, and there is nobody it would reap wrongly.
+    /// A walk would show everything, and would reap no child that must be kept.
     pub(crate) can_walk: bool,
     /// Nobody asks for stops, which a peek does not show.
     pub(crate) can_peek: bool,
@@ -128,11 +129,11 @@ pub(crate) struct Policy {
     /// child's death subtracts it.
     vain: u64,
     promoting: bool,
-    /// Until when a kind of look rests.
+    /// Until when each kind of look rests.
     rests: [u64; 4],
     /// How long until the next look at the unheard.
     unheard: u64,
-    /// The same for those of whom SIGCHLD should tell.
+    /// How long until the next check whether SIGCHLD is still passed on.
     doubt: u64,
 }
 
@@ -155,8 +156,9 @@ impl Policy {
         } else if walk_rested {
             When::Now
         } else {
-            // The next signal after its rest makes it. An alarm for then would
-            // cost more than the look.
+            // The next signal after its rest makes the walk. An alarm at the end of the
+            // rest would cost more than the look, so the alarm is set for a second from
+            // now.
             When::At(facts.now + LOOK_WITHIN)
         };
         let dear = Look::Each.is_dear(facts.waits);
@@ -199,8 +201,8 @@ impl Policy {
         (now + SCAN_AFTER).max(self.rests[Look::Scan as usize])
     }
 
-    /// A look was made and took so long: until when it rests. One that was broken
-    /// off found something all the while.
+    /// A look was made and took so long; returns until when its kind rests. A look that
+    /// was interrupted found something all the while, and so rests less.
     pub(crate) fn looked(&mut self, look: Look, broken_off: bool, took: u64, now: u64) -> u64 {
         let rest = if took <= look.at_once() {
             0
@@ -219,7 +221,7 @@ impl Policy {
         self.rests = [0; 4];
     }
 
-    /// A child ended that `si_pid` or a sweep over `settled` others told of.
+    /// A young child's end was found, by `si_pid` or by a sweep over `settled` others.
     pub(crate) fn died(&mut self, fresh: bool, settled: u32) {
         let sweep = u64::from(settled) * PID_WAIT;
         self.vain = if fresh {
@@ -241,8 +243,8 @@ impl Policy {
         }
     }
 
-    /// All the settled have theirs, or none can be had: it costs the same
-    /// again before the next attempt.
+    /// All the settled have a pidfd, or none can be had. The ledger begins again at zero:
+    /// the next attempt comes when it is full again.
     pub(crate) fn promoted(&mut self) {
         self.promoting = false;
         self.vain = 0;

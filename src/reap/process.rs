@@ -29,8 +29,9 @@ use crate::sys::timer::SignalTimer;
 use crate::sys::unload::Unloading;
 use crate::sys::wiped;
 
-/// What a process has: the reaper, which a forked child cannot look at, what
-/// that has of it instead, and who waits for a callback to return.
+/// What a process has: its reaper, which is wiped in a forked child; what such a child
+/// can know of it instead; and the count that wakes threads which wait for a callback to
+/// return.
 pub(crate) struct Process {
     reaper: wiped::Box<Mutex<Reaper>>,
     pub(crate) inheritance: &'static Mutex<Inheritance>,
@@ -77,7 +78,7 @@ impl Process {
     }
 }
 
-/// The reaper, locked. The alarms are set as it is released.
+/// The reaper, locked. The alarms are set as the lock is released.
 #[must_use]
 pub(crate) struct Locked<'a>(MutexGuard<'a, Reaper>);
 
@@ -123,8 +124,8 @@ impl<'a> Locked<'a> {
 
 pub(crate) static PROCESS: PerProcess<Process> = PerProcess::new();
 
-/// The plugin that this is in is unloaded: its memory goes with it, unless it has
-/// left children or contexts behind.
+/// The plugin that contains this library is being unloaded: frees the library's memory,
+/// unless there still are children or contexts.
 pub(crate) fn unload(going: &Unloading) {
     mmap::unmap_spares(going);
     let Some(own) = PROCESS.get() else {
@@ -138,7 +139,7 @@ pub(crate) fn unload(going: &Unloading) {
     }
 }
 
-/// In a queue's link: a task's index, not a slot's.
+/// Set in a queue's link that is a task's index, not a slot's.
 pub(crate) const TASK: u32 = 1 << 31;
 
 /// Ids hold twelve bits of a process's depth.
@@ -187,9 +188,10 @@ pub(crate) struct Keep {
 #[derive(Default)]
 pub(crate) struct Guard {
     pub(crate) keeper: Option<TaskId>,
-    /// It was, since it was last asked.
+    /// The keeper was prompted since its last look.
     pub(crate) prompted: bool,
-    /// Somebody asked for a child that may be one that is being spawned.
+    /// The keeper asked about a child that may be one being spawned: it is prompted again
+    /// when no spawn is in progress.
     pub(crate) put_off: bool,
 }
 
@@ -199,39 +201,42 @@ pub(crate) struct Reaper {
     pub(crate) table: Table,
     pub(crate) contexts: Vec<wiped::Box<Context>>,
     pub(crate) inheritance: &'static Mutex<Inheritance>,
-    /// By slot; as long as the last slot that ever had one.
+    /// By slot, up to the last slot that ever had a hook.
     pub(crate) hooks: Vec<Option<Hook>>,
-    /// How many there are.
+    /// How many hooks there are.
     pub(crate) hooked: u32,
-    /// Of the watches of tasks, by slot.
+    /// The tokens of tasks' watches, by slot.
     pub(crate) tokens: Vec<u64>,
-    /// By slot: ends of watches of tasks that were not told yet.
+    /// Ends of tasks' watches that were not told yet: the slot, how the end came to be
+    /// known, and when.
     pub(crate) task_ends: Vec<(u32, Facts, u64)>,
     pub(crate) task_watches: usize,
     pub(crate) riches: Riches,
     pub(crate) keep: Keep,
     pub(crate) guard: Guard,
     pub(crate) tasks: Tasks,
-    /// What holds spawned children back, by slot.
+    /// The gates that hold spawned children, with the slots of their watches.
     pub(crate) gates: Vec<(u32, Gate)>,
     pub(crate) parked: ParkingLot,
     pub(crate) remotes: Remotes,
     pub(crate) policy: Policy,
     pub(crate) agenda: Agenda,
     pub(crate) counts: Counts,
-    /// SIGCHLD after a time, and for when it is set: wakes contexts without a descriptor.
+    /// A timer that sends SIGCHLD, to wake contexts without a descriptor; and when it
+    /// runs out.
     pub(crate) timer: Option<SignalTimer>,
     pub(crate) signal_at: Option<u64>,
     /// The kernel knows pidfds, but cannot wait for one.
     pub(crate) pidfds_useless: bool,
-    /// There may be children that send no SIGCHLD, and no polled pidfd of theirs.
+    /// There may be children that send no SIGCHLD and have no pidfd that is polled.
     pub(crate) mute: bool,
-    /// A look by time found whom SIGCHLD should have told of, and none was passed on
-    /// since.
+    /// A look found an ended child that SIGCHLD should have told of, and no SIGCHLD was
+    /// passed on since.
     pub(crate) doubted: bool,
     /// RLIMIT_NOFILE's soft limit, when it was last read.
     pub(crate) descriptor_limit: u32,
-    /// As many pidfds as there were after some were given back.
+    /// The most pidfds there may be: as many as were left when some were last given back,
+    /// or a few more.
     pub(crate) pidfds_at_most: u32,
     /// No look for free descriptors before this time: the last one found too few.
     pub(crate) short_until: u64,
@@ -239,11 +244,12 @@ pub(crate) struct Reaper {
     pub(crate) old_cursor: u32,
     /// The slot at which [`Reaper::demote`] goes on.
     pub(crate) demoting: u32,
-    /// How many statuses there were when the unheard were last looked at.
+    /// `counts.reaped` when the unheard were last looked at.
     pub(crate) unheard_since: u64,
-    /// The context whose loop has come by.
+    /// The context whose loop runs now.
     pub(crate) serving: Option<u16>,
-    /// Who calls back as soon as the lock is released, so need not be woken.
+    /// The contexts whose callbacks are made as soon as the lock is released, so that
+    /// they need not be woken.
     pub(crate) attending: Attending,
     /// Children that are being spawned and not registered yet.
     pub(crate) spawning: u32,
@@ -266,7 +272,7 @@ pub(crate) struct Reaper {
 pub(crate) struct Running {
     pub(crate) thread: Thread,
     pub(crate) context: ContextId,
-    /// NONE for that of an unknown child, or of a task.
+    /// NONE for a callback about an unknown child, and for a task.
     pub(crate) watch: WatchId,
     pub(crate) hook: bool,
 }
@@ -418,7 +424,7 @@ impl Reaper {
         Some(())
     }
 
-    /// Has a child that is forked from now on know a context as it is.
+    /// Writes down how a context is now, for children that are forked from now on.
     pub(crate) fn bequeath_context(&self, index: u16) {
         let ctx = self.at(index);
         let inherited = ctx.live.then(|| Inherited {
@@ -429,7 +435,7 @@ impl Reaper {
         self.inheritance.lock().set(index, inherited);
     }
 
-    /// What holds a watch's child back.
+    /// Takes out the gate that holds a watch's child, if there is one.
     pub(crate) fn take_gate(&mut self, at: u32) -> Option<Gate> {
         let place = self.gates.iter().position(|&(held, _)| held == at)?;
         Some(self.gates.swap_remove(place).1)

@@ -1,5 +1,5 @@
-//! A child's change becomes due things: written down for each of its watches, and
-//! queued in their contexts.
+//! A child's change is written down for each of its watches, and these are queued in
+//! their contexts.
 
 use super::agenda::Debt;
 use super::event::Facts;
@@ -9,9 +9,9 @@ use super::process::{Reaper, TASK};
 use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 
-/// An end takes its place behind the stop of the same child that is still to be
-/// told if that is found among so many; else they are told together, before
-/// others that ended earlier.
+/// A watch may be queued for a stop when its child ends. Then it is moved to the end of
+/// the queue, so that ends are told in order, if it is found among so many entries. Else
+/// stop and end are told together, before the ends of others that ended earlier.
 const LOOKED_THROUGH: u32 = 256;
 
 impl Reaper {
@@ -82,7 +82,7 @@ impl Reaper {
         }
     }
 
-    /// Has a context come round for unknown children that a spawn puts off.
+    /// Has unknown children that a spawn puts off told later.
     pub(crate) fn remember_unknown(&mut self, owner: u16) {
         if self.spawning > 0 && self.at(owner).params.unknown.is_some() {
             let now = self.kernel.now();

@@ -14,8 +14,8 @@ use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::usage::Usage;
 
-/// Registers a child. `due` is set where the context's host is to come round: it
-/// is not woken otherwise.
+/// Registers a child. `due` is set where the context's host must dispatch it: nothing
+/// else wakes the host for this.
 pub(crate) fn register(
     ctx: ContextId,
     pid: i32,
@@ -68,16 +68,16 @@ pub(crate) fn register_reserved(
     Ok(())
 }
 
-/// How a child stands that is to be registered.
+/// What is known of a child that is to be registered.
 #[derive(Default)]
 pub(crate) struct Found {
-    /// What was waited for already, by the look or by a sweep before it.
+    /// The change that a wait has already returned, now or before.
     pub(crate) change: Option<Change>,
     /// What it has used, with the end.
     pub(crate) usage: Option<Usage>,
-    /// The pidfd that it needs, if it does.
+    /// A pidfd of the child, if one was opened or given.
     pub(crate) pidfd: Option<Pidfd>,
-    /// It was only looked at, and may have ended.
+    /// The child was only looked at, not waited for, and may have ended.
     pub(crate) unwaited: bool,
 }
 
@@ -98,7 +98,7 @@ impl Reaper {
     ) -> WatchId {
         let slot = self.table.slot(at);
         let (me, hook) = (slot.context, slot.flags & (Flags::HOOKED | Flags::HOOK_RUN));
-        // The slot that is given back last is taken first, so the id stays.
+        // insert() takes the slot that was freed last, so the watch keeps its id.
         self.table.release(at);
         self.reserved -= 1;
         let made = self.insert(me, pid, found, sink, false);
@@ -114,7 +114,7 @@ impl Reaper {
         sink: Sink,
         keep: bool,
     ) -> WatchId {
-        // The look may have ended what was known.
+        // The search for the child may have found its end, and taken it out of the table.
         let known = self.table.find(pid);
         let at = self.table.insert(pid, me, known);
         if keep {
@@ -126,7 +126,7 @@ impl Reaper {
         self.at_mut(me).watches += 1;
         let leader = known.map_or(at, |_| self.join_others(me, at));
         if self.table.slot(leader).is(Flags::ZOMBIE) {
-            // Its end is known: a pidfd of its own has nothing to tell any more.
+            // The child's end is known: another pidfd has nothing to tell.
             if let Some(pidfd) = found.pidfd {
                 self.kernel.close(pidfd);
             }
@@ -136,7 +136,7 @@ impl Reaper {
                 self.no_pidfd(errno);
                 self.hear_without_pidfd(leader);
             }
-            // Nobody polls for one that is dead already.
+            // If the child is dead already, nobody polls the pidfd that would tell.
             if !self.at(me).polled {
                 self.wait_child(leader);
             }
@@ -151,8 +151,7 @@ impl Reaper {
         id
     }
 
-    /// A watch of a child that has ended and is kept: it is told as the others
-    /// were.
+    /// Queues the end for a new watch of a kept zombie, as the other watches have it.
     fn tell_lying(&mut self, leader: u32, at: u32) {
         let mut other = leader;
         while other == at {
@@ -164,8 +163,8 @@ impl Reaper {
         self.enqueue(at);
     }
 
-    /// A new watch takes the place of its context's former one, and of one that
-    /// was only kept to reap the child; the leader from then on.
+    /// A new watch takes the place of its context's former one, and of an abandoned one
+    /// that was only there to reap the child. Returns the leader after that.
     fn join_others(&mut self, me: u16, at: u32) -> u32 {
         let slot = self.table.slot(at);
         let pid = slot.pid;
@@ -186,14 +185,15 @@ impl Reaper {
         leader
     }
 
-    /// Room for one watch more than those that are promised to a spawn or to a
-    /// reservation.
+    /// Makes room for one more watch, beside those that spawns in progress and
+    /// reservations need.
     pub(crate) fn reserve(&mut self) -> Result<(), Error> {
         let wanted = self.spawning + self.reserved + 1;
         self.table.reserve(wanted).ok_or(Errno::ENOMEM.into())
     }
 
-    /// The same for `pid`; nothing is allocated for a stranger.
+    /// The same for a watch of `pid`. ESRCH, and no allocation, where that is no child of
+    /// ours.
     pub(crate) fn reserve_for(&mut self, pid: i32) -> Result<(), Error> {
         let there = self.table.has_room(self.spawning + self.reserved + 1);
         if !there && !self.kernel.is_child(pid) && !self.parked.holds(pid) {
@@ -202,8 +202,8 @@ impl Reaper {
         self.reserve()
     }
 
-    /// Where a child has neither a pidfd nor a signal that its watches hear of:
-    /// looks after it by time.
+    /// Where neither a pidfd nor SIGCHLD tells a child's watches of its end: has it
+    /// looked at at intervals.
     pub(crate) fn unheard(&mut self, leader: u32) {
         if self.table.slot(leader).is(Flags::OLD) {
             return;
@@ -224,7 +224,8 @@ impl Reaper {
         }
     }
 
-    /// A look whether SIGCHLD is still passed on to those that have a descriptor too.
+    /// Schedules a check whether SIGCHLD is still passed on to contexts that also have a
+    /// descriptor.
     pub(crate) fn owe_doubt(&mut self) {
         let after = self.policy.doubt_anew();
         let now = self.kernel.now();
@@ -237,8 +238,8 @@ impl Reaper {
         self.agenda.owe(Debt::Unheard, now + after);
     }
 
-    /// The child in the table with this pid. One whose status somebody else took
-    /// is over, and its pid may be another child's by now.
+    /// The child in the table with this pid. None where other code took its status: then
+    /// that child is ended here, as its pid may be another child's by now.
     pub(crate) fn find_fresh(&mut self, pid: i32) -> Option<u32> {
         let leader = self.table.find(pid)?;
         let pidfd = self.table.slot(leader).pidfd();
@@ -271,14 +272,15 @@ impl Reaper {
             self.distrust_signal(me);
             trusted = self.trusts_signal(me);
         }
-        // A signal that was taken away has just given it one, or ended it.
+        // distrust_signal() may just have given the child a pidfd, or ended it.
         let known = known.and_then(|_| self.table.find(pid));
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         let mut refused = None;
         if !held && !trusted {
             match self.open_pidfd(me, pid) {
                 Ok(pidfd) => {
-                    // Nobody polls for it, and only __WALL sees one that sends no SIGCHLD.
+                    // Nobody polls the pidfd. Where only a wait with __WALL sees the
+                    // child, it sends no SIGCHLD either.
                     if !self.at(me).polled && self.kernel.look(pid, None).is_err() {
                         self.is_mute(me);
                     }
@@ -308,8 +310,8 @@ impl Reaper {
                 ..Found::default()
             });
         }
-        // A wait, not only a look: who is no child of ours is refused, and who
-        // ended before is reaped, at the cost of one syscall.
+        // A wait, not only a look: with one syscall it refuses a pid that is no child of
+        // ours, and reaps a child that has ended.
         let known_options = known.map_or(0, |leader| self.options(leader));
         let options = self.at(me).params.options | known_options;
         let usage = rich || known.is_some_and(|leader| self.wants_usage(leader));
@@ -342,14 +344,14 @@ impl Reaper {
         })
     }
 
-    /// Whether it is watched, and by its pid alone, as a fork server's child.
+    /// Whether this is a fork server's child that is watched, and known by its pid alone.
     fn is_remote(&self, pid: i32, known: Option<u32>) -> bool {
         known.is_some_and(|leader| self.table.slot(leader).pidfd().is_none())
             && self.remotes.holds(pid)
     }
 
-    /// A child sends no SIGCHLD, and is held by a pidfd: if nobody polls that, it is
-    /// looked at by time.
+    /// A child that has a pidfd sends no SIGCHLD. If nobody polls the pidfd, the child is
+    /// looked at at intervals.
     fn is_mute(&mut self, me: u16) {
         if !self.at(me).polled {
             self.mute = true;
@@ -357,7 +359,8 @@ impl Reaper {
         }
     }
 
-    /// What the pidfd stands for cannot change.
+    /// What is known of a child by its pidfd, which is taken over. A pidfd, unlike a pid,
+    /// cannot come to mean another process.
     pub(crate) fn find_held(&mut self, pid: i32, pidfd: Pidfd) -> Result<Found, Error> {
         match self.is_held(pidfd) {
             Ok(true) => Ok(self.held(pid, pidfd)),
@@ -372,7 +375,7 @@ impl Reaper {
         }
     }
 
-    /// This is the pidfd of a child of ours.
+    /// What is known of a child of ours that has this pidfd.
     pub(crate) fn held(&mut self, pid: i32, pidfd: Pidfd) -> Found {
         self.parked.forget(pid);
         Found {
@@ -381,7 +384,8 @@ impl Reaper {
         }
     }
 
-    /// No child of ours, or one that was reaped before.
+    /// This pid is no child of ours, or none any more: its status, where it was reaped as
+    /// an unknown child, else ESRCH.
     fn find_gone(&mut self, pid: i32) -> Result<Found, Error> {
         if let Some(leader) = self.table.find(pid) {
             self.wait_child(leader);
@@ -394,7 +398,7 @@ impl Reaper {
         })
     }
 
-    /// The watch that a context has on a child, but for this one.
+    /// The plain watch that a context has of a child, other than `but`.
     fn own_watch(&self, me: u16, pid: i32, but: u32) -> Option<u32> {
         let mut at = self.table.find(pid).unwrap_or(NIL);
         while at != NIL {
@@ -408,7 +412,8 @@ impl Reaper {
         None
     }
 
-    /// A newer watch takes this one's place: its handle stays, inert.
+    /// A newer watch takes this one's place. Its handle stays valid, and is told nothing
+    /// any more.
     fn supersede(&mut self, at: u32) {
         self.leave(at);
         let slot = self.table.slot_mut(at);
@@ -421,7 +426,7 @@ impl Reaper {
         }
     }
 
-    /// Takes a watch out of its child's; false where it is the only one.
+    /// Takes a watch out of its child's watches; false where it is the only one.
     pub(crate) fn leave(&mut self, at: u32) -> bool {
         let slot = *self.table.slot(at);
         if !self.table.leave_child(at) {
@@ -448,8 +453,8 @@ impl Reaper {
         !now.auto_reaps() && (!ctx.params.hosted || now.same_handler(ctx.disposition))
     }
 
-    /// A context's signal was taken away, or cannot be trusted any more: what is
-    /// young now would never be heard of again.
+    /// SIGCHLD does not reach a context any more, or cannot be relied on. Its young
+    /// children would never be heard of again, so they are looked at now.
     pub(crate) fn distrust_signal(&mut self, index: u16) {
         let ctx = self.at(index);
         if ctx.params.untrusted || !ctx.polled || !ctx.signalled {

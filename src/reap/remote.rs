@@ -10,7 +10,8 @@ use crate::sys::error::Error;
 const PATIENCE: u64 = 10_000_000_000;
 
 impl Reaper {
-    /// Its pidfd may have told already, and tells once only.
+    /// Waits for the child again: its pidfd may have become readable before, and wakes
+    /// the loop only once.
     fn look_again(&mut self, pid: i32) {
         if let Some(leader) = self.table.find(pid) {
             self.wait_child(leader);
@@ -32,7 +33,7 @@ pub(crate) fn ended(ctx: ContextId, pid: i32) {
     }
 }
 
-/// It has told.
+/// The server has told how it ended.
 pub(crate) fn told(ctx: ContextId, pid: i32, status: i32) {
     if let Ok(mut reaper) = lock(ctx.depth) {
         reaper.remotes.set(pid, State::Told(status));
@@ -40,7 +41,7 @@ pub(crate) fn told(ctx: ContextId, pid: i32, status: i32) {
     }
 }
 
-/// It will not tell: the child is ours, or nobody's.
+/// The server will not tell: the child is ours, or nobody's.
 pub(crate) fn forget(ctx: ContextId, pid: i32) {
     if let Ok(mut reaper) = lock(ctx.depth) {
         if reaper.remotes.forget(pid) {

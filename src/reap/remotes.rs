@@ -36,7 +36,8 @@ impl Remotes {
         Remotes(Vec::new())
     }
 
-    /// The server will tell of it. `watched` says of whom somebody still wants to know.
+    /// The server will tell of it. `watched` says whether a child is still watched; old
+    /// entries of the others are dropped.
     pub(super) fn expect(&mut self, pid: i32, watched: impl Fn(i32) -> bool) -> Result<(), Error> {
         self.forget(pid);
         self.0
@@ -56,12 +57,12 @@ impl Remotes {
         matches!(self.state(pid), Some(State::Awaited | State::Ended))
     }
 
-    /// Whether its pid may be another's.
+    /// Whether the server was asked to reap it: its pid may be another's.
     pub(super) fn is_reaped(&self, pid: i32) -> bool {
         self.state(pid) == Some(State::Ended)
     }
 
-    /// Whether it was known.
+    /// Forgets a child; whether it was known.
     pub(super) fn forget(&mut self, pid: i32) -> bool {
         let before = self.0.len();
         self.0.retain(|&(known, _)| known != pid);

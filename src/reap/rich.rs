@@ -1,8 +1,8 @@
 //! Rich watches: told with a record of everything there is to know, for the
 //! changes that they ask for, and with a deadline that escalates.
 //!
-//! A rich watch is a watch as any other; what it has beyond that stands in a box
-//! of its own, which the watch's sink names.
+//! A rich watch is a watch like any other. What it has beyond that is in a box of its own
+//! ([`Rich`]), whose index is in the watch's sink.
 
 use std::os::fd::OwnedFd;
 
@@ -24,15 +24,15 @@ use crate::sys::error::{Error, out_of_memory};
 use crate::sys::pidfd::{self, Pidfd, Reach};
 use crate::sys::{clock, process_info, signal};
 
-/// Whom to watch.
+/// The child to watch.
 #[derive(Debug)]
 pub(crate) enum Child {
     Pid(i32),
-    /// By a pidfd of ours of the process with this pid.
+    /// A pidfd, which is taken over, and the pid of its process.
     Pidfd(OwnedFd, i32),
 }
 
-/// What a rich watch is made of.
+/// The parameters of a rich watch.
 #[derive(Debug)]
 pub(crate) struct Params {
     pub(crate) child: Child,
@@ -53,8 +53,8 @@ pub(crate) struct Deadline {
     pub(crate) unkillable: Option<u64>,
 }
 
-/// Watches a child richly. `due` is set where the context's host is to come
-/// round.
+/// Watches a child richly. `due` is set where the context's host must dispatch it:
+/// nothing else wakes the host for this.
 pub(crate) fn watch(ctx: ContextId, params: Params, due: &mut bool) -> Result<WatchId, Error> {
     let mut reaper = lock(ctx.depth)?;
     let context = reaper.context(ctx)?;
@@ -99,8 +99,8 @@ pub(crate) fn set_deadline(id: WatchId, deadline: Option<Deadline>) -> Result<()
     Ok(())
 }
 
-/// Prepares the watch of a child that is still to be started, and whose end a task
-/// tells. ENOMEM, and as for a deadline.
+/// Prepares the watch of a child that is still to be started. The task `companion` tells
+/// of its end. ENOMEM, or an error of the deadline.
 pub(crate) fn prepare(
     ctx: ContextId,
     companion: TaskId,
@@ -119,7 +119,7 @@ pub(crate) fn prepare(
     })
 }
 
-/// No child was started.
+/// Undoes [`prepare`]: no child was started.
 pub(crate) fn discard(ctx: ContextId, rich: u32) {
     if let Ok(mut reaper) = lock(ctx.depth) {
         reaper.riches.remove(rich);
@@ -132,8 +132,8 @@ pub(crate) fn handle_of(id: WatchId, object: Option<Pvt>) -> Pvt {
     object.unwrap_or(Pvt(std::ptr::without_provenance_mut(id.tagged() as usize)))
 }
 
-/// A companion has told all. Whether it is over too, as nobody holds the handle of
-/// its watch.
+/// A companion has told everything. Ends the watch if nobody holds its handle; whether
+/// the watch is over.
 pub(crate) fn end_unheld(id: WatchId) -> bool {
     let over = lock(id.depth()).is_ok_and(|reaper| {
         let unheld = Flags::INERT | Flags::UNHELD;
@@ -187,12 +187,12 @@ impl Reaper {
             ..Rich::EMPTY
         })?;
         let sink = Sink::Own(Own::Rich(rich));
-        // The look for it may reap it.
+        // Read before find_for_watch(), which may reap the child.
         let start = (params.want.contains(Fields::START) && self.kernel.is_child(pid))
             .then(|| process_info::start_ns(pid))
             .flatten();
         let found = self.find_for_watch(me, pid, pidfd, params.want, params.keep_zombie);
-        // Looked for last: it takes a look at each watch of the process.
+        // Looked for last, as this goes through every slot of the table.
         let late = match found {
             Err(error) if error == Errno::ESRCH && by_pid => self.table.latched(pid),
             _ => None,
@@ -258,7 +258,7 @@ impl Reaper {
         self.riches.get(sink.rich()?)?.companion
     }
 
-    /// How a child stands that is to be watched richly.
+    /// What is known of a child that is to be watched richly.
     fn find_for_watch(
         &mut self,
         me: u16,
@@ -279,7 +279,7 @@ impl Reaper {
         let needs_pidfd = want.intersects(Fields::CGROUP | Fields::IDENTITY);
         let held = known.is_some_and(|leader| self.table.slot(leader).is(Flags::OLD));
         if needs_pidfd && !held {
-            // Without one the record does without these fields.
+            // Without a pidfd the record lacks these fields.
             if let Ok(pidfd) = self.open_pidfd(me, pid) {
                 return Ok(self.held(pid, pidfd));
             }
@@ -287,7 +287,7 @@ impl Reaper {
         self.find_child(me, pid, known, keep, true)
     }
 
-    /// What can only be told while the process is there.
+    /// Reads, into the rich watch, what can only be read while the process exists.
     fn tell_of_process(
         &mut self,
         index: u32,
@@ -305,7 +305,7 @@ impl Reaper {
             false if want.contains(Fields::START) => process_info::start_ns(pid),
             false => None,
         };
-        // That of a zombie is the last one.
+        // A kept zombie's cgroup is its last one. A living child's is read when it ends.
         let cgroup = held
             .filter(|_| want.contains(Fields::CGROUP) && self.is_kept(pid))
             .and_then(|held| pidfd::cgroup_id(held.borrow()));
@@ -369,8 +369,8 @@ impl Reaper {
         options
     }
 
-    /// Writes down for each watch of a child that is told how its end came to be
-    /// known.
+    /// Writes down, for each task's watch and rich watch of a child, how and when its end
+    /// came to be known.
     pub(crate) fn record_end(&mut self, leader: u32, facts: Facts) {
         if !self.wants_usage(leader) {
             return;
@@ -401,7 +401,7 @@ impl Reaper {
         }
     }
 
-    /// The child is no zombie any more, though its end may still be to be told.
+    /// The child is no zombie any more. Its end may not have been told yet.
     pub(crate) fn record_burial(&mut self, at: u32) {
         let index = self.table.slot(at).sink.rich();
         if let Some(rich) = index.and_then(|index| self.riches.get_mut(index)) {
@@ -414,7 +414,8 @@ impl Reaper {
         }
     }
 
-    /// A late watch knows what this one does, whose handle is held.
+    /// A late rich watch (`index`) gets what an earlier watch of the same child knows,
+    /// whose handle is still held.
     fn learn(&mut self, index: u32, latched: u32) {
         let slot = self.table.slot(latched);
         let other = slot.sink.rich().and_then(|index| self.riches.get(index));
@@ -441,7 +442,7 @@ impl Reaper {
         }
     }
 
-    /// The box of a watch that ends.
+    /// Frees the box of a watch that ends.
     pub(crate) fn end_rich(&mut self, at: u32) {
         if let Some(index) = self.table.slot(at).sink.rich() {
             self.escalate(at, index, None);
@@ -526,7 +527,7 @@ impl Reaper {
         self.set_deadline_of(context, RICH | index, at);
     }
 
-    /// The child has ended. What was done is still to be told.
+    /// The child has ended: no more steps are taken. Those taken before are still told.
     fn stop_escalation(&mut self, at: u32, index: u32) {
         let context = self.table.slot(at).context;
         let Some(escalation) = self
@@ -540,7 +541,8 @@ impl Reaper {
         self.set_deadline_of(context, RICH | index, None);
     }
 
-    /// A rich watch's deadline has passed. Whatever could cancel it is read first.
+    /// A rich watch's deadline has passed. The child is waited for first: if it has
+    /// ended, no step is taken.
     pub(crate) fn deadline_passed(&mut self, index: u32, now: u64) {
         let Some(rich) = self.riches.get(index) else {
             return;
@@ -595,8 +597,9 @@ impl Reaper {
         }
     }
 
-    /// Sends a step's signal. The library has not reaped the child; where other code has,
-    /// in this moment, the pidfd sees to it that no stranger is reached.
+    /// Sends a step's signal. The library has not reaped the child. Other code may just
+    /// have done so: then the pidfd, if there is one, keeps the signal from another
+    /// process.
     fn send_step(&self, leader: u32, step: Step) -> Result<(), Error> {
         let slot = self.table.slot(leader);
         let reach = match step.whom {
@@ -608,7 +611,7 @@ impl Reaper {
 }
 
 impl Reaper {
-    /// A watch that joins a child which lies knows what the others do.
+    /// A new watch of a kept zombie gets the end that the zombie's other watches have.
     pub(crate) fn record_late(&mut self, at: u32, leader: u32) {
         let end = self.end_of_lying(leader);
         let sink = self.table.slot(at).sink;
@@ -624,8 +627,8 @@ impl Reaper {
         }
     }
 
-    /// The end of a child that lies, as one of its watches has it, or as the zombie
-    /// itself tells.
+    /// The end of a kept zombie, from one of its watches or from a look at the zombie
+    /// itself.
     fn end_of_lying(&self, leader: u32) -> End {
         let mut at = leader;
         while at != NIL {

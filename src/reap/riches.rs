@@ -23,7 +23,7 @@ pub(crate) struct Rich {
     pub(crate) handle: Pvt,
     pub(crate) events: Events,
     pub(crate) want: Fields,
-    /// Of the three below.
+    /// Which of the three fields below are known.
     pub(crate) have: Fields,
     pub(crate) start_ns: i64,
     pub(crate) cgroup: u64,
@@ -215,5 +215,5 @@ impl Riches {
     }
 }
 
-/// In the place of a task's index: a rich watch's.
+/// Set in a deadline's key that is a rich watch's index, not a task's.
 pub(crate) const RICH: u32 = 1 << 31;

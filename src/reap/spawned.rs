@@ -17,7 +17,8 @@ use crate::sys::error::Error;
 use crate::sys::pidfd::Pidfd;
 use crate::sys::poll;
 
-/// How long to wait at first and at last for a child that was killed, in nanoseconds.
+/// The first and the longest pause between two looks at a child that was killed, in
+/// nanoseconds.
 const FIRST_NAP: u64 = 100_000;
 const LAST_NAP: u64 = 32_000_000;
 
@@ -88,7 +89,7 @@ pub(crate) struct Starting {
     ctx: ContextId,
     /// Whether the child needs a pidfd.
     pub(crate) pidfd: bool,
-    /// The child, once it is known: nobody's, if this is dropped.
+    /// The child, once it is known. If this is dropped, nobody is told of it.
     pub(crate) pid: i32,
     registered: bool,
 }
@@ -103,8 +104,8 @@ impl Starting {
         })
     }
 
-    /// Gives a reserved watch its child, which is not told of before [`unmute`].
-    /// ESRCH where the watch is over: then the child is the caller's still.
+    /// Gives a reserved watch its child, which is not told of before [`unmute`]. ESRCH
+    /// where the watch is over: then the child is still the caller's.
     pub(crate) fn register(
         mut self,
         id: WatchId,
@@ -135,8 +136,8 @@ impl Drop for Starting {
     }
 }
 
-/// Tells of a muted watch's child from now on; of one that does not run nobody is told,
-/// but it is reaped.
+/// Lets a muted watch tell of its child from now on. Where the program does not run
+/// nobody is told of the child, but it is reaped.
 pub(crate) fn unmute(id: WatchId, runs: bool) {
     let Ok(mut reaper) = lock(id.depth()) else {
         return;
@@ -154,9 +155,9 @@ pub(crate) fn unmute(id: WatchId, runs: bool) {
     }
 }
 
-/// Whether the child needs a pidfd. Until the spawn is over there is room for its
-/// watch, and no unknown child is told of at once, as it may be this one: another
-/// thread may reap it before it is registered.
+/// Begins a spawn; whether the child needs a pidfd. Until the spawn is over there is room
+/// for its watch, and unknown children are put off: another thread may reap this child
+/// before it is registered, and would take it for an unknown one.
 fn begin(ctx: ContextId) -> Result<bool, Error> {
     let mut reaper = lock(ctx.depth)?;
     reaper.context(ctx)?;
@@ -205,7 +206,7 @@ fn put_down(depth: u32, child: Spawned) {
     }
 }
 
-/// The spawn came to nothing. Its dead child (0: none) is nobody's.
+/// The spawn failed. If it had a child (not 0), that is dead, and nobody is told of it.
 fn give_up(ctx: ContextId, dead: i32) {
     if let Ok(mut reaper) = lock(ctx.depth) {
         reaper.parked.forget(dead);
@@ -232,7 +233,7 @@ impl Reaper {
         }
     }
 
-    /// Our own child, whatever became of it meanwhile.
+    /// Registers a child that was spawned, even if other code has reaped it meanwhile.
     fn register_spawned(&mut self, me: u16, child: Spawned, told: Told) -> WatchId {
         let pid = child.pid;
         let known = self.find_fresh(pid);
@@ -287,7 +288,7 @@ impl Reaper {
         Ok(())
     }
 
-    /// The watch in this slot is told, or over.
+    /// The watch in this slot is muted no more, or is over.
     pub(crate) fn forget_muted(&mut self, at: u32) {
         if let Some(place) = self.muted.iter().position(|&muted| muted == at) {
             self.muted.swap_remove(place);

@@ -1,6 +1,6 @@
 //! What a raw wait status says, and what is kept of it until it is told.
 
-/// The status that cannot be had.
+/// The status that is told where the real one is lost.
 pub(crate) const LOST: i32 = -1;
 const CONTINUED: i32 = 0xffff;
 

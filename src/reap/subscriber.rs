@@ -19,7 +19,7 @@ pub(crate) enum Scope {
     All,
 }
 
-/// What a context is made of.
+/// The parameters of a context.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Params {
     pub(crate) options: i32,

@@ -10,21 +10,21 @@ use super::process::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
 
-/// Whom a look has seen.
+/// How much a look has seen.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
     All,
     /// It held the lock for as long as it may: there may be more.
     Some,
-    /// It does not show all: one who is not ours to wait for hides the others, or
-    /// there is no room for more of the unknown.
+    /// It cannot show all: a zombie that must not be waited for now hides the others, or
+    /// there is no room for more unknown ones.
     Hidden,
 }
 
 impl Reaper {
-    /// Waits for each young child, and for each old one that may stop: O(n). Goes
-    /// on where the last one was broken off.
-    /// Beside whom it has seen: how many died of those that were not among the newest.
+    /// Waits for each young child, and for each old one that may stop: O(n). Goes on
+    /// where an interrupted sweep stopped. Also returns how many of the settled, those
+    /// not among the newest, have died.
     pub(crate) fn sweep(&mut self, now: u64) -> (Seen, u32) {
         let mut died = 0;
         let young = self.old_cursor != 0 || self.sweep_young(now, &mut died);
@@ -37,7 +37,7 @@ impl Reaper {
         (Seen::All, died)
     }
 
-    /// False where it is broken off.
+    /// Waits for the young; false where it stops early.
     fn sweep_young(&mut self, now: u64, died: &mut u32) -> bool {
         if self.table.sweep_from_start() {
             self.counts.sweeps += 1;
@@ -59,7 +59,7 @@ impl Reaper {
         true
     }
 
-    /// Asks who of all is dead, until nobody is.
+    /// Asks for any dead child, with WNOWAIT, and waits for it, until there is none.
     pub(crate) fn peek(&mut self, now: u64) -> Seen {
         self.counts.sweeps += 1;
         loop {
@@ -86,8 +86,8 @@ impl Reaper {
         }
     }
 
-    /// A source found the end of a child that was young, and looks at its
-    /// neighbours where the next ones are dear to find.
+    /// A source found the end of a young child. With `look_around` the neighbours are
+    /// waited for too, as it would cost much to find the next end otherwise.
     pub(crate) fn died_young(&mut self, standing: Standing, look_around: bool) {
         self.policy.died(standing.fresh, self.table.settled());
         if look_around {
@@ -95,8 +95,8 @@ impl Reaper {
         }
     }
 
-    /// Children that end together often lie together: from a young one that
-    /// ended on, both ways, up to one that lives.
+    /// Children that end together were often registered together. Waits for the
+    /// neighbours of one that ended, in both directions, up to the first that lives.
     fn look_around(&mut self, neighbours: [u32; 2]) {
         let mut left = BETWEEN_CLOCKS * 4;
         for (way, mut at) in neighbours.into_iter().enumerate() {
@@ -126,8 +126,8 @@ impl Reaper {
         self.riches.stoppers == 0 && self.indices(|ctx| ctx.params.options != 0).next().is_none()
     }
 
-    /// Looks for stops of the old children, from where the last one was broken off;
-    /// false where this one is.
+    /// Looks for stops of the old children, from where an interrupted look stopped; false
+    /// where this one stops early too.
     fn sweep_old(&mut self, now: u64) -> bool {
         let mut at = std::mem::take(&mut self.old_cursor);
         if self.old_may_stop() == 0 {
@@ -154,9 +154,9 @@ impl Reaper {
         true
     }
 
-    /// Waits for any child until there is none: the full look at the unknown. The
-    /// kernel walks over all children for each. After `take_all_pidfds`: who was
-    /// taken by somebody else is told before his pid is another's.
+    /// Waits for any child until there is none: the full look at the unknown. For each
+    /// wait the kernel walks over all children. Call `take_all_pidfds` first: a child
+    /// that other code reaped must be told before its pid is another's.
     pub(crate) fn walk(&mut self, owner: u16, now: u64) -> Seen {
         self.counts.walks += 1;
         if self.is_guarded() {
@@ -169,8 +169,8 @@ impl Reaper {
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
-                // They stay zombies, and nothing is lost, until those that were
-                // collected have been told; the delivery asks for the rest.
+                // The others stay zombies, so nothing is lost. Once those that were
+                // collected have been told, the delivery asks for another walk.
                 self.at_mut(owner).walk_again = true;
                 return Seen::Hidden;
             }
@@ -184,7 +184,7 @@ impl Reaper {
                 continue;
             }
             self.agenda.paid(Debt::Walk);
-            // No child at all: whoever is in the table was taken.
+            // The process has no child: other code has reaped those in the table.
             if found.is_err_and(|error| error == Errno::ECHILD) && self.table.young() > 0 {
                 self.agenda.owe(Debt::Each, now);
             }
@@ -192,8 +192,8 @@ impl Reaper {
         }
     }
 
-    /// The same while unknown children are the keeper's: an unknown one at the head
-    /// hides the others from a wait that leaves it there, and so does a kept one.
+    /// The same while unknown children are the keeper's. WNOWAIT returns the first zombie
+    /// over and over: an unknown or kept one hides those behind it.
     fn walk_guarded(&mut self, now: u64) -> Seen {
         self.agenda.paid(Debt::Walk);
         while let Ok(Some(pid)) = self.kernel.any_dead() {
@@ -209,8 +209,8 @@ impl Reaper {
         Seen::All
     }
 
-    /// A walk was made where a look at each would have been: it does not show that
-    /// somebody else reaped one.
+    /// A walk or a peek was made instead of a wait for each child. It does not show that
+    /// other code reaped one, so a wait for each is owed.
     pub(crate) fn owe_each(&mut self, now: u64) {
         if self.table.young() > 0 {
             self.agenda.owe(Debt::Each, now + LOOK_WITHIN);
@@ -232,8 +232,8 @@ impl Reaper {
         }
     }
 
-    /// A look was made that began at `now`: it rests for its share. What it has not
-    /// seen is owed for then.
+    /// A look was made that began at `now`: this kind of look rests for some time. If the
+    /// look stopped early, its remainder is owed for the end of that time.
     pub(crate) fn looked(&mut self, look: Look, seen: Seen, now: u64) {
         let after = self.kernel.now();
         let rests_until = self

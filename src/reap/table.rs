@@ -17,7 +17,7 @@ use crate::sys::wiped::{self, Anchored};
 /// No slot.
 pub(crate) const NIL: u32 = u32::MAX;
 
-/// Of a slot that has no child yet.
+/// The pid in a slot that has no child yet.
 const NO_PID: i32 = 0;
 
 bitflags::bitflags! {
@@ -29,27 +29,28 @@ bitflags::bitflags! {
         const LEADS = 1 << 1;
         /// The child has a pidfd.
         const OLD = 1 << 2;
-        /// Young, and among the newest of these.
+        /// Young, and among the newest 1/64 of the young.
         const FRESH = 1 << 3;
-        /// No watch any more: kept to reap the child, or in the queue.
+        /// The watch is over. The slot stays to reap the child, or because it is in the
+        /// queue.
         const ABANDONED = 1 << 4;
         /// In its context's queue.
         const QUEUED = 1 << 5;
         /// The child's end is known and still to be told.
         const ENDED = 1 << 6;
-        /// With ENDED: its status is not.
+        /// With ENDED: the child's status is lost.
         const LOST = 1 << 7;
-        /// The child's end was told: its status is still there.
+        /// The child's end was told. The slot still has the status.
         const TOLD = 1 << 8;
         /// The watch is over, the handle is not freed yet.
         const INERT = 1 << 9;
-        /// Its end hands the child back.
+        /// When the watch ends, the child is handed back to the daemon.
         const RELEASE = 1 << 10;
         /// It has a hook.
         const HOOKED = 1 << 11;
         /// The hook runs or has run.
         const HOOK_RUN = 1 << 12;
-        /// Nobody holds its handle: it goes once its end was told.
+        /// Nobody holds its handle: the watch frees itself once the end was told.
         const UNHELD = 1 << 13;
         /// With LEADS: the child has ended, its watches know, and it is not reaped
         /// yet.
@@ -71,7 +72,7 @@ pub(crate) struct Slot {
     /// The next watch of the same child; of a free slot: the next free one.
     next_watch: u32,
     next_young: u32,
-    /// Young: the one before. OLD: the pidfd.
+    /// Of a young child: the young one before it. Of an old one: its pidfd.
     link: u32,
     pub(crate) context: u16,
     pub(crate) flags: Flags,
@@ -91,12 +92,12 @@ impl Slot {
         }
     }
 
-    /// Whether it is room for a watch that is still to be registered.
+    /// Whether it is reserved for a watch that is still to be registered.
     pub(crate) fn is_reserved(&self) -> bool {
         self.pid == NO_PID && self.is(Flags::USED)
     }
 
-    /// Whether the next thing to tell is there.
+    /// Whether there is something to tell.
     pub(crate) fn is_due(&self) -> bool {
         self.is(Flags::ENDED) || !self.jobs.is_empty()
     }
@@ -115,7 +116,7 @@ impl Slot {
     }
 }
 
-/// Slots of 48 bytes, which fill three pages.
+/// How many slots a segment has: at 48 bytes each they fill three pages.
 const SEGMENT: usize = 256;
 type Segment = [Slot; SEGMENT];
 
@@ -146,7 +147,7 @@ struct Young {
     cursor: u32,
 }
 
-/// A young child among the young, before it ends.
+/// Where a young child stood in the list of the young, as read before it was removed.
 #[derive(Clone, Copy)]
 pub(crate) struct Standing {
     pub(crate) fresh: bool,
@@ -239,7 +240,7 @@ impl Table {
             .filter(|slot| slot.generation == generation && slot.is(Flags::USED))
     }
 
-    /// The generation that the slot will have which insert() takes next.
+    /// The generation of the slot that insert() takes next.
     pub(crate) fn next_generation(&self) -> u32 {
         let at = self.next_index();
         if at < self.made {
@@ -249,8 +250,9 @@ impl Table {
         }
     }
 
-    /// A watch's child is gone, and the watch has its end for as long as the handle
-    /// is held. What ended later has a greater number.
+    /// A watch's child is gone; the watch has its end until the handle is freed. Gives
+    /// the watch a number, the greater the later its child ended. The number is kept in
+    /// `next_watch`, which a watch without a child does not need.
     pub(crate) fn latch(&mut self, at: u32) {
         self.latches = (self.latches + 1) % NIL;
         let number = self.latches;
@@ -281,7 +283,7 @@ impl Table {
                 .is_none_or(|leader| !self.is_watch_of(at, leader))
     }
 
-    /// Whether a watch is one of a child's.
+    /// Whether `watch` is one of the watches that `leader` leads.
     pub(crate) fn is_watch_of(&self, watch: u32, leader: u32) -> bool {
         let mut at = leader;
         while at != NIL && at != watch {
@@ -322,7 +324,7 @@ impl Table {
         self.young.head
     }
 
-    /// Has a sweep begin, unless one was broken off: then that goes on.
+    /// Begins a sweep. False where one was interrupted: then that one goes on.
     pub(crate) fn sweep_from_start(&mut self) -> bool {
         let begins = self.young.cursor == NIL;
         if begins {
@@ -364,15 +366,15 @@ impl Table {
         })
     }
 
-    /// The leader of a child's watches.
+    /// The slot that leads the watches of the child with this pid.
     pub(crate) fn find(&self, pid: i32) -> Option<u32> {
         self.by_pid
             .find(hash(pid), |&leader| self.slot(leader).pid == pid)
             .copied()
     }
 
-    /// A slot for a watch of `pid`, joined to the child's others behind `leader`
-    /// or, if there is none, leading a young child. Needs `reserve`.
+    /// Takes a slot for a watch of `pid`. With a `leader` it joins that child's watches,
+    /// as the last; without one it leads a new young child. Call `reserve` first.
     pub(crate) fn insert(&mut self, pid: i32, context: u16, leader: Option<u32>) -> u32 {
         let at = self.take(pid, context, Flags::USED);
         match leader {
@@ -389,7 +391,7 @@ impl Table {
         at
     }
 
-    /// A slot for a watch whose child comes later. Needs `reserve`.
+    /// Takes a slot for a watch whose child comes later. Call `reserve` first.
     pub(crate) fn hold(&mut self, context: u16) -> u32 {
         self.take(NO_PID, context, Flags::USED | Flags::INERT)
     }
@@ -471,8 +473,8 @@ impl Table {
         pidfd
     }
 
-    /// Takes a watch out of its child's, which another one leads then. False,
-    /// and nothing is done, where it is the only one.
+    /// Takes a watch out of its child's watches; if it led them, the next one does.
+    /// False, and nothing is done, where it is the only one.
     pub(crate) fn leave_child(&mut self, at: u32) -> bool {
         let Some(leader) = self.find(self.slot(at).pid) else {
             return false;
@@ -531,8 +533,7 @@ impl Table {
         }
     }
 
-    /// Ends what a handle stands for: the slot has a new generation, or is
-    /// used up.
+    /// Makes a slot's handle invalid: the slot gets the next generation.
     #[inline(always)]
     pub(crate) fn expire(&mut self, at: u32) {
         let slot = self.slot_mut(at);
@@ -542,7 +543,7 @@ impl Table {
         slot.flags |= Flags::ABANDONED;
     }
 
-    /// Gives a slot back, whose child and queue are done with.
+    /// Frees a slot that leads no child and is in no queue.
     pub(crate) fn release(&mut self, at: u32) {
         let free = self.free;
         let slot = self.slot_mut(at);

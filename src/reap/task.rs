@@ -86,7 +86,7 @@ pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<Ta
     })
 }
 
-/// Whether a task was not removed, nor its context freed.
+/// Whether a task is still there: neither removed nor gone with its context.
 pub(crate) fn is_there(id: TaskId) -> bool {
     lock(id.depth).is_ok_and(|reaper| reaper.tasks.find(id).is_some())
 }
@@ -111,9 +111,9 @@ pub(crate) fn set_deadline(id: TaskId, at: Option<u64>) {
     }
 }
 
-/// From inside a step with a child's end, which then asks for no callback: it is made again
-/// once the time has come or the task is posted, and no other one before. A zombie that
-/// is kept is kept until then.
+/// Called from inside a step with a child's end, which must then return no callback. The
+/// same step is made again at `until`, or earlier if the task is posted, and no other step
+/// before that. A kept zombie stays until then.
 pub(crate) fn put_off(id: TaskId, end: ChildEnd, until: u64) {
     if let Ok(mut reaper) = lock(id.depth) {
         if let Some(entry) = reaper.tasks.find_mut(id) {
@@ -138,7 +138,7 @@ pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), 
     let stepped = entry.stepped_fd == Some(fd);
     if let Some(watched) = entry.watched(fd) {
         watched.interest = interest;
-        // Else it is watched anew when the step is over.
+        // Otherwise stepped() watches it again, with the new interest.
         if !watched.ready && !stepped {
             descriptor.watch(fd, id.index, interest, true)?;
         }
@@ -154,8 +154,8 @@ pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), 
     Ok(())
 }
 
-/// Ends that; before the owner closes the descriptor. No step with it begins
-/// once this returns.
+/// Stops watching a descriptor. Call this before the descriptor is closed. No step with
+/// it begins once this returns.
 pub(crate) fn unwatch_fd(id: TaskId, fd: RawFd) {
     if let Ok(mut reaper) = lock(id.depth) {
         let reaper = &mut *reaper;
@@ -171,14 +171,13 @@ pub(crate) fn unwatch_fd(id: TaskId, fd: RawFd) {
     }
 }
 
-/// Has a task stepped with Why::Child, once, when a child ends; also one that
-/// ended before. Other watches of the child, this context's included, are not
-/// touched. `pidfd` is one of this very child that the caller has, and is taken.
-/// The id can end the watch before ([`super::watch::unwatch`]); with the step it is
-/// over. With `keep_zombie` the child is a zombie until the step has been made,
-/// and the callback that it asked for: /proc/PID can be read, unless other code
-/// waited for it. ESRCH where the pid is no child of this process or the task is
-/// removed; ENOMEM.
+/// Has a task stepped with Why::Child, once, when a child ends; also one that ended
+/// before. Other watches of the child, this context's included, are not touched. `pidfd`,
+/// if there is one, must be this child's, and is taken over. The id can end the watch
+/// earlier ([`super::watch::unwatch`]); the step ends it too. With `keep_zombie` the
+/// child stays a zombie until the step, and the callback that it asked for, are over:
+/// /proc/PID can be read, unless other code waited for the child. ESRCH where the pid is
+/// no child of this process or the task is removed; ENOMEM.
 pub(crate) fn watch_child(
     id: TaskId,
     pid: i32,
@@ -249,7 +248,7 @@ impl Reaper {
         let wanted = self.table.bound() as usize + 1;
         let short = wanted.saturating_sub(self.tokens.len());
         self.tokens.try_reserve(short).map_err(|_| Errno::ENOMEM)?;
-        // Each watch's end, of those that live and of this one.
+        // Room for the end of every task's watch, this one included.
         let room = self.task_watches + 1;
         self.task_ends.try_reserve(room).map_err(out_of_memory)
     }
@@ -266,8 +265,8 @@ impl Reaper {
         Sink::Own(Own::Task(id.index))
     }
 
-    /// Takes a task out, and all that it has; for the caller to drop once the lock
-    /// is released.
+    /// Removes a task, with its deadline, descriptors and watches. The caller drops it
+    /// once the lock is released.
     fn take_task(&mut self, id: TaskId) -> Option<Arc<dyn Task>> {
         let task = self.tasks.find_mut(id)?.task.take();
         self.set_deadline(id.index, None);
@@ -355,8 +354,8 @@ impl Reaper {
         }
     }
 
-    /// Queues the tasks whose deadlines have passed, and has the context come
-    /// round for the next one.
+    /// Queues the tasks, and runs the rich watches, whose deadlines have passed. Sets the
+    /// alarm for the next deadline.
     pub(crate) fn run_deadlines(&mut self, index: u16) {
         if self.at(index).deadlines.first().is_none() {
             return;
@@ -421,7 +420,8 @@ impl Reaper {
         self.tasks.entry_mut(task).ends = (next, if next == NIL { NIL } else { tail });
     }
 
-    /// Tells a task of an end: the watch is over. None where it was ended before.
+    /// The reason to step a task with a child's end, which ends the watch. None where the
+    /// watch was ended before.
     pub(crate) fn tell_end(&mut self, task: u32, at: u32) -> Option<Why> {
         self.take_end(task);
         let slot = *self.table.slot(at);
@@ -459,8 +459,8 @@ impl Reaper {
         })
     }
 
-    /// A step is over, and the callback that it asked for: the descriptor that it
-    /// was about is watched again.
+    /// A step, and the callback that it asked for, are over. If the step was about a
+    /// descriptor, that is watched again.
     pub(crate) fn stepped(&mut self, index: u32) {
         self.ran();
         let entry = self.tasks.entry_mut(index);
@@ -825,7 +825,7 @@ mod tests {
             remove(id);
             assert_eq!(context::stats(turns.ctx).unwrap().watches, 0);
         }
-        // One that is removed while its child lies.
+        // A task is removed while its child is a kept zombie.
         let mut held = child();
         let pid = i32::try_from(held.id()).unwrap();
         let pidfd = crate::sys::pidfd::open(pid).unwrap();

@@ -84,8 +84,7 @@ pub(crate) struct Entry {
     posted: bool,
     /// Its deadline has passed.
     expired: bool,
-    /// The callback that it asked for has returned, which it was not told yet; or the end
-    /// that it put off.
+    /// The step that was put off: its callback's return, or a child's end.
     returned: Option<Why>,
     /// It put an end off, and is stepped with nothing else before.
     pub(crate) held: bool,
@@ -98,7 +97,7 @@ pub(crate) struct Entry {
     /// Where its deadline stands among the context's.
     pub(crate) place: u32,
     pub(crate) fds: Vec<Watched>,
-    /// The one that the step is about.
+    /// The descriptor that the step is about.
     pub(crate) stepped_fd: Option<RawFd>,
     /// Watches whose children ended, linked as in a context's queue.
     pub(crate) ends: (u32, u32),

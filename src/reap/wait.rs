@@ -58,7 +58,7 @@ pub(crate) fn next_living(ctx: ContextId, cursor: &mut u32) -> Option<i32> {
         {
             continue;
         }
-        // Each once, however many watches it has.
+        // Each child once, however many watches the context has of it.
         let mut first = reaper.table.find(slot.pid).unwrap_or(NIL);
         while first != NIL && reaper.table.slot(first).context != ctx.index {
             first = reaper.table.next_watch(first);
@@ -97,13 +97,14 @@ fn wait_for_end(id: WatchId, until: u64) -> Result<(), Error> {
         let deadline = reaper.at(context).deadlines.first();
         let by = deadline.map_or(until, |(at, _)| at.min(until));
         drop(reaper);
-        // Without one it is looked at again and again.
+        // Without a pidfd the child is looked at again and again.
         let pidfd = super::kill::pidfd(id).ok();
         let held = pidfd.as_ref().map(std::os::fd::AsFd::as_fd);
         let left = by.saturating_sub(now).max(1);
         let most = if held.is_some() { left } else { left.min(nap) };
         if poll::readable(held, most) || held.is_none() {
-            // Dead, and not ours to wait for while a tracer holds the corpse.
+            // The child is dead, but cannot be waited for while a tracer holds the
+            // zombie.
             if nap > FIRST_NAP && held.is_some() {
                 poll::readable(None, nap.min(left));
             }

@@ -4,7 +4,8 @@ use super::policy::LOOK_WITHIN;
 use super::process::{Attending, Reaper};
 use crate::sys::timer::SignalTimer;
 
-/// So soon after a signal of our timer that may have got lost.
+/// How soon our timer is to run out again where its signal may have got lost, in
+/// nanoseconds.
 const RETRY: u64 = 1_000_000;
 /// How many other loops have an alarm too, and how much later, in nanoseconds.
 const OTHERS: usize = 4;
@@ -34,8 +35,8 @@ impl Reaper {
         }
     }
 
-    /// A loop has come by. What is owed has an alarm in it from now on, too: the
-    /// one that has it may be blocked.
+    /// A context's loop runs. What is owed gets an alarm in this loop too, as the loop
+    /// that has one may be blocked.
     pub(crate) fn serve(&mut self, index: u16) {
         self.serving = Some(index);
         if !self.agenda.is_empty() {
@@ -43,9 +44,9 @@ impl Reaper {
         }
     }
 
-    /// Sets the alarm for the first debt: in the loop that has come by, else in any
-    /// that can have one; and a later one in a few others, which find the debt unpaid
-    /// only if the first loop is blocked.
+    /// Sets the alarm for the first debt: in the loop that runs now, else in any loop
+    /// that can have one. A few other loops get a later alarm, in case the first loop is
+    /// blocked.
     #[cold]
     #[inline(never)]
     pub(crate) fn settle(&mut self) {
@@ -84,10 +85,11 @@ impl Reaper {
         }
     }
 
-    /// Has a context whose descriptor is polled come round at a time.
+    /// Sets a context's timer: its descriptor, which is polled, becomes readable at this
+    /// time.
     pub(crate) fn alarm(&mut self, index: u16, at: u64) {
-        // One that ran out is there until the descriptor is read: set again it
-        // would not be.
+        // An expired timerfd stays readable until it is read; re-arming it would clear
+        // that.
         if self.at(index).alarm_at.is_some_and(|set| set <= at) {
             return;
         }
@@ -99,15 +101,18 @@ impl Reaper {
         }
     }
 
-    /// SIGCHLD for those that have no descriptor; false where it cannot be set.
+    /// Sets the timer that sends SIGCHLD, for contexts that have no descriptor; false
+    /// where there is no timer.
     fn signal_by(&mut self, at: u64) -> bool {
         let now = self.kernel.now();
-        // A signal may have been lost, as they merge.
+        // A timer that should have run out is set again: signals merge, and its own may
+        // be lost.
         if self.signal_at.is_some_and(|set| set <= at && set > now) {
             return true;
         }
-        // The pending one may be the timer's own, which would be void if it were set
-        // again, and each that merged with it. It brings us back here.
+        // The pending SIGCHLD may be the timer's own. To set the timer again would void
+        // it, and with it each signal that merged with it. When it is taken, we come back
+        // here.
         if self.kernel.sigchld_pending() {
             return true;
         }
@@ -143,9 +148,9 @@ impl Reaper {
         }
     }
 
-    /// Until when unknown children are put off that were found while one is being
-    /// spawned, as another one found may be that. A spawn that does not return puts
-    /// them off no longer than a look at them is.
+    /// Unknown children are told of if they were found at this time or before. While a
+    /// child is being spawned, those found later are put off, as one of them may be that
+    /// child. A spawn that does not return puts them off for LOOK_WITHIN at most.
     pub(crate) fn told_until(&self) -> u64 {
         match self.spawning {
             0 => u64::MAX,

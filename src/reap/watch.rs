@@ -1,4 +1,4 @@
-//! A watch is used, and ends.
+//! What is done with a watch, and how it ends.
 
 use nix::errno::Errno;
 
@@ -43,7 +43,8 @@ pub(crate) fn check(id: WatchId) -> Result<(), Error> {
     }
 }
 
-/// The child's pid; after its end a number only.
+/// The child's pid. After the child's end this is only a number, as the pid may be
+/// reused.
 pub(crate) fn pid(id: WatchId) -> Result<i32, Error> {
     let reaper = lock(id.depth())?;
     let (_, slot) = reaper.watch(id)?;
@@ -101,7 +102,7 @@ pub(crate) fn set_hook(id: WatchId, hook: Option<Hook>) -> Result<(), Error> {
 pub(crate) enum How {
     /// It is still reaped when it ends.
     Keep,
-    /// It is handed back, or its status.
+    /// It is handed back to the daemon, or its status if it has ended.
     Release,
 }
 
@@ -117,32 +118,33 @@ pub(crate) enum Ask<'a> {
     /// The hook, and then the host, which frees the handle's memory or refuses to
     /// (false). Freeing it ends the watch, by `Gone`.
     Memory(RunHook, &'a dyn Fn() -> bool),
-    /// The hook, but the handle's memory goes whatever it says.
+    /// The hook, whose answer does not matter: the handle's memory is freed anyway.
     Gone(RunHook),
 }
 
 /// What a watch had when it ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Released {
-    /// The child is the daemon's to wait for, or nobody asked.
+    /// The child is the daemon's to wait for, or no release was asked for.
     Back,
     /// It has ended, with this raw status.
     Ended(i32),
 }
 
-/// Ends a watch and its handle. No callback and no hook of the watch runs in
-/// another thread once this returns. EBUSY where somebody refused, or where this
-/// thread's own hook runs: it cannot end its own watch. To release, ESRCH where the
-/// handle was freed or a newer registration took the watch's place.
+/// Ends a watch and its handle. No callback and no hook of the watch runs in another
+/// thread once this returns. EBUSY where somebody refused, or where this thread's own
+/// hook runs: it cannot end its own watch. With How::Release, ESRCH where the handle was
+/// freed or a newer registration took the watch's place.
 pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Error> {
     let mut own = &process(id.depth())?.value;
     let (mut reaper, mut there) = quiet(own, id)?;
     if let Some(at) = there {
-        // As it was, where it cannot be released.
+        // Fails before anything is changed where it cannot be released.
         reaper.released(at, how)?;
         let hook = match ask {
             Ask::Nobody => None,
-            // Its own hook frees what the memory lies in.
+            // EBUSY: the watch's own hook frees the handle's memory, and is not run
+            // again.
             Ask::Gone(run) => reaper
                 .begin_hook(at)
                 .unwrap_or(None)
@@ -163,7 +165,7 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Error
             drop(reaper);
             (reaper, there) = quiet(own, id)?;
             if there.is_none() && how == How::Keep {
-                // It freed what the memory lay in.
+                // The hook has freed the handle's memory, and with it the watch.
                 return Ok(Released::Back);
             }
         }
@@ -206,7 +208,7 @@ fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<
             Err(error) if error == Errno::ESRCH => None,
             Err(error) => return Err(error),
         };
-        // Also those of a watch which its own callback has ended.
+        // A watch whose own callback has ended it counts too.
         if !reaper.runs_elsewhere(|running| running.watch == id) {
             return Ok((reaper, there));
         }
@@ -214,7 +216,7 @@ fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<
     }
 }
 
-/// Runs each hook of a context that ends, once; whatever they say, it ends.
+/// Runs each hook of a context that ends, once. Their answers do not matter.
 pub(crate) fn run_hooks(ctx: ContextId, run: RunHook) {
     let mut cursor = 0;
     while let Some(hook) = next_hook(ctx, &mut cursor) {
@@ -276,7 +278,7 @@ impl Reaper {
         if !self.muted.is_empty() {
             self.forget_muted(at);
         }
-        // A child that is held still ends with its gate.
+        // A child that is still held at its gate ends when the gate is dropped.
         self.take_gate(at);
         let slot = self.table.slot_mut(at);
         let release = release || slot.is(Flags::RELEASE);
@@ -298,7 +300,7 @@ impl Reaper {
         let lying = self.lying(at);
         self.end_keep(at);
         self.end_rich(at);
-        // Only a watch of a child that is still to be reaped has company.
+        // Only while the child is still to be reaped can other watches share it.
         if (lying.is_some() || !over && !ended)
             && !self.leave(at)
             && release
@@ -342,7 +344,7 @@ impl Reaper {
             return if self.running.iter().any(own) {
                 Err(Errno::EBUSY.into())
             } else {
-                // It has agreed.
+                // The hook has run and agreed.
                 Ok(None)
             };
         }
@@ -384,7 +386,7 @@ impl Reaper {
         }
     }
 
-    /// What the end of a watch gives.
+    /// What the end of a watch returns.
     fn released(&self, at: u32, how: How) -> Result<Released, Error> {
         let slot = self.table.slot(at);
         if how == How::Keep {
