@@ -1,10 +1,10 @@
 //! Signalling a whole service, and ending it whole.
 //!
-//! A tree that forks while it is walked is never seen whole in one look. So each
-//! new member is stopped first, until a look finds no new one, and then all are
-//! killed; what was started in between is found by the next round, as a subreaper
-//! catches every orphan. Who has got SIGKILL forks no more, though it may take its
-//! time to end.
+//! A tree that forks while it is walked is never seen whole in one look. So each new
+//! member is stopped first, until a look finds no new one, and then all are killed; what
+//! was started in between is found by the next round, as a subreaper catches every
+//! orphan. A process that has got SIGKILL forks no more, though it may take some time to
+//! end.
 
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -20,7 +20,7 @@ use crate::sys::{clock, pidfd, procfs, signal, wait};
 /// How long a kill goes on while new processes come, in nanoseconds.
 const LONGEST: u64 = 5_000_000_000;
 /// How long those that were killed are waited for, in nanoseconds: in one round, and in
-/// all. Whoever takes longer is told of when it ends.
+/// all. The end of one that takes longer is told when it comes.
 const PATIENCE: u64 = 20_000_000;
 const WHOLE_PATIENCE: u64 = 200_000_000;
 
@@ -82,7 +82,8 @@ impl Target {
         if let Some(pidfd) = &self.pidfd {
             return pidfd::send_signal(pidfd.as_fd(), signum);
         }
-        // None to be had, or none to spare: as sure as a look just before can make it.
+        // No pidfd could be had or spared: the signal goes to the pid, after a check just
+        // before it that this is still the same process.
         let now = pidfd::open(self.pid);
         if identity(self.pid)? != self.identity {
             return Err(Errno::ESRCH.into());
@@ -124,8 +125,8 @@ impl Target {
     }
 }
 
-/// How many members live, zombies not counted, that are not spared; the caller's own
-/// look, which needs no loop. At least one where it is not certain that nobody is left.
+/// How many members live that are not spared; zombies are not counted. Looks by itself,
+/// without the loop. At least one where it is not certain that nobody is left.
 pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Result<usize, Error> {
     with(id, |tracker, key| {
         let (members, _) = members(tracker, key)?;
@@ -133,8 +134,8 @@ pub(crate) fn remaining(id: ServiceId, spare: impl Fn(&Member) -> bool) -> Resul
         if count > 0 {
             return Ok(count);
         }
-        // A parent may have died between the look and the walk: nobody is left where
-        // another look finds nobody new.
+        // A parent may have died between the look and the walk, and left a child that
+        // neither saw: nobody is left only if another look finds nobody new.
         Ok(usize::from(tracker.look_for_new().unwrap_or(true)))
     })
 }
@@ -214,7 +215,8 @@ impl Round {
                 self.kill_stopped();
                 return Err(error);
             }
-            // Who is stopped forks no more: once nobody is new, all are held.
+            // A stopped process forks no more: once a look finds nobody new, all are
+            // held.
             if self.targets.len() > before {
                 quiet = 0;
                 self.send_new(before, libc::SIGSTOP);
@@ -265,7 +267,7 @@ impl Round {
             if self.targets.iter().any(|target| target.pid == member.pid) {
                 continue;
             }
-            // The daemon's own code, so without a lock.
+            // `spare` may be the daemon's own code, so it is called without a lock.
             if spare(&member) {
                 self.spared.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
                 self.spared.push(member.pid);
@@ -290,8 +292,8 @@ impl Round {
         Ok(())
     }
 
-    /// Kills by pid whom a look may have stopped: children of ours that nobody reaped. It
-    /// needs no descriptor.
+    /// Kills by pid the children that a look may have stopped. They are not reaped, so
+    /// their pids are still theirs, and no descriptor is needed.
     fn kill_stopped(&self) {
         if !self.stop_at_once {
             return;
@@ -306,7 +308,8 @@ impl Round {
         });
     }
 
-    /// To those held since then; counts what reached whom where it is the last.
+    /// Sends a signal to the targets from `since` on. Counts whom it reached, except for
+    /// SIGSTOP, which a kill sends before SIGKILL.
     fn send_new(&mut self, since: usize, signum: i32) {
         for target in &mut self.targets[since..] {
             match target.send(signum) {
@@ -337,8 +340,8 @@ impl Round {
         reached
     }
 
-    /// Gives those that were killed a moment: their children become ours by their ends.
-    /// How long it took.
+    /// Waits a moment for those that were killed to end, as only then their children
+    /// become ours. How long it took.
     fn wait_for_ends(&self, most: u64) -> u64 {
         let begun = clock::now();
         for target in self.targets.iter().filter(|target| target.killed) {
@@ -348,8 +351,8 @@ impl Round {
     }
 }
 
-/// A service's live members, what tells those below from later processes, and how
-/// many it has had.
+/// A service's live members, with the identities of those below, and how many processes
+/// the service has had.
 #[allow(clippy::type_complexity, reason = "taken apart at once")]
 fn members(
     tracker: &mut Tracker,
@@ -412,8 +415,8 @@ fn members(
     Ok((found, arrivals))
 }
 
-/// A login hangs from a process of the service's own user, which has left the
-/// service's session: without it the login ends.
+/// A login's parent may be a process of the service's own user that has left the
+/// service's session. Without that parent the login ends, so it is spared too.
 fn spare_parents(members: &mut [(Member, Option<Identity>)], session: Option<i32>) {
     let mut changed = true;
     while changed {

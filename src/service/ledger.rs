@@ -59,12 +59,12 @@ pub(crate) enum State {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Process {
     pub(crate) pid: i32,
-    /// Its parent before we were, or 0.
+    /// Its parent before it became our child, or 0.
     pub(crate) parent: i32,
     pub(crate) service: u32,
     pub(crate) evidence: Evidence,
     pub(crate) state: State,
-    /// The last walk below the service's members came past it.
+    /// The last walk below the service's members found it.
     seen: bool,
     /// A child of ours that was seen dead: it has no children, and forks no more.
     pub(crate) dead: bool,
@@ -119,7 +119,7 @@ pub(crate) struct Service {
     follow: Follow,
     /// The main process, or 0.
     pub(crate) main: i32,
-    /// What the daemon knows it to be; None before it was told anything.
+    /// The main process that the daemon was last told; None before it was told anything.
     told_main: Option<i32>,
     /// The processes so far each ended with 0, so that the next one is followed.
     forking: bool,
@@ -227,7 +227,7 @@ impl Ledger {
             service.main = pid;
             service.told_main = Some(pid);
         }
-        // Whoever had this pid is gone: its end is queued, or was never seen.
+        // A former process with this pid is gone: its end is queued, or was never seen.
         if self.process(pid).is_some() {
             self.remove(pid);
         }
@@ -242,7 +242,7 @@ impl Ledger {
         });
     }
 
-    /// The service never came to be.
+    /// Removes a service whose start failed.
     pub(crate) fn discard(&mut self, key: Key) {
         if self.get(key).is_some() {
             self.release(key.index);
@@ -296,8 +296,8 @@ impl Ledger {
             .filter(move |process| process.service == index && process.state != State::Ended)
     }
 
-    /// Which service has this tag. The first process may be on its way: then it is
-    /// not yet told from an orphan.
+    /// The service that has this tag. While its first process is being started, that
+    /// process cannot be told from an orphan yet.
     pub(crate) fn by_tag(&self, tag: u64) -> Option<u32> {
         self.services()
             .find(|(_, service)| service.tag == tag && !service.dead)
@@ -402,7 +402,7 @@ impl Ledger {
             if was_main {
                 service.main = 0;
             }
-            // What follows a process that failed is no next step of a start.
+            // A process that comes after one that failed is no further step of a start.
             if was_main || service.root == pid {
                 service.forking &= status == 0;
             }
@@ -453,7 +453,7 @@ impl Ledger {
         Ok(())
     }
 
-    /// Appends the processes below that the walk did not come past, and what they were.
+    /// Appends the processes below that the walk did not find, with their identities.
     pub(crate) fn unseen(&self, found: &mut Vec<(i32, Identity)>) -> Result<(), Error> {
         for process in self.processes.iter().filter(|process| !process.seen) {
             if let State::Below(identity) = process.state {
@@ -486,8 +486,8 @@ impl Ledger {
         }
     }
 
-    /// Two looks agreed after the last end: who is dead is dead, and the main
-    /// process is who it is.
+    /// Two looks agreed after the last end, so what they show is final: tells which
+    /// services are dead, and which main processes changed.
     pub(crate) fn settle(&mut self, outside: &mut impl Outside) {
         while let Some(index) = self.touched.pop() {
             self.services[index as usize].touched = false;
@@ -561,8 +561,9 @@ impl Ledger {
         }
     }
 
-    /// Whether some process lives, and none of a forking service is about to be told as
-    /// ended: what it left is known with that, and where all are dead DEAD says so.
+    /// Whether a process lives, so that the loss of the main process is to be told. Not
+    /// where a dead process of a forking service is still to be told: its end shows what
+    /// goes on. Not where all are dead: DEAD tells that.
     fn is_without_main(&mut self, index: u32, outside: &mut impl Outside) -> bool {
         let Some(service) = self.at(index) else {
             return false;
@@ -585,7 +586,7 @@ impl Ledger {
         any
     }
 
-    /// Has the service be settled.
+    /// Has the service settled.
     pub(crate) fn touch(&mut self, index: u32) {
         if let Some(service) = self.services.get_mut(index as usize) {
             if service.used && !service.touched {

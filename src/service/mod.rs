@@ -1,10 +1,10 @@
-//! Services: a process, and all that comes of it, told from everybody else's.
+//! Services: a process and all that comes of it, distinguished from all other processes.
 //!
-//! A process that puts itself into the background becomes an orphan, and orphans
-//! become children of a subreaper without a word. So we look at our children
-//! ([`crate::sys::procfs`]), ask of each new one what speaks for a service
-//! ([`attribute`], pure) and keep the books ([`ledger`],
-//! pure). [`tracker`] does so, on the contexts' loops.
+//! A process that puts itself into the background becomes an orphan, and the kernel makes
+//! orphans children of a subreaper without telling it. So we look at our children
+//! ([`crate::sys::procfs`]), look for evidence that a new one belongs to a service
+//! ([`attribute`], pure) and keep the books ([`ledger`], pure). [`tracker`] does so, on
+//! the contexts' loops.
 
 pub(crate) mod attribute;
 pub(crate) mod kill;

@@ -1,6 +1,6 @@
-//! A service's tag: a random number that its processes carry along. 62 bits, so
-//! that it is a valid soft limit below any hard limit worth the name, and that
-//! nested supervisors do not take each other's processes for theirs.
+//! A service's tag: a random number that its processes carry along. It has 62 bits, so
+//! that it is a valid soft limit below any hard limit that is in use, and so that nested
+//! supervisors do not take each other's processes for theirs.
 
 use crate::sys::error::Error;
 use crate::sys::random;

@@ -7,9 +7,10 @@
 //! which looks when something else prompts it: a pidfd of a process further down,
 //! a record of the connector, time, or the reaper that found an unknown child.
 //!
-//! The order that makes it exact: an end that a task is told of was visible before,
-//! and the kernel hands a process's children on before it shows its end. So a look
-//! that begins now sees all of them, and only then the end is written down.
+//! What makes this exact is the order. Before the kernel shows the end of a process it
+//! gives the children of that process to us. So when a task is told of an end, a look
+//! that begins now sees all those children. Only after such a look the end is written
+//! down.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
@@ -37,14 +38,14 @@ use crate::sys::pidfd::Exit;
 use crate::sys::strings::CStringArray;
 use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, unload, wait};
 
-/// A slow look comes so long after something changed, and ever later while
-/// nothing does: each time by this factor.
+/// A slow look comes SLOW_FIRST after something changed. While nothing changes the
+/// interval grows, each time by the factor SLOWER, up to SLOW_LAST.
 const SLOW_FIRST: u64 = 1_000_000_000;
 const SLOW_LAST: u64 = 60_000_000_000;
 const SLOWER: u64 = 4;
-/// After a look whose readings did not agree.
+/// How soon to look again after a look whose readings did not agree, in nanoseconds.
 const AGAIN: u64 = 1_000_000;
-/// After a look for which there were no descriptors or no memory.
+/// How soon to look again after a look for which there were no descriptors or no memory.
 const AFTER_SHORTAGE: u64 = 100_000_000;
 /// So long an end waits for such a look. Then it is told, as what it has the daemon close
 /// may be what is missing.
@@ -54,7 +55,7 @@ const LONGEST_SHORTAGE: u64 = 3_000_000_000;
 const MOST_LOOKS: u32 = 3;
 /// Walks below the members get one part in so many of the time.
 const SHARE: u64 = 16;
-/// An orphan that nobody claims and nobody may reap is spoken of after so long.
+/// How long until a message tells of an orphan that nobody claims and nobody may reap.
 const SPOKEN_OF_AFTER: u64 = 60_000_000_000;
 
 /// How many of the connector's records are read at once.
@@ -86,7 +87,7 @@ impl ServiceId {
     }
 }
 
-/// One event, and what stands around it.
+/// One event, and the state of the service with it.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Report {
     pub(crate) id: ServiceId,
@@ -107,7 +108,7 @@ pub(crate) struct Sink {
     pub(crate) record: fn(&Report) -> Record,
 }
 
-/// What a service is wanted to be known by, and how it is followed.
+/// Which evidence of a service is wanted, and how its main process is followed.
 pub(crate) struct Wish {
     pub(crate) tag: bool,
     pub(crate) environment: bool,
@@ -116,7 +117,7 @@ pub(crate) struct Wish {
     /// Make one below the daemon's own.
     pub(crate) make_cgroup: bool,
     pub(crate) cgroup: Option<i32>,
-    /// No service without a cgroup.
+    /// The start fails without a cgroup.
     pub(crate) exact: bool,
     pub(crate) follow: Follow,
     pub(crate) pid_file: Option<CString>,
@@ -164,7 +165,7 @@ struct Foreign {
 /// A zombie whose EXITED was told.
 struct ToldEnd {
     pid: i32,
-    /// A later process may have its pid. None: it could not be asked for.
+    /// Tells it from a later process with its pid. None: it could not be read.
     identity: Option<Identity>,
     /// The number of the look that last saw it, or that was the last before it was told.
     look: u64,
@@ -189,8 +190,8 @@ pub(crate) struct Tracker {
     pub(super) unclaimed: Vec<i32>,
     /// Pidfds of processes below, whose ends prompt a look.
     below: HashTable<(i32, OwnedFd)>,
-    /// The service that is being killed: whoever turns out to be its process is stopped at
-    /// once. A process that forks and exits for ever is not there any more a moment later.
+    /// The service that is being killed: a child that is attributed to it is stopped at
+    /// once. One that forks and exits over and over would be gone a moment later.
     pub(super) stopping: Option<u32>,
     looks: u64,
     look_began: u64,
@@ -217,7 +218,7 @@ fn tracker() -> Result<MutexGuard<'static, Tracker>, Error> {
 fn tracker_of(id: ServiceId) -> Result<MutexGuard<'static, Tracker>, Error> {
     let own = TRACKER.get().ok_or(Errno::ECHILD)?;
     let tracker = own.value.lock();
-    // Ids hold a few bits of the depth.
+    // Ids hold only some bits of the depth: the id is made anew and compared.
     if ServiceId::new(id.key(), tracker.depth) == id {
         Ok(tracker)
     } else {
@@ -404,7 +405,7 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
 fn cgroup_for(wish: &Wish) -> (Option<Cgroup>, i32) {
     let cgroup = match wish.cgroup {
         Some(directory) => Cgroup::given(directory),
-        // Its name needs to be no secret, only its own.
+        // The random number makes the name unique; it need not be secret.
         None if wish.make_cgroup || wish.exact => tag::random().and_then(Cgroup::make),
         None => return (None, 0),
     };
@@ -421,8 +422,8 @@ fn without_cgroup(id: ServiceId, errno: Errno) {
     }
 }
 
-/// The tag could not be handed to the first process: the daemon's own limits or
-/// environment came first.
+/// The first process did not get the tag: the spec's own limits or environment take
+/// precedence.
 fn without_tag(id: ServiceId, errno: Errno) {
     if let Ok(mut tracker) = tracker_of(id) {
         if let Some(extra) = tracker.extra_mut(id.key()) {
@@ -505,7 +506,8 @@ fn start(ctx: ContextId, spec: &Spec, starting: &Starting, exact: bool) -> Resul
     let mut outcome = spawned::start_known(ctx, &spec, told, known);
     if let Err(error) = &outcome {
         if error.step == Some(Step::Cgroup) && starting.cgroup.is_some() && !exact {
-            // Made, but not to be placed in: the service goes on without it.
+            // The cgroup was made, but no process can be placed in it: the service goes
+            // on without it.
             without_cgroup(starting.id, Errno::from_raw(error.errno));
             spec.cgroup = None;
             outcome = spawned::start_known(ctx, &spec, told, known);
@@ -518,7 +520,7 @@ fn watch(task: TaskId, pid: i32) -> Result<WatchId, Error> {
     task::watch_child(task, pid, None, 0, true)
 }
 
-/// The service came to nothing.
+/// Removes a service whose start failed.
 fn give_up(id: ServiceId) {
     let Ok(mut tracker) = tracker_of(id) else {
         return;
@@ -539,8 +541,8 @@ fn give_up(id: ServiceId) {
     }
 }
 
-/// Makes a running child the first process of a new service. ESRCH for a
-/// stranger, EBUSY for a process that a service has.
+/// Makes a running child the first process of a new service. ESRCH where it is no child
+/// of ours, EBUSY where a service has it.
 pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result<ServiceId, Error> {
     if !wait::is_child_pid(pid) {
         return Err(Errno::ESRCH.into());
@@ -568,8 +570,8 @@ pub(crate) fn free(id: ServiceId) -> Result<(), Error> {
         };
         task
     };
-    // It ends the watches, so they are made anew; not with the lock held, which a
-    // step in another thread may want.
+    // This ends the task's watches; the keeper makes them anew below. The lock is not
+    // held, as a step in another thread may want it.
     task::remove(task);
     let mut tracker = tracker_of(id)?;
     tracker.ledger.silence(id.key());
@@ -731,7 +733,8 @@ impl Tracker {
         let task = task::add(ctx, &keeper)?;
         keeper.known.store(true, Ordering::Relaxed);
         self.keepers.push(Keeper { ctx, task });
-        // What was set for others says nothing to it.
+        // The time of the slow look was set for the other keepers only: it is to be set
+        // anew.
         self.slow_at = 0;
         Ok(task)
     }
@@ -761,9 +764,10 @@ impl Tracker {
 
     /// Looks at our children: each new one is attributed, or left to the application.
     pub(super) fn look(&mut self) -> Result<(), Error> {
-        // Whoever the reaper means stands among our children by now.
+        // The child that the reaper prompted us for is among our children by now.
         orphan::take_prompt(self.depth);
-        // Who was forked before its parent ended has its record by now.
+        // A process that was forked before its parent ended has its connector record by
+        // now.
         self.read_connector();
         self.look_began = clock::now();
         let mut children = std::mem::take(&mut self.children);
@@ -795,9 +799,9 @@ impl Tracker {
         done
     }
 
-    /// Reads our children; whether none can have been missed. One reading does where
-    /// nobody else could take a child out of the list, and all that we still watch
-    /// are in it.
+    /// Reads our children; whether none can have been missed. One reading is enough where
+    /// no other code could take a child out of the list meanwhile, and all children that
+    /// we still watch are in it.
     fn read_children(&mut self, children: &mut Vec<i32>) -> Result<bool, Error> {
         std::mem::swap(&mut self.previous, children);
         let alone = procfs::own_children_once(children, &mut self.scratch)?;
@@ -839,7 +843,8 @@ impl Tracker {
                 if let Some(pidfd) = pidfd.filter(|_| self.stopping == Some(service)) {
                     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGSTOP);
                 }
-                // Where the claim goes by what was below, its parent is known.
+                // Its parent is known if it was claimed by what was known of it while it
+                // lived below.
                 let process = self.ledger.process(pid);
                 let known = match known {
                     Some(State::Below(known)) if process.is_some_and(|one| one.parent != 0) => {
@@ -850,8 +855,8 @@ impl Tracker {
                 self.take(service, pid, known);
             }
             Verdict::Unclaimed => {
-                // What it carried may have gone with it, and its children may have come to
-                // us after the list was read.
+                // If it is dead, the evidence that it carried may be gone, and its
+                // children may have come to us after the list was read.
                 self.agreed &= wait::lives(pid);
                 self.add_foreign(pid)?;
             }
@@ -859,7 +864,8 @@ impl Tracker {
         Ok(())
     }
 
-    /// A process was attributed: watches it. `known` is what it was below.
+    /// A process was attributed: watches it. `known` is its identity from when it lived
+    /// below.
     fn take(&mut self, service: u32, pid: i32, known: Option<Identity>) {
         self.forget_foreign(pid);
         let held = self.take_below(pid);
@@ -932,8 +938,8 @@ impl Tracker {
         }
     }
 
-    /// Whether a child that nobody claimed is still nobody's; one that ended is
-    /// handed on. A pid may be another process's by now, so its tag is read again.
+    /// Whether a child that nobody claimed is still unclaimed. One that ended is given to
+    /// the application. A pid may be another process's by now, so its tag is read again.
     fn is_foreign_still(&mut self, pid: i32) -> Result<bool, Error> {
         let look = self.looks;
         let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) else {
@@ -1000,8 +1006,8 @@ impl Tracker {
         }
     }
 
-    /// Walks below the members of one service, or of all, if it is not too dear
-    /// now: what lives there is remembered, and known when it becomes ours.
+    /// Walks below the members of one service, or of all, unless that costs too much now.
+    /// What lives there is remembered, so that it is known when it becomes our child.
     pub(super) fn walk(&mut self, service: Option<u32>, at_most_at: u64) {
         if service.is_some_and(|service| !self.may_walk(service)) {
             return;
@@ -1027,8 +1033,8 @@ impl Tracker {
         self.walk_from = begun + (clock::now() - begun) * SHARE;
     }
 
-    /// Whether all that a service has lives below, as far as we know: if they are dead its
-    /// DEAD is due, and a walk is not to be put off.
+    /// Whether, as far as we know, a service has no child of ours left, only processes
+    /// below. If those are dead its DEAD is due, so a walk must not be put off.
     fn may_be_dead(&self, service: u32) -> bool {
         let mut members = self.ledger.members(service);
         self.may_walk(service) && members.all(|one| one.state != State::Ours)
@@ -1043,7 +1049,8 @@ impl Tracker {
         known_below && self.ledger.at(service).is_some_and(|at| at.processes > 0)
     }
 
-    /// Who is in a service's cgroup and no child of ours lives below.
+    /// Finds the processes that are in a service's cgroup and are no children of ours:
+    /// these live below.
     fn walk_cgroups(&mut self, service: Option<u32>) {
         for index in 0..self.extras.len() {
             let at = u32::try_from(index).unwrap_or(u32::MAX);
@@ -1092,14 +1099,15 @@ impl Tracker {
         let held = self.below.find(hash(pid), |(held, _)| *held == pid);
         let ended = held.map(|(_, fd)| pidfd::has_ended(fd.as_fd()));
         if ended == Some(true) {
-            // Whoever had the pid before, in the same tick perhaps: its end was to prompt
-            // a look.
+            // The process that had this pid before has ended, perhaps in the same clock
+            // tick. Its end was to prompt a look.
             self.ledger.vanished(pid);
             self.drop_below(pid);
             self.look_again(AGAIN);
         }
         let held = match self.ledger.process(pid).map(|process| process.state) {
-            // The pid is not another's as long as the process that is held lives.
+            // The pid cannot be another process's as long as the process that is held
+            // lives.
             Some(State::Below(identity)) if ended == Some(false) => Some(identity),
             _ => None,
         };
@@ -1133,7 +1141,7 @@ impl Tracker {
         let Ok(fd) = pidfd::open(pid) else {
             return;
         };
-        // The low numbers are the daemon's, who may use select(2).
+        // The low numbers are left to the daemon, which may use select(2).
         let fd = fd::duplicate_from(&fd, FD_SETSIZE).unwrap_or(fd);
         if task::watch_fd(keeper, fd.as_raw_fd(), Interest::READ).is_ok() {
             self.below
@@ -1154,7 +1162,7 @@ impl Tracker {
         Some(fd)
     }
 
-    /// Forgets who is no more, of those that a walk did not come past.
+    /// Forgets those that a walk did not find and that are gone.
     fn forget_unseen(&mut self) {
         let mut unseen = Vec::new();
         if self.ledger.unseen(&mut unseen).is_err() {
@@ -1226,7 +1234,8 @@ impl Tracker {
     /// Moves a process and all that live below it into the service's cgroup, if it has one.
     /// Children of those that were moved are born in it.
     fn move_into_cgroup(&mut self, key: Key, root: i32) -> Result<(), Error> {
-        /// A look finds nobody new unless it overtook a fork.
+        /// How many looks there are at most: one more is needed only where a process
+        /// forked during a look.
         const LOOKS: u32 = 64;
         let extra = self.extras.get(key.index as usize).and_then(Option::as_ref);
         let Some(cgroup) = extra.and_then(|extra| extra.cgroup.as_ref()) else {
@@ -1237,8 +1246,8 @@ impl Tracker {
             let (mut left, mut found, mut moved) = (Vec::new(), Vec::new(), false);
             let mut next = Some((root, me));
             while let Some((pid, parent)) = next {
-                // Another process by now, unless its parent is the one it was found below,
-                // or we are.
+                // The pid may be another process's by now. It is not if the parent is
+                // still the one it was found below, or ourselves.
                 let stat = unless_short(procfs::stat(pid))?;
                 if let Some(stat) = stat.filter(|stat| [parent, me].contains(&stat.parent)) {
                     let place = procfs::cgroup(pid, &mut self.text)?;
@@ -1301,9 +1310,9 @@ impl Tracker {
         }
     }
 
-    /// A child of a service has ended: first who came to us by that, then the end. Where
-    /// descriptors or memory to look are out, the end waits, if it is to be told.
-    /// Whether it does.
+    /// A child of a service has ended: first looks for children that came to us by that,
+    /// then writes the end down. Where a look fails for want of descriptors or memory, an
+    /// end that is to be told is put off. Whether it is.
     fn child_ended(&mut self, end: ChildEnd, teller: Option<TaskId>) -> bool {
         let service = self.ledger.process(end.pid).map(|process| process.service);
         // One look is enough for all that were dead before it began.
@@ -1330,7 +1339,7 @@ impl Tracker {
         false
     }
 
-    /// Who is dead, and who the main process is.
+    /// Settles which services are dead, and which process is the main one.
     fn settle(&mut self) {
         if !self.agreed && self.look().is_err() {
             return;
@@ -1348,7 +1357,7 @@ impl Tracker {
         self.tell();
     }
 
-    /// Services whose last process is gone and whose handle was freed.
+    /// Drops the services whose last process is gone and whose handle was freed.
     fn drop_released(&mut self) {
         let mut any = false;
         for index in 0..self.extras.len() {
@@ -1364,7 +1373,8 @@ impl Tracker {
         }
     }
 
-    /// Has the services that got events make their callbacks, and be settled.
+    /// Has the services that got events make their callbacks, and has those settled that
+    /// something happened to.
     fn tell(&mut self) {
         while let Some(index) = self.ledger.next_fresh() {
             if let Some(Some(extra)) = self.extras.get(index as usize) {
@@ -1387,7 +1397,7 @@ impl Tracker {
         self.look_again(SLOW_FIRST);
     }
 
-    /// Has the keepers look in so many nanoseconds, or before.
+    /// Has the keepers look in so many nanoseconds, or earlier.
     fn look_again(&mut self, after: u64) {
         let now = clock::now();
         let at = clock::later(now, after);
@@ -1450,7 +1460,8 @@ impl Tracker {
         self.tell();
     }
 
-    /// Their cgroup may have become empty without a word to us.
+    /// Has services with a cgroup settled: it may have become empty without an event for
+    /// us.
     fn touch_those_with_cgroups(&mut self) {
         for (index, extra) in (0..).zip(&self.extras) {
             let cgroup = extra.as_ref().is_some_and(|extra| extra.cgroup.is_some());
@@ -1492,8 +1503,8 @@ impl Tracker {
         }
     }
 
-    /// Each fork below a member makes a member, in the order in which they came.
-    /// Whether a member ended, or nobody can say.
+    /// Reads the connector's records in order: each fork below a member makes a new
+    /// member. Whether a member ended, or may have.
     fn read_connector(&mut self) -> bool {
         let mut gone: Vec<(i32, u32)> = Vec::new();
         let mut prompted = false;
@@ -1602,7 +1613,8 @@ impl Task for ServiceTask {
             }
         }
         // Another thread may have found the service dead while the last end was told. That
-        // zombie is reaped behind this step: only then it is dead.
+        // last zombie is reaped after this step, and only then the service is dead: DEAD
+        // comes with the next one.
         if why != Why::Posted && tracker.ledger.is_dead_next(self.id.key()) {
             if let Some(Some(task)) = tracker.extra(self.id.key()).map(|extra| extra.task) {
                 task::post(task);
@@ -1619,7 +1631,8 @@ impl Task for ServiceTask {
 
 struct KeeperTask {
     ctx: ContextId,
-    /// The tracker knows of it, which is locked where it does not.
+    /// The tracker has it in its list. If not, its drop must not take the tracker's lock,
+    /// which is held then.
     known: AtomicBool,
     /// The child that the daemon is being asked about.
     asking: AtomicI32,
