@@ -6,10 +6,10 @@
 //! when the main process has ended; what lives on then is counted, and is no
 //! state of its own.
 //!
-//! Whoever drives the machine performs the actions in order and at once: after
-//! [`Action::Spawn`] comes [`Event::Spawned`] or [`Event::SpawnFailed`] before
-//! anything else, and after [`Action::Decide`] comes [`Event::Decided`].
-//! [`Event::MainEnded`] comes before the [`Event::AllDead`] of the same run.
+//! The code that drives the machine performs the actions in order and at once: after
+//! [`Action::Spawn`] comes [`Event::Spawned`] or [`Event::SpawnFailed`] before anything
+//! else, and after [`Action::Decide`] comes [`Event::Decided`]. [`Event::MainEnded`]
+//! comes before the [`Event::AllDead`] of the same run.
 
 use nix::errno::Errno;
 
@@ -52,7 +52,8 @@ pub(crate) enum Kind {
 pub(crate) struct Config {
     pub(crate) kind: Kind,
     pub(crate) over: Over,
-    /// It says itself that it is ready; else it is as soon as it was started.
+    /// It says itself that it is ready. Otherwise it counts as ready as soon as it was
+    /// started.
     pub(crate) announces: bool,
     pub(crate) ready_within: u64,
     /// It says itself that a reload is done.
@@ -79,7 +80,7 @@ pub(crate) enum Command {
     Kill,
     /// A unit that comes before it failed: its start is given up.
     GiveUp,
-    /// Its stop waits for others': it is not started again meanwhile.
+    /// Its stop waits for the stops of others. Meanwhile it is not started again.
     StayDown,
 }
 
@@ -122,9 +123,11 @@ pub(crate) enum Event {
     },
     /// The last process of the run is dead, after its main process.
     AllDead,
-    /// Those who were to be killed could not be found now.
+    /// The processes to be killed could not be found now, for want of descriptors or
+    /// memory.
     KillFailed,
-    /// It said that it reads its configuration, and since when, if it said that.
+    /// It said that it is reading its configuration anew, and since when, if it said that
+    /// too.
     ReloadBegun(Option<u64>),
     /// It said that it stops.
     StopBegun,
@@ -136,7 +139,7 @@ pub(crate) enum Event {
     Extend(u64),
     /// It gives signs of life this often from now on; 0: none.
     Watchdog(u64),
-    /// The time that `deadline` told has come.
+    /// The time that `deadline` returned has come.
     Time,
     Decided(Choice),
 }
@@ -150,7 +153,7 @@ pub(crate) enum Action {
     Step(usize),
     /// SIGKILL for all that a stop reaches.
     Kill,
-    /// Some survived that.
+    /// Tell that some processes survived SIGKILL.
     Unkillable,
     Reload,
     /// Tell of the new state.
@@ -172,7 +175,7 @@ pub(crate) enum Cause {
 
 const MOST: usize = 6;
 
-/// Until a kill that found nobody for want of descriptors is tried again.
+/// How long until a kill that found nobody, for want of descriptors, is tried again.
 const KILL_AGAIN: u64 = 100_000_000;
 
 /// The actions of one step.
@@ -225,7 +228,7 @@ pub(crate) struct Machine {
     random: u64,
     /// The last start was a command's.
     commanded: bool,
-    /// A reload was asked for then, and it has not said that it began.
+    /// When a reload was asked for, if the program has not said since then that it began.
     reload_asked: Option<u64>,
 }
 
@@ -311,14 +314,15 @@ impl Machine {
                 self.wanted = true;
                 self.history.forget();
                 if self.tree && self.config.over == Over::Tree {
-                    // A stop that was given up left some.
+                    // A stop that was given up left some processes: these are stopped
+                    // first.
                     self.again = true;
                     self.stop(now, &mut actions);
                 } else {
                     self.start(now, &mut actions);
                 }
             }
-            // Its stop may have waited for others.
+            // A stop that waited for others (StayDown) may have cleared this.
             (Command::Start, State::Starting | State::Running | State::Reloading) => {
                 self.wanted = true;
             }
@@ -328,7 +332,7 @@ impl Machine {
                 self.history.forget();
             }
             (Command::Restart, State::Starting | State::Running | State::Reloading) => {
-                // Its stop may have waited for others here too.
+                // Here too StayDown may have cleared this.
                 self.wanted = true;
                 self.again = true;
                 self.history.forget();
@@ -407,7 +411,7 @@ impl Machine {
                     self.enter(State::Reloading, &mut actions);
                     self.limit = after(now, self.config.reload_within);
                 }
-                // What began before it was asked for is another one.
+                // A reload that began before this one was asked for is another one.
                 State::Reloading if since.is_none_or(|since| Some(since) >= self.reload_asked) => {
                     self.reload_asked = None;
                 }
@@ -479,7 +483,8 @@ impl Machine {
     }
 
     fn ready(&mut self, now: u64, actions: &mut Actions) {
-        // With a reload that was asked for and did not begin, this ends another one.
+        // While a reload that was asked for has not begun, this is the end of another
+        // one.
         let up = matches!(self.state, State::Starting | State::Reloading);
         if up && self.reload_asked.is_none() {
             self.enter(State::Running, actions);
@@ -506,7 +511,7 @@ impl Machine {
         }
         self.main = false;
         self.tree = !alone;
-        // How a run ends that was told to is of no interest.
+        // If the run was told to end, it does not matter how it ends.
         if failed && self.wanted && !self.again {
             self.cause = self.cause.or(Some(Cause::Exit));
         }
@@ -515,7 +520,8 @@ impl Machine {
             self.enter(State::Running, actions);
             self.wanted = false;
         }
-        // A stop is for all; a restart leaves those alone that survive their main.
+        // A stop ends all processes. With Over::Main a restart leaves those alone that
+        // outlive their main process.
         let spares = self.config.over == Over::Main && (self.wanted || self.again);
         if alone || spares {
             self.over(now, actions);
@@ -527,7 +533,7 @@ impl Machine {
     fn all_dead(&mut self, now: u64, actions: &mut Actions) {
         let told = !self.tree;
         self.tree = false;
-        // With Over::Main the run was over before, unless a stop was for the rest.
+        // With Over::Main the run was over before, unless a stop was to end the rest.
         if !told && !self.main && self.state == State::Stopping {
             self.over(now, actions);
         }
@@ -574,7 +580,8 @@ impl Machine {
         self.limit = None;
         match self.state {
             State::Starting => self.fail(Cause::NotReady, now, actions),
-            // Its configuration is what it was; it says no more.
+            // The program has not said that it is done: it is taken as running with its
+            // former configuration.
             State::Reloading => self.enter(State::Running, actions),
             State::Stopping if self.killed => actions.push(Action::Unkillable),
             State::Stopping => {
@@ -634,7 +641,7 @@ impl Machine {
                 if self.state != State::Backoff {
                     self.enter(State::Backoff, actions);
                 }
-                // A delay of nothing is a time limit as well.
+                // A delay of 0 is a time limit too: it is over at once.
                 self.limit = Some(now.saturating_add(delay));
             }
             Verdict::Over => {
@@ -729,7 +736,7 @@ mod tests {
         others: u32,
         choice: Choice,
         spawn_fails: bool,
-        /// Whether the last of Start, Restart and Stop was no Stop.
+        /// Whether the last of Start, Restart and Stop was not Stop.
         wanted: bool,
         /// Starts since the last command that asked for one.
         starts: Vec<u64>,

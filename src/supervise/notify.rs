@@ -13,8 +13,8 @@ pub(crate) enum Said<'a> {
     Ready,
     /// Its configuration is being read again.
     Reloading,
-    /// When that began, in nanoseconds of CLOCK_MONOTONIC: the last of the microsecond
-    /// that it said.
+    /// When that began, in nanoseconds of CLOCK_MONOTONIC: the last nanosecond of the
+    /// microsecond that it said.
     Since(u64),
     Stopping,
     Status(&'a [u8]),
@@ -29,7 +29,7 @@ pub(crate) enum Said<'a> {
     Extend(u64),
     /// BARRIER=1: the sender waits until the descriptor with it is closed.
     Barrier,
-    /// FDSTORE and its like, which nobody keeps here.
+    /// FDSTORE and the like: such descriptors are not kept here.
     FdStore,
     /// EXIT_STATUS and ERRNO are for the log only.
     Errno(i32),

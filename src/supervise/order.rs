@@ -2,7 +2,7 @@
 //! ready, a stop until all that come after are down. Pure.
 //!
 //! A unit names only units that were added before it, and one that takes the place of
-//! another is looked at, so there are no circles.
+//! another is checked, so there are no cycles.
 
 use nix::errno::Errno;
 
@@ -20,13 +20,13 @@ struct Place {
     starting: bool,
     /// Its stop was asked for, and waits.
     stopping: bool,
-    /// Its stop was let go on, and is not carried out yet: it may have processes.
+    /// Its stop waits no more, and is not carried out yet: it may have processes.
     ending: bool,
     /// A oneshot that succeeded: those after it may start.
     done: bool,
     /// Another one has its place, and waits for its end.
     replaced: bool,
-    /// A search for circles came by.
+    /// The search for cycles has visited it.
     seen: bool,
 }
 
@@ -44,7 +44,7 @@ impl Place {
     }
 }
 
-/// What a unit is to do now that it waited for.
+/// What a unit is to do now, after it has waited.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Go {
     Command(u32, Command),
@@ -87,7 +87,7 @@ impl Order {
             }
         }
         if let Some(former) = former {
-            // And for those whose place that one took.
+            // And for the ends of the units that the former itself replaced.
             let formers = self.places[former as usize].before.iter();
             list.extend(formers.filter(|&&other| self.places[other as usize].replaced));
         }
@@ -227,7 +227,7 @@ impl Order {
         let place = &mut self.places[unit as usize];
         place.stopping = false;
         if std::mem::take(&mut place.ending) {
-            // It was let go on, and is not to come.
+            // The stop was queued already: takes it back.
             self.take_back(unit, Command::Stop);
         }
     }
@@ -253,7 +253,7 @@ impl Order {
         }
     }
 
-    /// A start that waits, or that a removal let go on, is not to come.
+    /// Cancels a start that waits, or that the removal of another unit has queued.
     pub(crate) fn cancel_start(&mut self, unit: u32) {
         if self.is_there(unit) {
             self.places[unit as usize].starting = false;
@@ -354,7 +354,7 @@ impl Order {
         })
     }
 
-    /// Takes what is to be done, in order.
+    /// Takes the next thing to be done.
     pub(crate) fn take(&mut self) -> Option<Go> {
         (!self.go.is_empty()).then(|| self.go.remove(0))
     }

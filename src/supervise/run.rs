@@ -65,11 +65,11 @@ pub(crate) struct Run {
 pub(crate) struct Started {
     pub(crate) run: Run,
     pub(crate) pid: i32,
-    /// Where its line comes.
+    /// The descriptor on which its line comes.
     pub(crate) ready: Option<OwnedFd>,
 }
 
-/// Variables of our own environment that speak of our own supervisor.
+/// Variables in our environment that our own supervisor has set for us.
 const OURS: [&[u8]; 8] = [
     b"NOTIFY_SOCKET=",
     b"WATCHDOG_USEC=",
@@ -98,7 +98,8 @@ pub(crate) fn start(
         }
         _ => (None, None),
     };
-    // A pipe of its own: what the former run left there is not glued to this one's.
+    // Each run has a pipe of its own: a line that the former run left unfinished is not
+    // joined with this one's.
     let output = settings.log.map(|log| {
         log::pipe(log, settings.name.as_c_str().to_bytes()).map(|(end, source)| (log, end, source))
     });
@@ -107,7 +108,7 @@ pub(crate) fn start(
     let fds = descriptors(&spec, settings, line.as_ref(), end)?;
     let environment = environment(&spec, settings, notify, watchdog)?;
     let spec = Spec {
-        // sd_listen_fds(3) takes them only if it is meant.
+        // sd_listen_fds(3) takes the sockets only if LISTEN_PID is its own pid.
         own_pid: (!settings.sockets.is_empty()).then_some(c"LISTEN_PID"),
         envp: environment.as_array(),
         fds: fds.as_deref().or(spec.fds),
@@ -137,7 +138,7 @@ pub(crate) fn start(
         pvt: Pvt::number(id.tagged()),
         record,
     };
-    // There before the first process is: no moment is without it.
+    // The guard is started before the first process, so that the run is never without it.
     let prepare = |service| match &settings.guard {
         Some(path) => guard(ctx, service, path.as_c_str()),
         None => Ok(()),
@@ -356,8 +357,8 @@ pub(crate) fn kill_main(service: Option<ServiceId>, main: i32, signal: i32) {
     }
 }
 
-/// The same for its process group. A group that none of the run leads may be our own, with
-/// all that we started: then only those of the run are meant.
+/// The same for its process group. Where no process of the run leads the group, it may be
+/// our own, with all that we started: then only the run's processes are signalled.
 pub(crate) fn kill_group(service: Option<ServiceId>, main: i32, signal: i32) {
     let Some(service) = service.filter(|&service| is_member(service, main)) else {
         return;
@@ -388,13 +389,12 @@ pub(crate) fn remaining(service: ServiceId, spares: bool) -> usize {
         .unwrap_or_else(|error| usize::from(error.is_shortage()))
 }
 
-/// Ends what is known of a run. Its processes are still reaped, and what they write
-/// is still read.
+/// Forgets a run. Its processes are still reaped, and what they write is still read.
 pub(crate) fn free(run: Run) {
     let _ = tracker::free(run.service);
 }
 
-/// All processes of a run are dead: what its pipe holds is all there is.
+/// All processes of a run are dead: its output ends with what its pipe holds now.
 pub(crate) fn end(run: Run) {
     if let Some((log, source)) = run.output {
         let _ = log::end_source(log, source);

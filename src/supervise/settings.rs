@@ -1,4 +1,4 @@
-//! What a unit is: its own copy of what the daemon said, checked.
+//! A unit's settings: its own, checked copy of what the daemon gave.
 
 use std::ffi::CStr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -22,7 +22,7 @@ pub(crate) enum Mode {
     Notify,
     /// Its first process ended with 0.
     Forking,
-    /// A line on this descriptor of its.
+    /// A line on this descriptor of the program.
     Newline(RawFd),
 }
 
@@ -70,7 +70,7 @@ pub(crate) struct Settings {
     pub(crate) steps: Vec<Step>,
     /// Exit codes that are no failure, beside 0.
     pub(crate) codes: Vec<i32>,
-    /// Signals by which an end is none: bit N - 1 for signal N.
+    /// Signals by which an end is no failure: bit N - 1 for signal N.
     pub(crate) signals: u64,
     pub(crate) essential: bool,
     /// It takes the place of the one that has its name, if there is one.
@@ -102,7 +102,7 @@ impl Settings {
             let bit = libc::WTERMSIG(status) - 1;
             self.signals & (1 << bit) == 0
         } else {
-            // It is lost: nobody knows that it went well.
+            // The status is lost: nobody knows that the run went well.
             true
         }
     }

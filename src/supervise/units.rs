@@ -86,12 +86,12 @@ enum Due {
 }
 
 impl Due {
-    /// An event after it tells at least as much, so it may be left out.
+    /// Whether a later event tells at least as much, so that this one may be left out.
     fn is_passing(&self) -> bool {
         matches!(self, Due::Tell(report) if report.what != What::Essential)
     }
 
-    /// A program can cause any number of these.
+    /// Whether it may come of a reload: a program can cause any number of these.
     fn is_of_reload(&self) -> bool {
         matches!(self, Due::Tell(report) if report.what == What::State
             && matches!(report.state, State::Running | State::Reloading))
@@ -109,14 +109,14 @@ struct Wishes {
 /// What the service of a run has told.
 #[derive(Clone, Copy, Debug)]
 struct Inbox {
-    /// The main process ended, with this status, and whether it was the last. What was
-    /// said before is read already.
+    /// The main process ended, with this status, and whether it was the last. The
+    /// messages that were sent before are read already.
     ended: Option<(i32, bool)>,
-    /// There is another main process, or 0.
+    /// The new main process, or 0 for none.
     main: Option<i32>,
-    /// All of the run that goes on are dead.
+    /// All processes of the present run are dead.
     dead: bool,
-    /// Those who were to be killed could not be found.
+    /// The processes to be killed could not be found.
     kill_failed: bool,
 }
 
@@ -133,19 +133,20 @@ impl Inbox {
 struct Unit {
     settings: Settings,
     machine: Machine,
-    /// The machine's, as far as it was told.
+    /// The machine's state that was told last.
     state: State,
     ctx: ContextId,
     task: TaskId,
     /// Its number in the order of its context.
     number: u32,
-    /// The run that goes on, or the last one.
+    /// The present run, or the last one.
     run: Option<Run>,
     /// Former runs of which processes live on.
     former: Vec<Run>,
     inbox: Inbox,
     main: i32,
-    /// The last one that was known: it may have said something before it ended.
+    /// The last main process that was known: messages that it sent before it ended may
+    /// still come.
     spokesman: i32,
     status: i32,
     error: i32,
@@ -157,7 +158,7 @@ struct Unit {
     notify: Option<NotifySocket>,
     ready: Option<OwnedFd>,
     armed: Option<u64>,
-    /// The run that goes on has a live process.
+    /// The present run has a live process.
     lives: bool,
     /// It is in `Units::touched`.
     touched: bool,
@@ -182,8 +183,8 @@ struct Group {
     order: Order,
     /// The slot of each number of the order.
     slots: Vec<u32>,
-    /// Whose event is to be told next, and so on: in the order in which they came,
-    /// over all units. Room for all that can wait.
+    /// The units of the events that wait, in the order in which the events came. There is
+    /// room for all that can wait.
     turns: VecDeque<u32>,
     units: u32,
     shutdown: Option<Shutdown>,
@@ -192,7 +193,7 @@ struct Group {
 /// All units of a context are being stopped.
 #[derive(Debug)]
 struct Shutdown {
-    /// Steps it, but where the daemon waits for the end.
+    /// The task that steps it; None where the daemon waits for the end.
     task: Option<TaskId>,
     /// When all are killed, and then when it is given up.
     at: u64,
@@ -259,8 +260,8 @@ impl Task for UnitTask {
     }
 }
 
-/// Kills whom the machines want killed. A kill takes long where somebody does not die:
-/// meanwhile the lock is free.
+/// Carries out the kills that the machines have decided on. A kill takes long where a
+/// process does not die, so the lock is free meanwhile.
 fn kill_due(mut units: MutexGuard<'static, Units>) -> Result<MutexGuard<'static, Units>, Error> {
     while units.kills {
         let mut slots = units.slots.iter_mut().enumerate();
@@ -320,7 +321,8 @@ impl Task for ShutdownTask {
             let now = clock::now();
             match why {
                 Why::Deadline => {
-                    // First who is dead, and is about to be told.
+                    // First finds the processes that are dead and whose ends are about to
+                    // be told.
                     for index in units.units_of(self.ctx) {
                         units.look(index, now);
                     }
@@ -519,8 +521,8 @@ fn hear_before_end(id: UnitId, seen: Seen) {
 /// The service of a unit's run tells something; no lock is held.
 pub(crate) fn told(id: UnitId, seen: Seen) {
     if seen.kind == run::EXITED {
-        // Which process is the main one may be news. What is said after an end of the main
-        // process counts after it.
+        // Messages that are not read yet may say which process is the main one. What is
+        // sent after the end of the main process counts after it.
         hear_before_end(id, seen);
     }
     let Ok(mut units) = units() else {
@@ -536,7 +538,7 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
     match seen.kind {
         run::ADOPTED if current => {
             let task = unit.task;
-            // States are told first of all.
+            // State changes come first: half of the room is kept for them.
             if unit.due.len() < MOST_EVENTS / 2 {
                 let (pid, parent) = (seen.pid, seen.parent);
                 units.tell(index, What::Adopted { pid, parent }, clock::now());
@@ -549,13 +551,14 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
                 let alone = !unit.services().any(run::lives);
                 unit.inbox.ended = Some((seen.status, alone));
             } else if !unit.touched && unit.due.is_empty() && !unit.settings.spares_logins {
-                // Else perhaps only logins are left.
+                // Otherwise the task looks whether only logins are left.
                 return;
             }
             task::post(unit.task);
             return;
         }
-        // Where the program has named another, the end of the first changes nothing.
+        // Where the program has named another main process, the end of the first changes
+        // nothing.
         run::MAIN_CHANGED if current && (unit.main == 0 || unit.inbox.ended.is_some()) => {
             unit.inbox.main = Some(seen.pid);
         }
@@ -656,7 +659,7 @@ impl Units {
         let number = match number {
             Ok(number) => number,
             Err(errno) => {
-                // It was never stepped: nothing is known of it.
+                // The task was never stepped, so there is nothing else to undo.
                 task::remove(task);
                 return Err(errno);
             }
@@ -749,7 +752,7 @@ impl Units {
         }
     }
 
-    /// Whether a shutdown goes on; it is over by this time then.
+    /// Whether a shutdown is in progress. If so, it is to be over by this time.
     fn hasten_shutdown(&mut self, ctx: ContextId, at: u64) -> bool {
         let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) else {
             return false;
@@ -787,7 +790,8 @@ impl Units {
                 continue;
             };
             unit.wishes.command = None;
-            // Its stop may have to wait for others.
+            // The stop may have to wait for others: until then the unit is not started
+            // again.
             let _ = unit.machine.command(Command::StayDown, 0);
             self.touch(index);
             let Some(unit) = self.unit(index) else {
@@ -839,8 +843,8 @@ impl Units {
         self.settle(ctx, None, now);
     }
 
-    /// All were killed just now, which takes long where somebody does not die: the ends of
-    /// the others are told after it.
+    /// SIGKILL was sent to all. That takes long where a process does not die, and the ends
+    /// of the others are told only now: the last wait begins here.
     fn await_last(&mut self, ctx: ContextId) {
         let at = clock::now() + LAST_WAIT;
         if let Some(shutdown) = self.group(ctx).and_then(|group| group.shutdown.as_mut()) {
@@ -883,7 +887,8 @@ impl Units {
         })
     }
 
-    /// Sees for itself who of a unit lives, where no loop tells of the ends.
+    /// Looks by itself which processes of a unit live: the loop may not have told of the
+    /// ends.
     fn look(&mut self, index: u32, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
@@ -891,7 +896,7 @@ impl Units {
         if unit.is_down() {
             return;
         }
-        // The loop may have told of an end.
+        // The loop may have told of the main process's end already.
         let told = unit.inbox.ended.is_some();
         if !told && unit.main != 0 && !run::runs(unit.main) {
             // All that was said before the end counts before it.
@@ -940,7 +945,7 @@ impl Units {
         let unit = self.unit(index)?;
         let group = self.groups.iter().find(|group| group.ctx == unit.ctx);
         let mut report = unit.report(What::State, unit.machine.state(), unit.since);
-        // Also those further down, which no event tells of.
+        // This also counts processes further down, of which no event tells.
         report.processes = unit.services().map(run::processes).sum();
         Some(Standing {
             report,
@@ -970,8 +975,8 @@ impl Units {
         self.next_call(index)
     }
 
-    /// Has the loop go on with what a removal let go on. It may be called from any
-    /// thread, but only the loop's starts programs.
+    /// Has the loop carry out what a removal has queued. A removal may come from any
+    /// thread, but only the loop's thread starts programs.
     fn wake(&self, ctx: ContextId) {
         let Some(group) = self.groups.iter().find(|group| group.ctx == ctx) else {
             return;
@@ -991,8 +996,8 @@ impl Units {
         task.into_iter().for_each(task::post);
     }
 
-    /// Carries out what the order of this context, whose loop's thread this is, lets go
-    /// on, and has the loop come round for each unit that has something to do or to tell.
+    /// Carries out what the order of a context has queued, and has each unit stepped that
+    /// has something to do or to tell. For the thread of the context's loop only.
     fn settle(&mut self, ctx: ContextId, stepped: Option<u32>, now: u64) {
         while let Some((index, go)) = self.next_go(ctx) {
             let (number, command) = match go {
@@ -1094,7 +1099,7 @@ impl Units {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        // A reload of what no longer runs is over.
+        // A reload of a unit that no longer runs is dropped.
         if let Ok(actions) = unit.machine.command(command, now) {
             self.perform(index, actions, now);
         }
@@ -1162,7 +1167,7 @@ impl Units {
             unit.notify.as_ref(),
             unit.machine.watchdog(),
         )?;
-        // What lives on of the last run stays in sight until it is dead.
+        // The last run is kept as a former one until all of its processes are dead.
         if let Some(last) = unit.run.replace(started.run) {
             unit.former.push(last);
         }
@@ -1172,7 +1177,7 @@ impl Units {
         unit.spokesman = started.pid;
         unit.error = 0;
         if let Some(ready) = started.ready {
-            // Without it the unit is not ready in time, which is told.
+            // If this fails the unit is not ready in time, which is told.
             let _ = task::watch_fd(unit.task, ready.as_raw_fd(), Interest::READ);
             unit.ready = Some(ready);
         }
@@ -1190,7 +1195,7 @@ impl Units {
                 }
             }
             Some(Step::Command(command)) => {
-                // One that cannot be started is a step that does nothing.
+                // If the command cannot be started, the step does nothing.
                 let _ = run::command(unit.ctx, command, unit.main);
             }
             None => {}
@@ -1211,7 +1216,8 @@ impl Units {
             unit.unwatch_ready();
         }
         if state == State::Stopping && unit.main == 0 {
-            // Perhaps only logins are left, whose end nobody waits for.
+            // Perhaps only logins are left. The stop does not wait for their ends, so the
+            // task looks now.
             task::post(unit.task);
         }
         let mut report = unit.report(What::State, former, now);
@@ -1253,7 +1259,7 @@ impl Units {
         let (ctx, full) = (unit.ctx, unit.due.len() >= MOST_EVENTS);
         let mut room = !full || unit.due.try_reserve(1).is_ok();
         if let Some(group) = self.group(ctx) {
-            // The room that `enlist` made is the other units'.
+            // The room that `enlist` made is kept for the other units.
             let theirs = group.units as usize * MOST_EVENTS;
             room = room && (!full || group.turns.try_reserve(theirs).is_ok());
             if room {
@@ -1264,15 +1270,15 @@ impl Units {
             return;
         };
         if !room {
-            // The oldest that a later one outdates.
+            // The oldest that a later one makes superfluous is left out.
             let oldest = unit.due.iter().position(Due::is_passing).unwrap_or(0);
             unit.due.remove(oldest);
         }
         unit.due.push(due);
     }
 
-    /// The next callback of a unit, if it is its turn; else whose turn it is is
-    /// stepped.
+    /// The next callback of a unit, if it is this unit's turn. Otherwise has the unit
+    /// stepped whose turn it is.
     fn next_call(&mut self, index: u32) -> Option<Call> {
         let ctx = self.unit(index)?.ctx;
         loop {
@@ -1290,7 +1296,7 @@ impl Units {
         }
     }
 
-    /// A deadline came: first what could call it off.
+    /// A deadline came: first reads what could cancel it.
     fn time(&mut self, index: u32, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
@@ -1340,7 +1346,7 @@ impl Units {
             unit.run.take().into_iter().for_each(run::end);
         }
         if !unit.lives && unit.former.is_empty() {
-            // Once more does no harm.
+            // It does no harm if it was told before.
             self.all_dead(index, now);
         } else {
             self.leave_logins(index, now);
@@ -1353,7 +1359,7 @@ impl Units {
             return;
         };
         if unit.machine.has_main() {
-            // Which one it was is not known, nor how it ended.
+            // It is not known which process it was, nor how it ended.
             unit.main = 0;
             unit.status = LOST;
             let event = Event::MainEnded {
@@ -1402,8 +1408,9 @@ impl Units {
         let failed = unit.settings.failed(status);
         let stopping = unit.state == State::Stopping;
         if unit.settings.mode == Mode::Forking && !failed && !alone && !stopping {
-            // One that forked and ended goes on in its child, by any number of forks.
-            // Until the service has found that, it is unknown.
+            // A main process that forked and ended goes on in its child, perhaps after
+            // more forks. Until the service has found that one, the main process is
+            // unknown.
             unit.main = 0;
             if let Some(successor) = successor {
                 self.set_main(index, successor, now);
@@ -1411,12 +1418,12 @@ impl Units {
             self.event(index, Event::Ready, now);
             return;
         }
-        // Of a run whose main process had ended before, that one's counts.
+        // If the main process had ended before, its status stays.
         if unit.machine.has_main() {
             unit.status = status;
         }
         unit.main = 0;
-        // Else the run's DEAD tells.
+        // Otherwise the run's DEAD tells that.
         if alone {
             unit.lives = false;
         }
@@ -1442,7 +1449,8 @@ impl Units {
             self.read_ready(index, now);
             return;
         }
-        // An end that was told is older than what was not read when it was told.
+        // When an end was told, all messages before it were read. So what is read now is
+        // newer than an end in the inbox.
         self.take_inbox(index, now);
         self.hear(index, 0, now);
     }
@@ -1489,7 +1497,7 @@ impl Units {
         MOST_MESSAGES
     }
 
-    /// One line of a message; `since` is another one's.
+    /// Handles one line of a message; `since` is from another line of it.
     fn heard(&mut self, index: u32, said: Said, since: Option<u64>, ending: i32, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
@@ -1523,25 +1531,25 @@ impl Units {
 }
 
 /// How many messages are read at once, and for how long, in nanoseconds: others wait for the
-/// lock, and another unit's turn comes.
+/// lock, and for their turn.
 const MOST_MESSAGES: u32 = 64;
 const LONGEST_HEARING: u64 = 1_000_000;
 /// How many are read before a deadline fires or an end counts: more than a queue holds, which
-/// net.unix.max_dgram_qlen bounds, mostly to 10 or 512. Who never stops sending delays no
-/// deadline.
+/// net.unix.max_dgram_qlen bounds, mostly to 10 or 512. So a program that never stops sending
+/// cannot put a deadline off for ever.
 const MOST_QUEUED: u32 = 1024;
 /// How soon a deadline comes again that a dead main process puts off.
 const RETRY: u64 = 1_000_000;
 
 impl Unit {
-    /// Whether a stop has nothing left to do. Of logins that it spared, and of these
-    /// alone, the machine knows nothing more.
+    /// Whether a stop has nothing left to do. Logins that it spared may be left: the
+    /// machine does not count them.
     fn is_down(&self) -> bool {
         let over = matches!(self.state, State::Stopped | State::Failed);
         over && !self.lives && !self.machine.has_processes()
     }
 
-    /// Whether a service is the run that goes on.
+    /// Whether a service is the present run.
     fn is_current(&self, service: u64) -> bool {
         self.run.map(|run| run.service.tagged()) == Some(service)
     }
@@ -1567,11 +1575,11 @@ impl Unit {
     }
 
     fn send(&self, signal: i32, scope: Scope) {
-        // Without a main process that is known, all are meant.
+        // If the main process is not known, all processes get the signal.
         match scope {
             Scope::Main if self.main != 0 => run::kill_main(self.service(), self.main, signal),
             Scope::Group if self.main != 0 => run::kill_group(self.service(), self.main, signal),
-            // What comes of a step is looked at when its time is over.
+            // The outcome of a step is looked at when its time is over.
             _ => self.services().for_each(|service| {
                 let _ = run::kill_tree(service, signal, self.settings.spares_logins);
             }),
@@ -1583,16 +1591,17 @@ impl Unit {
         if pid <= 0 || !run::is_trusted(uid, &self.settings) {
             return false;
         }
-        // As root systemd-notify speaks as its parent: that is the main process, or we
-        // ourselves where it is the main process and executes another program.
+        // systemd-notify, run by root, sends with the pid of its parent. That is the main
+        // process, or ourselves where the main process itself has become systemd-notify
+        // by exec.
         if pid == self.spokesman || pid == std::process::id().to_signed() {
             return true;
         }
         if !self.settings.notify_all {
-            // Of a daemon whose main process is not known each may be it.
+            // While the main process is not known, each process may be it.
             return self.main == 0 && self.lives && self.is_member(pid);
         }
-        // Who is dead and reaped can no longer be looked at.
+        // A sender that is dead and reaped can no longer be checked.
         !run::exists(pid) || self.is_member(pid)
     }
 
@@ -1617,9 +1626,9 @@ impl Unit {
         }
     }
 
-    /// Puts an event in the place of one that waits and that it outdates. A program can send
-    /// STATUS, MAINPID and reloads without end: a callback that comes late learns the last of
-    /// each.
+    /// Puts an event in the place of one that waits and that it makes superfluous. A program
+    /// can send STATUS, MAINPID and reloads without end: a callback that comes late learns
+    /// the last of each.
     fn merge(&mut self, due: &Due) -> bool {
         let Due::Tell(report) = due else {
             return false;
