@@ -27,23 +27,23 @@ use crate::sys::strings::CStrBuf;
 use crate::sys::zygote::{self, Hook};
 use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
 
-/// How a server comes to be.
+/// How a server is started.
 pub(crate) enum Beginning {
-    /// By exec of the helper; with the flag in memory of its own until then.
+    /// By exec of the helper. With the flag the child has memory of its own until then.
     Exec(CStrBuf, bool),
     /// By fork of the daemon; the hook runs in it first.
     Fork(Option<Hook>),
 }
 
-/// When a server that died is begun anew.
+/// When a server that died is restarted.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Restart {
-    /// How many may begin within the interval.
+    /// How many servers may be started within the interval.
     pub(crate) burst: u32,
     pub(crate) interval: u64,
 }
 
-/// What a server is to be.
+/// The settings of a server.
 pub(crate) struct Settings {
     pub(crate) beginning: Beginning,
     pub(crate) way: Way,
@@ -89,14 +89,14 @@ pub(crate) struct Event {
     pub(crate) restarts: u64,
     /// Of a launch: the handle.
     pub(crate) child: Pvt,
-    /// And the step that failed.
+    /// Of a launch that failed: the step.
     pub(crate) step: u32,
     pub(crate) padding: u32,
     pub(crate) reserved: [u64; 2],
 }
 
 impl Event {
-    /// One of a server's, with nothing of a launch.
+    /// An event of the server's own, with the fields of a launch empty.
     fn new(kind: Kind, pid: i32, restarts: u64) -> Self {
         Event {
             kind: kind as u32,
@@ -128,12 +128,12 @@ struct Launch {
     /// Until the child is registered.
     starting: Option<Starting>,
     needs: Needs,
-    /// When to send on where no event tells.
+    /// When to go on sending, where no event tells that this is possible.
     again: u64,
     asked: Asked,
 }
 
-/// One that is over and not told yet.
+/// A launch that is over and not told yet.
 struct Over {
     asked: Asked,
     pid: i32,
@@ -189,7 +189,7 @@ struct State {
     freed: bool,
 }
 
-/// A child of the server's own, which keeps its end until we ask for it.
+/// A child of the server's own. The server keeps its end until we ask for it.
 struct Theirs {
     /// 0 where the server did not tell it.
     number: u64,
@@ -198,7 +198,8 @@ struct Theirs {
     whose: Whose,
     /// It has ended, or its launch was given up. The server is to be asked to reap it.
     ask: bool,
-    /// It was asked. It may die before it does that; then the child is ours.
+    /// The server was asked. It may die before it reaps the child; then the child is
+    /// ours.
     asked: bool,
 }
 
@@ -230,7 +231,7 @@ impl State {
             .map_err(out_of_memory)
     }
 
-    /// Its status was taken, or is somebody else's to take. Its pid.
+    /// Forgets a child whose status was taken, or is somebody else's to take. Its pid.
     fn forget(&mut self, number: u64) -> Option<i32> {
         let place = self.place(number)?;
         Some(self.children.swap_remove(place).pid)
@@ -253,7 +254,7 @@ const SERVER: u64 = 1;
 /// That of a child that nobody is told of.
 const NOBODY: u64 = 2;
 
-/// After an attempt that failed at once.
+/// How soon to try again after a start that failed at once, in nanoseconds.
 const RETRY: u64 = 1_000_000_000;
 
 /// How soon to send on where no event tells that it can be done.
@@ -374,13 +375,14 @@ impl Client {
         let deadline = clock::now().saturating_add(shared.settings.timeout);
         let spec = Spec {
             pidfd: starting.pidfd,
-            // The process is held until the loop turns. The server must go on: this thread
-            // may ask it for another one before, and wait.
+            // The process is held until the loop runs, and must not hold the server up:
+            // before that this thread may ask the server for another process, and wait.
             fork: true,
             ..*spec
         };
         let way = shared.settings.way;
-        // Nothing here waits, and the loop is to step it when it is complete.
+        // The lock is held from here on: nothing here waits, and the loop must not step
+        // the launch before it is complete.
         let mut state = shared.state.lock();
         let link = state.link.clone().ok_or(Errno::ENOTCONN)?;
         state.make_room()?;
@@ -413,8 +415,8 @@ impl Client {
             Err(error) if error == Errno::ESRCH => self.shared.theirs(pid),
             waited => return waited,
         };
-        // Not ours. What the server has nobody here watches, so that no record of
-        // ours is left behind when the pid becomes free.
+        // No child of ours: the server is asked. The child is not watched here, so that
+        // no record of it is left when its pid becomes free.
         let asked = theirs.and_then(|(link, number)| {
             let deadline = if block {
                 u64::MAX
@@ -475,7 +477,7 @@ impl Client {
         }
         let link = {
             let mut state = self.shared.state.lock();
-            // One that has died already is not begun anew either.
+            // A server that has died already is not restarted either.
             state.stopping = true;
             state.restart_at = None;
             state.link.clone().ok_or(Errno::ENOTCONN)?
@@ -544,8 +546,8 @@ impl Shared {
         let theirs = fd::above_standard(theirs)?;
         seqpacket::pass_credentials(ours.as_fd())?;
         seqpacket::pass_credentials(theirs.as_fd())?;
-        // Another thread may turn the loop: what it hears of this server waits until the
-        // link is stored.
+        // Another thread may run the loop and hear of this server. The lock makes it wait
+        // until the link is stored.
         let mut state = self.state.lock();
         if state.stopping {
             return Err(Errno::ENOTCONN.into());
@@ -677,7 +679,7 @@ impl Shared {
         let next = task::add(shared.ctx, shared);
         for launch in launches {
             if launch.launching.has_gone() {
-                // Its end is told.
+                // Its program runs, and its end is told.
                 spawned::unmute(launch.asked.id, true);
                 continue;
             }
@@ -742,7 +744,7 @@ impl Shared {
         self.set_alarm(&state, task);
     }
 
-    /// None where it goes on.
+    /// Steps a launch: its outcome, or None where it goes on.
     fn step_launch(&self, launch: &mut Launch, task: TaskId) -> Option<Result<(), SpawnError>> {
         loop {
             match launch.launching.step() {
@@ -955,7 +957,7 @@ impl Shared {
                 Ok(_) | Err(_) => {}
             }
         }
-        // Its end is told by itself.
+        // The server's end is told by the watch of it.
         task::unwatch_fd(task, link.control.as_raw_fd());
     }
 
@@ -963,7 +965,7 @@ impl Shared {
     fn remember(&self, number: u64, pid: i32, whose: Whose) -> Result<(), Error> {
         let mut state = self.state.lock();
         state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        // One that had this pid before was waited for; whoever did tells it too late.
+        // A former child with this pid was waited for, which we are told only later.
         let had = |child: &Theirs| pid > 0 && child.pid == pid;
         if let Some(place) = state.children.iter().position(had) {
             state.children.swap_remove(place);
@@ -977,7 +979,7 @@ impl Shared {
             pid,
             whose,
             ask: false,
-            // Without a number it cannot be.
+            // Without a number the server cannot be asked.
             asked: number == 0,
         });
         Ok(())
@@ -1010,8 +1012,9 @@ impl Shared {
         }
     }
 
-    /// Ends a process that nobody watches, if it is our child by now: whoever is watched is
-    /// another, with a pid that became free. Whether it is no more.
+    /// Ends a process that nobody watches, if it is our child by now. A watched child with
+    /// this pid is another process, which has got the pid since. Whether the process is
+    /// gone.
     fn put_down(&self, pid: i32) -> bool {
         watch::is_watched(self.ctx, pid) || launch::put_down(pid)
     }
@@ -1090,8 +1093,8 @@ impl Shared {
 
     /// The server is no more.
     fn ended(&self, pid: i32, status: i32, task: TaskId) {
-        // What it said last: a hello, and children that it has reaped. Their pids may be
-        // others' by now.
+        // First reads what the server said last: a hello, and which children it has
+        // reaped. Their pids may be other processes' by now.
         if let Ok(link) = self.link() {
             self.listen(&link, task);
         }

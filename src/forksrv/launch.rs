@@ -37,7 +37,7 @@ pub(crate) struct Link {
     pub(crate) place: Option<Place>,
 }
 
-/// How long the word of a process whose server has died is waited for.
+/// How long to wait for a message from a process whose server has died.
 const GRACE: u64 = 500_000_000;
 /// How long descriptors may be on their way between two processes.
 const IN_FLIGHT: u64 = 1_000_000;
@@ -233,14 +233,14 @@ fn pause(deadline: u64) -> Result<(), Error> {
 struct Packet {
     bytes: Vec<u8>,
     fds: Vec<RawFd>,
-    /// Those of ours among them, open until the order is sent.
+    /// Those that we opened for it, kept until the order is sent.
     _ours: [Option<OwnedFd>; 2],
     /// The master of the child's pseudoterminal.
     pty: Option<OwnedFd>,
 }
 
-/// Writes down what the spec asks for, and of the client's own state what it does
-/// not.
+/// Writes down what the spec asks for, and the client's own state where the spec says
+/// nothing.
 fn pack(link: &Link, spec: &Spec, function: Option<Hook>) -> Result<Packet, SpawnError> {
     spec.check()?;
     if spec.pdeathsig.is_some() {
@@ -331,9 +331,9 @@ fn pack(link: &Link, spec: &Spec, function: Option<Hook>) -> Result<Packet, Spaw
     })
 }
 
-/// The working directory as a descriptor, so that a path is looked up by us, and
-/// what is entered is what we meant: the number, and the descriptor if it is ours. No
-/// number where it is the server's already.
+/// The working directory as a descriptor: the path is looked up by us, so that the child
+/// enters the directory that we mean. Gives the number, and the descriptor if we opened
+/// it. No number where the server is in that directory already.
 fn directory(link: &Link, spec: &Spec) -> Result<(Option<RawFd>, Option<OwnedFd>), SpawnError> {
     let path: &CStr = match spec.cwd.filter(|_| !is_entered_later(spec)) {
         Some(Cwd::Fd(fd)) => return Ok((Some(fd), None)),
@@ -501,10 +501,10 @@ struct Exchange {
     deadline: u64,
     /// The process, as we see it; 0 while it has not reported.
     pid: i32,
-    /// It has.
+    /// It has reported.
     ready: bool,
     way: Way,
-    /// As the server gave it, for a child of the server's.
+    /// As the server gave it, for a child of the server's own.
     pidfd: Option<OwnedFd>,
     /// Its pid and its number, as the server told them.
     told: i32,
@@ -660,7 +660,8 @@ impl Outgoing {
         exchange
             .link
             .request(&self.request, theirs, exchange.deadline)?;
-        // Ours is the only end from here on, so that its end is seen.
+        // From here on only the server has the other end, so that we see when it is
+        // closed.
         self.theirs = None;
         Ok(())
     }
@@ -771,7 +772,7 @@ impl Launching {
         let sent = needs == Needs::Word;
         if !sent {
             if let Err(errno) = order.keep() {
-                // The server gets no whole order.
+                // The server never gets the whole order, and makes no process.
                 return Err(errno.into());
             }
         }
@@ -919,7 +920,7 @@ impl Exchange {
             Said::Nothing => {}
             Said::Ready => self.ready = true,
             Said::Failed(error) => return Err(error),
-            // It was killed before it could exec, as nobody let it.
+            // Nobody has let it exec, so it was killed.
             Said::Gone => {
                 if self.pid == 0 && self.way != Way::Servers {
                     self.pid = self.told;
@@ -929,7 +930,7 @@ impl Exchange {
             Said::End if self.ready => return Err(SpawnError::new(Step::Exec, libc::EINTR)),
             Said::End => return Err(self.link.given_up(self.deadline).into()),
         }
-        // The server's word comes with a pidfd, where the kernel has those.
+        // The server's message comes with a pidfd, where the kernel has those.
         let held = self.ready && (self.way == Way::Clients || self.child != 0);
         if held && self.way == Way::Clients && pidfd {
             // It is held, and ours: nobody else has its pid.
@@ -1054,7 +1055,7 @@ impl Exchange {
 
     /// Ends the process, if there is one, and makes sure that none will run.
     fn give_up(&mut self, error: SpawnError) -> Failed {
-        // One that waits for our word reads the end of file, and ends.
+        // A process that waits for our word reads the end of file, and ends.
         seqpacket::finish(self.mine.as_fd());
         if self.pid > 0 {
             let left = self.reap();
@@ -1088,7 +1089,7 @@ impl Exchange {
     /// Waits for the end of a process that has failed, or was given up, and that
     /// nobody watches.
     fn reap(&mut self) -> Left {
-        // Whose it is may be on its way still.
+        // The message that tells whose child it is may still be on its way.
         while self.way == Way::Any || self.way == Way::Servers && self.child == 0 {
             match self.hear() {
                 Ok(Said::Nothing | Said::Ready | Said::Failed(_)) => {}

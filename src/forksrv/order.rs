@@ -27,7 +27,7 @@ pub(crate) struct Base {
     /// The client's, kept open. None where /proc shows processes by other pids than those
     /// that we know them by.
     client: Option<StatusFile>,
-    /// Signals that are not at their default, for what is known: a hook of the daemon's
+    /// Signals that are not at their default, as far as is known: a hook of the daemon's
     /// may have left threads that set others.
     changed_signals: u64,
     /// Children keep the server's credentials.
@@ -138,7 +138,7 @@ pub(crate) fn carry_out(
         fork: order.fork || order.oom_score_adj.is_some(),
         ..Spec::new(order.path, argv.as_array(), envp.as_array())
     };
-    // The child writes to it until its exec, so the map must not reach it.
+    // The child writes to it until its exec, so no target of the map may have its number.
     let least = above_targets(&map);
     let moved = (whom.reply.as_raw_fd() < least)
         .then(|| fd::duplicate_from(whom.reply, least))

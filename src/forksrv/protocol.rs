@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::error::Error;
 
-/// Changes with every change here: both ends have to be of the same.
+/// Changes with every change of the protocol: both ends must have the same version.
 pub(crate) const VERSION: u16 = 2;
 
 /// The length of a request.
@@ -87,7 +87,7 @@ pub(crate) enum Reply {
     /// The process was made. Where it is the server's it has a number, and its pidfd
     /// comes with it. Its pid is 0 where the client has pids of its own.
     Made { pid: i32, way: Way, child: u64 },
-    /// It has left its beginnings: it runs its program, or is no more.
+    /// The process has execed, or is no more.
     Gone { pid: i32, child: u64 },
     /// Its end, as waitpid(2) gives it; child 0 where it lives. Or an errno.
     Status { child: u64, status: i32, errno: i32 },
@@ -101,7 +101,7 @@ pub(crate) const WAIT_BLOCK: u32 = 1;
 /// Reply::Hello's abilities: it can make children of the client's.
 pub(crate) const CAN_CLONE_PARENT: u32 = 1;
 
-/// A message that is none: truncated, too long, of another version.
+/// What is wrong with a message: it is truncated, too long, or of another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bad {
     Length,
@@ -417,7 +417,8 @@ pub(crate) struct Order<'a, Strings> {
     pub(crate) function: Option<Function>,
     /// None: that of the server.
     pub(crate) directory: Option<Directory<'a>>,
-    /// Entered from there, where it may fail or needs the child's credentials.
+    /// A directory that is entered from there: this may fail, or needs the child's
+    /// credentials.
     pub(crate) then: Option<Directory<'a>>,
     pub(crate) map: Vec<Mapped>,
     pub(crate) uid: Option<u32>,

@@ -24,7 +24,8 @@ const AT_ONCE: usize = 32;
 /// How often to see whether the client lives where no pidfd tells it.
 const LOOK_AFTER: u64 = 1_000_000_000;
 
-/// Where an event's datum has the kind of its source; a number is below.
+/// The bits of an event's datum from this one on are the kind of its source. The bits
+/// below are a number.
 const KIND: u32 = 56;
 
 /// What an event's datum says.
@@ -76,7 +77,7 @@ struct Incoming {
 /// A process that is about to exec.
 struct Leaving {
     number: u64,
-    /// What the client is told when it has left.
+    /// What the client is told when the process has execed or is no more.
     gone: Reply,
     reply: OwnedFd,
     latch: OwnedFd,
@@ -87,11 +88,11 @@ struct Child {
     /// Its own, by which the client knows it.
     number: u64,
     pid: i32,
-    /// None where the kernel has none: then it is looked for by time.
+    /// None where the kernel has none: then the child is looked at at intervals.
     pidfd: Option<OwnedFd>,
     /// It has ended: the client is to be told.
     ended: bool,
-    /// It was.
+    /// The client was told.
     told: bool,
     /// Nobody wants its status: it is reaped when it has ended.
     forgotten: bool,
@@ -102,9 +103,9 @@ struct Child {
 struct Server {
     control: OwnedFd,
     client: Option<OwnedFd>,
-    /// The client's, as every request has to have it.
+    /// The client's credentials, which every request must have.
     sender: Sender,
-    /// Its pid in its own namespace is the one in ours.
+    /// The client's pid is the same in its pid namespace and in ours.
     together: bool,
     base: Base,
     poll: Epoll,
@@ -152,9 +153,9 @@ impl Dropped {
     }
 }
 
-/// It could not begin.
+/// The exit code where the server could not begin.
 pub(crate) const EXIT_NO_START: i32 = 70;
-/// The client is another one than it should be, or of another version.
+/// The exit code where the client is not the expected one, or of another version.
 const EXIT_STRANGER: i32 = 76;
 
 impl Server {
@@ -266,7 +267,8 @@ impl Server {
         self.look_around();
     }
 
-    /// Kills the children that were given up: who adopts them does not know of them.
+    /// Kills the children that were given up: the process that adopts them does not know
+    /// of them.
     fn leave(&mut self) {
         for child in self.children.iter().filter(|child| child.forgotten) {
             wait::put_down(child.pid);
@@ -301,7 +303,7 @@ impl Server {
         EpollTimeout::try_from(milliseconds).unwrap_or(EpollTimeout::ZERO)
     }
 
-    /// What no event tells.
+    /// Looks at what no event tells.
     fn look_around(&mut self) {
         let now = clock::now();
         if self.client.is_none() && process::parent() != self.sender.pid {
@@ -351,7 +353,7 @@ impl Server {
         let mut fds = Vec::new();
         let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
             Ok(got) => got,
-            // No memory now: it is asked again.
+            // No memory now: the request is read again later.
             Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => return,
             Err(_) => {
                 self.done = true;
@@ -359,7 +361,7 @@ impl Server {
             }
         };
         if got.length == 0 && got.sender.is_none() {
-            // The client has no end of it any more: an empty message has a sender.
+            // The client has closed its end; an empty message would have a sender.
             self.done = true;
             return;
         }
@@ -531,8 +533,9 @@ impl Server {
             self.adopt(child, pid, pidfd);
         }
         if gone {
-            // Else the end of file, as we close it, says the same for less: it has told
-            // that it is ready, or that it failed.
+            // Otherwise no message is needed: the process itself has said that it is
+            // ready or that it failed, and the client sees the end of file as we close
+            // the socket.
             if shared || !siblings || !execs {
                 let _ = seqpacket::send(reply.as_fd(), &over.encode(), &[]);
             }
@@ -567,7 +570,7 @@ impl Server {
         }
     }
 
-    /// One that was never given before, and is not 0.
+    /// A number that was never given before, and is not 0.
     fn number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
@@ -611,7 +614,8 @@ impl Server {
             return;
         }
         if self.children[at].forgotten {
-            // Else the client would not hear that it was reaped.
+            // Only where the client's queue has room: else it would not hear that the
+            // child was reaped.
             let mut room = [seqpacket::Wait::writable(self.control.as_fd())];
             if seqpacket::ready(&mut room, Some(0)) == Ok(true) {
                 self.reap(at, None);
@@ -629,7 +633,7 @@ impl Server {
         self.reap(at, Some(&reply));
     }
 
-    /// SigChld: the client's loop is to come round, once for each end.
+    /// Sends SigChld, once for each end, so that the client's loop runs.
     fn tell(&mut self, at: usize) {
         let child = &mut self.children[at];
         if !child.ended || child.told || self.owed {
@@ -639,7 +643,7 @@ impl Server {
             child: child.number,
         }
         .encode();
-        // A client that has no end of the socket any more is about to be gone.
+        // A client that has closed its end of the socket is about to be gone.
         let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
         let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
         self.owed = sent.is_err_and(|error| full.contains(&error.errno));
