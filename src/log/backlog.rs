@@ -1,4 +1,4 @@
-//! A log's queue, and what becomes of a line that it has no room for.
+//! A log's queue, and what happens to a line that it has no room for.
 
 use std::io::Write;
 
@@ -8,14 +8,14 @@ use super::queue::{Lost, Queue};
 use super::setup::Setup;
 use super::stamp::Stamper;
 
-/// Chunks that are not in use: memory that was given back to the kernel would
-/// have to be cleared by it again.
+/// Chunks that are not in use. They are kept, as the kernel would have to clear memory
+/// that was given back to it.
 #[derive(Debug)]
 pub(crate) struct Spares {
     chunks: Vec<Vec<u8>>,
 }
 
-/// A megabyte.
+/// How many chunks are kept: a megabyte.
 const SPARES: usize = 16;
 
 impl Spares {
@@ -47,7 +47,7 @@ pub(crate) struct Backlog {
     pub(crate) queue: Queue,
     /// What was dropped and not told of yet.
     pub(crate) untold: Lost,
-    /// What was dropped.
+    /// All that was dropped.
     pub(crate) lost: Lost,
     /// Lines that were taken.
     pub(crate) lines: u64,
@@ -80,8 +80,8 @@ impl Backlog {
         origin: Origin,
         spare: &mut dyn FnMut() -> Option<Vec<u8>>,
     ) -> Verdict {
-        // Once something was dropped nothing is taken until half of the queue is
-        // free: one notice for all of it, not one for each line.
+        // Once something was dropped, nothing is taken until half of the queue is free.
+        // So there is one notice for all that was dropped, not one for each line.
         let stopped = self.closed || !self.tell_lost(setup, line.time, spare);
         if !stopped && self.append(setup, line, origin, spare) {
             self.lines += u64::from(line.end != End::Split);
@@ -114,7 +114,7 @@ impl Backlog {
         !self.no_memory
     }
 
-    /// Whether who was refused may try again at once.
+    /// Whether a source that was refused may try again at once.
     pub(crate) fn may_take(&self) -> bool {
         self.queue.has_drained() && !self.no_memory
     }
@@ -130,12 +130,12 @@ impl Backlog {
         self.closed = true;
     }
 
-    /// All that came is written, and what was dropped is told.
+    /// Whether all that came is written, and what was dropped is told.
     pub(crate) fn is_written(&self) -> bool {
         self.queue.bytes() == 0 && self.untold.is_nothing()
     }
 
-    /// Nothing of it is to be written any more.
+    /// Whether nothing of it is to be written any more.
     pub(crate) fn is_over(&self) -> bool {
         self.closed || self.queue.bytes() == 0
     }

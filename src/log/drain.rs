@@ -12,14 +12,15 @@ use super::source::{Reading, Source};
 use super::threads::Threads;
 use crate::sys::{clock, file};
 
-/// A read, at most: a pipe's size. benches/README.md tells how others are measured.
+/// The most that one read takes: the size of a pipe. benches/README.md tells how to
+/// measure other sizes.
 const READ: usize = CHUNK;
-/// In one go, before other sources have their turn.
+/// The most that is read from one source before others have their turn.
 const TURN: usize = 4 * CHUNK;
-/// Less than this is copied to what waits already.
+/// A read of less than this is copied into a chunk that waits already.
 const SMALL: usize = CHUNK / 4;
 
-/// What is to become of a source that was read.
+/// What is to be done with a source that was read.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum After {
     /// It has no more for now.
@@ -33,8 +34,8 @@ pub(crate) enum After {
 }
 
 impl Source {
-    /// Reads what there is, within bounds; nothing where it is not there any more.
-    /// `scratch` is the reader's.
+    /// Reads what there is, within bounds; nothing unless `is_there`, as then the
+    /// descriptor is not the source's any more. `scratch` is the reader's.
     pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>, is_there: bool) -> After {
         let mut reading = self.reading.lock();
         reading.ended |= !is_there;
@@ -48,7 +49,7 @@ impl Source {
                 Err(after) => return after,
             }
         }
-        // Somebody still writes to it, faster than it is read.
+        // It should have ended, but somebody writes to it faster than it is read.
         if late && self.finish(&mut reading, threads) {
             reading.ended = true;
             return After::Ended;
@@ -56,7 +57,7 @@ impl Source {
         After::HasMore
     }
 
-    /// How much was read, 0 where there is no room.
+    /// Reads once: how much, or 0 where there is no room.
     fn read_once(
         &self,
         reading: &mut Reading,
@@ -74,8 +75,8 @@ impl Source {
         if self.blocks() && !setup.lines {
             let backlog = self.log.backlog.lock();
             if !backlog.is_closed() {
-                // Once a source that was late has dropped some, nothing is taken
-                // before half of the queue is free.
+                // Once a late source has dropped bytes, nothing is taken before half of
+                // the queue is free.
                 let takes = backlog.untold.is_nothing() || backlog.queue.has_drained();
                 most = if takes {
                     most.min(backlog.queue.room())
@@ -123,7 +124,7 @@ impl Source {
         Ok(got)
     }
 
-    /// Hands on what there was no room for; 0 where there still is none.
+    /// Hands on what there was no room for before; 0 where there still is none.
     fn carry_on(&self, reading: &mut Reading, threads: &Threads) -> usize {
         let mut carry = std::mem::take(&mut reading.carry);
         let used = self.split(reading, threads, &carry);
@@ -135,7 +136,7 @@ impl Source {
         0
     }
 
-    /// Whether it waits for room; else what finds none is dropped and counted.
+    /// Whether it waits for room; otherwise what finds no room is dropped and counted.
     fn blocks(&self) -> bool {
         self.log.setup.blocks && !self.is_late()
     }
@@ -197,8 +198,8 @@ impl Source {
         threads.deliver(&self.log);
     }
 
-    /// It is read to its end: the last line goes, and the end is told. False where
-    /// there is no room for it.
+    /// The source is read to its end: queues the last line, and tells the end. False
+    /// where there is no room for it.
     fn finish(&self, reading: &mut Reading, threads: &Threads) -> bool {
         let log = &self.log;
         let blocks = self.blocks();
@@ -207,7 +208,7 @@ impl Source {
         let finished = reading
             .splitter
             .finish(|line| backlog.put(&log.setup, blocks, line, self.origin(), &mut spare));
-        // Before it is told: who is told may ask at once.
+        // Set before the end is told: the receiver may ask at once.
         self.over.store(finished, Ordering::Release);
         let told =
             finished && (backlog.is_closed() || self.tell_end(&mut backlog.queue, &mut spare));

@@ -37,14 +37,15 @@ struct Opened {
 
 #[derive(Debug, Default)]
 pub(crate) struct File {
-    /// Rotation goes by it, so that it works after a setuid or a chroot.
+    /// The directory. Files are opened and renamed by it, so that rotation works after a
+    /// setuid or a chroot.
     dir: Option<Kept>,
     opened: Option<Opened>,
-    /// It is to be opened anew by its name.
+    /// The file is to be opened anew by its name.
     reopen: bool,
     /// When to try again to open it anew, CLOCK_MONOTONIC.
     reopen_from: u64,
-    /// Not to be rotated before; set where that failed.
+    /// No rotation before this time; set where one failed.
     rotate_from: u64,
 }
 
@@ -53,7 +54,7 @@ pub(crate) struct File {
 pub(crate) struct Done {
     pub(crate) bytes: usize,
     pub(crate) rotations: u64,
-    /// It went on in spite of them; the last one.
+    /// The last of the errors in spite of which it went on.
     pub(crate) error: Option<Error>,
 }
 
@@ -67,7 +68,7 @@ impl File {
         Ok(())
     }
 
-    /// The same for a forked process, to be opened there.
+    /// A copy for a forked process, which opens the file itself.
     pub(crate) fn copy(&self) -> Self {
         File {
             dir: self.dir.as_ref().and_then(|dir| dir.copy().ok()),
@@ -86,7 +87,7 @@ impl File {
         self.reopen_from = 0;
     }
 
-    /// Nothing waits to be written: what is asked for besides is done now.
+    /// Nothing waits to be written: a reopening that was asked for is done now.
     pub(crate) fn rest(&mut self, path: Path, setup: &Setup) -> Result<(), Error> {
         if self.reopen {
             self.opened = Some(self.open_by_name(path, setup)?);
@@ -112,7 +113,7 @@ impl File {
                 Step::Write(length) => length,
                 Step::Rotate => {
                     if let Err(error) = self.rotate(path, setup, done) {
-                        // The file grows beyond its size: nothing is lost.
+                        // Nothing is lost: the file grows beyond its size.
                         done.error = Some(error);
                         self.rotate_from = clock::now() + SECOND;
                     }
@@ -153,7 +154,7 @@ impl File {
         setup.limit.next(pending, opened.size, opened.mid_line)
     }
 
-    /// It may have been removed, or cut by somebody else.
+    /// Looks whether other code has removed or truncated the file.
     fn look(&mut self, path: Path, setup: &Setup, done: &mut Done) {
         let Some(opened) = &mut self.opened else {
             return;
@@ -164,7 +165,7 @@ impl File {
                 opened.mid_line &= found.size > 0;
             }
             Err(error) if error != Errno::EBADF => {}
-            // Or the daemon has closed it, and perhaps has another one there.
+            // Or the daemon has closed it, and the number may be another file's.
             _ => {
                 self.opened = None;
                 return;
@@ -183,7 +184,7 @@ impl File {
         }
     }
 
-    /// Where that fails it stays the former file for now.
+    /// Opens the file anew by its name. Where that fails the former file is kept for now.
     fn reopen_now(&mut self, path: Path, setup: &Setup, done: &mut Done) {
         match self.open_by_name(path, setup) {
             Ok(opened) => {
@@ -205,7 +206,7 @@ impl File {
             opened = self.open_in_directory(path);
         }
         let opened = opened?;
-        // Another process's last words, cut off by its end.
+        // Another process has ended in the middle of this line.
         if setup.lines && opened.mid_line {
             let mut opened = opened;
             let mark = End::Missing.mark();
@@ -241,9 +242,9 @@ impl File {
         })
     }
 
-    /// One rename, where nobody else did it, then a new file. Killed in between,
-    /// the next one who opens the log makes the file; killed after, the next
-    /// rotation removes what is too old.
+    /// Renames the file, unless another process has done so, then makes a new one. If we
+    /// are killed in between, the next process that opens the log makes the file. If we
+    /// are killed after that, the next rotation removes what is too old.
     fn rotate(&mut self, path: Path, setup: &Setup, done: &mut Done) -> Result<(), Error> {
         let (Some(dir), Some(opened)) = (&self.dir, &mut self.opened) else {
             return Err(Errno::ENOENT.into());
@@ -251,7 +252,7 @@ impl File {
         let dir = dir.there()?.as_fd();
         let current = file::stat(opened.fd.as_fd())?;
         if current.size < opened.size {
-            // It was cut by somebody else, as logrotate's copytruncate does.
+            // Other code has truncated it, as logrotate's copytruncate does.
             opened.size = current.size;
             return Ok(());
         }
@@ -270,7 +271,7 @@ impl File {
                 done.rotations += 1;
             }
             Err(error) if error != Errno::ENOENT => return Err(error),
-            // Somebody else renamed it: a new one is all that is needed.
+            // Another process has renamed it: only a new file is needed.
             _ => {}
         }
         let surplus = rotation::surplus(&mut times, setup.keep);
@@ -283,8 +284,8 @@ impl File {
         }
         let fresh = self.open_in_directory(path)?;
         if file::stat(fresh.fd.as_fd())?.is_same_file(&current) {
-            // The name is a symbolic link to it, so it was not renamed: it would be
-            // found full again and again.
+            // The name is a symbolic link: the link was renamed, not the file, which
+            // would be found full again and again.
             return Err(Errno::ELOOP.into());
         }
         self.opened = Some(fresh);

@@ -1,4 +1,4 @@
-//! Bytes become lines, and lines the text that is written.
+//! Makes lines of bytes, and of lines the text that is written.
 
 use super::stamp::Stamper;
 use crate::sys::error::Error;
@@ -30,7 +30,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// What marks it in the text.
+    /// What marks such an end in the text.
     pub(crate) fn mark(self) -> &'static [u8] {
         match self {
             End::Newline => b"",
@@ -87,7 +87,7 @@ impl Splitter {
         }
     }
 
-    /// The same state, for another process.
+    /// A copy of the state, for another process.
     pub(crate) fn copy(&self) -> Result<Self, Error> {
         let partial = super::text::bytes(&[&self.partial])?;
         Ok(Splitter { partial, ..*self })

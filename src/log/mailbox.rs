@@ -70,7 +70,7 @@ pub(crate) fn append(
     head[14..].copy_from_slice(&origin.source.to_ne_bytes());
     let parts = [&head[..], origin.label, b"\0", line.head, line.tail, b"\0"];
     let length: usize = parts.iter().map(|part| part.len()).sum();
-    // That a source has ended is told in any case.
+    // The end of a source is told in any case.
     (kind == Kind::Drained || length <= queue.room()) && queue.append(&parts, spare).is_ok()
 }
 

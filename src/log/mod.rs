@@ -76,7 +76,7 @@ pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Error> {
     begin(threads, ctx, id, setup, target).map(|_| id)
 }
 
-/// The plugin that this is in is unloaded.
+/// The plugin that contains this library is being unloaded.
 fn unload(going: &Unloading) {
     if let Some(own) = LOGS.get() {
         own.value.end(going);
@@ -141,7 +141,7 @@ pub(crate) fn pipe(id: LogId, label: &[u8]) -> Result<(OwnedFd, u64), Error> {
     Ok((write, source))
 }
 
-/// All who write to a source are dead: it ends with what it holds.
+/// All writers of a source are dead: it ends with what it holds.
 pub(crate) fn end_source(id: LogId, source: u64) -> Result<(), Error> {
     let (own, log) = find(id)?;
     if own.end_source(log.id, source) {
@@ -248,8 +248,8 @@ fn find(id: LogId) -> Result<(&'static Threads, Arc<Log>), Error> {
 
 // Forked children.
 
-/// The logs of a context that was taken along over a fork go on in this process. After an
-/// error it may be called again, for those that are left.
+/// The logs of a context from before the fork go on in this process. After an error it
+/// may be called again, for those that are left.
 pub(crate) fn after_fork(before: ContextId, now: ContextId) -> Result<(), Error> {
     for (threads, former) in LOGS.former() {
         while let Some(log) = threads.logs.find(former, |log| log.ctx == before) {
@@ -275,7 +275,7 @@ fn take_along(
     let own = &LOGS.get_or_make(make_threads)?.value;
     let begun = own.state.lock().find(log.id);
     let made = match begun {
-        // A call before this one came so far.
+        // An earlier call has come this far.
         Some(made) => made,
         None => {
             let setup = match log.setup.copy() {
@@ -283,12 +283,14 @@ fn take_along(
                 Err(error) if error == Errno::EBADF => return Ok(()),
                 copied => copied?,
             };
-            // A writer that held it at the fork is not here: it is opened by its name.
+            // A writer held the target at the fork, and is not in this process: the
+            // target is opened by its name.
             let mut target = log
                 .target
                 .try_lock()
                 .map_or_else(Target::default, |target| target.copy());
-            // At once, as the root directory may change. What fails is tried again.
+            // Opened at once, as the root directory may change. If this fails it is tried
+            // again later.
             let _ = target.open(&setup);
             begin(own, now, LogId(log.id), setup, target)?
         }
@@ -305,7 +307,7 @@ fn take_along(
 fn take_source_along(own: &Threads, source: &Source, log: Arc<Log>) -> Result<(), Error> {
     let splitter = match source.reading.try_lock() {
         Some(reading) => reading.splitter.copy()?,
-        // It was being read: what was read is the former process's.
+        // It was being read at the fork: what was read belongs to the former process.
         None => Splitter::new(log.setup.max_line),
     };
     own.attach(Source {
@@ -319,7 +321,7 @@ fn take_source_along(own: &Threads, source: &Source, log: Arc<Log>) -> Result<()
     })
 }
 
-/// A log of a process that this one was forked from: its descriptors go.
+/// Closes the descriptors of a log of a process that this one was forked from.
 fn close_inherited(id: LogId) {
     for (threads, former) in LOGS.former() {
         while let Some(log) = threads.logs.find(former, |log| log.id == id.0) {
@@ -351,14 +353,14 @@ fn leave(threads: &'static Threads, former: Former, log: &Log) {
     if threads.logs.find(former, |_| true).is_some() {
         return;
     }
-    // The reader's, once no log is left.
+    // The reader's descriptors too, once no log is left.
     while let Some(poller) = threads.pollers.find(former, |_| true) {
         poller.close();
         threads.pollers.leave(former, poller);
     }
 }
 
-/// Runs a thread's part; None after a fault of our own, which ends no thread.
+/// Runs a thread's body; None where it panicked, which must not end the thread.
 fn guarded<T>(body: impl FnOnce() -> T) -> Option<T> {
     catch_unwind(AssertUnwindSafe(body)).ok()
 }

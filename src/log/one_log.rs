@@ -16,7 +16,7 @@ use crate::sys::lock::Mutex;
 pub(super) const PAUSE: u64 = 20_000_000;
 pub(super) const LONGEST_PAUSE: u64 = 1_000_000_000;
 
-/// What became of a log's work.
+/// How a log's work stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Phase {
     /// Nothing to do.
@@ -57,7 +57,7 @@ pub(crate) struct Log {
     pub(crate) ctx: ContextId,
     pub(crate) setup: Setup,
     pub(crate) backlog: Mutex<Backlog>,
-    /// Ends to be told, where lines go elsewhere.
+    /// Ends of sources that are to be told, where lines go elsewhere.
     pub(crate) events: Mutex<Queue>,
     /// What the loop tells right now.
     pub(crate) telling: Mutex<Telling>,
@@ -67,7 +67,7 @@ pub(crate) struct Log {
     /// The daemon has let go of it. Set under the state's lock.
     pub(super) freed: AtomicBool,
     pub(crate) counts: Counts,
-    /// The rest is the state's: looked at under its lock only.
+    /// What follows belongs to the state: it is looked at under the state's lock only.
     pub(super) work: Mutex<Work>,
 }
 
@@ -75,7 +75,8 @@ pub(super) struct Work {
     pub(super) phase: Phase,
     pub(super) pause: u64,
     pub(super) sources: u32,
-    /// How often flush() asked for all sources to be read, and what was done of it.
+    /// How often flush() asked for all sources to be read, and up to which of these
+    /// requests that was done.
     pub(super) asked: u64,
     pub(super) done: u64,
 }

@@ -53,7 +53,7 @@ impl Queue {
         self.limit.saturating_sub(self.bytes)
     }
 
-    /// Whether there is enough room again for who was held back.
+    /// Whether there is enough room again for a source that was held back.
     pub(crate) fn has_drained(&self) -> bool {
         self.bytes <= self.limit / 2
     }
@@ -113,8 +113,9 @@ impl Queue {
     /// Gives back what is left of the chunk that was taken out last.
     pub(crate) fn put_back(&mut self, chunk: Vec<u8>) {
         if !chunk.is_empty() {
-            // There is room: it came from here. If lines filled it meanwhile and
-            // memory is out, VecDeque would abort, so that is asked for first.
+            // Usually there is room, as the chunk came from here. But if lines have
+            // filled the queue meanwhile and there is no memory, VecDeque would abort: so
+            // room is asked for first.
             if self.chunks.try_reserve(1).is_ok() {
                 self.chunks.push_front(chunk);
             } else {

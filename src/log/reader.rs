@@ -37,7 +37,7 @@ impl Threads {
                 match queue::memory(queue::CHUNK) {
                     Ok(chunk) => scratch = chunk,
                     Err(_) => {
-                        // Until there is memory again children wait.
+                        // Children wait until there is memory again.
                         poller.poll(Some(100), &mut Ready::new());
                         continue;
                     }
@@ -56,8 +56,8 @@ impl Threads {
         }
     }
 
-    /// `told`: by the poller, which knows it by its file. Else the daemon may have closed
-    /// it, and have another one at its number.
+    /// `told`: the poller told of it, which knows the file itself. Otherwise the daemon
+    /// may have closed the descriptor, and the number may be another file's.
     fn read_source(
         &self,
         token: u64,
@@ -79,7 +79,7 @@ impl Threads {
                 }
             }
             After::NoRoom => {
-                // Level-triggered, it would be told of again and again.
+                // The poller is level-triggered, and would tell of it again and again.
                 poller.remove(source.fd.as_fd());
                 let mut state = self.state.lock();
                 if !state.held.contains(&token) {
@@ -134,7 +134,8 @@ impl Threads {
                 let polled = poller.add(source.fd.as_fd(), token);
                 self.read_source(token, poller, scratch, false);
                 state = self.state.lock();
-                // Nobody would tell of it: it is tried again after the next pause.
+                // The poller would not tell of it: it is tried again after the next
+                // pause.
                 let unseen = polled.is_err() && state.source(token).is_some();
                 if unseen && !state.held.contains(&token) {
                     state.held.push(token);
@@ -227,7 +228,7 @@ impl Threads {
                 }
             }
         }
-        // Where memory was short nobody tells that there is room.
+        // Where memory was short, nothing tells that there is room.
         if !state.held.is_empty() {
             next = earlier(next, now + PATIENCE);
             state.attend_late();
@@ -265,7 +266,7 @@ fn earlier(one: Option<u64>, other: u64) -> Option<u64> {
 /// The thread.
 pub(super) fn read(_: usize) {
     while let Some(threads) = LOGS.get() {
-        // After a fault of our own it goes on where it was.
+        // After a panic it goes on where it was.
         if super::guarded(|| threads.value.run_reader()).is_some() {
             return;
         }
@@ -284,8 +285,8 @@ mod tests {
     use crate::reap::id::ContextId;
     use crate::sys::arc::Arc;
 
-    /// By the clock that is given: another writer takes over after a second, not
-    /// before, once for each that hangs, and no more than there may be.
+    /// By the times that are passed in: another writer takes over after a second and no
+    /// earlier, once for each writer that hangs, and only up to the limit.
     #[test]
     fn one_writer_more_for_each_that_hangs_a_second() {
         static THREADS: OnceLock<Threads> = OnceLock::new();

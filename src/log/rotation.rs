@@ -17,8 +17,8 @@ pub(crate) enum Step {
 pub(crate) struct Limit {
     /// Bytes in a file, 0 for any number.
     pub(crate) size: u64,
-    /// A line may be torn where a file would become twice as large otherwise: for
-    /// bytes that need not be lines.
+    /// A line may be split between files where a file would become twice as large
+    /// otherwise. For bytes that need not be lines.
     pub(crate) tears: bool,
 }
 
@@ -100,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_line_is_not_torn() {
-        // One that is too long for any file has one for itself.
+        // A line that is too long for any file gets a file for itself.
         assert_eq!(lines(4).next(b"abcdef\nx\n", 0, false), Step::Write(7));
         assert_eq!(lines(4).next(b"abcdef\nx\n", 1, false), Step::Rotate);
-        // The end of one that has begun follows it.
+        // The rest of a line that has begun goes into the same file.
         assert_eq!(lines(4).next(b"ef\nx\n", 4, true), Step::Write(3));
         assert_eq!(lines(4).next(b"x\n", 7, false), Step::Rotate);
     }

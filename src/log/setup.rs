@@ -24,9 +24,9 @@ pub(crate) enum Place {
     },
     /// The daemon, told by its loop.
     Callback,
-    /// /dev/log; what stands in front of each line there.
+    /// /dev/log; the text in front of each line there.
     Syslog(Vec<u8>),
-    /// The journal's stream socket; what it is sent first.
+    /// The journal's stream socket; the text that is sent there first.
     Journal(Vec<u8>),
     Descriptor(Kept),
 }
@@ -42,15 +42,15 @@ pub(crate) struct Setup {
     /// Children wait where the queue is full; else what they write is dropped.
     pub(crate) blocks: bool,
     pub(crate) limit: Limit,
-    /// A file is rotated when it is so old, in nanoseconds; 0 for never.
+    /// The age at which a file is rotated, in nanoseconds; 0 for never.
     pub(crate) max_age: u64,
     /// How many rotated files stay; 0 for all.
     pub(crate) keep: u32,
-    /// Told of lines, where they go there, and of sources that have ended.
+    /// Who is told of lines, where they go to the daemon, and of sources that have ended.
     pub(crate) told: Option<Told>,
 }
 
-/// Whom a log's events are told.
+/// Who is told a log's events.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Told {
     pub(crate) call: EventFn,
@@ -75,7 +75,7 @@ impl Setup {
         }
     }
 
-    /// The same for a forked process, which has copies of the descriptors.
+    /// A copy for a forked process, which has copies of the descriptors.
     pub(crate) fn copy(&self) -> Result<Setup, Error> {
         let place = match &self.place {
             Place::File {
@@ -108,7 +108,8 @@ impl Setup {
     }
 }
 
-/// What this path is relative to, for a daemon that changes its working directory later.
+/// The directory that a relative path starts from, kept for a daemon that changes its
+/// working directory later.
 pub(crate) fn base_of(path: &CStr) -> Result<Option<Kept>, Error> {
     if path.to_bytes().starts_with(b"/") {
         return Ok(None);

@@ -20,8 +20,8 @@ pub(crate) struct Source {
     pub(crate) fd: Kept,
     /// Names it in front of lines.
     pub(crate) label: Vec<u8>,
-    /// All its writers are dead, or nobody wants the rest: it ends with what it
-    /// holds now, at this time at the latest; 0 for not yet. CLOCK_MONOTONIC.
+    /// All its writers are dead, or nobody wants the rest: it ends with what it holds
+    /// now, by this time at the latest, of CLOCK_MONOTONIC. 0: not so yet.
     pub(crate) ends_by: AtomicU64,
     /// It has ended, which its owner may know already.
     pub(crate) over: AtomicBool,
@@ -30,7 +30,7 @@ pub(crate) struct Source {
 
 pub(crate) struct Reading {
     pub(crate) splitter: Splitter,
-    /// What was read and there was no room for.
+    /// What was read and found no room.
     pub(super) carry: Vec<u8>,
     pub(super) ended: bool,
 }
@@ -40,13 +40,13 @@ impl Source {
         self.ends_by.load(Ordering::Acquire) != 0
     }
 
-    /// It should have ended: what there is no room for is dropped.
+    /// Whether it should have ended by now: then what finds no room is dropped.
     pub(super) fn is_late(&self) -> bool {
         let by = self.ends_by.load(Ordering::Acquire);
         by != 0 && clock::now() >= by
     }
 
-    /// One that is late has no memory to tell its end: it is tried again later.
+    /// A late source has no memory to tell its end: that is tried again later.
     pub(super) fn put_off_end(&self) {
         if self.is_late() {
             self.ends_by
@@ -54,7 +54,7 @@ impl Source {
         }
     }
 
-    /// It holds nothing that is not queued. False also while it is being read.
+    /// Whether it holds nothing that is not queued. False also while it is being read.
     pub(super) fn is_read(&self) -> bool {
         self.reading.try_lock().is_some_and(|reading| {
             reading.carry.is_empty() && !self.ends() && !poll::readable(Some(self.fd.as_fd()), 0)

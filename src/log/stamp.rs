@@ -117,7 +117,7 @@ pub(crate) fn parse(text: &[u8]) -> Option<u64> {
     let time = second
         .checked_mul(SECOND)?
         .checked_add(get(&text[16..25])?)?;
-    // Only one text stands for a time: no 31 February.
+    // There is only one text for each time: this refuses the 31st of February.
     (name(time) == text).then_some(time)
 }
 

@@ -1,4 +1,4 @@
-//! Where text is written, each in its own way.
+//! Writes text to each kind of target.
 
 use std::os::fd::AsFd;
 
@@ -13,7 +13,7 @@ use crate::sys::{file, memory};
 
 const SYSLOG: &std::ffi::CStr = c"/dev/log";
 const JOURNAL: &std::ffi::CStr = c"/run/systemd/journal/stdout";
-/// A datagram that is too long is cut to this: what every syslog takes.
+/// A datagram that is too long is cut to this length, which every syslog takes.
 const DATAGRAM: usize = 1024;
 
 /// What a writer has open.
@@ -23,7 +23,7 @@ pub(crate) struct Target {
     socket: Option<Kept>,
     /// It is to be connected anew before the next line begins.
     reconnect: bool,
-    /// What was last sent on the stream ended in the middle of a line.
+    /// The last text sent on the stream ended in the middle of a line.
     mid_line: bool,
 }
 
@@ -38,7 +38,7 @@ impl Target {
         }
     }
 
-    /// The same for a forked process: files are opened by the same directory.
+    /// A copy for a forked process: files are opened by the same directory.
     pub(crate) fn copy(&self) -> Self {
         Target {
             file: self.file.copy(),
@@ -57,7 +57,7 @@ impl Target {
         self.reconnect = true;
     }
 
-    /// There is nothing to write.
+    /// There is nothing to write: does what else is due.
     pub(crate) fn rest(&mut self, setup: &Setup) -> Result<(), Error> {
         match &setup.place {
             Place::File { .. } => self.file.rest(path_of(&setup.place), setup),
@@ -145,7 +145,7 @@ impl Target {
         Ok(())
     }
 
-    /// After anything but a full buffer it is connected anew.
+    /// After any error but a full buffer the socket is connected anew.
     fn disconnect_if_gone(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
         let full = |error: Error| matches!(error.errno, Errno::EAGAIN | Errno::ENOBUFS);
         if sent.is_err_and(|error| !full(error)) {
@@ -175,7 +175,7 @@ fn path_of(place: &Place) -> Path<'_> {
     }
 }
 
-/// Nobody will ever read from it again: what is for it is dropped.
+/// Whether nobody will ever read from it again, so that what is for it is dropped.
 pub(crate) fn is_gone(setup: &Setup, error: Error) -> bool {
     matches!(setup.place, Place::Descriptor(_))
         && matches!(error.errno, Errno::EPIPE | Errno::EBADF)

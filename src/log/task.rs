@@ -76,7 +76,7 @@ fn with_queue<T>(log: &Log, of: impl FnOnce(&mut super::queue::Queue) -> T) -> T
 }
 
 impl Drop for Teller {
-    /// The context is over, or the log: what only it would have taken is dropped.
+    /// The context or the log is over: what only this task would have taken is dropped.
     fn drop(&mut self) {
         *self.log.task.0.lock() = Begun::Over;
         if !self.log.setup.tells_lines() {

@@ -26,7 +26,7 @@ impl Slot {
         }
     }
 
-    /// Nobody is told any more: the context is over, or the log.
+    /// Whether nobody is told any more, as the context or the log is over.
     pub(crate) fn is_over(&self) -> bool {
         matches!(*self.0.lock(), Begun::Over)
     }

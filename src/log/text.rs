@@ -1,4 +1,4 @@
-//! Bytes in memory that may not be had.
+//! Bytes and strings whose allocation may fail.
 
 use std::ffi::CString;
 

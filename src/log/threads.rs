@@ -70,7 +70,7 @@ pub(crate) struct State {
 
 pub(crate) struct Threads {
     pub(crate) state: Mutex<State>,
-    /// The same once more, as forked children can read it.
+    /// The same logs and sources once more, in a form that forked children can read.
     pub(super) logs: Roll<Log>,
     pub(super) sources: Roll<Source>,
     pub(super) pollers: Roll<Poller>,
@@ -82,7 +82,7 @@ pub(crate) struct Threads {
     pub(super) waiting: AtomicU32,
     /// Ids below this are a former process's.
     pub(crate) first_id: u64,
-    /// What the reader and a writer run.
+    /// The functions that the reader and a writer run.
     reads: fn(usize),
     writes: fn(usize),
     /// The reader, the writers, and those that were told to end and still run.
@@ -234,7 +234,7 @@ impl Threads {
         state.end_sources(|source| source.id == id && source.log.id == log)
     }
 
-    /// The daemon lets go of a log: what its sources hold is still written.
+    /// The daemon frees a log: what its sources hold is still written.
     pub(crate) fn free(&self, log: &Arc<Log>) {
         let mut state = self.state.lock();
         log.freed.store(true, Ordering::Release);
@@ -244,7 +244,7 @@ impl Threads {
             state.let_held_go_on();
         }
         state.end_sources(|source| source.log.id == log.id);
-        // The writer looks once more, and lets it go if there is nothing.
+        // A writer looks once more, and drops the log if there is nothing to write.
         self.schedule(&mut state, log);
         if let Some(poller) = &state.poller {
             poller.wake();
@@ -281,7 +281,7 @@ impl Threads {
         }
     }
 
-    /// Something was put into a log's queue: whoever writes it is told.
+    /// Something was put into a log's queue: wakes a writer, or the context's loop.
     pub(crate) fn deliver(&self, log: &Arc<Log>) {
         if log.setup.told.is_some() {
             log.task.post();
@@ -308,8 +308,8 @@ impl Threads {
         }
     }
 
-    /// Has what was dropped told, where a log's queue is empty; whether there is
-    /// something to tell now.
+    /// Queues the notice of what was dropped, where a log's queue is empty; whether there
+    /// is something to tell now.
     pub(crate) fn tell_lost(&self, log: &Log) -> bool {
         let mut spare = || self.spares.lock().take();
         let mut backlog = log.backlog.lock();
@@ -342,7 +342,8 @@ impl Threads {
     pub(crate) fn flush(&self, log: &Arc<Log>, until: u64) -> Result<(), Error> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let mut state = self.state.lock();
-        // What is written already needs no reader to look: for those who only ask.
+        // A quick answer for callers that only ask: where all is written already, the
+        // reader need not look.
         if state.sources_of(log.id).all(|source| source.is_read())
             && log.backlog.lock().is_written()
         {
@@ -394,7 +395,7 @@ pub(super) fn token(index: usize, generation: u32) -> u64 {
     (u64::from(generation) << 32) | index as u64
 }
 
-/// Where a token's source stands.
+/// The place of a token's source in the list.
 #[allow(clippy::cast_possible_truncation)] // masked
 fn place(token: u64) -> usize {
     (token & u64::from(u32::MAX)) as usize
@@ -410,7 +411,7 @@ impl State {
 
     pub(super) fn remove(&mut self, token: u64) {
         let (generation, source) = &mut self.sources[place(token)];
-        // Not u32::MAX, with which a token could be the poller's own.
+        // Never u32::MAX: the token could be the poller's own.
         *generation = (*generation + 1) & (u32::MAX >> 1);
         *source = None;
         self.live_sources -= 1;
@@ -432,7 +433,7 @@ impl State {
             if let Some(source) = source {
                 if !source.over.load(Ordering::Acquire) && which(source) {
                     let by = clock::now() + LAST_WORDS;
-                    // Asked for once more, it ends no later.
+                    // A second request must not make it end later.
                     let (set, seen) = (Ordering::Release, Ordering::Relaxed);
                     let _ = source.ends_by.compare_exchange(0, by, set, seen);
                     found = true;

@@ -45,7 +45,7 @@ impl Threads {
                 log.work.lock().phase = Phase::Busy;
                 state.writers[slot].busy_since = clock::now();
                 if !state.ready.is_empty() && state.idle == 0 {
-                    // The reader looks whether this one hangs.
+                    // Wakes the reader, which watches whether this writer hangs.
                     if let Some(poller) = &state.poller {
                         poller.wake();
                     }
@@ -155,7 +155,7 @@ impl Threads {
         let ended = freed && work.sources == 0;
         match pause {
             Some(_) if freed => {
-                // Nobody is left to care for it, and children do not wait for it.
+                // Nobody is left to whom it matters, and children must not wait for it.
                 log.backlog.lock().close();
                 if ended {
                     gone = self.forget(&mut state, log);
@@ -186,16 +186,16 @@ impl Threads {
         let goes_on = self.writer_goes_on(&mut state, slot);
         drop(state);
         if let Some(gone) = gone {
-            // By this thread: close(2) waits where a server hangs, and the last who
-            // knows the log may be the reader or the daemon.
+            // This thread closes the target: close(2) may block where a file server
+            // hangs, and must not do so in the reader or the daemon, which may drop the
+            // log last.
             *gone.target.lock() = Target::default();
         }
         self.tell_progress();
         goes_on
     }
 
-    /// One that another has taken over from ends, if the other has not come to a
-    /// stop too.
+    /// A writer that another one has taken over from ends, unless that one hangs too.
     fn writer_goes_on(&self, state: &mut State, slot: usize) -> bool {
         if !std::mem::take(&mut state.writers[slot].hangs) {
             return true;
