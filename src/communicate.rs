@@ -5,9 +5,9 @@
 //! grandchild may hold the pipes open long after the child is gone; a bound on the
 //! time after the child's end decides then.
 //!
-//! The child's watch is a rich one whose *companion* is the task here: the task is
-//! posted when the child has ended, and makes the callback. So the handle is a
-//! child's as any other: it can be signalled, have a deadline, be waited for.
+//! The child's watch is a rich one whose *companion* is the task here: the task is posted
+//! when the child has ended, and makes the callback. So the handle is a child's handle
+//! like any other: the child can be signalled, have a deadline, and be waited for.
 
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 
@@ -33,16 +33,16 @@ pub(crate) enum Input {
     Asked(AskFn),
 }
 
-/// What becomes of what the child writes.
+/// What is done with what the child writes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Output {
     /// How many bytes are kept or passed on; what is more is read and dropped.
     pub(crate) limit: u64,
-    /// Passed on piece by piece, instead of collected.
+    /// The callback for pieces, where it is passed on instead of collected.
     pub(crate) stream: Option<EventFn>,
 }
 
-/// How C sees what is told.
+/// How the records that C sees are made.
 #[derive(Clone, Copy)]
 pub(crate) struct Forms {
     pub(crate) end: fn(&event::Told) -> Record,
@@ -67,7 +67,7 @@ pub(crate) struct Params {
     pub(crate) forms: Forms,
 }
 
-/// What one stream came to.
+/// What was read of one stream.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Collected {
     /// With a NUL behind them.
@@ -123,7 +123,7 @@ fn begin(
     spec: &Spec,
     params: Params,
 ) -> Result<WatchId, SpawnError> {
-    // Held, so that no step runs before all is there.
+    // The lock is held, so that no step runs before everything is set up.
     let mut state = task.state.lock();
     state.task = Some(id);
     let (childs, fds) = state.connect(id, spec, &params)?;
@@ -144,7 +144,7 @@ fn begin(
 struct Feed {
     fd: Option<OwnedFd>,
     ask: Option<AskFn>,
-    /// What it is asked into.
+    /// The buffer that the daemon fills when it is asked.
     buffer: Vec<u8>,
     /// Of the daemon's bytes, or of the buffer: what is still to be written.
     rest: Bytes,
@@ -161,7 +161,7 @@ struct Stream {
     kept: u64,
     total: u64,
     errno: i32,
-    /// Once the bound has passed: how much of what was there by then is still to be
+    /// Set when the bound has passed: how much of what was there by then is still to be
     /// passed on.
     overdue: Option<usize>,
 }
@@ -266,7 +266,8 @@ impl State {
             stream.fd = Some(pipe.ours);
         }
         if spec.fds.is_some() {
-            // One that names a pipe's target names it twice, which is refused.
+            // A map of the spec that has a pipe's target too names it twice, which is
+            // refused later.
             map.extend_from_slice(given);
             return Ok((childs, map));
         }
@@ -329,8 +330,8 @@ impl State {
             .any(|stream| stream.fd.is_some())
     }
 
-    /// The bound has passed. What is there by now is still the child's, as is the end
-    /// of the file, if the loop came round too late to see it.
+    /// The bound has passed. What is there by now still counts, and so does the end of
+    /// the file, which the loop may have been too late to see.
     fn give_up(&mut self) {
         for index in 0..self.streams.len() {
             let Some(stream) = &mut self.streams[index] else {
@@ -386,7 +387,7 @@ impl State {
         }
     }
 
-    /// Before it is closed.
+    /// Stops watching a descriptor, before it is closed.
     fn unwatch(&self, fd: RawFd) {
         if let Some(task) = self.task {
             task::unwatch_fd(task, fd);
@@ -430,7 +431,7 @@ impl State {
         }
     }
 
-    /// The daemon has put so many bytes into the buffer; none is the end.
+    /// The daemon has put so many bytes into the buffer; 0 means the end.
     fn answered(&mut self, count: u32) -> Option<Call> {
         let count = count as usize;
         if count == 0 {
@@ -496,7 +497,7 @@ impl State {
         None
     }
 
-    /// The one event, when all has come.
+    /// Makes the one event, when everything has come.
     fn tell(&mut self) -> Option<Call> {
         let end = self.end.as_ref()?;
         if self.told || self.is_open() {
@@ -545,8 +546,8 @@ impl Stream {
         kept
     }
 
-    /// Reads and keeps what is there, but no more than a step's share. Whether it
-    /// was read to the end.
+    /// Reads and keeps what is there, but at most a step's share. Whether that was all of
+    /// it, up to the end.
     fn collect(&mut self) -> Result<bool, Error> {
         let mut share = STEP;
         while share > 0 {

@@ -62,7 +62,7 @@ pub fn log_lines(data: &[u8]) {
     assert_eq!(text, input);
 }
 
-/// Files hold all bytes; a line is torn only where it may be.
+/// The files hold all bytes; a line is split only where it may be.
 pub fn log_rotation(data: &[u8]) {
     let [size, tears, bytes @ ..] = data else {
         return;
@@ -88,7 +88,7 @@ pub fn log_rotation(data: &[u8]) {
             }
         }
     }
-    // Any name: it is one of ours only if it is written as ours are.
+    // Any name: it counts as one of ours only if it has exactly the form of ours.
     if let Some(time) = rotation::rotated(b"log", data) {
         assert_eq!(&data[4..], crate::log::stamp::name(time));
     }
@@ -110,8 +110,8 @@ pub fn forksrv(data: &[u8]) {
     }
 }
 
-/// A notify socket's datagram: each line says what it says alone, whatever stands
-/// beside it; what it says is within bounds.
+/// A notify socket's datagram: each line means the same alone and among others, and what
+/// it says is within bounds.
 pub fn notify(data: &[u8]) {
     let said = notify::parse(data);
     if data.len() > notify::MAX_DATAGRAM {

@@ -3,8 +3,9 @@
 //! The map, from the kernel up; arrows run down only:
 //!
 //! - [`sys`]: one file per kernel facility, the only place with a syscall;
-//! - [`spawn`]: a spawn spec becomes a process, its pidfd, its exec error;
-//! - [`reap`]: who ended, and telling it: table, sources, delivery, contexts;
+//! - [`spawn`]: makes a process of a spawn spec, with its pidfd or its exec error;
+//! - [`reap`]: finds out which children ended, and tells it: table, sources, delivery,
+//!   contexts;
 //! - [`communicate`]: a child's input and output;
 //! - [`log`]: what children write, on disk and elsewhere, by threads of its own;
 //! - [`service`]: which service each adopted process belongs to;

@@ -5,7 +5,7 @@
 //! - 1: cgroup.events of the cgroup,
 //! - 2: cgroup.kill of the cgroup.
 //!
-//! It is there before the cgroup has a process, and ends when it has none any more.
+//! It starts before the cgroup has a process, and ends when the cgroup has none any more.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-/// How long it does not trust the kernel alone to wake it, from when it saw the first
-/// process.
+/// How long after it saw the first process it also looks by itself, as the kernel may not
+/// wake it.
 const AT_FIRST: Duration = Duration::from_millis(50);
 
 /// A cgroup that was removed cannot be read.

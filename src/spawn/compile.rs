@@ -1,8 +1,8 @@
 //! From a spec to the program of its child.
 //!
-//! The order is the point. What needs the caller's descriptors by their own
-//! numbers comes before the map; what needs privilege before the credentials;
-//! and pdeathsig after them, because they clear it.
+//! The order of the steps matters. What uses the caller's descriptors by their own
+//! numbers comes before the map. What needs privilege comes before the credentials. The
+//! parent-death signal comes after them, because a change of credentials clears it.
 
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
@@ -24,7 +24,7 @@ use crate::sys::pty::Pty;
 /// Descriptors of ours that the child uses until its exec.
 #[derive(Debug)]
 pub(crate) struct Ties {
-    /// Our end of what holds it, and its own.
+    /// Our end of the gate, and the child's.
     gate: Option<(OwnedFd, OwnedFd)>,
     /// Our own pidfd, by which the child sees us die.
     parent: Option<OwnedFd>,
@@ -51,7 +51,8 @@ impl Ties {
         };
         match pidfd::open(getpid()) {
             Ok(parent) => Ok(Some(parent)),
-            // The end of file at the gate, or the signal itself, must do.
+            // Without a pidfd, the end of file at the gate or the signal itself must be
+            // enough.
             Err(error) if matches!(error.errno, Errno::ENOSYS | Errno::EPERM) => Ok(None),
             Err(errno) => Err(SpawnError::during(step, errno)),
         }
@@ -63,8 +64,8 @@ impl Ties {
         (gate, self.pty.map(|pty| pty.master))
     }
 
-    /// The map with the pseudoterminal's number put in; None where the spec's own
-    /// will do.
+    /// The map with the pseudoterminal's number put in; None where the spec's own map can
+    /// be used.
     fn map(&self, spec: &Spec) -> Result<Option<Vec<FdMap>>, i32> {
         let Some(terminal) = self.terminal() else {
             return Ok(None);
@@ -146,7 +147,7 @@ pub(crate) fn program<'a>(
     Ok(program)
 }
 
-/// Lays out what a child does that somebody else waits for.
+/// Lays out what a child does that is made for somebody else (see [`Post`]).
 pub(crate) fn posted<'a>(
     spec: &'a Spec,
     post: &Post<'a>,
@@ -199,8 +200,8 @@ pub(crate) fn posted<'a>(
     Ok(program)
 }
 
-/// First of all the child becomes whom it is made for: the rest is done with no more
-/// rights than theirs.
+/// First of all the child takes over the rights of the process that it is made for: the
+/// rest is done with no more rights than that.
 fn assume<'a>(program: &mut Program<'a>, post: &Post<'a>) -> Result<(), i32> {
     program.drop_bounding(post.dropped)?;
     if let Some(identity) = post.identity {
@@ -215,11 +216,11 @@ fn assume<'a>(program: &mut Program<'a>, post: &Post<'a>) -> Result<(), i32> {
     Ok(())
 }
 
-/// Signals that may not be at their default: nobody has looked.
+/// The signals that may not be at their default: all, as nobody has looked.
 const ALL: u64 = u64::MAX;
 
-/// What comes before the credentials. The child keeps `fds` until its exec; they are
-/// replaced by the numbers that it will have them by.
+/// Lays out what comes before the credentials. The child keeps `fds` until its exec; they
+/// are replaced by their numbers in the child.
 fn lay_out<'a>(
     program: &mut Program<'a>,
     spec: &'a Spec,
@@ -229,7 +230,7 @@ fn lay_out<'a>(
     changed_signals: u64,
     fds: &mut [Option<i32>],
 ) -> Result<(), i32> {
-    // What clone3 has not done the child does itself.
+    // If clone3 did not place the child in its cgroup, the child enters it itself.
     let cgroup = spec.cgroup.filter(|_| manner.cgroup.is_none());
     let mut keep = Vec::new();
     keep.try_reserve(fds.len()).map_err(|_| libc::ENOMEM)?;
@@ -252,8 +253,8 @@ fn lay_out<'a>(
     if let Some(directory) = cgroup {
         program.enter_cgroup(directory)?;
     }
-    // The kernel gives a vfork child a value of its own, unlike other processes
-    // that share memory.
+    // A vfork child has an oom_score_adj of its own, unlike other processes that share
+    // memory.
     if let Some(value) = spec.oom_score_adj {
         program.oom_score_adj(value)?;
     }
@@ -313,7 +314,7 @@ fn descriptors(program: &mut Program, plan: &Plan) -> Result<(), i32> {
     Ok(())
 }
 
-/// Limits after the map, whose targets RLIMIT_NOFILE may forbid.
+/// Limits come after the map, as RLIMIT_NOFILE may forbid its targets.
 fn limits<'a>(program: &mut Program<'a>, spec: &'a Spec) -> Result<(), i32> {
     if let Some(nice) = spec.nice {
         program.nice(nice)?;
@@ -344,7 +345,7 @@ fn credentials<'a>(program: &mut Program<'a>, spec: &'a Spec, effective: u32) ->
     Ok(())
 }
 
-/// After the credentials, which clear it.
+/// Sets the parent-death signal, after the credentials, whose change clears it.
 fn death(program: &mut Program, spec: &Spec, parent: i32) -> Result<(), i32> {
     match spec.pdeathsig {
         Some(signal) => program.pdeathsig(signal, getpid(), parent),

@@ -44,7 +44,7 @@ pub(crate) struct Plan {
     pub(crate) kept: Vec<RawFd>,
 }
 
-/// Without a map the child has these of its parent's.
+/// The descriptors that a child without a map gets from its parent.
 const STANDARD: std::ops::Range<RawFd> = 0..3;
 
 /// A pending dup, and how many pending dups still read what is at `to`.
@@ -139,9 +139,9 @@ fn pending(from: RawFd, to: RawFd, cloexec: bool) -> Move {
     }
 }
 
-/// Orders the moves so that nothing is overwritten before it was read. What is
-/// left when no target is free of readers are rings, each opened by moving one
-/// descriptor out of the way to `scratch`. Says whether it did.
+/// Orders the moves so that nothing is overwritten before it was read. When each target
+/// that is left is still to be read, only rings are left. Each is opened by moving one
+/// descriptor out of the way, to `scratch`. Returns whether `scratch` was used.
 fn order(mut moves: Vec<Move>, scratch: RawFd, ops: &mut Vec<FdOp>) -> Result<bool, i32> {
     // As numbers, which are sorted elsewhere too: the code for another type takes 3,000 bytes.
     let mut keys = vec_with(moves.len())?;
@@ -164,7 +164,7 @@ fn order(mut moves: Vec<Move>, scratch: RawFd, ops: &mut Vec<FdOp>) -> Result<bo
     ready.extend((0..moves.len()).filter(|&at| moves[at].readers == 0));
     let mut used_scratch = false;
     for start in 0..moves.len() {
-        // Also what the chains that hang on a ring have freed.
+        // This also takes what the chains that end in a ring have freed.
         drain(&mut moves, &mut ready, ops, &find);
         if moves[start].done {
             continue;
@@ -220,7 +220,7 @@ fn break_ring(
     });
     let mut at = start;
     while moves[at].from != overwritten {
-        // Around the ring: who writes what this one reads.
+        // Goes round the ring: finds the move that writes what this one reads.
         match find(moves, moves[at].from) {
             Some(writer) => at = writer,
             None => return,
@@ -230,7 +230,7 @@ fn break_ring(
     moves[start].readers = 0;
 }
 
-/// Closes what is up to `highest` and not `wanted`, which is sorted.
+/// Closes all numbers up to `highest` that are not `wanted`, which is sorted.
 fn close_gaps(wanted: &[RawFd], highest: RawFd, ops: &mut Vec<FdOp>) {
     let mut first = 0;
     for &fd in wanted.iter().take_while(|&&fd| fd <= highest) {

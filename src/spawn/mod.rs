@@ -1,11 +1,11 @@
-//! A spawn spec becomes a process, its pidfd, its exec error.
+//! Makes a process of a spawn spec, with its pidfd or its exec error.
 //!
-//! As a rule the child shares our memory until it execs (vfork), so that its
-//! start costs the same whatever the daemon's size. Three things need a child
-//! with memory of its own (fork): a new uid or gid, because the loss of
-//! PR_GET_DUMPABLE that comes with it would be the daemon's too, and because
-//! the new user may stop the child; a start gate, because a vfork child holds
-//! the thread that should open the gate; and the spec's own word.
+//! As a rule the child shares our memory until it execs (vfork), so that its start costs
+//! the same whatever the daemon's size. Three things need a child with memory of its own
+//! (fork): a new uid or gid, because the loss of PR_GET_DUMPABLE that comes with it would
+//! be the daemon's too, and because the new user may stop the child; a start gate,
+//! because a vfork child blocks the thread that should open the gate; and a spec that
+//! asks for it.
 
 mod compile;
 mod map;
@@ -41,7 +41,7 @@ use crate::sys::{fd, pidfd, wait};
 /// Why there is no child.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SpawnError {
-    /// The step that failed. None for an error that is no step's: the context's.
+    /// The step that failed. None for an error of no step but of the context.
     pub(crate) step: Option<Step>,
     pub(crate) errno: i32,
     /// The call that failed, where it is known: most steps are calls of the child's.
@@ -60,7 +60,7 @@ impl SpawnError {
         }
     }
 
-    /// This error came of what a step needs.
+    /// An error of what a step needs.
     pub(crate) fn during(step: Step, error: Error) -> Self {
         SpawnError {
             step: Some(step),
@@ -68,7 +68,7 @@ impl SpawnError {
         }
     }
 
-    /// What it was, without its step.
+    /// The error without its step.
     pub(crate) fn source(self) -> Error {
         Error {
             call: self.call,
@@ -94,7 +94,7 @@ impl From<Errno> for SpawnError {
     }
 }
 
-/// Whichever child it was.
+/// Two errors are equal whichever child they are of.
 impl PartialEq for SpawnError {
     fn eq(&self, other: &Self) -> bool {
         (self.step, self.errno) == (other.step, other.errno)
@@ -111,7 +111,7 @@ pub(crate) struct Spawned {
     pub(crate) pty: Option<OwnedFd>,
 }
 
-/// What holds a child back. Dropped unopened, it ends the child.
+/// What holds a child back before its exec. Dropping it unopened ends the child.
 #[derive(Debug)]
 pub(crate) struct Gate {
     pid: i32,
@@ -226,7 +226,7 @@ fn attempt(spec: &Spec, manner: Manner, ties: &compile::Ties) -> Result<Child, A
     })
 }
 
-/// Errors of clone3(2) that speak of the cgroup.
+/// The step of an error of clone3(2): some of its errors are about the cgroup.
 fn clone_step(manner: Manner, errno: Errno) -> Step {
     match errno {
         Errno::EACCES | Errno::EBADF | Errno::EBUSY | Errno::ENODEV | Errno::EOPNOTSUPP
@@ -270,8 +270,8 @@ fn first_manner(spec: &Spec) -> Manner {
     }
 }
 
-/// The next best manner where this one is not to be had: an old kernel, a
-/// filter, or no descriptor left for the pidfd. None if it would fail as well.
+/// The next best manner where this one is not possible: an old kernel, a filter, or no
+/// descriptor left for the pidfd. None if it would fail as well.
 fn next_manner(manner: Manner, Attempt { error, by_clone }: Attempt) -> Option<Manner> {
     let missing = is_missing(error.errno);
     if !by_clone {
@@ -287,7 +287,7 @@ fn next_manner(manner: Manner, Attempt { error, by_clone }: Attempt) -> Option<M
             ..manner
         });
     }
-    // A kernel before 5.7 meets an unknown cgroup field with E2BIG.
+    // A kernel before 5.7 does not know the cgroup field, and answers E2BIG.
     if manner.cgroup.is_some() && (missing || error.errno == libc::E2BIG) {
         return Some(Manner {
             cgroup: None,

@@ -16,7 +16,7 @@ use crate::sys::strings::{CStrBuf, CStringArray};
 /// when it is started.
 #[derive(Debug)]
 pub(crate) struct OwnedSpec {
-    /// What holds no reference.
+    /// The fields that hold no reference.
     plain: Spec<'static>,
     path: CStrBuf,
     search: Option<CStrBuf>,
@@ -26,13 +26,13 @@ pub(crate) struct OwnedSpec {
     fds: Option<Vec<FdMap>>,
     groups: Option<Vec<u32>>,
     rlimits: Vec<Rlimit>,
-    /// The duplicates, whose numbers stand in `plain` and `fds`.
+    /// The duplicates, whose numbers are in `plain` and `fds`.
     _held: Held,
 }
 
 impl OwnedSpec {
-    /// Checks and copies. A step's error as [`super::spawn`] would give it; ENOMEM
-    /// and EMFILE leave nothing behind.
+    /// Checks and copies a spec. Fails with a step's error as [`super::spawn`] would;
+    /// ENOMEM and EMFILE leave nothing behind.
     pub(crate) fn new(spec: &Spec) -> Result<Self, SpawnError> {
         spec.check()?;
         let mut held = Held::with_room_for(spec)?;
@@ -114,7 +114,7 @@ impl OwnedSpec {
     }
 }
 
-/// Duplicates by the number that each stands for.
+/// The duplicates, each with the number of the original.
 #[derive(Debug)]
 struct Held(Vec<(RawFd, OwnedFd)>);
 

@@ -15,7 +15,7 @@ use crate::sys::clone::{self, Failure, Manner, Pidfd};
 use crate::sys::close_range::is_missing;
 use crate::sys::syscall::IS_BARE;
 
-/// The first number that no target of the map is at.
+/// The first number above all targets of the map.
 pub(crate) fn above_targets(map: &[map::FdMap]) -> RawFd {
     map.iter()
         .map(|entry| entry.target.saturating_add(1))
@@ -28,7 +28,7 @@ pub(crate) fn above_targets(map: &[map::FdMap]) -> RawFd {
 pub(crate) struct Posted {
     pub(crate) pid: i32,
     pub(crate) pidfd: Option<OwnedFd>,
-    /// It has execed or is no more: it shared our memory.
+    /// It has execed or is no more; known because it shared our memory.
     pub(crate) gone: bool,
     /// It is known to have come to its exec.
     pub(crate) execs: bool,
@@ -48,7 +48,7 @@ pub(crate) fn shares_memory(spec: &Spec, post: &Post) -> bool {
 
 /// Makes the child.
 pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
-    // Its descriptors came with the order, so they are open.
+    // The spec's descriptors came with the order, so they are open.
     spec.check_shape()?;
     let candidates = compile::candidates(spec)?;
     let mut manner = Manner {
@@ -92,7 +92,7 @@ pub(crate) fn post(spec: &Spec, post: &Post) -> Result<Posted, SpawnError> {
             }
             Err(Failure::Clone(error)) => return Err(SpawnError::during(Step::Clone, error)),
             Err(Failure::Memory(error)) => return Err(SpawnError::during(Step::Memory, error)),
-            // It tells of itself, so this does not come.
+            // A posted child reports its failure itself, so this does not happen.
             Err(Failure::Child { pid, .. }) => {
                 return Ok(Posted {
                     pid,

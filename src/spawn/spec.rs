@@ -50,8 +50,8 @@ pub(crate) struct Spec<'a> {
     pub(crate) cwd_may_fail: bool,
     /// Hand a program in no executable format to /bin/sh.
     pub(crate) shell: bool,
-    /// The child's descriptors; it has no others. Without a map: 0 to 2 as they
-    /// are, or with a pty this. The source [`PTY`] is the pty's.
+    /// The child's descriptors; it has no others. Without a map: 0 to 2 as they are, or
+    /// with a pty its terminal as all three. The source [`PTY`] is the pty's.
     pub(crate) fds: Option<&'a [FdMap]>,
     pub(crate) uid: Option<u32>,
     pub(crate) gid: Option<u32>,
@@ -127,7 +127,7 @@ impl<'a> Spec<'a> {
         }
     }
 
-    /// Refuses what no child could do, before there is one.
+    /// Refuses what no child could do, before a child is made.
     pub(crate) fn check(&self) -> Result<(), SpawnError> {
         self.check_shape()?;
         self.check_open()
@@ -210,21 +210,22 @@ pub(crate) struct Post<'a> {
     /// What it sends when it has failed, and where to: that socket is also the one
     /// for `ready`, and its number is above each target of the map.
     pub(crate) failed: Letter<'a>,
-    /// The client's pidfd, by which it sees that die.
+    /// The client's pidfd, by which the child sees the client die.
     pub(crate) client: Option<RawFd>,
-    /// Close-on-exec, and kept until then: the other end sees when it has execed.
+    /// A descriptor that is kept until the exec and closed by it: so the other end sees
+    /// when the child has execed.
     pub(crate) until_exec: Option<RawFd>,
     /// The server's signals that are not at their default.
     pub(crate) changed_signals: u64,
     /// Entered after the spec's cwd.
     pub(crate) then: Option<Then<'a>>,
-    /// It is the client's child, not the server's.
+    /// The child is the client's, not the server's.
     pub(crate) siblings: bool,
-    /// It takes over these ids, if they are not the server's.
+    /// The child takes over these ids, if they are not the server's.
     pub(crate) identity: Option<&'a Status>,
     /// Capabilities that the server may gain by exec and the child may not.
     pub(crate) dropped: u64,
-    /// Its sets of capabilities, where they are lower.
+    /// The child's sets of capabilities, where they are lower.
     pub(crate) capabilities: Option<&'a Capabilities>,
     pub(crate) no_new_privs: bool,
     /// What it runs in place of a program.
@@ -240,7 +241,7 @@ pub(crate) struct Then<'a> {
     pub(crate) may_fail: bool,
 }
 
-/// The source of a map that means the child's new pseudoterminal.
+/// As a source in a map this means the child's new pseudoterminal.
 pub(crate) const PTY: RawFd = -1;
 
 const UNIGNORABLE: u64 = 1 << (libc::SIGKILL - 1) | 1 << (libc::SIGSTOP - 1);

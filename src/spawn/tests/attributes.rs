@@ -1,4 +1,4 @@
-//! What a child is told to be, seen from inside; and that its parent is not.
+//! The attributes of a child, as seen from inside, and that its parent keeps its own.
 
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -80,7 +80,7 @@ fn umask_limits_nice_and_oom() {
             no_new_privs: true,
             ..spec
         };
-        // A target above the new limit is still to be had.
+        // A target above the new limit must still be possible.
         let null = std::fs::File::open("/dev/null").expect("a file");
         let map = [FdMap {
             source: null.as_raw_fd(),
@@ -225,7 +225,7 @@ fn pseudo_terminal() -> (std::fs::File, std::fs::File) {
     (master, terminal)
 }
 
-/// All that sharing memory could have changed.
+/// All state that a child which shares our memory could have changed.
 fn own_state() -> String {
     let read = |path| std::fs::read_to_string(path).expect("procfs");
     let status = read("/proc/thread-self/status");
@@ -320,7 +320,7 @@ fn a_cgroup_from_the_first_instruction() {
     });
 }
 
-/// A cgroup (v2) that goes with its test.
+/// A cgroup (v2) that is removed when its test ends.
 pub(super) struct Cgroup {
     path: std::path::PathBuf,
     directory: std::fs::File,

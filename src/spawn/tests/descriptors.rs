@@ -8,8 +8,8 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 use super::{CStringArray, FdMap, Spec, alone, both, end_of, output_with, plain, read, spawn};
 
-/// Prints the numbers of the shell's open descriptors. The one by which it reads
-/// the directory is closed by the time that the names are looked at.
+/// Prints the numbers of the shell's open descriptors. The one by which it reads the
+/// directory is closed before the names are looked at.
 pub(super) const LIST: &str =
     "for f in /proc/self/fd/*; do [ -e \"$f\" ] && echo \"${f##*/}\"; done; exit 0";
 

@@ -32,7 +32,8 @@ fn fails(spec: &Spec, step: Step, errno: i32) {
             pidfd,
             ..spec.clone()
         };
-        // Past the gate the error comes from it, and the child is the caller's.
+        // For a step after the gate the error comes when the gate is opened, and the
+        // child is the caller's to reap.
         if gate && step == Step::Exec {
             let spawned = spawn(&spec).expect("held");
             let opened = spawned.gate.expect("a gate").open();
@@ -253,7 +254,7 @@ fn too_many_processes() {
         uid: Some(54_321),
         ..super::plain()
     };
-    // One process of the user counts before another becomes the user's.
+    // One process of the user must be counted before another one takes that uid.
     let first = super::shell("exec sleep 100", |first| first.uid = spec.uid).expect("spawns");
     let strings = Strings::new(&["x"]);
     let argv = strings.array();
@@ -326,7 +327,7 @@ fn a_failed_child_is_nobodys() {
     let mut sigchld = SigSet::empty();
     sigchld.add(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&sigchld), None).expect("a mask");
-    // The thread of a thief makes children findable only if they are visible.
+    // A thread that waits for any child can steal one only if it is visible.
     let over = AtomicBool::new(false);
     let stolen = std::thread::scope(|scope| {
         let thief = scope.spawn(|| {

@@ -82,8 +82,8 @@ fn a_held_child_can_be_terminated() {
     }
 }
 
-/// The parent, in a process of its own: says who is held and who has copies of
-/// all its descriptors, and is killed.
+/// The parent, in a process of its own: prints the pid of the held child and of a process
+/// that has copies of all its descriptors, and is killed.
 #[test]
 #[ignore = "the parent of held_children_die_with_their_parent"]
 fn parent_of_the_held() {

@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use super::{FdMap, Step, Strings, end_of, plain, read, refused};
 use crate::spawn::{Cwd, OwnedSpec, Spec, spawn};
 
-/// A copy of what nothing is left of.
+/// A copy of a spec whose original is gone completely.
 fn copy_of(
     script: &str,
     edit: impl FnOnce(Spec) -> Result<OwnedSpec, crate::spawn::SpawnError>,

@@ -1,4 +1,5 @@
-//! The parent-death signal in both orders, and who may hold a parent up.
+//! The parent-death signal in both orders, and whether another process can block a
+//! parent.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
@@ -50,7 +51,7 @@ fn a_parent_that_dies_takes_its_child_along() {
         if fork {
             parent.env("FORK", "1");
         }
-        // The child has the pipe too: its end shows that of both.
+        // The child has the pipe too: its end of file shows that both have ended.
         let output = parent.output().expect("the test binary runs");
         let pid = pid_in(&String::from_utf8_lossy(&output.stdout));
         assert_eq!(
@@ -85,7 +86,7 @@ fn parent_that_is_dead() {
     if std::env::var_os("DIE").is_some() {
         let _ = kill(Pid::this(), Signal::SIGKILL);
     }
-    // Else it lives until its child has gone.
+    // Otherwise it lives until its child is gone.
     let _ = nix::sys::wait::wait().map(|status| println!("status {status:?}"));
 }
 

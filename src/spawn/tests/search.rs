@@ -41,7 +41,7 @@ fn a_slash_or_nothing_is_not_searched_for() {
     assert!(!is_searched(c""));
 }
 
-/// A directory that goes with its test.
+/// A directory that is removed when its test ends.
 pub(super) struct Directory(PathBuf);
 
 impl Directory {
