@@ -1,5 +1,5 @@
-//! getpwnam_r(3) and getgrouplist(3): a user's ids by name. They ask whatever
-//! nsswitch.conf(5) names, so they may take their time, and run code of others.
+//! getpwnam_r(3) and getgrouplist(3): a user's ids by name. They ask the sources that
+//! nsswitch.conf(5) names, so they may take long and run code of others.
 
 use std::ffi::{CStr, c_char};
 use std::ptr::null_mut;
@@ -50,7 +50,7 @@ fn ids(name: &CStr) -> Result<(u32, u32), Error> {
             0 => return Ok((entry.pw_uid, entry.pw_gid)),
             libc::ERANGE if size < MOST => size *= 4,
             libc::EINTR => {}
-            // Some databases say "no such user" so.
+            // Some databases report "no such user" in this way.
             libc::ESRCH => return Err(Call::getpwnam_r.failed(Errno::ENOENT)),
             error => return Err(Call::getpwnam_r.failed(Errno::from_raw(error))),
         }
@@ -71,7 +71,8 @@ fn groups(name: &CStr, gid: u32) -> Result<Vec<u32>, Error> {
                 return Ok(groups);
             }
         }
-        // Too little room: `count` is what it takes, in libcs that say so.
+        // There was too little room: some libcs give the number that is needed in
+        // `count`.
         if length > MOST {
             return Err(Call::getgrouplist.failed(Errno::EINVAL));
         }

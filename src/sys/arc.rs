@@ -1,5 +1,5 @@
-//! A counted pointer as `std::sync::Arc`, but one whose allocation can fail:
-//! std's aborts when memory is out.
+//! A counted pointer like `std::sync::Arc`, but with an allocation that can fail: std's
+//! aborts when memory is out.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::marker::PhantomData;
@@ -34,7 +34,7 @@ unsafe impl<T: ?Sized + Send + Sync> Send for Arc<T> {}
 unsafe impl<T: ?Sized + Send + Sync> Sync for Arc<T> {}
 
 impl<T> Arc<T> {
-    /// ENOMEM, and the value dropped, when memory is out.
+    /// Fails with ENOMEM, and drops the value, when memory is out.
     pub(crate) fn try_new(value: T) -> Result<Self, Error> {
         // SAFETY: the layout has a size; what is there is written before it is read.
         let counted = unsafe {
@@ -56,15 +56,15 @@ impl<T> Arc<T> {
         self.counted.as_ptr()
     }
 
-    /// Leaves the owner's part to the pointer; [`Arc::from_raw`] takes it back.
+    /// Hands this owner's count to the pointer; [`Arc::from_raw`] takes it back.
     pub(crate) fn into_raw(self) -> *mut Counted<T> {
         let raw = self.as_raw();
         std::mem::forget(self);
         raw
     }
 
-    /// # Safety
-    /// The pointer is from [`Arc::into_raw`], whose part is taken back once.
+    /// # Safety The pointer is from [`Arc::into_raw`], and its count is taken back once
+    /// only.
     pub(crate) unsafe fn from_raw(raw: *mut Counted<T>) -> Self {
         Arc {
             // SAFETY: from an Arc, which is never null.
@@ -73,7 +73,7 @@ impl<T> Arc<T> {
         }
     }
 
-    /// The same value seen as a trait object: `arc.coerce(|pointer| pointer)`.
+    /// The same value as a trait object: `arc.coerce(|pointer| pointer)`.
     pub(crate) fn coerce<U: ?Sized>(
         self,
         unsize: fn(*mut Counted<T>) -> *mut Counted<U>,
@@ -115,7 +115,8 @@ impl<T: ?Sized> Drop for Arc<T> {
     fn drop(&mut self) {
         // SAFETY: this owner keeps it up to here.
         let count = unsafe { &self.counted.as_ref().count };
-        // No fence for the last one alone: the thread sanitizer does not know fences.
+        // AcqRel, instead of a fence for the last owner only: the thread sanitizer does
+        // not know fences.
         if count.fetch_sub(1, Ordering::AcqRel) != 1 {
             return;
         }

@@ -1,7 +1,7 @@
 //! cgroups(7), version 2: the directory of one service's processes.
 //!
-//! Made only below the daemon's own cgroup, where it may be placed in: a
-//! directory elsewhere may be ours to make and not to start processes in.
+//! It is made only below the daemon's own cgroup, where processes can be placed in it.
+//! Elsewhere we may have the right to make a directory but not to start processes in it.
 
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -25,7 +25,8 @@ pub(crate) struct Cgroup {
     directory: OwnedFd,
     /// As /proc/PID/cgroup shows it for a member.
     path: Vec<u8>,
-    /// Made by us, in the cgroup at this absolute path: to be removed.
+    /// Set where we made it and have to remove it: the absolute path of the cgroup that
+    /// it is in.
     made: Option<Made>,
 }
 
@@ -54,11 +55,10 @@ fn c_string(parts: &[&[u8]]) -> Result<CString, Error> {
     CString::from_vec_with_nul(bytes).map_err(|_| Call::open.failed(Errno::EINVAL))
 }
 
-/// No cgroup of version 2 is ours, or none is mounted.
+/// The error where we are in no cgroup of version 2, or none is mounted.
 const NO_CGROUP: Error = Call::open.failed(Errno::ENOENT);
 
-/// The first mount of cgroup2. Paths with blanks, which are escaped, are not
-/// looked for.
+/// The first mount of cgroup2. Paths with blanks, which are escaped, are not supported.
 fn mount() -> Result<Mount, Error> {
     let mut text = Vec::new();
     procfs::own_file("mountinfo", &mut text)?;
@@ -91,8 +91,8 @@ fn own() -> Result<(CString, Vec<u8>), Error> {
     Ok((place, copy(&[own])?))
 }
 
-/// What begins the name of each cgroup that a daemon makes, so that those of a
-/// daemon that crashed are known: "sss-", its pid and its start time.
+/// The beginning of the name of each cgroup that a daemon makes, so that those of a
+/// daemon that crashed are recognized: "sss-", its pid and its start time.
 fn prefix(pid: i32, started: u64) -> Result<Vec<u8>, Error> {
     use std::io::Write;
     let mut name = Vec::new();
@@ -102,7 +102,7 @@ fn prefix(pid: i32, started: u64) -> Result<Vec<u8>, Error> {
 }
 
 impl Cgroup {
-    /// Makes one below the daemon's own, and sees whether it can be killed.
+    /// Makes one below the daemon's own, and checks whether it can be killed.
     pub(crate) fn make(tag: u64) -> Result<Self, Error> {
         use std::io::Write;
         let (parent, own) = own()?;
@@ -163,8 +163,8 @@ impl Cgroup {
         self.directory.as_fd()
     }
 
-    /// Whether a member's path in /proc/PID/cgroup is this one or below it. One
-    /// that was removed has " (deleted)" behind its path.
+    /// Whether a member's path in /proc/PID/cgroup is this one or below it. The path of a
+    /// cgroup that was removed ends with " (deleted)".
     pub(crate) fn holds(&self, path: &[u8]) -> bool {
         path.strip_prefix(self.path.as_slice())
             .is_some_and(|rest| rest.is_empty() || rest[0] == b'/' || rest == b" (deleted)")
@@ -194,12 +194,13 @@ impl Cgroup {
             .during(Call::openat)
     }
 
-    /// Whether no process is in it or below it; a zombie is none.
+    /// Whether no process is in it or below it; zombies do not count.
     pub(crate) fn is_empty(&self) -> bool {
         let mut text = [0_u8; 256];
         let events = match self.open_events() {
             Ok(events) => events,
-            // Removed. Of a shortage nobody knows: it is looked at again.
+            // The cgroup was removed. A shortage says nothing: it is looked at again
+            // later.
             Err(error) => return !error.is_shortage(),
         };
         let got = read(&events, &mut text).unwrap_or(0);
@@ -243,8 +244,8 @@ fn number(value: i32) -> Result<Vec<u8>, Error> {
     Ok(text)
 }
 
-/// Removes the empty cgroups of daemons that are no more. One that still has
-/// processes cannot be removed, and is left to whoever started it anew.
+/// Removes the empty cgroups of daemons that are no more. One that still has processes
+/// cannot be removed, and is left to the daemon that was started anew.
 fn remove_leftovers(parent: &CStr) {
     let Ok(mut above) = nix::dir::Dir::open(parent, DIRECTORY, Mode::empty()) else {
         return;

@@ -1,9 +1,9 @@
-//! What a new process does until its exec: the system calls that stand in a
+//! What a new process does until its exec: the system calls of a
 //! [`Program`](super::program::Program).
 //!
-//! The child may share the parent's memory, so it does nothing but raw system
-//! calls: no libc function, no allocation, no panic, no call out of
-//! [`child_main`]. `make check-child-calls` reads the machine code for that.
+//! The child may share the parent's memory, so it does nothing but raw system calls: no
+//! libc function, no allocation, no panic, no call out of [`child_main`]. `make
+//! check-child-calls` checks the machine code for that.
 
 use std::ffi::c_char;
 use std::sync::atomic::Ordering;
@@ -18,7 +18,7 @@ use super::syscall::{address, call, id, int, word};
 /// The exit code of a child that could not exec; its parent has the report.
 const EXIT_FAILED: i32 = 127;
 
-/// Where a new process begins: does what stands in its [`Program`], and execs.
+/// Where a new process begins: does what its [`Program`] says, and execs.
 ///
 /// # Safety
 /// In a new process, all signals blocked, with a [`Start`] whose pointers hold.
@@ -39,7 +39,7 @@ pub(crate) unsafe extern "C" fn child_main(start: *const Start) -> ! {
     }
 }
 
-/// Does what stands in a program, or ends.
+/// Does what a program says, or ends the process.
 #[inline(always)]
 unsafe fn perform_all(start: &Start) {
     let mut index = 0;
@@ -202,8 +202,8 @@ struct Action {
     mask: u64,
 }
 
-/// Setting all is one system call each; to ask first would be one more for those
-/// that are not at their default.
+/// Sets each signal without asking first: to ask would cost one more call for those that
+/// are not at their default.
 #[inline(always)]
 unsafe fn dispositions(ignore: u64, catch: bool, changed: u64) -> Result<(), i32> {
     let default = Action {
@@ -251,7 +251,7 @@ const fn is_stop(signal: i32) -> bool {
     matches!(signal, libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU)
 }
 
-/// The action of a stop signal that is caught. An execve that it interrupts goes on.
+/// The action of a stop signal that is caught, with SA_RESTART.
 #[inline(always)]
 fn noted() -> Action {
     #[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
@@ -272,8 +272,8 @@ fn noted() -> Action {
     }
 }
 
-/// Notes a stop signal. It runs on the child's stack, which tells whose report it
-/// is: threads may start children at the same time.
+/// Notes a stop signal. It finds the child's report by the stack on which it runs:
+/// several threads may start children at the same time.
 unsafe extern "C" fn note_stop(signal: i32) {
     // SAFETY: on the stack of a child that shares the parent's memory, at whose
     // bottom its report was left.
@@ -289,7 +289,7 @@ unsafe extern "C" fn note_stop(signal: i32) {
     }
 }
 
-// Where a handler returns to. The kernel demands one on x86_64.
+// Where a handler returns to. On x86_64 the kernel needs such a restorer.
 #[cfg(all(sss_syscall_instruction, target_arch = "x86_64"))]
 std::arch::global_asm!(
     ".pushsection .text.sss_sigchld_sigreturn, \"ax\", @progbits",
@@ -303,7 +303,7 @@ std::arch::global_asm!(
     ".popsection",
 );
 
-/// SIGTTOU is blocked here, so that a group in the background may do this.
+/// All signals are blocked, SIGTTOU too, so that a group in the background may do this.
 #[inline(always)]
 unsafe fn foreground(terminal: i32) -> Result<(), i32> {
     // SAFETY: the group is an int on this stack.
@@ -337,8 +337,8 @@ unsafe fn write(directory: i32, path: *const c_char, text: &Text) -> Result<(), 
     Ok(())
 }
 
-/// getppid is 0 where the parent lives outside of the child's pid namespace,
-/// before its death and after: there its pidfd tells, if there is one.
+/// getppid is 0 where the parent is outside of the child's pid namespace, before the
+/// parent's death and after it. There the parent's pidfd tells, if there is one.
 #[inline(always)]
 unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
     // SAFETY: a pollfd and a timeout on this stack.
@@ -350,8 +350,8 @@ unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
         if parent != 0 {
             return Err(libc::ESRCH);
         }
-        // Waits, by its lock, for a parent that was just looking for children to
-        // send the signal to: its pidfd tells of its death no sooner.
+        // A dying parent that is looking for children to send the signal to holds a lock,
+        // which this call waits for. Its pidfd tells of its death only after that.
         let options = libc::WEXITED | libc::WNOHANG;
         let _ = call!(SYS_waitid, id(libc::P_ALL), 0, 0, word(options));
         let mut polled = readable(pidfd);
@@ -380,8 +380,8 @@ const fn readable(fd: i32) -> libc::pollfd {
     }
 }
 
-/// The parent's end of the gate may have copies in processes that it forked, so
-/// that its death shows at its pidfd only.
+/// The parent's end of the gate may have copies in processes that it forked, so that only
+/// its pidfd shows its death.
 #[inline(always)]
 unsafe fn hold(gate: i32, parent: i32) -> Result<(), i32> {
     let mut polled = [readable(gate), readable(parent)];

@@ -2,8 +2,9 @@
 
 const MINUTE: u64 = 60_000_000_000;
 
-/// So long after `now`, a minute at most. What comes half a minute after or later comes at the
-/// next whole one: all such looks of an idle loop wake it up once.
+/// The time of a look that is to come `after` nanoseconds from `now`, at most a minute later.
+/// If `after` is half a minute or more this is the next whole minute of the clock, so that
+/// all such looks wake an idle loop up together.
 pub(crate) fn later(now: u64, after: u64) -> u64 {
     if after < MINUTE / 2 {
         now + after

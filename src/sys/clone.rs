@@ -1,9 +1,9 @@
 //! clone(2) and clone3(2): a process that runs a [`Program`], and its pidfd.
 //!
-//! Its exit signal is 0 until it execs, when the kernel makes it SIGCHLD. So a
-//! child that fails before is nobody else's: no SIGCHLD, and a waitpid(-1)
-//! elsewhere does not find it. A held child, which somebody may kill while it is
-//! held, has SIGCHLD from the start.
+//! Its exit signal is 0 until it execs, when the kernel makes it SIGCHLD. So nobody else
+//! sees a child that fails before: there is no SIGCHLD, and a waitpid(-1) elsewhere does
+//! not find it. A held child, which somebody may kill while it is held, has SIGCHLD from
+//! the start.
 
 #[cfg(sss_syscall_instruction)]
 use std::arch::asm;
@@ -23,7 +23,7 @@ use super::{pidfd, signal};
 /// How a child is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Manner {
-    /// As vfork(2) does; else as fork(2) does.
+    /// Share memory as vfork(2) does; otherwise copy it as fork(2) does.
     pub(crate) share_memory: bool,
     /// Whether the descriptor table too is the parent's at first.
     pub(crate) share_files: bool,
@@ -36,7 +36,7 @@ pub(crate) struct Manner {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Pidfd {
     None,
-    /// The kernel gives it with the child.
+    /// clone gives it with the child (CLONE_PIDFD).
     Clone,
     /// It is opened for a forked child that has not execed yet, which nobody
     /// else can have reaped.
@@ -48,7 +48,7 @@ pub(crate) enum Pidfd {
 pub(crate) struct Child {
     pub(crate) pid: i32,
     pub(crate) pidfd: Option<OwnedFd>,
-    /// Where a held child will tell what becomes of it.
+    /// Where a held child will report what happens to it.
     pub(crate) meeting: Option<Shared<Meeting>>,
 }
 
@@ -59,8 +59,8 @@ pub(crate) enum Failure {
     Memory(Error),
     /// The kernel made none.
     Clone(Error),
-    /// It failed at an op of its program, with an errno, or was killed before it
-    /// execed. The pid of one that others could have waited for; else 0.
+    /// It failed at an op of its program, with an errno, or was killed before it execed.
+    /// `pid` is 0 unless others could have waited for it.
     Child {
         pid: i32,
         failed: Option<(u32, i32)>,
@@ -107,10 +107,10 @@ fn vfork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     })
 }
 
-/// Sends the child a stop signal that it was sent before its exec, as ^Z sends it to
-/// each process of a terminal's foreground group. Unless that is over already: where
-/// it was sent to us too and is not pending any more, we have been stopped and
-/// continued since, and with us the child.
+/// Sends the child a stop signal that it was sent before its exec, as ^Z sends it to each
+/// process of a terminal's foreground group. Not if that is over already: where the
+/// signal was sent to us too and is not pending any more, we have been stopped and
+/// continued since, and the child with us.
 fn pass_on(pid: i32, pidfd: Option<&OwnedFd>, signal: i32) {
     // SAFETY: no pointers.
     let group = |pid| unsafe { call!(SYS_getpgid, word(pid)) };
@@ -159,11 +159,10 @@ fn fork(program: &Program, manner: Manner) -> Result<Child, Failure> {
     Err(Failure::Child { pid, failed })
 }
 
-/// Runs `program` in a new process that tells by itself how it fares
-/// ([`Program::write_on_failure`]), and is waited for by its parent: that of the
-/// calling process with `siblings`. One that shares our memory has execed or is no
-/// more when this returns, and whether it came to its exec is known; any other has just
-/// begun.
+/// Runs `program` in a new process that reports by itself ([`Program::write_on_failure`])
+/// and is waited for by its parent: with `siblings` that is the parent of the calling
+/// process. One that shares our memory has execed or is no more when this returns, and it
+/// is known whether it came to its exec. Any other one has just begun.
 pub(crate) fn post(
     program: &Program,
     manner: Manner,
@@ -176,14 +175,14 @@ pub(crate) fn post(
         stack.leave(address(&raw const report));
     }
     let start = program.start(&report, null());
-    // A sibling's exit signal is our own, whatever is asked for.
+    // The kernel gives a sibling our own exit signal, whatever is asked for.
     let more = if siblings {
         libc::CLONE_PARENT
     } else {
         libc::SIGCHLD
     };
     let (pid, pidfd) = clone(&start, manner, stack.as_ref(), more).map_err(Failure::Clone)?;
-    // A stop signal that it was sent before its exec.
+    // Passes on stop signals that it was sent before its exec.
     for signal in report.stops() {
         let _ = signal::kill(pid, signal);
     }
@@ -210,11 +209,12 @@ pub(crate) fn post_function(
         }
     }
     let pid = Call::fork.result(pid)?;
-    // Nobody reaps it before it is asked for.
+    // The server reaps it only when it is asked to, so the pid is still its own.
     Ok((pid, pidfd::open(pid).ok()))
 }
 
-/// Tells an execed child from one that failed or was killed, which is reaped.
+/// Finds out whether the child has execed, or has failed or was killed: then it is
+/// reaped.
 fn settle(pid: i32, report: &Report) -> Result<(), Failure> {
     let failed = report.failure();
     if failed.is_some() {
@@ -230,7 +230,7 @@ fn settle(pid: i32, report: &Report) -> Result<(), Failure> {
 }
 
 fn reap(pid: i32) {
-    // ECHILD: a held child, taken by another waitpid of this process.
+    // ECHILD: another waitpid of this process has reaped the held child.
     let _ = wait_for(pid, libc::WEXITED | libc::__WALL);
 }
 
@@ -257,7 +257,7 @@ fn wait_for(pid: i32, options: i32) -> Result<i32, i32> {
     }
 }
 
-/// How long a wait trusts the kernel's wake-up before it looks for itself.
+/// How long a wait relies on the kernel's wake-up before it looks by itself.
 const LOOK_MILLISECONDS: u32 = 20;
 
 /// Waits until the latch opens or its owner has left.
@@ -275,9 +275,8 @@ fn wait(latch: &Latch, pid: i32) -> Wait {
     }
 }
 
-/// A child that runs under another uid already can be stopped by that user, and
-/// must not hold its parent. Its stop came before its exec if the latch is still
-/// closed now.
+/// A child that already runs under another uid can be stopped by that user, which must
+/// not block its parent. The latch is still closed, so the stop came before the exec.
 fn resume(latch: &Latch, pid: i32) {
     if latch.state() != Wait::TimedOut {
         return;
@@ -425,10 +424,11 @@ fn clone(
         unsafe { enter(libc::SYS_clone, args, start) }
     }
     .during(Call::clone)?;
-    // An old kernel ignores CLONE_PIDFD and leaves the number alone.
-    // SAFETY: else the kernel gave it to us just now.
+    // An old kernel ignores CLONE_PIDFD and leaves the number at -1. SAFETY: else the
+    // kernel gave it to us just now.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
-    // Without a number above the standard ones it is as if there were none left.
+    // If it cannot be moved above the standard descriptors there is none, as if no
+    // descriptor were left.
     let pidfd = pidfd.and_then(|pidfd| above_standard(pidfd).ok());
     Ok((int(pid), pidfd))
 }

@@ -1,4 +1,4 @@
-//! close_range(2), in the child, and what stands in for it.
+//! close_range(2), in the child, and what is done where it is missing.
 
 use std::mem::MaybeUninit;
 
@@ -13,17 +13,17 @@ pub(crate) const fn is_missing(errno: i32) -> bool {
     matches!(errno, libc::ENOSYS | libc::EPERM | libc::EINVAL)
 }
 
-/// Whether the call is to be had; asked without closing anything, in a parent.
-/// A child that found out would be one too many: its end may hang a terminal up,
-/// and is that of the pid namespace whose first process it was.
+/// Whether the call is there. The parent asks, and closes nothing by it. A child that
+/// found out and failed would do harm: its end may hang up a terminal, and ends the pid
+/// namespace whose first process it was.
 pub(crate) fn is_there() -> bool {
     // SAFETY: no pointers; no descriptor has this number.
     unsafe { call!(SYS_close_range, id(LAST), id(LAST)) }.is_ok()
 }
 
-/// Closes `first` to `last`. With `shared`, the table is the parent's until
-/// this call: only the kernel can part from it without touching the parent's
-/// descriptors, and nothing stands in for that.
+/// Closes `first` to `last`. With `shared`, the table is the parent's until this call.
+/// Only the kernel can separate from it without touching the parent's descriptors, so
+/// there is no replacement for the call then.
 ///
 /// # Safety
 /// In a child, which owns its descriptors or with `shared` will own them.
@@ -60,12 +60,13 @@ pub(crate) unsafe fn close_range(first: u32, last: u32, shared: bool) -> Result<
     Ok(())
 }
 
-/// Where d_reclen and d_name stand in the kernel's struct linux_dirent64.
+/// The offsets of d_reclen and d_name in the kernel's struct linux_dirent64.
 const RECORD_LENGTH: usize = 16;
 const NAME: usize = 19;
 
-/// How far to search for a descriptor whose end makes room: none at or above the soft limit
-/// does, which is no higher than this by default (/proc/sys/fs/nr_open).
+/// How far to search for a descriptor that makes room when it is closed. One at or above
+/// the soft limit makes none, and that limit is by default no higher than this
+/// (/proc/sys/fs/nr_open).
 const MOST: u32 = 1 << 20;
 
 /// Closes what /proc/self/fd lists from `first` on.
@@ -86,7 +87,8 @@ unsafe fn close_listed(first: u32) -> Result<(), i32> {
             );
             match opened {
                 Ok(directory) => break directory,
-                // The table is full: one that would be closed anyway makes room.
+                // The table is full: closes one of those that are to be closed anyway, to
+                // make room.
                 Err(libc::EMFILE) if fd < MOST => {
                     while call!(SYS_close, id(fd)).is_err() && fd < MOST {
                         fd = fd.wrapping_add(1);

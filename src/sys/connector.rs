@@ -1,6 +1,6 @@
-//! The process events connector of netlink(7): the kernel tells of each fork in
-//! the system. It needs the first pid and network namespace, and before Linux 6.6
-//! CAP_NET_ADMIN; where the kernel does not acknowledge, it is not there.
+//! The process events connector of netlink(7): the kernel tells of each fork in the
+//! system. It needs the first pid and network namespace, and before Linux 6.6
+//! CAP_NET_ADMIN; where the kernel does not acknowledge a request, there is no connector.
 
 use super::bits::ToSigned;
 use super::error::{Call, Error};
@@ -21,8 +21,8 @@ const ACKNOWLEDGED: u32 = 0;
 const FORK: u32 = 1;
 const EXIT: u32 = 0x8000_0000;
 
-/// Where things stand in a message: struct nlmsghdr, struct cn_msg, then struct
-/// proc_event, whose data come after 16 bytes.
+/// Offsets in a message: struct nlmsghdr, struct cn_msg, then struct proc_event, whose
+/// data come after 16 bytes.
 const CONNECTOR: usize = 16;
 const EVENT: usize = CONNECTOR + 20;
 const DATA: usize = EVENT + 16;
@@ -50,7 +50,7 @@ pub(crate) enum Message {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Read {
     Message(Message),
-    /// Messages were lost: only a scan tells what they said.
+    /// Messages were lost: only a scan of the processes tells what they were about.
     Overrun,
     Nothing,
 }
@@ -230,7 +230,8 @@ impl Connector {
 }
 
 impl Drop for Connector {
-    /// The kernel counts its listeners, and goes on for one that only closes.
+    /// The kernel counts its listeners, and would go on sending for one that only closes
+    /// its socket.
     fn drop(&mut self) {
         let _ = self.control(IGNORE);
     }

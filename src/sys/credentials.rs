@@ -69,8 +69,8 @@ pub(crate) fn gids() -> Ids {
     }
 }
 
-/// Gives up what a privileged process has, for good: without an id nothing of that
-/// kind. With a uid the supplementary groups go too.
+/// Gives up the privileges of the process for good. An id that is None stays. With a uid
+/// the supplementary groups are dropped too.
 pub(crate) fn drop_to(uid: Option<u32>, gid: Option<u32>, no_new_privs: bool) -> Result<(), Error> {
     // SAFETY: no list of groups; no pointers. libc's calls, which know of threads.
     unsafe {

@@ -1,5 +1,5 @@
-//! Variables of the daemon's environment. Like every reader of it, this counts on nobody
-//! changing it meanwhile.
+//! Variables of the daemon's environment. As for every reader of it, nobody may change it
+//! meanwhile.
 
 use std::ffi::{CStr, c_char};
 

@@ -39,7 +39,8 @@ bitflags::bitflags! {
 
 pub(super) const WAKE: u64 = u64::MAX;
 const TIMER: u64 = u64::MAX - 1;
-/// Beside it: a task's number, of 30 bits, and its descriptor, of 32.
+/// With this bit an event's datum holds a task's number, of 30 bits, and its descriptor,
+/// of 32.
 const WATCHED: u64 = 1 << 62;
 
 /// How many events one look takes.
@@ -96,8 +97,8 @@ impl Descriptor {
         self.epoll.0.as_raw_fd()
     }
 
-    /// Edge-triggered: a corpse that a tracer holds keeps its pidfd readable
-    /// while there is nothing to wait for; the release is an edge of its own.
+    /// Adds a pidfd, edge-triggered: a zombie that a tracer holds keeps its pidfd
+    /// readable though it cannot be waited for, and its release is an edge of its own.
     pub(crate) fn add(&self, pidfd: BorrowedFd, pid: i32) -> Result<(), Error> {
         let flags = EpollFlags::EPOLLIN | EpollFlags::EPOLLET;
         let event = EpollEvent::new(flags, u64::from(pid.unsigned_abs()));
@@ -107,14 +108,14 @@ impl Descriptor {
         }
     }
 
-    /// A close alone would leave the entry while a forked child holds a copy
-    /// of the pidfd. False where there is none.
+    /// Removes a pidfd; false where it is not in the epoll. A close alone would leave the
+    /// entry while a forked child has a copy of the pidfd.
     pub(crate) fn remove(&self, pidfd: BorrowedFd) -> bool {
         self.epoll.delete(pidfd).is_ok()
     }
 
-    /// Tells of a task's descriptor once, as soon as it is ready; with `again`
-    /// one that is watched is watched anew. `task` is below 2^30.
+    /// Tells of a task's descriptor once, as soon as it is ready; with `again` a
+    /// descriptor that is in the epoll already is watched anew. `task` is below 2^30.
     pub(crate) fn watch(
         &self,
         fd: RawFd,
@@ -173,23 +174,23 @@ impl Descriptor {
         Ok(found)
     }
 
-    /// Whether the numbers are not ours any more: the daemon closed them, and has
-    /// perhaps others there.
+    /// Whether the numbers are not ours any more: the daemon has closed them, and they
+    /// may be other files' by now.
     pub(crate) fn is_gone(&self) -> bool {
         !are_together(self.fds())
     }
 
-    /// Closes nothing.
+    /// Drops this without closing anything.
     pub(crate) fn forget(self) {
         std::mem::forget(self);
     }
 
-    /// What an event says; what made it is done with.
+    /// What an event means. Resets what caused it.
     fn understand(&self, event: EpollEvent) -> Event {
         match event.data() {
             WAKE => Event::Wake,
             TIMER => {
-                // A read would block where the timer was set anew.
+                // The read fails with EAGAIN where the timer was set anew meanwhile.
                 let mut count = [0; 8];
                 let _ = nix::unistd::read(self.timer.as_fd(), &mut count);
                 Event::Timer
@@ -205,7 +206,8 @@ impl Descriptor {
     }
 }
 
-/// What is always readable, and added to the epoll, which does not tell of it yet.
+/// An eventfd that is always readable. It is added to the epoll, which does not tell of
+/// it yet.
 pub(super) fn waker(epoll: &Epoll) -> Result<EventFd, Error> {
     let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
     let wake = EventFd::from_value_and_flags(1, flags).during(Call::eventfd)?;
@@ -230,7 +232,8 @@ fn are_together([epoll, wake, timer]: [RawFd; Descriptor::FDS]) -> bool {
 }
 
 /// Whether an epoll has this descriptor: then it cannot be added again. Both may be the
-/// daemon's by now, so an entry that was added is removed at once; it asks for no events.
+/// daemon's by now, so an entry that could be added is removed at once; it asks for no
+/// events.
 pub(super) fn holds(epoll: RawFd, fd: RawFd) -> bool {
     let mut nothing = libc::epoll_event {
         events: 0,

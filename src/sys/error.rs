@@ -104,20 +104,20 @@ impl Call {
 /// Why something failed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Error {
-    /// The call that failed; None where the library itself says no, or memory is out.
+    /// The call that failed; None where the library itself refuses, or memory is out.
     pub(crate) call: Option<Call>,
     pub(crate) errno: Errno,
 }
 
 impl Error {
-    /// It says nothing of what was asked for: descriptors or memory are out.
+    /// Whether descriptors or memory are out: then it says nothing of what was asked.
     pub(crate) fn is_shortage(self) -> bool {
         matches!(self.errno, Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM)
     }
 }
 
-/// None for any error but a shortage, which is returned: it says nothing of what was
-/// asked.
+/// None for an error. But a shortage is returned as an error, as it says nothing of what
+/// was asked.
 pub(crate) fn unless_short<T>(result: Result<T, Error>) -> Result<Option<T>, Error> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -138,7 +138,8 @@ impl fmt::Display for Error {
 
 impl std::error::Error for Error {}
 
-/// Whichever call it was: what is done about an error depends on its errno alone.
+/// Errors are compared without the call: what is done about an error depends on its errno
+/// alone.
 impl PartialEq for Error {
     fn eq(&self, other: &Self) -> bool {
         self.errno == other.errno
@@ -153,7 +154,7 @@ impl PartialEq<Errno> for Error {
     }
 }
 
-/// The library's own answer.
+/// An error of the library's own, of no call.
 impl From<Errno> for Error {
     fn from(errno: Errno) -> Self {
         Error { call: None, errno }
@@ -201,7 +202,7 @@ mod tests {
         let error = Call::pidfd_open.failed(Errno::EMFILE);
         assert_eq!(error.to_string(), "pidfd_open: Too many open files");
         assert_eq!(out_of_memory(()).to_string(), "Out of memory");
-        // As many bytes as a register has: a Result of it is as cheap as one of an errno.
+        // It fits a register, so that a Result of it costs no more than one of an errno.
         assert_eq!(size_of::<Error>(), 8);
         assert_eq!(size_of::<Result<(), Error>>(), 8);
     }

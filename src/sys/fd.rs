@@ -1,9 +1,8 @@
-//! fcntl(2) on descriptors: where the library's own stand.
+//! fcntl(2) on descriptors: which numbers the library's own have.
 //!
-//! A daemon that was started with 0, 1 or 2 closed gets these numbers for the
-//! next descriptors that anybody opens; later it puts /dev/null there, or prints
-//! to them. So each descriptor that the library keeps goes through here and
-//! stands above them.
+//! A daemon that was started with 0, 1 or 2 closed gets these numbers for the next
+//! descriptors that anybody opens; later it puts /dev/null there, or prints to them. So
+//! each descriptor that the library keeps goes through here and gets a higher number.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr::null_mut;
@@ -28,7 +27,8 @@ pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd, Error> {
     duplicate(&fd)
 }
 
-/// What gives back descriptors that the library can do without; null: nothing does.
+/// The function that gives back descriptors which the library can do without; null for
+/// none.
 static RELIEF: AtomicPtr<()> = AtomicPtr::new(null_mut());
 
 /// Has `relief` called where there is no descriptor left: it says whether it gave some
@@ -50,9 +50,9 @@ pub(crate) fn relieved() -> bool {
     relief()
 }
 
-/// Makes descriptors, once more if there was none left and some could be given back.
-/// All code of the library that opens a descriptor uses this, except under the reaper's
-/// lock, where none can be given back.
+/// Calls `make`, and once more if there was no descriptor left and some could be given
+/// back. All code of the library that opens a descriptor uses this, except under the
+/// reaper's lock, where none can be given back.
 pub(crate) fn again<T, E: PartialEq<Errno>>(make: impl Fn() -> Result<T, E>) -> Result<T, E> {
     match make() {
         Err(error) if error == Errno::EMFILE && relieved() => make(),
@@ -84,8 +84,8 @@ pub(crate) fn duplicate_raw(fd: RawFd) -> Result<OwnedFd, Error> {
     again(|| duplicate(fd))
 }
 
-/// A descriptor that this process was executed with, close-on-exec from now on. It is
-/// nobody else's in this process.
+/// A descriptor that this process was executed with, close-on-exec from now on. Nobody
+/// else in this process owns it.
 pub(crate) fn inherited(fd: RawFd) -> Result<OwnedFd, Error> {
     // SAFETY: no pointers.
     let set = unsafe {
@@ -135,7 +135,8 @@ pub(crate) fn limit() -> u32 {
 }
 
 /// Whether so many descriptors more can be opened below this limit. None is opened to
-/// find out, as another thread could miss it. Of a big table only the end is looked at.
+/// find out, as another thread could need it meanwhile. Of a big table only the end is
+/// looked at.
 pub(crate) fn has_room(limit: u32, wanted: u32) -> bool {
     const LOOKED_AT: usize = 4_096;
     let free = (0..limit.min(i32::MAX.to_unsigned()))

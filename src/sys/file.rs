@@ -68,7 +68,7 @@ pub(crate) fn open_directory(base: Option<BorrowedFd>, path: &CStr) -> Result<Ow
 /// Opens a regular file to append to it, made if it is not there. EINVAL for
 /// anything else than a regular file.
 pub(crate) fn open_append(dir: BorrowedFd, name: &CStr, mode: u32) -> Result<OwnedFd, Error> {
-    // Not to wait for a fifo's reader.
+    // O_NONBLOCK, so that this does not wait for the reader of a FIFO.
     let flags = OFlag::O_WRONLY
         | OFlag::O_APPEND
         | OFlag::O_CREAT
@@ -96,7 +96,7 @@ pub(crate) fn last_byte(dir: BorrowedFd, name: &CStr, size: u64) -> Option<u8> {
     (got == 1).then_some(byte)
 }
 
-/// What tells an open file from others: its inode, and the file system's device.
+/// What identifies an open file: its inode, and the file system's device.
 pub(crate) type File = (u64, (u32, u32));
 
 /// What a file is.
@@ -122,8 +122,8 @@ pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Error> {
     statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH)
 }
 
-/// Which file is open here, as the kernel remembers it: no server is asked, which may be
-/// gone for good.
+/// Which file is open here, from what the kernel has cached: a file server, which may be
+/// gone for good, is not asked.
 pub(crate) fn file_of(fd: BorrowedFd) -> Result<File, Error> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
     match statx(fd.as_raw_fd(), c"", flags) {

@@ -1,5 +1,5 @@
-//! Whose process this is, one value of a kind per process, and settings that a
-//! fork copies whole.
+//! Tells a forked child from its parent: one value of a kind per process, and settings
+//! that a fork copies whole.
 //!
 //! getpid(2) cannot tell: pid 1 can clone a child that is pid 1 of a pid
 //! namespace of its own. A page under MADV_WIPEONFORK (madvise(2)) can.
@@ -33,7 +33,7 @@ pub(crate) struct Generation<T: 'static> {
     depth: u32,
 }
 
-/// Proof that a value is a former process's: no thread that uses it is in this one.
+/// Proof that a value is a former process's: no thread of this process uses it.
 #[derive(Clone, Copy)]
 pub(crate) struct Former(());
 
@@ -229,7 +229,7 @@ impl<T: Copy + 'static> Setting<T> {
     }
 
     pub(crate) fn get(&self) -> T {
-        // Who has set it has mapped the page before.
+        // set() maps the page before it stores a value.
         let (1.., Some(word)) = (self.current.load(Ordering::Acquire), self.lock.get()) else {
             return self.initial;
         };

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use nix::sys::time::TimeSpec;
 
-/// Returns when `word` is no longer `seen` and was told of; also without need.
+/// Returns when `word` is no longer `seen` and a wake-up came. It may also return without
+/// a reason.
 pub(super) fn wait(word: &AtomicU32, seen: u32) {
     let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
     let forever = std::ptr::null::<libc::timespec>();
@@ -25,12 +26,12 @@ fn wait_for(word: &AtomicU32, seen: u32, nanoseconds: u64) {
 /// Wakes so many of those that wait for `word`.
 pub(super) fn wake(word: &AtomicU32, most: i32) {
     let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-    // SAFETY: an address; whoever unlocked before may have freed what lies there,
-    // and waking nobody is harmless.
+    // SAFETY: only the address is used. Another thread may have freed the word meanwhile:
+    // to wake nobody is harmless.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, most) };
 }
 
-/// Counts events; whoever waits names the count that he has seen, and holds no
+/// Counts events. A thread that waits passes the count that it has seen, and holds no
 /// lock meanwhile.
 #[derive(Debug, Default)]
 pub(crate) struct EventCount(AtomicU32);

@@ -1,5 +1,5 @@
-//! Descriptors that the library keeps, and finds again or not where the daemon has closed
-//! every number and opened files of its own there.
+//! Descriptors that the library keeps. It can tell whether they are still its own, where
+//! a daemon closes every number and opens other files there.
 
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
@@ -9,7 +9,7 @@ use super::error::{Call, Error};
 use super::fd::duplicate;
 use super::file::{self, File};
 
-/// A descriptor that is known by its file: closed is only what is still ours.
+/// A descriptor that is identified by its file: it is closed only if it is still ours.
 #[derive(Debug)]
 pub(crate) struct Kept {
     fd: RawFd,
@@ -36,7 +36,8 @@ impl Kept {
     pub(crate) fn is_there(&self) -> bool {
         match file::file_of(self.as_fd()) {
             Ok(file) => self.is_of(file),
-            // Of a file system that does not answer it is ours as long as it is open.
+            // Where the file system does not answer, the descriptor counts as ours as
+            // long as it is open.
             Err(error) => error != Errno::EBADF,
         }
     }
@@ -55,7 +56,7 @@ impl Kept {
     /// Closes it though it is not dropped: a forked child never drops what it has copies of.
     pub(crate) fn close(&self) {
         if self.is_there() {
-            // Not used after this: whoever has it drops or forgets it.
+            // It is not used after this: its owner drops or forgets it.
             drop(file::take(self.fd));
         }
     }

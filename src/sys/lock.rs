@@ -3,14 +3,14 @@
 //! half-way, as parking_lot's table of parked threads is, and a page that a fork
 //! wipes is an unlocked one.
 //!
-//! The standard library's spins before it sleeps, which is worth little where the
-//! lock is held over system calls, and asks at each lock and unlock whether the
-//! thread panics, for a poison that is not wanted here: a panic is caught at the
-//! border, the lock is given up on its way there, and what it left is used on.
+//! The standard library's spins before it sleeps, which is worth little where the lock is
+//! held over system calls, and checks at each lock and unlock whether the thread panics,
+//! for a poison flag that is not wanted here: a panic releases the lock, is caught at the
+//! border, and the state that it left is used further.
 //!
-//! A thread that unlocks and locks again is quicker than one that has to be woken
-//! first, and a loop that takes many dead children does so every other millisecond:
-//! who was woken in vain once is handed the lock.
+//! A thread that unlocks and locks again is quicker than one that has to be woken first,
+//! and a loop that takes many dead children does so every other millisecond: a thread
+//! that was woken in vain once is handed the lock.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -24,9 +24,9 @@ const FREE: u32 = 0;
 const LOCKED: u32 = 1;
 /// Locked, and somebody may sleep.
 const AWAITED: u32 = 2;
-/// Locked, and somebody was woken in vain, who waits until it is his.
+/// Locked, and a thread that was woken in vain waits until the lock is handed to it.
 const STARVED: u32 = 3;
-/// Locked by nobody yet: it is for one who was woken.
+/// Not locked yet, but reserved for a thread that was woken.
 const HANDED: u32 = 4;
 
 /// The lock without what it guards. Zero bytes are a free one.
@@ -103,8 +103,8 @@ fn await_free(state: &AtomicU32) {
     }
 }
 
-/// A lock that is handed over is taken by a thread that was woken: who left the mark
-/// STARVED is one.
+/// A lock that is handed over (HANDED) is taken by a thread that was woken, such as the
+/// one that set STARVED.
 #[cold]
 #[inline(never)]
 fn unlock_awaited(state: &AtomicU32) {

@@ -10,12 +10,12 @@ use super::error::{Call, Error};
 use super::syscall::{address, call, word};
 use super::unload::Unloading;
 
-/// No more than the child's few locals need, and a multiple of every page size.
+/// Enough for the child's few locals, and a multiple of every page size.
 const STACK: usize = 64 * 1024;
-/// What an overflow meets.
+/// Pages without access below the stack, where an overflow faults.
 const GUARD: usize = 64 * 1024;
-/// Both, aligned to this, so that a signal handler finds the bottom of the stack
-/// that it runs on.
+/// Guard and stack together. The mapping is aligned to this size, so that a signal
+/// handler finds the bottom of the stack that it runs on.
 const WHOLE: usize = GUARD + STACK;
 
 /// Stacks between two uses: as many as threads commonly spawn at once. Atomic
@@ -72,7 +72,7 @@ impl Stack {
         match opened {
             Ok(_) => Ok(Stack { start }),
             Err(errno) => {
-                // Without its protection it must not become a spare one.
+                // It could not be made accessible, so it must not become a spare one.
                 unmap(start.as_ptr(), WHOLE);
                 Err(Call::mprotect.failed(Errno::from_raw(errno)))
             }
@@ -126,8 +126,8 @@ pub(crate) unsafe fn left_at_bottom() -> usize {
     unsafe { std::ptr::with_exposed_provenance::<usize>(bottom).read() }
 }
 
-/// A whole stack's mapping, not to be used yet: twice the size, of which the rest
-/// is given back.
+/// A whole stack's mapping, without access yet. To align it, twice the size is mapped and
+/// the rest given back.
 fn map_aligned() -> Result<NonNull<u8>, Error> {
     let twice = map(
         2 * WHOLE,

@@ -9,11 +9,11 @@ use nix::errno::Errno;
 use super::error::{Call, Error, out_of_memory};
 use super::{fd, seqpacket};
 
-/// The longest message; a longer one is cut, and then says nothing.
+/// The longest message; a longer one is cut, and then ignored.
 const LONGEST: usize = 4096 + 1;
 
-/// A SOCK_DGRAM socket at an abstract address that the kernel chose: it leaves no
-/// file behind, and no other unit's program knows it by chance.
+/// A SOCK_DGRAM socket at an abstract address that the kernel chose: it leaves no file
+/// behind, and no other unit's program uses it by chance.
 #[derive(Debug)]
 pub(crate) struct NotifySocket {
     fd: OwnedFd,
@@ -56,7 +56,7 @@ impl NotifySocket {
         })
     }
 
-    /// What a program's environment needs to find it.
+    /// The variable by which a program finds it.
     pub(crate) fn variable(&self) -> &CString {
         &self.variable
     }

@@ -1,4 +1,4 @@
-//! What the daemon gets or gave as it is: its own pointers, and plain records.
+//! Values that pass through unchanged: the daemon's own pointers, and plain records.
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
@@ -51,8 +51,8 @@ impl std::fmt::Debug for Record {
     }
 }
 
-/// Bytes at a place that whoever made this keeps valid: the daemon's, or a buffer
-/// of ours that a callback may look at.
+/// Bytes that the maker of this keeps valid: the daemon's, or a buffer of ours that a
+/// callback may look at.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Bytes {
     first: *const u8,
@@ -99,7 +99,7 @@ impl Bytes {
         }
     }
 
-    /// The place behind what a buffer holds: for the daemon to write to.
+    /// The room behind what a buffer holds, for the daemon to write to.
     pub(crate) fn room(buffer: &mut Vec<u8>) -> Self {
         let room = buffer.spare_capacity_mut();
         Bytes {

@@ -10,8 +10,8 @@ use super::bits::{ToSigned, ToUnsigned};
 use super::error::{Call, Error};
 use super::fd::{above_standard, again};
 
-/// A pidfd as the table holds it: four bytes, without a destructor. Whoever
-/// takes it out of the table closes it.
+/// A pidfd as the table holds it: four bytes, without a destructor. The code that takes
+/// it out of the table closes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Pidfd(u32);
 
@@ -29,7 +29,8 @@ impl Pidfd {
         unsafe { BorrowedFd::borrow_raw(self.0.to_signed()) }
     }
 
-    /// The same at FD_SETSIZE or above; as it is where that cannot be.
+    /// The same with a number of FD_SETSIZE or above; unchanged where that is not
+    /// possible.
     pub(crate) fn move_up(self, limit: u32) -> Self {
         const FD_SETSIZE: i32 = 1_024;
         let least = FD_SETSIZE;
@@ -62,7 +63,7 @@ pub(crate) fn open(pid: i32) -> Result<OwnedFd, Error> {
     again(|| open_once(pid))
 }
 
-/// The same under the reaper's lock, which cannot give others back meanwhile.
+/// The same under the reaper's lock, where no other descriptors can be given back.
 pub(crate) fn open_once(pid: i32) -> Result<OwnedFd, Error> {
     // SAFETY: no memory is passed.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
@@ -143,19 +144,19 @@ const PIDFD_GET_INFO: libc::Ioctl = libc::_IOWR::<PidfdInfo>(0xFF, 11);
 pub(crate) enum Exit {
     /// Its raw wait status (Linux 6.15).
     Known(i32),
-    /// It is being reaped at this moment: the waiter has it, the pidfd not yet.
+    /// It is being reaped at this moment: the waiter has the status, the pidfd not yet.
     /// The pidfd becomes readable once more when it has (EPOLLHUP).
     InFlight,
     /// Nothing.
     Unknown,
 }
 
-/// PID_FS_MAGIC of linux/magic.h. What holds it in struct statfs has as many bits as
-/// the architecture likes.
+/// PID_FS_MAGIC of linux/magic.h. The field in struct statfs has a width that depends on
+/// the architecture.
 const PIDFS: u64 = 0x5049_4446;
 
-/// Whether the kernel has a file system of pidfds (Linux 6.9). Before, they
-/// share one anonymous inode, and an ioctl speaks of nothing.
+/// Whether the kernel has a file system of pidfds (Linux 6.9). Before, they share one
+/// anonymous inode, and the ioctl does not exist.
 fn on_pidfs(pidfd: BorrowedFd) -> bool {
     // SAFETY: statfs is plain data, for which zeros are valid.
     let mut found: libc::statfs = unsafe { std::mem::zeroed() };
@@ -167,8 +168,8 @@ fn on_pidfs(pidfd: BorrowedFd) -> bool {
 /// The inode of a pidfd: a number that no other process has, or will have, until the next
 /// boot (Linux 6.9).
 pub(crate) fn inode(pidfd: BorrowedFd) -> Option<u64> {
-    /// What holds for one pidfd holds for all. No lock, which a fork could copy while it
-    /// is held: two threads may both ask.
+    /// The answer for one pidfd holds for all. There is no lock, which a fork could copy
+    /// while it is held: two threads may both ask.
     static PIDFS_IS_THERE: AtomicU8 = AtomicU8::new(UNKNOWN);
     const UNKNOWN: u8 = 0;
     const NO: u8 = 1;
@@ -211,7 +212,8 @@ fn ask(pidfd: BorrowedFd) -> Result<Exit, Error> {
     })
 }
 
-/// The mask that comes back tells what was filled in, whatever was asked.
+/// The mask that comes back tells what was filled in, which may not be all that was
+/// asked.
 fn info(pidfd: BorrowedFd, wanted: u64) -> Result<PidfdInfo, Error> {
     let mut info = PidfdInfo {
         mask: wanted,
@@ -239,7 +241,7 @@ pub(crate) fn cgroup_id(pidfd: BorrowedFd) -> Option<u64> {
     if !on_pidfs(pidfd) {
         return None;
     }
-    // Without the second bit the kernel says ESRCH of one that is reaped.
+    // Without the second bit the kernel answers ESRCH for a process that is reaped.
     let info = info(pidfd, PIDFD_INFO_CGROUPID | PIDFD_INFO_EXIT).ok()?;
     (info.mask & PIDFD_INFO_CGROUPID != 0).then_some(info.cgroupid)
 }

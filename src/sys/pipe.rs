@@ -30,8 +30,8 @@ impl Pipe {
 
     fn ready(self) -> Result<Self, Error> {
         fcntl(&self.ours, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).during(Call::fcntl)?;
-        // Fewer turns for much data. A user whose pipes hold too much already
-        // gets the usual size.
+        // A large pipe means fewer turns of the loop for much data. A user whose pipes
+        // hold too much already gets the usual size.
         let _ = fcntl(&self.ours, FcntlArg::F_SETPIPE_SZ(SIZE));
         Ok(self)
     }
@@ -83,7 +83,7 @@ pub(crate) fn unread(from: BorrowedFd) -> usize {
     }
 }
 
-/// Reads what nobody wants.
+/// Reads and drops bytes that nobody wants.
 pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Error> {
     let mut nowhere = [0u8; 16 * 1024];
     match nix::unistd::read(from, &mut nowhere) {
@@ -183,8 +183,8 @@ mod tests {
     fn a_reader_that_is_gone_raises_nothing() {
         let pipe = Pipe::to_child().unwrap();
         drop(pipe.childs);
-        // The test's runtime ignores SIGPIPE: it is to be raised for once.
-        // SAFETY: no handler, and this test alone looks at the signal.
+        // The test's runtime ignores SIGPIPE, which this test needs raised. SAFETY: no
+        // handler, and this test alone looks at the signal.
         let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let mut quiet = NoSigpipe::begin();
         let put = write(pipe.ours.as_fd(), b"x", &mut quiet);

@@ -4,8 +4,8 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 
 use super::bits::ToSigned;
 
-/// Waits until a descriptor is readable, `nanoseconds` have passed or a signal
-/// was handled; without a descriptor only for the others. Whether it is readable.
+/// Waits until a descriptor is readable, `nanoseconds` have passed or a signal was
+/// handled; without a descriptor only for time or a signal. Whether it is readable.
 pub(crate) fn readable(fd: Option<BorrowedFd>, nanoseconds: u64) -> bool {
     let mut poll = libc::pollfd {
         fd: fd.map_or(-1, |fd| fd.as_raw_fd()),

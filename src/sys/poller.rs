@@ -14,7 +14,7 @@ use super::fd::{above_standard, again};
 use super::{file, poll};
 
 const EVENTS: usize = 64;
-/// How often there is a look where the daemon has closed the epoll.
+/// The longest wait where the daemon has closed the epoll, in nanoseconds.
 const BLIND: u64 = 1_000_000_000;
 
 #[derive(Debug)]
@@ -45,7 +45,7 @@ impl Ready {
         }
     }
 
-    /// The time was up.
+    /// Whether the time was up.
     pub(crate) fn is_empty(&self) -> bool {
         self.count == 0
     }
@@ -86,7 +86,7 @@ impl Poller {
         holds(self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd())
     }
 
-    /// It told of what is not known: it may be the daemon's.
+    /// The epoll told of an unknown token: the number may be the daemon's epoll by now.
     pub(crate) fn doubt(&self) {
         if !self.is_there() {
             self.lost.store(true, Ordering::Relaxed);

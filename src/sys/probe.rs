@@ -30,8 +30,8 @@ pub(crate) enum Answer {
     Kill,
 }
 
-/// Where the number and the low word of the first argument stand in the
-/// kernel's struct seccomp_data.
+/// The offsets of the number and of the first argument's low word in the kernel's struct
+/// seccomp_data.
 const NUMBER: u32 = 0;
 const FIRST_ARGUMENT: u32 = 16;
 

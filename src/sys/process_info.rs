@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::error::{Call, Error};
 use super::pidfd;
 
-/// Field 22 of /proc/PID/stat counts these.
+/// The length of a clock tick, in which field 22 of /proc/PID/stat counts.
 pub(crate) fn tick_ns() -> i64 {
     // SAFETY: no memory is passed.
     let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };

@@ -91,7 +91,8 @@ impl StatusFile {
                 }
             };
             text.truncate(length + got);
-            // The kernel writes it in one go: what fills no buffer is the end.
+            // The kernel gives it in one go: a read that does not fill the buffer is the
+            // last.
             if got < PART {
                 return parse(&text).ok_or(Call::pread.failed(Errno::EPROTO));
             }
@@ -121,7 +122,8 @@ fn parse(text: &[u8]) -> Option<Status> {
     let mut status = Status::default();
     let mut ids = 0;
     for line in text.split(|&byte| byte == b'\n') {
-        // This is read for each launch: most lines are none of these.
+        // This is read for each launch, so the many lines that are none of these are
+        // passed over quickly.
         if !matches!(line.first(), Some(b'U' | b'G' | b'C' | b'N')) {
             continue;
         }

@@ -1,6 +1,6 @@
 //! proc(5): who our children are, and what can be asked of a process.
 //!
-//! Nothing here allocates but what the caller hands in, and that it grows by
+//! Nothing here allocates, except that buffers which the caller hands in are grown by
 //! `try_reserve`.
 
 use super::bits::ToSigned;
@@ -137,9 +137,9 @@ pub(crate) struct Scratch {
     again: Vec<i32>,
 }
 
-/// Appends the children of a process as one reading of all its threads shows
-/// them; forked children hang on the thread that forked, orphans on the first that
-/// lives. ENOENT or ESRCH where the process is gone.
+/// Appends the children of a process as one reading of all its threads shows them; forked
+/// children are listed with the thread that forked them, orphans with the first thread
+/// that lives. ENOENT or ESRCH where the process is gone.
 pub(crate) fn children_of(
     pid: i32,
     found: &mut Vec<i32>,
@@ -181,17 +181,17 @@ pub(crate) fn own_children_once(
     Ok(false)
 }
 
-/// Whether a process has one thread, by the links of its task directory: "." and
-/// "..", and one for each thread. Where a kernel counts otherwise, a doubt is no.
+/// Whether a process has one thread, by the links of its task directory: "." and "..",
+/// and one for each thread. Where a kernel counts otherwise, the answer is no.
 fn has_one_thread(pid: i32) -> bool {
     path_of(format_args!("/proc/{pid}/task"))
         .and_then(|path| stat_path(path.as_c_str()?).during(Call::stat))
         .is_ok_and(|stat| stat.st_nlink == 3)
 }
 
-/// Appends a list of numbers that the kernel makes as it is read. It fills a page at
-/// a time: one that is not full was the last. To read on until nothing comes would
-/// cost the kernel one more walk over all children.
+/// Appends a list of numbers that the kernel makes as it is read. It fills a page at a
+/// time, so one that is not full was the last. To read until the end of file would cost
+/// the kernel one more walk over all children.
 fn read_list(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Error> {
     /// The smallest page of any architecture.
     const PAGE: usize = 4096;
@@ -211,12 +211,12 @@ fn read_list(fd: &OwnedFd, text: &mut Vec<u8>) -> Result<(), Error> {
     }
 }
 
-/// So often the children are read at most until two readings agree.
+/// How often the children are read at most until two readings agree.
 const READINGS: u32 = 32;
 
-/// Our own children, zombies too. One reading may miss some while one is taken out
-/// of the list; two that agree do not. They agree where the second has all of the
-/// first in its order: who came meanwhile stands at the end. False where none did:
+/// Our own children, zombies too. One reading may miss some while one is taken out of the
+/// list; two that agree do not. Two agree where the second has all of the first in the
+/// same order: children that came meanwhile are at the end. False where no two agreed:
 /// then the list is the last one.
 pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Result<bool, Error> {
     let me = getpid().as_raw();
@@ -245,7 +245,7 @@ fn is_within(part: &[i32], whole: &[i32]) -> bool {
 
 /// Appends the entries of a directory that are numbers.
 fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Error> {
-    /// Where d_reclen and d_name stand in struct linux_dirent64.
+    /// The offsets of d_reclen and d_name in struct linux_dirent64.
     const RECORD_LENGTH: usize = 16;
     const NAME: usize = 19;
     let mut buffer = [0_u8; 4096];
@@ -311,8 +311,8 @@ pub(crate) struct Stat {
 }
 
 impl Stat {
-    /// Whether the whole process has ended. One whose first thread has ended and others
-    /// live shows as a zombie too.
+    /// Whether the whole process has ended. A process whose first thread has ended shows
+    /// as a zombie too while other threads live.
     pub(crate) fn is_dead(&self) -> bool {
         matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
@@ -325,7 +325,8 @@ pub(crate) fn stat(pid: i32) -> Result<Stat, Error> {
     parse_stat(&buffer[..got]).ok_or(Call::read.failed(Errno::EIO))
 }
 
-/// The command's name, field 2, may hold anything, parentheses too.
+/// Parses /proc/PID/stat. The command's name, field 2, may hold anything, parentheses
+/// too.
 fn parse_stat(text: &[u8]) -> Option<Stat> {
     let name_end = text.iter().rposition(|&byte| byte == b')')?;
     let mut fields = text[name_end + 1..]

@@ -130,7 +130,7 @@ pub(super) enum Op {
     Dispositions {
         ignore: u64,
         catch: bool,
-        /// Those that may be something else than their default now.
+        /// The signals that may not be at their default now.
         changed: u64,
     },
     /// chdir(2), which may fail.
@@ -164,7 +164,7 @@ pub(super) enum Op {
     },
 }
 
-/// What execvp(3) runs scripts without a first line by.
+/// The shell by which execvp(3) runs scripts without a first line.
 pub(super) const SHELL: &CStr = c"/bin/sh";
 
 /// What the child does, in order, and then execs. It borrows all that the child
@@ -252,7 +252,7 @@ impl<'a> Program<'a> {
         Ok(())
     }
 
-    /// What is in no executable format is a script for the shell.
+    /// Has a file in no executable format run as a script by the shell.
     pub(crate) fn shell(&mut self) -> Result<(), i32> {
         let rest = || self.argv.iter().skip(1);
         self.shell
@@ -450,7 +450,7 @@ impl<'a> Program<'a> {
         )
     }
 
-    /// Capabilities that exec gives no more.
+    /// Drops capabilities that an exec is not to give any more.
     pub(crate) fn drop_bounding(&mut self, dropped: u64) -> Result<(), i32> {
         for capability in (0..u64::BITS).filter(|bit| dropped >> bit & 1 != 0) {
             self.call(
@@ -505,7 +505,7 @@ impl<'a> Program<'a> {
         self.held
     }
 
-    /// The child's view of this, telling its errors to `report`.
+    /// This as the child reads it, with its errors going to `report`.
     pub(crate) fn start(&self, report: &Report, latches: *const Latches) -> Start {
         Start {
             ops: self.ops.as_ptr(),
@@ -550,7 +550,7 @@ pub(crate) struct Report {
     /// The number of the op that failed.
     pub(super) index: AtomicU32,
     pub(super) errno: AtomicU32,
-    /// It has come to its execve(2).
+    /// Set when it has come to its execve(2).
     pub(super) execs: AtomicU32,
     /// Which of [`STOPS`] it was sent.
     pub(super) stops: [AtomicU32; STOPS.len()],
@@ -574,7 +574,7 @@ impl Report {
         self.execs.load(Ordering::Acquire) != 0
     }
 
-    /// The stop signals that the child was sent and did not follow.
+    /// The stop signals that the child was sent, and that did not stop it.
     pub(crate) fn stops(&self) -> impl Iterator<Item = i32> {
         let noted = |at: &usize| self.stops[*at].load(Ordering::Acquire) != 0;
         (0..STOPS.len()).filter(noted).map(|at| STOPS[at])

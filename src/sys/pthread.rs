@@ -19,8 +19,8 @@ struct Start {
     end: &'static Latches,
 }
 
-/// Threads that are started and ended one by one, `N` at most. Nobody joins them, but
-/// it can be waited for that none runs a single instruction any more.
+/// Threads that are started and ended one by one, `N` at most. Nobody joins them, but one
+/// can wait until none of them runs an instruction any more.
 pub(crate) struct Crew<const N: usize>([Latches; N]);
 
 impl<const N: usize> Crew<N> {
@@ -28,7 +28,7 @@ impl<const N: usize> Crew<N> {
         Crew([const { Latches::new() }; N])
     }
 
-    /// [`start`], one at a time.
+    /// Starts a thread as [`start`] does; calls come one at a time.
     pub(crate) fn start(
         &'static self,
         name: &'static CStr,
@@ -39,7 +39,7 @@ impl<const N: usize> Crew<N> {
         start(name, run, argument, free.ok_or(Errno::EAGAIN)?)
     }
 
-    /// Waits until all have ended, which they were told to.
+    /// Waits until all have ended; they were told to end before.
     pub(crate) fn wait_for_ends(&self, _: &Unloading) {
         // Twice: one of them may have started another in a place that was looked at.
         for end in self.0.iter().chain(&self.0) {
@@ -53,9 +53,9 @@ impl<const N: usize> Crew<N> {
 /// Starts a thread that nobody joins, with all signals blocked: none of the
 /// daemon's handlers ever runs in it.
 ///
-/// By pthread_sigmask(3), which leaves glibc's own signals alone: blocked by a
-/// raw rt_sigprocmask(2), the signal by which setresuid(2) reaches each thread
-/// would never come, and the daemon's setresuid() would hang.
+/// Signals are blocked by pthread_sigmask(3), which leaves glibc's own signals alone. A
+/// raw rt_sigprocmask(2) would also block the signal by which setresuid(3) reaches each
+/// thread, and the daemon's setresuid() would hang.
 fn start(
     name: &'static CStr,
     run: fn(usize),
@@ -114,8 +114,8 @@ fn create(name: &CStr, memory: *mut Start) -> Result<(), Error> {
     if code != 0 {
         return Err(Call::pthread_create.failed(Errno::from_raw(code)));
     }
-    // SAFETY: it was started. It cannot have ended: the starter holds a lock that it
-    // takes first, or else this only misses a name.
+    // SAFETY: it was started. It has not ended where the starter holds a lock that the
+    // thread takes first; otherwise at worst the name is missed.
     unsafe {
         let thread = thread.assume_init();
         libc::pthread_setname_np(thread, name.as_ptr());
@@ -131,8 +131,8 @@ extern "C" fn begin(memory: *mut c_void) -> *mut c_void {
         libc::free(memory);
         start
     };
-    // In place of the C library's list, which is for robust mutexes: we have none.
-    // SAFETY: linked by start(), for this thread alone.
+    // This replaces the C library's robust list, which is for robust mutexes: we have
+    // none. SAFETY: linked by start(), for this thread alone.
     if unsafe { Latches::own(start.end) }.is_err() {
         start.end.gone.disown();
     }

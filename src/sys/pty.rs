@@ -16,8 +16,8 @@ pub(crate) struct Pty {
 }
 
 impl Pty {
-    /// A new one. With `owner` the terminal is theirs, as sshd(8) and login(1) have
-    /// it, where we may give it away.
+    /// A new one. With `owner` the terminal is given to that user, as sshd(8) and
+    /// login(1) do, if we may give it away.
     pub(crate) fn new(owner: Option<u32>) -> Result<Self, Error> {
         let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         let master = again(|| open(c"/dev/ptmx", flags, Mode::empty())).during(Call::open)?;
@@ -27,7 +27,7 @@ impl Pty {
         let code =
             unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCSPTLCK, &raw const unlocked) };
         Call::ioctl.result(code)?;
-        // By the master, as the terminal's path may lead elsewhere in a container.
+        // Opened by the master, as the terminal's path may lead elsewhere in a container.
         // SAFETY: the argument is an int.
         let terminal = unsafe {
             let open = || libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, flags.bits());

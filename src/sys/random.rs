@@ -4,7 +4,7 @@ use nix::errno::Errno;
 
 use super::error::{Call, Error};
 
-/// A number that nobody can guess.
+/// A random number that nobody can guess.
 pub(crate) fn number() -> Result<u64, Error> {
     let mut bytes = [0_u8; 8];
     loop {

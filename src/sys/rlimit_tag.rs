@@ -1,6 +1,5 @@
-//! prlimit(2) of RLIMIT_LOCKS, which the kernel has not looked at since Linux
-//! 2.4.25: a number that a process hands on over fork and exec, and that can be
-//! read from a zombie.
+//! prlimit(2) of RLIMIT_LOCKS, which the kernel has not enforced since Linux 2.4.25: a
+//! number that is inherited over fork and exec, and that can be read from a zombie.
 
 use std::ptr::{null, null_mut};
 

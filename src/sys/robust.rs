@@ -1,8 +1,8 @@
-//! set_robust_list(2): the kernel marks and wakes a futex when its owner execs
-//! or dies. That is how a forked child tells its parent that it has exec'ed:
-//! unlike the end of file of a pipe, no stray copy of a descriptor in some other
-//! process can delay it, and the child's descriptors hold nothing of ours. It is also
-//! how a thread tells that it has run its last instruction, without being joined.
+//! set_robust_list(2): the kernel marks and wakes a futex when its owner execs or dies.
+//! That is how a forked child tells its parent that it has exec'ed: unlike the end of
+//! file of a pipe, no stray copy of a descriptor in some other process can delay it, and
+//! it takes up no descriptor of the child's. It is also how a thread tells that it has
+//! run its last instruction, without being joined.
 
 use std::ptr::null;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::bits::{ToSigned, ToUnsigned};
 use super::syscall::{address, call, int};
 
-/// What a latch holds once its owner opened it, being no thread's id.
+/// The value of a latch that its owner has opened; it is no thread's id.
 const OPEN: u32 = 1 << 29;
 
 /// Closed until its owner opens it, execs or dies.
@@ -132,22 +132,22 @@ impl Latch {
         };
     }
 
-    /// It has no owner, or its owner has died.
+    /// Whether it has no owner, or its owner has died.
     pub(crate) fn is_free(&self) -> bool {
         self.word.load(Ordering::SeqCst) == 0 || self.state() == Wait::Left
     }
 
-    /// It is about to have an owner, a thread that does not run yet.
+    /// Marks it as about to have an owner, a thread that does not run yet.
     pub(crate) fn promise(&self) {
         self.word.store(libc::FUTEX_WAITERS, Ordering::SeqCst);
     }
 
-    /// It has no owner.
+    /// Marks it as having no owner.
     pub(crate) fn disown(&self) {
         self.word.store(0, Ordering::SeqCst);
     }
 
-    /// What the latch says now.
+    /// The latch's state now.
     pub(crate) fn state(&self) -> Wait {
         match self.word.load(Ordering::SeqCst) {
             OPEN => Wait::Open,

@@ -8,7 +8,7 @@ use super::arc::{Arc, Counted};
 use super::error::{Error, out_of_memory};
 use super::fork::Former;
 
-/// What a process has of a kind. Each change is one store of a pointer, so a fork copies
+/// A process's items of one kind. Each change is one store of a pointer, so a fork copies
 /// the list as it was before the change or after it, also where another thread holds a
 /// lock. The process itself adds and removes; only its forked children read.
 pub(crate) struct Roll<T> {

@@ -143,8 +143,8 @@ pub(crate) fn receive(
         let got = unsafe { libc::recvmsg(end.as_raw_fd(), &raw mut message, flags) };
         match Errno::result(got) {
             Ok(got) => break got.unsigned_abs(),
-            // The other end was closed with something unread: that is said once, before
-            // what it has sent.
+            // The other end was closed with something unread. The kernel reports that
+            // once, before the messages that it has sent.
             Err(Errno::EINTR | Errno::ECONNRESET) => {}
             Err(errno) => return Err(Call::recvmsg.failed(errno)),
         }

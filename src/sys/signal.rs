@@ -1,4 +1,4 @@
-//! kill(2), and how SIGCHLD stands.
+//! kill(2), and the state of SIGCHLD.
 
 use super::error::{Call, Error};
 
@@ -27,8 +27,8 @@ pub(crate) fn is_signal(signum: i32) -> bool {
     (0..=libc::SIGRTMAX()).contains(&signum)
 }
 
-/// What a terminal, or whoever ends a whole process group, sends: of no concern to a
-/// process that ends with another one.
+/// Ignores the signals that a terminal sends, or somebody who ends a whole process group:
+/// this process ends with another one, and not before it.
 pub(crate) fn ignore_terminal() {
     for signum in [
         libc::SIGHUP,
@@ -46,8 +46,9 @@ pub(crate) fn ignore_terminal() {
         // SAFETY: no handler is set.
         unsafe { libc::signal(signum, libc::SIG_IGN) };
     }
-    // Rust's runtime has handlers for two of them, which survive the first one that is
-    // sent. SIGCHLD is not ignored, or our children would leave no status.
+    // Rust's runtime has handlers for the first two, with which a process survives the
+    // first such signal that it is sent. SIGCHLD must not be ignored, or our children
+    // would leave no status.
     for signum in [libc::SIGSEGV, libc::SIGBUS, libc::SIGCHLD] {
         // SAFETY: as above.
         unsafe { libc::signal(signum, libc::SIG_DFL) };
@@ -80,9 +81,10 @@ pub(crate) fn changed() -> u64 {
 
 /// Sends this process SIGCHLD, as a way to wake whoever takes it.
 ///
-/// With the default disposition it is ignored unless the main thread blocks it, which
-/// may have ended without. Where this thread blocks it, the signal is sent to the
-/// process by way of this thread, which counts then (Linux 6.9).
+/// With the default disposition the signal is dropped unless the main thread blocks it,
+/// and that thread may have ended without blocking it. So where this thread blocks it,
+/// the signal is sent to the process by way of this thread, whose mask counts then (Linux
+/// 6.9).
 pub(crate) fn raise_sigchld() {
     // SAFETY: no memory is passed.
     let (pid, tid) = unsafe { (libc::getpid(), libc::gettid()) };
@@ -190,5 +192,5 @@ pub(crate) fn is_pending(signal: i32) -> bool {
     pending & 1 << (signal - 1) != 0
 }
 
-/// As the kernel's sets have it, which are of eight bytes.
+/// SIGCHLD's bit in the kernel's signal sets, which have eight bytes.
 const SIGCHLD: u64 = 1 << (libc::SIGCHLD - 1);

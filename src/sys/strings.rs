@@ -150,7 +150,7 @@ impl CStringArray {
     }
 }
 
-/// What stands before the equals sign.
+/// The part before the equals sign.
 #[allow(dead_code, reason = "as environment()")]
 fn name(variable: &CStr) -> &[u8] {
     let bytes = variable.to_bytes();

@@ -1,7 +1,6 @@
-//! The system call instruction itself: no libc function, no errno, no
-//! cancellation point. What a child that shares its parent's memory may use. On a
-//! machine whose instruction is not known here, libc's syscall(2), and no child
-//! shares memory.
+//! The system call instruction itself: no libc function, no errno, no cancellation point.
+//! A child that shares its parent's memory may use this. On a machine whose instruction
+//! is not known here libc's syscall(2) is used, and no child shares memory.
 
 #[cfg(sss_syscall_instruction)]
 use std::arch::asm;

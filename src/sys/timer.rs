@@ -46,7 +46,7 @@ impl SignalTimer {
 }
 
 impl Drop for SignalTimer {
-    /// What is pending is void as with [`SignalTimer::arm`].
+    /// A pending signal of it becomes void, as with [`SignalTimer::arm`].
     fn drop(&mut self) {
         // SAFETY: a timer of ours, deleted once.
         unsafe { libc::timer_delete(self.0) };

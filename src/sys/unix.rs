@@ -52,7 +52,7 @@ pub(crate) fn connect(path: &CStr, kind: Kind) -> Result<OwnedFd, Error> {
         return Err(Call::connect.failed(Errno::ENAMETOOLONG));
     }
     for (place, &byte) in address.sun_path.iter_mut().zip(bytes) {
-        // It has a sign on some architectures.
+        // c_char is signed on some architectures.
         *place = c_char::from_ne_bytes([byte]);
     }
     // SAFETY: an address of this size, which outlives the call.

@@ -1,11 +1,11 @@
-//! dlclose(3) of a plugin that has this library in it as a static one: what it has
-//! for the whole process goes with it, its threads first. At exit(3) it stays, as other
-//! threads may still be in here.
+//! dlclose(3) of a plugin that this library is linked into statically: what the library
+//! has for the whole process is freed, its threads first. At exit(3) nothing is freed, as
+//! other threads may still be in here.
 //!
-//! Which of the two it is shows in the order: at exit the functions of atexit(3) run
-//! before any object's destructors; at dlclose a plugin's own run after them. Where a
-//! linker orders that otherwise nothing is freed. The shared library stays loaded
-//! (-z nodelete).
+//! The order of calls shows which of the two it is: at exit the functions of atexit(3)
+//! run before any object's destructors; at dlclose a plugin's own run after them. Where a
+//! linker orders that otherwise nothing is freed. The shared library stays loaded (-z
+//! nodelete).
 
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -16,11 +16,11 @@ static AT_UNLOAD: AtomicPtr<()> = AtomicPtr::new(null_mut());
 /// exit(3) has begun.
 static EXITS: AtomicBool = AtomicBool::new(false);
 
-/// What else goes, in the order of its first use.
+/// What else is to be called, in the order of first use.
 static PARTS: [AtomicPtr<()>; 4] = [const { AtomicPtr::new(null_mut()) }; 4];
 
-/// Proof that the plugin goes: whoever unloads it has seen to it that no thread is
-/// in here, or will be.
+/// Proof that the plugin is being unloaded: the code that unloads it has made sure that
+/// no thread is in here, or will be.
 pub(crate) struct Unloading(());
 
 /// Has `unload` called when the plugin is unloaded. To be called once.

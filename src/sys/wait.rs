@@ -1,8 +1,8 @@
 //! waitpid(2) and waitid(2). No wait here blocks, but for one that was killed.
 //!
-//! The calls are made without libc, whose errno lies on a page that hardly
-//! anything else writes: after each fork(2) of the daemon the first write to a
-//! page costs a fault, and a wait that finds no child is an error.
+//! The calls are made without libc, because of errno. A wait that finds no child is an
+//! error, and libc would write errno, on a page that hardly anything else writes. After
+//! each fork(2) of the daemon the first write to a page costs a fault.
 
 use std::os::fd::{AsRawFd, BorrowedFd};
 
@@ -57,8 +57,8 @@ pub(crate) fn is_child_pid(pid: i32) -> bool {
     waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok()
 }
 
-/// The raw status of a child that ended and that nobody has waited for, which it
-/// leaves so.
+/// The raw status of a child that has ended and that nobody has waited for. It stays a
+/// zombie.
 pub(crate) fn dead_status(pid: i32) -> Option<i32> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
     let info = waitid(libc::P_PID, pid.unsigned_abs(), look).ok()?;
@@ -143,15 +143,15 @@ pub(crate) fn waitpid_usage(pid: i32, options: i32) -> Result<Option<(i32, i32, 
     }
 }
 
-/// A child that has ended and that nobody has waited for, which it leaves so.
+/// A child that has ended and that nobody has waited for. It stays a zombie.
 pub(crate) fn any_dead() -> Result<Option<i32>, Error> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     let pid = pid_of(&waitid(libc::P_ALL, 0, look)?);
     Ok((pid != 0).then_some(pid))
 }
 
-/// Reaps the process behind a pidfd: its raw wait status, or None where it
-/// lives or a tracer still holds the corpse.
+/// Reaps the process behind a pidfd: its raw wait status, or None where it lives or a
+/// tracer still holds the zombie.
 pub(crate) fn reap(pidfd: BorrowedFd) -> Result<Option<i32>, Error> {
     let options = libc::WEXITED | libc::WNOHANG | libc::__WALL;
     let info = waitid(libc::P_PIDFD, raw(pidfd), options)?;
@@ -168,8 +168,8 @@ pub(crate) fn reap_usage(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Erro
     Ok(status.map(|status| (status, Usage::from(&usage))))
 }
 
-/// The raw status of a child that has ended and stays a zombie, and what it has
-/// used; None where it lives or a tracer still holds the corpse.
+/// The raw status of a child that has ended and stays a zombie, and what it has used;
+/// None where it lives or a tracer still holds the zombie.
 pub(crate) fn look(pidfd: BorrowedFd) -> Result<Option<(i32, Usage)>, Error> {
     peek(libc::P_PIDFD, raw(pidfd), libc::__WALL)
 }
@@ -193,7 +193,7 @@ fn peek(kind: libc::idtype_t, whom: libc::id_t, more: i32) -> Result<Option<(i32
     Ok(status.map(|status| (status, Usage::from(&usage))))
 }
 
-/// Waits for a stop or a continue, and for no end: WUNTRACED and WCONTINUED in
+/// Waits for a stop or a continue, never for an end: WUNTRACED and WCONTINUED in
 /// `options` say for which. The raw status.
 pub(crate) fn jobs(pid: i32, options: i32) -> Result<Option<i32>, Error> {
     // WUNTRACED and WSTOPPED are the same bit.

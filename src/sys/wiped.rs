@@ -1,7 +1,7 @@
 //! Memory that a fork(2) does not copy: whole pages of the allocator's under
-//! MADV_WIPEONFORK (madvise(2)). A forked child has zeros there and must not
-//! look; in return no page is write-protected, whose next write costs the
-//! forking process a fault.
+//! MADV_WIPEONFORK (madvise(2)). A forked child has zeros there and must not look. In
+//! return the fork write-protects none of these pages, and the parent's next write to
+//! them costs no fault.
 
 use std::alloc::{Layout, alloc, dealloc};
 use std::ptr::{NonNull, null_mut};
@@ -41,8 +41,8 @@ unsafe impl Allocator for Wiped {
         let pages = pages(layout).ok_or(AllocError)?;
         // SAFETY: its size is not zero.
         let block = NonNull::new(unsafe { alloc(pages) }).ok_or(AllocError)?;
-        // Where this fails a child has copies, and the faults are as many as
-        // with any memory.
+        // Where this fails a forked child has copies, and there are as many faults as
+        // with other memory.
         if !LEAKS_ARE_LOOKED_FOR.load(Ordering::Relaxed) {
             let _ = advise(block, pages, libc::MADV_WIPEONFORK);
         }
@@ -53,8 +53,8 @@ unsafe impl Allocator for Wiped {
         let Some(pages) = pages(layout) else {
             return;
         };
-        // Pages that stay wiped are nobody else's: a forked child would find
-        // zeros in what its parent had put there. Then they are leaked.
+        // Pages that stay under MADV_WIPEONFORK must not be used for anything else: a
+        // forked child would find zeros there. If this fails they are leaked.
         if advise(block, pages, libc::MADV_KEEPONFORK).is_ok() {
             // SAFETY: allocated above with the same layout.
             unsafe { dealloc(block.as_ptr(), pages) };
@@ -66,7 +66,7 @@ unsafe impl Allocator for Wiped {
 /// block: without its start valgrind takes it for possibly lost.
 #[derive(Debug)]
 pub(crate) struct Anchored {
-    /// Where the table's block begins, for who looks for leaks.
+    /// Where the table's block begins, for leak checkers.
     start: AtomicPtr<u8>,
 }
 
@@ -111,8 +111,8 @@ fn pages(layout: Layout) -> Option<Layout> {
 /// whatever only wiped memory pointed to, the daemon's own data included.
 static LEAKS_ARE_LOOKED_FOR: AtomicBool = AtomicBool::new(false);
 
-/// Before the first allocation, and with no lock held: it takes the loader's,
-/// under which a plugin's destructors may call us.
+/// To be called before the first allocation and with no lock held: it takes the loader's
+/// lock, under which a plugin's destructors may call us.
 pub(crate) fn prepare() {
     // SAFETY: looks a name up.
     let found = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__lsan_do_leak_check".as_ptr()) };
@@ -151,7 +151,7 @@ mod tests {
         assert_eq!((words[0], words[2_999]), (7, 7));
         let place = words.as_ptr();
         drop(words);
-        // Likely the same pages; if not this only shows less.
+        // These are likely the same pages; if not, the test only shows less.
         let layout = pages(Layout::new::<[u64; 3_000]>()).unwrap();
         // SAFETY: written before it is read, freed with the same layout.
         unsafe {

@@ -41,7 +41,7 @@ impl Hook {
     }
 }
 
-/// Where the process has the descriptor that it is given.
+/// The number of the descriptor that the process is given.
 const KEPT: i32 = 3;
 
 /// Forks a process that calls `run` with `kept`, and ends with what that returns. It
