@@ -62,7 +62,8 @@ fn run(body: &mut dyn FnMut()) {
     if log::may_be_due() {
         tell();
     }
-    // Not without need: after a fork(2) of the daemon's a write costs a fault.
+    // Written only if it has changed: after a fork(2) of the daemon the first write to a
+    // page costs a fault.
     if Errno::last_raw() != saved {
         Errno::set_raw(saved);
     }

@@ -99,7 +99,7 @@ pub extern "C" fn sss_child_register(
         let (cb, pvt) = place.callback(cb, pvt);
         let registered = register::register(ctx.id, pid, cb, pvt, &mut due);
         let settled = place.settle(registered, child_ctx);
-        // Also a look that failed may have ended another watch.
+        // Even where the registration failed, its look may have ended another watch.
         if let (true, Some(binding)) = (due, &ctx.binding) {
             binding.defer();
         }

@@ -411,7 +411,7 @@ fn collect(sigchld_ctx: Handle<sss_sigchild_ctx>, siginfo: Option<&sss_siginfo_t
                 }
             }
             Some(_) => {}
-            // A host that is not attached yet, or no more, has no turns.
+            // A host that is not attached yet, or not any more, makes no turns.
             None => callable.own &= !ctx.hosted,
         }
         drained = Some((ctx.id, callable));

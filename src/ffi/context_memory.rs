@@ -84,7 +84,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         // SAFETY: a context that is not freed, and whose last call this is.
         let ctx = unsafe { &mut *memory };
         if ctx.ending {
-            // From inside a hook of its own watches.
+            // The call comes from inside a hook of one of its own watches.
             return Err(Errno::EBUSY.into());
         }
         let Some(own) = ctx.memory else {
@@ -101,7 +101,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
             return ended;
         };
         match context::check(ctx.id) {
-            // The memory stays its parent's, who may still free it.
+            // The memory stays with its parent in the host, which may still free it.
             Err(error) if error == Errno::ECHILD => return context::free(ctx.id, run_hook),
             other => other?,
         }
@@ -165,7 +165,7 @@ fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Con
                 Some(context_gone),
             )
         },
-        // It has no memctx that could be the parent.
+        // Without an allocator of the host's no memctx can be the parent.
         None if !memctx.is_null() => return Err(Errno::EINVAL.into()),
         // SAFETY: plain calloc(3); a failed allocation is NULL, not an abort.
         None => unsafe { libc::calloc(1, size_of::<Context>()) },

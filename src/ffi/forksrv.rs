@@ -421,7 +421,8 @@ fn launch(
         let settled = with_pty(
             &given,
             |spec| {
-                // The loop may tell of it before this returns.
+                // The loop may tell of the child before this returns, so the handle is
+                // shown now.
                 let begun = || place.show(id, child_ctx);
                 let pty = server.client.launch_later(spec, function, asked, begun)?;
                 Ok(((), pty))

@@ -1,4 +1,4 @@
-//! Where the programs are that the library executes itself.
+//! Where the programs are that the library itself executes.
 
 use std::ffi::CStr;
 

@@ -330,7 +330,8 @@ impl<'a> sss_log_params<'a> {
             SSS_LOG_TO_JOURNAL => {
                 let number = decimal(priority & 7, &mut digits);
                 let name = self.name()?;
-                // Identifier, unit, level; no level prefixes, no forwarding.
+                // The journal's header: identifier, unit, level; no level prefixes, no
+                // forwarding.
                 let head = text::bytes(&[name, b"\n\n", number, b"\n0\n0\n0\n0\n"])?;
                 Ok(Place::Journal(head))
             }
@@ -609,7 +610,7 @@ pub extern "C" fn sss_log_free(log: Handle<sss_log>) -> errno_t {
         if usable == Err(Errno::EPERM.into()) {
             return usable;
         }
-        // In a forked child its copies of descriptors go.
+        // In a forked child this closes its copies of the descriptors.
         log.free()?;
         usable
     })

@@ -6,7 +6,7 @@
 //! impl Held for sss_log { type Value = Log; const NAME: &CStr = c"struct sss_log"; }
 //!
 //! let place = Place::<sss_log>::new(ctx, memctx)?;   // before anything else happens
-//! let made = Log::open(ctx.id, place.pointer());     // who calls back with it may know it
+//! let made = Log::open(ctx.id, place.pointer());     // callbacks may be given it already
 //! place.settle(made, out)                            // gives it to C, or the memory back
 //! let log = log.get()?;                              // a parameter: EINVAL for NULL
 //! log.free()                                         // drops the value: it ends itself

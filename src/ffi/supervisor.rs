@@ -508,7 +508,7 @@ fn config(given: &sss_unit, mode: Mode, steps: Vec<u64>) -> Result<Config, Error
     Ok(Config {
         kind: match counted(given, SSS_UNIT_KIND, given.kind, SSS_UNIT_LONG_LIVED) {
             SSS_UNIT_LONG_LIVED => Kind::LongLived,
-            // It is ready by its end.
+            // A oneshot is ready when it has ended.
             SSS_UNIT_ONESHOT if mode == Mode::Exec => Kind::Oneshot,
             _ => return Err(Errno::EINVAL.into()),
         },
