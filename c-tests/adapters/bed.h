@@ -1,6 +1,6 @@
 /*
- * What the list of behaviours stands on: an event loop, a way of waking a context
- * on it, and the check that nothing of both is left.
+ * What the list of behaviours uses: an event loop, a way of waking a context on it, and the
+ * check that nothing of either is left.
  */
 #ifndef ADAPTERS_BED_H
 #define ADAPTERS_BED_H
@@ -9,16 +9,16 @@
 
 /* What a way of waking cannot do: a column of the list. */
 enum {
-    CANNOT_STOPS = 1,      /* stops and continues are told by SIGCHLD only */
+    CANNOT_STOPS = 1,      /* only SIGCHLD tells of stops and continues */
     CANNOT_LOOPS = 2,      /* SIGCHLD is taken for one loop at a time */
     CANNOT_THREADS = 16,   /* loops of several threads share what is not locked */
     CANNOT_LOOP_FIRST = 4, /* the loop cannot go before the context */
     CANNOT_FORK = 32,      /* the loop does not work in a forked child */
     CANNOT_FORMER = 64,    /* the loop itself holds SIGCHLD */
-    CANNOT_CONTEXTS = 8,   /* SIGCHLD is taken once on a loop */
+    CANNOT_CONTEXTS = 8,   /* only one context of a loop can take SIGCHLD */
     CANNOT_MASK = 128,     /* the daemon itself blocks SIGCHLD */
     CANNOT_IGNORED = 256,  /* the daemon itself sees to it that SIGCHLD is not ignored */
-    CANNOT_ORDER = 512,    /* of several contexts the last is to be freed first */
+    CANNOT_ORDER = 512,    /* of several contexts the last one must be freed first */
 };
 
 struct waking_on {
@@ -33,7 +33,7 @@ struct waking_on {
     void (*turn)(void *loop);     /* blocks until something came */
     void (*turn_now)(void *loop); /* what is there */
     void (*after_fork)(void *loop); /* makes the loop ready in a forked child, or NULL */
-    /* Without a host: who else has to know that a context comes and goes. */
+    /* Without a host: called when a context comes and goes. */
     void (*ctx_comes)(void *loop, struct sss_sigchild_ctx *ctx);
     void (*ctx_goes)(void *loop, struct sss_sigchild_ctx *ctx);
 };
@@ -90,7 +90,7 @@ static inline void bed_ctx_free(struct bed *bed, struct sss_sigchild_ctx *ctx)
     bed_ctx_free_on(bed, bed->loop, ctx);
 }
 
-/* Another one in place of bed->ctx: not every way can have two. */
+/* Makes another one in place of bed->ctx, as not every way can have two. */
 static inline void bed_ctx_instead(struct bed *bed, uint32_t scope, int options)
 {
     bed_ctx_free(bed, bed->ctx);
@@ -156,7 +156,7 @@ static inline bool bed_blocked(void)
     return sigismember(&set, SIGCHLD) == 1;
 }
 
-/* A loop comes and goes once before: what libraries make once and keep. */
+/* Makes and frees a loop once before, for what libraries make once and keep. */
 static inline void bed_warm(struct bed *bed)
 {
     void *loop = bed->way->loop_new();

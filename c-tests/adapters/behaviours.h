@@ -35,7 +35,7 @@ static void a_signal_is_told(struct bed *bed)
     check_ok(sss_child_free(child));
 }
 
-/* How many rounds, fewer where each fork takes its time. */
+/* How many rounds: fewer where each fork takes long. */
 static unsigned rounds_of(unsigned count)
 {
     return test_profile_is("valgrind") ? count / 5 : count;
@@ -516,7 +516,7 @@ static void a_callback_forks(struct bed *bed)
     an_exit_is_told(bed);
 }
 
-/* As daemon(3) does: the context is made before, and used in the child only. */
+/* As with daemon(3): the context is made before the fork, and used in the child only. */
 static void go_on_in_the_child(void *pvt)
 {
     struct bed *bed = (struct bed *)pvt;
@@ -566,7 +566,7 @@ static void a_spawn_that_fails_calls_nobody(struct bed *bed)
     check_int(seen.calls, 0);
 }
 
-/* Others in the process. */
+/* Other code in the process. */
 
 static void popen_and_system_keep_theirs(struct bed *bed)
 {
@@ -727,7 +727,7 @@ static void two_loops_in_one_thread(struct bed *bed)
         check_ok(sss_child_register(NULL, bed->ctx, child_at(NULL, 1), see, &mine, NULL));
         check_ok(sss_child_register(NULL, ctx, child_at(NULL, 2), see, &theirs, NULL));
         while (theirs.calls < (unsigned)i || mine.calls < (unsigned)i) {
-            /* A loop that read the signal may have to turn again to tell it. */
+            /* A loop that has read the signal may need another turn to tell of it. */
             bed->way->turn_now(bed->loop);
             bed->way->turn_now(loop);
         }
@@ -862,7 +862,7 @@ static void two_contexts_leave_the_former_disposition(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
-/* A parent that ignores SIGCHLD leaves it so to the daemon. */
+/* A daemon whose parent ignores SIGCHLD starts with it ignored. */
 static void an_ignored_sigchld_is_taken(struct bed *bed)
 {
     struct sigaction act = { .sa_handler = SIG_IGN };
@@ -879,7 +879,7 @@ static void an_ignored_sigchld_is_taken(struct bed *bed)
     check_ok(sigaction(SIGCHLD, &bed->former, NULL));
 }
 
-/* The last of two contexts gives it back, in whatever order they are freed. */
+/* The last of two contexts restores the disposition, in whatever order they are freed. */
 static void the_former_mask_comes_back(struct bed *bed)
 {
     int i;

@@ -47,7 +47,7 @@ static struct sss_deadline deadline_of(const struct sss_deadline_step *steps, si
     return deadline;
 }
 
-/* Ends by SIGKILL only: SIGTERM is ignored, and inherited so. */
+/* Ends by SIGKILL only: SIGTERM is ignored, and its children inherit that. */
 static pid_t stubborn_child(struct gate *gate)
 {
     void (*former)(int) = signal(SIGTERM, SIG_IGN);
@@ -106,7 +106,8 @@ static void a_deadline_ends_with_its_child(struct bed *bed)
     check_ok(sss_child_free(child));
 }
 
-/* The alarm of the first has to be brought forward while the loop sleeps for it. */
+/* The loop sleeps until the first deadline when an earlier one is set: the timer must be
+ * brought forward. */
 static void a_deadline_set_late_is_kept(struct bed *bed)
 {
     const struct sss_deadline_step far = { .after_ns = MILLISECONDS(3600000), .signum = SIGKILL };
@@ -245,7 +246,8 @@ static void a_service_of_one_ends(struct bed *bed)
     check_ok(sss_service_free(service));
 }
 
-/* Its first process ends, its child is ours then; both end with the service's kill. */
+/* Its first process ends, and the child of that becomes ours; the service's kill ends what is
+ * left. */
 static void a_service_is_killed_whole(struct bed *bed)
 {
     struct sss_service *service;
@@ -361,7 +363,7 @@ static void a_unit_that_crashes_is_started_again(struct bed *bed)
     an_exit_is_told(bed);
 }
 
-/* It is started only by its word over NOTIFY_SOCKET. */
+/* It counts as started only when it says so over NOTIFY_SOCKET. */
 static void a_unit_says_that_it_is_ready(struct bed *bed)
 {
     struct unit_seen seen = { 0 };

@@ -1,6 +1,6 @@
 /*
- * A host that leaves functions out: then the memory is the library's own, and it wakes
- * itself by its descriptor. The host of these tests is a poll loop.
+ * A host that leaves functions out: then the library allocates for itself and wakes the loop
+ * by its descriptor. The host of these tests is a poll loop.
  */
 #include "support/test.h"
 

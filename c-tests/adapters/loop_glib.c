@@ -125,7 +125,8 @@ static void child_watch_add_in_threads(void **state)
     check_no_children();
 }
 
-/* As where one thread makes the loops of others: the shared context goes with its thread. */
+/* A thread ends before the GMainContext that another thread has made for it: the shared
+ * context is freed with the thread. */
 static void a_thread_ends_before_its_main_context(void **state)
 {
     unsigned fds = count_fds();
@@ -150,7 +151,7 @@ static void *watch_in_the_default_one(void *pvt)
     return NULL;
 }
 
-/* Its callback would have to come in another thread than the one that asked. */
+/* Its callback would have to run in another thread than the one that asked for it. */
 static void a_main_context_of_another_thread_is_refused(void **state)
 {
     struct sss_sigchild_ctx *ctx = NULL;

@@ -85,7 +85,8 @@ static void libevs_ended(struct ev_loop *loop, ev_child *w, int revents)
     ev_child_stop(loop, w);
 }
 
-/* Before a context is on the default loop, and after the last one, ev_child works. */
+/* ev_child works before there is a context on the default loop, and after the last one is
+ * freed. */
 static void libev_reaps_again(void **state)
 {
     struct ev_loop *loop = default_loop_new();
@@ -113,8 +114,8 @@ static void let_libev_look(struct ev_loop *loop)
     turn_now(loop);
 }
 
-/* It looks again when the last of several contexts is freed, in whatever order, and
- * then tells of what ended meanwhile. */
+/* When the last of several contexts is freed, in whatever order, libev's reaper looks again,
+ * and tells of children that ended meanwhile. */
 static void libev_waits_for_the_last_context(void **state)
 {
     const struct sss_host *hosts[] = { sss_ev_signal_host(), sss_ev_fd_host() };

@@ -80,7 +80,7 @@ static void child_handles(void **state)
     loop_free(loop);
 }
 
-/* The loop says so where it cannot go yet. */
+/* uv_loop_close() says so where the loop cannot be closed yet. */
 static void the_loop_waits_for_the_context(void **state)
 {
     uv_loop_t *loop = loop_new();
@@ -143,7 +143,8 @@ static void a_walk_closes_the_handles(void **state)
         walk_and_free(hosts[i / 3], i % 3); /* what libuv makes once */
         memory_begin(0);
         walk_and_free(hosts[i / 3], i % 3);
-        /* Nothing is counted under a sanitizer or valgrind, which find a leak themselves. */
+        /* Allocations are not counted under a sanitizer or valgrind, which find leaks
+         * themselves. */
         check_int(memory_end().bytes, 0);
         check_ok(sigaction(SIGCHLD, NULL, &now));
         check(now.sa_handler == handler);

@@ -81,7 +81,7 @@ static void child_sources(void **state)
     pid = child_at(&gate, 0);
     check_ok(sss_sd_event_add_child(ctx, event, &source, pid, ended, &told));
     check(sd_event_source_set_priority(source, SD_EVENT_PRIORITY_IDLE) >= 0);
-    sd_event_source_unref(source); /* the watch with it; the child is still reaped */
+    sd_event_source_unref(source); /* frees the watch too; the child is still reaped */
     check_int(stats_of(ctx).watches, 0);
     gate_open(&gate);
     while (is_child(pid)) {

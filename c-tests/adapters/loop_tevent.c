@@ -12,8 +12,8 @@ static void *loop_new(void)
     return ev;
 }
 
-/* With what tevent makes with a loop's first signal and keeps. tevent's list of signals is the
- * process's and has no lock: not for loops in several threads. */
+/* Includes what tevent makes with a loop's first signal and keeps. tevent has one list of
+ * signals for the process, without a lock: not for loops in several threads. */
 static void *signal_loop_new(void)
 {
     struct tevent_context *ev = loop_new();
@@ -52,7 +52,7 @@ static void turn_now(void *loop)
 {
     bool round = false;
 
-    /* One that has run out comes before any descriptor. */
+    /* A timer that has run out comes before any descriptor. */
     check(tevent_add_timer(loop, loop, tevent_timeval_current_ofs(0, 1000), come_round, &round) !=
           NULL);
     while (!round) {

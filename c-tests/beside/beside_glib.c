@@ -37,7 +37,7 @@ static void told_richly(struct sss_child_ctx *child, const struct sss_child_even
     told(event->pid, event->wait_status, pvt);
 }
 
-/* Plainly, or richly and kept where the code is odd. */
+/* Registered plainly; where the exit code is odd watched richly, with the zombie kept. */
 static void watch_ours(struct sss_sigchild_ctx *ctx, struct watched *ours)
 {
     const struct sss_watch watch = {

@@ -1,4 +1,5 @@
-/* Another unit of a program with sss_sigchld.hpp: its objects move, and end in any order. */
+/* Another unit of a program with sss_sigchld.hpp: its objects move, and are destroyed in any
+ * order. */
 #include <cstdlib>
 #include <poll.h>
 #include <sss_sigchld.hpp>

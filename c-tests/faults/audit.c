@@ -1,4 +1,4 @@
-/* sss_sigchld_ctx_audit() finds what keeps exits from being told, and mends it. */
+/* sss_sigchld_ctx_audit() finds what keeps exits from being told, and repairs it. */
 #include "support/test.h"
 
 #include "support/kernel.h"
@@ -77,7 +77,7 @@ static void nocldstop_is_fine_without_options(void **state)
     in_child(no_cldstop_without_options, NULL);
 }
 
-/* SIGCHLD was taken away after the registration: the audit sees to the children. */
+/* SIGCHLD was taken away after the registration: the audit finds the children's ends. */
 static void mend(void *unused)
 {
     bool keeps = kernel_keeps_status();
@@ -118,7 +118,7 @@ static void mends(void **state)
     in_child(mend, NULL);
 }
 
-/* An exit of which no signal told is found by the look. */
+/* The audit's look finds an exit of which no signal told. */
 static void looks_at_every_child(void **state)
 {
     struct loop *loop = *state;

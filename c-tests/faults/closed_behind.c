@@ -27,7 +27,7 @@ static int open_null(int unused)
     return open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* One that has something to tell, of this descriptor alone. */
+/* An epoll that has only this descriptor, which is ready. */
 static int open_epoll(int ready)
 {
     struct epoll_event event = { .events = EPOLLIN };
@@ -119,7 +119,8 @@ static void tell_it(void *unused)
     check_no_children();
 }
 
-/* What is due wakes the loop, whose descriptors are files of the daemon's by now. */
+/* A callback is due, and the library would wake the loop by descriptors that are files of the
+ * daemon's by now. */
 static void wake_it(void *unused)
 {
     struct sss_sigchild_ctx *other = ctx_make(SSS_SCOPE_REGISTERED, 0);
@@ -136,7 +137,7 @@ static void wake_it(void *unused)
     info.si_pid = child_at(&gate, 3);
     check_ok(sss_child_register(NULL, loop.ctx, info.si_pid, see, &seen, &child));
     check_int(stats_of(loop.ctx).old, 0);
-    close_all_but(-1, -1); /* the gate opens */
+    close_all_but(-1, -1); /* closes the gate's write end too, so that the child ends */
     await_zombie(info.si_pid);
     for (i = 0; i < OPENED; i++) {
         files[i] = memfd_create("mine", MFD_CLOEXEC);
@@ -180,7 +181,8 @@ static void hand_over(const struct loop *loop, pid_t pid)
     sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, loop->ctx);
 }
 
-/* No signal comes any more: all are told by that which named a child of nobody's. */
+/* No further signal comes: all children are told after the one signal, which named a child
+ * that nobody watches. */
 static void all_of_one_signal(void *unused)
 {
     struct sss_child_ctx *children[COUNT];
@@ -301,7 +303,7 @@ static void while_a_kept_one_is_told(void **state)
     in_child(kept_until_then, NULL);
 }
 
-/* The context's own descriptors stay open: nothing tells of it, but for an audit. */
+/* The context's own descriptors stay open, so only an audit finds that others were closed. */
 static void pidfds_alone(void *unused)
 {
     struct sss_ctx_audit audit = { .size = sizeof(audit) };

@@ -6,7 +6,7 @@
 
 #include "support/kernel.h"
 
-/* No descriptor more may be opened. */
+/* No more descriptors can be opened. */
 static void forbid_descriptors(void)
 {
     struct rlimit limit;
@@ -70,7 +70,8 @@ static void registering(void *pvt)
     watch_some(&loop, false);
     refused = stats_of(loop.ctx).no_pidfd;
     watch_some(&loop, true);
-    /* By signal one may be asked for too: those who live long get theirs then. */
+    /* When a signal wakes the context a pidfd may be asked for too: long-lived children get
+     * theirs then. */
     check(!needs_pidfds || stats_of(loop.ctx).no_pidfd > refused);
     allow_descriptors();
     refused = stats_of(loop.ctx).no_pidfd;
@@ -94,7 +95,8 @@ static void registering_in_each_way(void **state)
     }
 }
 
-/* Those that got none at their registration get one later, and need no polling. */
+/* Children that got no pidfd at their registration get one later, and then need no looks at
+ * intervals. */
 static void heals(void *unused)
 {
     struct seen seen = { 0 };
@@ -135,7 +137,7 @@ static void keep_line(uint32_t level, const char *message, void *pvt)
     snprintf(pvt, LINE, "%s", message);
 }
 
-/* The errno says that something is short, the log which call found it so. */
+/* The errno says that there is a shortage, and the log which call found it. */
 static void no_context_descriptor(void *unused)
 {
     char line[LINE] = "";

@@ -38,7 +38,7 @@ static void one_end(struct one *one)
     await_zombie(one->pid);
 }
 
-/* Of all signals that wait to be read, the daemon hands over this one. */
+/* Of all signals that wait to be read, the daemon passes on this one. */
 static void hand_over(struct loop *loop, pid_t pid)
 {
     char dropped[4096];
@@ -69,8 +69,8 @@ static void await_alarm(int64_t owed)
 
 enum order { KNOWN_FIRST, UNKNOWN_FIRST };
 
-/* When the library's own signal comes: after all that are handed over, or merged with
- * the last of them, behind or before it. */
+/* When the library's own signal comes: after all that are passed on, or merged with the last
+ * of them, after it or before it. */
 enum alarm { COMES_LAST, MERGES, MERGES_AND_IS_FIRST };
 
 static void merge(struct loop *loop, enum order order, enum alarm alarm)
@@ -138,7 +138,7 @@ static void among(struct loop *loop, int count, enum order order)
         check_ok(sss_child_register(NULL, loop->ctx, pids[i], NULL, NULL, &idle[i]));
     }
     merge(loop, order, COMES_LAST);
-    /* Among few each look is made at once. */
+    /* With few children each look is made at once. */
     if (count == many()) {
         merge(loop, order, MERGES);
         merge(loop, order, MERGES_AND_IS_FIRST);

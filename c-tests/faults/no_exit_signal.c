@@ -73,7 +73,7 @@ static void is_told_where_no_pidfd_is_to_be_had(void **state)
     }
 }
 
-/* It gets a pidfd at once there, which nobody polls. */
+/* In this context it gets a pidfd at once, which nobody polls. */
 static void distrusted(void *pvt)
 {
     const struct way *way = pvt;
@@ -96,7 +96,7 @@ static void is_told_where_others_wait_for_our_children(void **state)
     }
 }
 
-/* A pidfd is to be had, and no epoll takes it. */
+/* A pidfd can be opened, but no epoll takes it. */
 struct refusal {
     const struct way *way;
     int error;
@@ -195,7 +195,7 @@ static void is_told_where_it_is_kept(void **state)
     for (i = 0; i < ARRAY_SIZE(ways); i++) {
         struct refusal refusal = { &ways[i], ENOSPC };
 
-        if (ways[i].waking != WAKE_SIGNAL) { /* no descriptor could be made any more */
+        if (ways[i].waking != WAKE_SIGNAL) { /* there the descriptor cannot be made */
             in_child(kept_and_not_taken, &refusal);
         }
     }
@@ -236,7 +236,7 @@ static void is_told_where_another_epoll_does_not_take_it(void **state)
     in_child(handed_over_and_not_taken, NULL);
 }
 
-/* Its watch passes to another context, which can make no descriptor. */
+/* The child is handed over to another context, which can make no descriptor. */
 static void handed_over(void *unused)
 {
     struct sss_sigchild_ctx *first = ctx_make(SSS_SCOPE_REGISTERED, 0);

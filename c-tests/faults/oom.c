@@ -46,8 +46,8 @@ static void scene_end(void)
     check_no_children();
 }
 
-/* Repeats a call, its first allocation failing, then its second, ... until all
- * it needs is there. */
+/* Repeats a call, with its first allocation failing, then its second and so on, until it
+ * succeeds. */
 static unsigned until_it_works(int (*call)(int at), int at)
 {
     struct sss_ctx_stats before, after;
@@ -212,7 +212,7 @@ static void descriptor(void **state)
     scene_end();
 }
 
-/* Not one allocation succeeds while children end, and every one is told. */
+/* All allocations fail while children end, and every end is told. */
 static void collecting(void **state)
 {
     size_t way;

@@ -50,7 +50,7 @@ static void stale_handle_touches_nothing(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* Unregistered, the new one is none of ours in scope REGISTERED. */
+/* The new child is not registered, so in scope REGISTERED it is none of ours. */
 static void new_one_unregistered(void **state)
 {
     struct loop *loop = *state;
@@ -69,7 +69,7 @@ static void new_one_unregistered(void **state)
     check_ok(sss_child_free(stale));
 }
 
-/* What was freed is still reaped, but not the one that has its pid next. */
+/* The child of a freed handle is still reaped, but not the next one with its pid. */
 static void freed_watch_is_over_with_the_reap(void **state)
 {
     struct loop *loop = *state;
@@ -115,7 +115,7 @@ static void released_pid_is_forgotten(void **state)
     check_int(seen.calls, 0);
 }
 
-/* Someone else took the first one's status, and the pid is another's already. */
+/* Other code took the first one's status, and the pid is another child's already. */
 static void stolen_and_reused(enum waking waking)
 {
     struct seen former = { 0 }, latter = { 0 };
@@ -171,7 +171,7 @@ static void stolen_where_refused(void *arg)
     stolen_and_reused(WAKE_SIGNAL);
 }
 
-/* A filter refuses signals by pidfd, and kill(2) would go to the stranger. */
+/* A filter refuses signals by pidfd, and kill(2) would reach the new process. */
 static void stolen_and_signals_by_pidfd_refused(void **state)
 {
     static const int errors[] = { EPERM, ENOSYS };

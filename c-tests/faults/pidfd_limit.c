@@ -1,5 +1,6 @@
 /* profiles: all but linux-4.19 valgrind: no pidfds */
-/* Descriptors are the daemon's: there are at most so many pidfds, at high numbers. */
+/* Descriptors belong to the daemon: the number of pidfds is limited, and they have high
+ * numbers. */
 #include "support/test.h"
 
 #include <dirent.h>
@@ -52,7 +53,7 @@ static void make_idle(struct idle *idle, struct loop *loop)
     }
 }
 
-/* Short-lived children among the idle ones: these get their pidfds meanwhile. */
+/* Short-lived children come and go beside idle ones, which get their pidfds meanwhile. */
 static void churn(struct loop *loop)
 {
     int i;
@@ -270,7 +271,8 @@ static void register_one(struct loop *loop, struct gate *gate, struct seen *seen
     check_int(stats_of(loop->ctx).no_pidfd, refused);
 }
 
-/* While one has none, a thief's status is lost, and another child may have the pid. */
+/* While a child has no pidfd, a status that other code takes is lost, and another child may
+ * get the pid. */
 static void a_shortage_beside_untrusted_ones(void *unused)
 {
     struct sss_ctx_audit audit = { .size = sizeof(audit) };
@@ -312,7 +314,8 @@ static void those_of_an_untrusted_context_stay(void **state)
     in_child(a_shortage_beside_untrusted_ones, NULL);
 }
 
-/* Each call finds the table full, and gets what it needs in the place of pidfds. */
+/* Each call finds the table of descriptors full, and pidfds are closed to make room for what
+ * it needs. */
 static void calls_of_each_kind(void *unused)
 {
     struct filling filling = { .count = 0 };

@@ -85,7 +85,7 @@ static void turn_both(struct loop *one, struct loop *two, const struct seen *fir
     }
 }
 
-/* The table has nobody, and takes the next one. */
+/* The table has no child with this pid, and takes the next one. */
 static void check_sound(struct loop *loop)
 {
     struct seen seen = { 0 };
@@ -140,7 +140,7 @@ static void two_watches(struct loop *spawns, struct loop *registers, enum order 
     check_sound(registers);
 }
 
-/* Who registers has this way of waking, of the test's six. */
+/* The thread that registers uses this way of waking, one of the test's six. */
 static void beside(struct loop *spawns, const struct way *way, enum order order)
 {
     struct loop registers;
@@ -155,7 +155,7 @@ static void in_order(struct loop *spawns, enum order order)
     size_t i;
 
     hold_needed();
-    /* Two signalfds of one signal would take it from each other. */
+    /* Two signalfds for the same signal would take it from each other. */
     for (i = 0; i < ARRAY_SIZE(ways); i++) {
         if (spawns->sigfd == -1 || ways[i].waking == WAKE_DESCRIPTOR) {
             beside(spawns, &ways[i], order);

@@ -52,7 +52,7 @@ static void beside_real_exits(void **state)
     gate_open(&gate);
 }
 
-/* Hints that lie: si_pid is anybody's. */
+/* Wrong hints: si_pid is that of any process. */
 static void with_false_hints(void **state)
 {
     struct loop *loop = *state;

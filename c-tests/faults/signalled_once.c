@@ -38,7 +38,7 @@ static void later_children_are_told(void **state)
     end_one(loop);
 }
 
-/* It was found out at the first one: from then on each has a pidfd. */
+/* The library has found out at the first child: from then on each child has a pidfd. */
 static void a_living_one_gets_a_pidfd(void **state)
 {
     struct loop *loop = *state;
@@ -112,7 +112,7 @@ static void it_was_passed_on_before(void **state)
     check_no_children();
 }
 
-/* Where each is passed on nobody comes to need a pidfd. */
+/* Where each signal is passed on no child gets a pidfd. */
 static void who_passes_on_each_is_trusted(void **state)
 {
     struct loop *loop = *state;
@@ -125,7 +125,7 @@ static void who_passes_on_each_is_trusted(void **state)
     check_int(stats_of(loop->ctx).promoted, before);
 }
 
-/* Its look by time finds a child before the loop has passed on that one's signal. */
+/* A look at intervals finds a child before the loop has passed on that child's signal. */
 static void who_passes_on_late_is_trusted(void **state)
 {
     struct loop *loop = *state;

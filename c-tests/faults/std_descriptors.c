@@ -78,7 +78,7 @@ static void start_and_daemonize(void *arg)
         check_ok(sss_sigchld_ctx_fd(ctx, &ctxfd));
     }
     check_int(standard_three(), started->opened);
-    /* The test's own signalfd has to stand above them, too. */
+    /* The test's own signalfd must have a higher number too. */
     null_onto_the_standard_three();
     loop_start(&loop, ctx, started->way.waking);
     close_but(started->opened);
@@ -119,7 +119,7 @@ static void none_of_ours(void **state)
     }
 }
 
-/* A log's own too, which its threads use. */
+/* This holds for a log's descriptors too, which its threads use. */
 static void open_log(void *opened)
 {
     struct sss_log_params params = { .size = sizeof(params) };

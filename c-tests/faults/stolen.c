@@ -60,7 +60,7 @@ static void by_descriptor(void **state)
     steal_one(*state, 5);
 }
 
-/* A young child has no pidfd: its status is gone, and that is said. */
+/* A child without a pidfd: its status is gone, and its end is told as lost. */
 static void from_a_trusting_context(void **state)
 {
     struct loop *loop = *state;
@@ -84,7 +84,7 @@ static void from_a_trusting_context(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* The same beside a child that lives: no later exit helps to find it. */
+/* The same beside a child that lives on: no later exit leads to a look. */
 static void beside_a_live_one(void **state)
 {
     struct loop *loop = *state;
@@ -111,7 +111,7 @@ static void beside_a_live_one(void **state)
     check_ok(sss_child_free(other));
 }
 
-/* A library that waits for everybody, all the time, in a thread of its own. */
+/* A library that waits for any child, all the time, in a thread of its own. */
 static atomic_bool thief_over;
 static atomic_uint stolen;
 

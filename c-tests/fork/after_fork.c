@@ -69,7 +69,7 @@ static void taken_along(void **state)
     check_ok(sss_child_free(taken.inherited));
 }
 
-/* The numbers are the daemon's by then. */
+/* By then the numbers are other files' of the daemon's. */
 static void closed_and_opened_others(void *pvt)
 {
     struct sss_sigchild_ctx *ctx = ((struct taken *)pvt)->loop->ctx;
@@ -148,7 +148,7 @@ static void scope_and_callback_are_kept(void **state)
     in_child(unknown_in_the_daemon, &taken);
 }
 
-/* fork, fork: the middle process never used it. */
+/* Two forks: the process in the middle never used the context. */
 static void daemon_of_daemon(void *pvt)
 {
     struct taken *taken = pvt;

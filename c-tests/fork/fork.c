@@ -251,7 +251,7 @@ static void from_a_callback(void **state)
     check_ok(sss_child_free(f.child));
 }
 
-/* Both are pid 1: getpid() tells them not apart. */
+/* Both are pid 1, so getpid() does not distinguish them. */
 static void as_pid_one(void *unused)
 {
     struct loop loop;

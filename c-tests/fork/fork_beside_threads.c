@@ -69,7 +69,7 @@ static void in_the_child(int done)
     _exit(0);
 }
 
-/* Its status may be the other thread's: a context of scope ALL waits for it. */
+/* The other thread's context of scope ALL may have waited for it. */
 static void fork_one(void)
 {
     int done[2];

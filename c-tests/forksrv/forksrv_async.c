@@ -1,5 +1,5 @@
-/* Launches that the loop goes on with: a server that is slow, stopped or dead holds up
- * nothing, and each launch comes to one event. */
+/* Launches that the loop carries on: a server that is slow, stopped or dead delays nothing
+ * else, and each launch ends with one event. */
 #include "support/test.h"
 
 #include <errno.h>
@@ -195,7 +195,7 @@ static void what_fails_is_told_with_its_step(void **state)
         check_failed(&launch, EPERM, SSS_SPAWN_STEP_PGRP);
         check_ok(sss_child_free(launch.child));
 
-        /* What is known at once is the call's own. */
+        /* Errors that are known at once are returned by the call. */
         spawn = spawn_zero();
         spawn.argv = argv;
         spawn.path = "/bin/true";
@@ -423,8 +423,8 @@ static void many_at_once(void **state)
     }
 }
 
-/* An order that does not go into the socket at once, with descriptors that are closed as
- * soon as the call returns. */
+/* An order that does not fit the socket at once, with descriptors that are closed as soon as
+ * the call returns. */
 static void a_large_order(void **state)
 {
     enum { STRINGS = 15, LENGTH = 100000, FDS = 300 };
@@ -500,8 +500,8 @@ static pid_t held_child(pid_t server)
     return pid;
 }
 
-/* A freed server leaves a dead process, which other code of the daemon waits for. Who gets
- * its pid is not taken for it. */
+/* A freed server leaves a dead process, which other code of the daemon waits for. The process
+ * that gets its pid is not taken for it. */
 static void a_pid_that_comes_again(void **state)
 {
     struct server_bed *bed = *state;
@@ -511,7 +511,7 @@ static void a_pid_that_comes_again(void **state)
     struct gate gate;
     pid_t server, pid = child_dead(0);
 
-    /* Where this cannot be had the test is skipped before there is a server. */
+    /* Done first: where this is not possible the test is skipped before there is a server. */
     check_int(waitpid(pid, NULL, 0), pid);
     gate_make(&gate);
     child_reusing(pid, &gate, 0);
@@ -652,7 +652,7 @@ static void what_is_refused(void **state)
     await_no_children(bed);
 }
 
-/* The delays walk over the whole of a launch. */
+/* The delays cover the whole of a launch. */
 static void killed_at_any_time(void **state)
 {
     struct server_bed *bed = *state;

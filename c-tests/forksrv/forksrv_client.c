@@ -1,8 +1,8 @@
 /*
  * Kills or stops the client at each point of a launch. Each system call of the client, of its
  * server and of the new process is held once, and the signal comes there. When the client is
- * dead the server ends, and no process is left that waits for the client's word. A client
- * that was stopped and goes on finds all as it should be.
+ * dead the server ends, and no process is left that waits for the client's word. A client that
+ * was stopped and continued finds everything as it should be.
  */
 #include "support/test.h"
 
@@ -99,7 +99,7 @@ struct point {
     unsigned stopped; /* turns without a call since the client was stopped */
 };
 
-/* So many turns without a call: whoever can go on without the client has done so. */
+/* After so many turns without a call, all that can go on without the client has done so. */
 #define QUIET 3
 
 /* Lets a call go on, the client sent the signal before if it is the one. */
@@ -126,7 +126,8 @@ static void turn(struct point *point)
     }
 }
 
-/* Until every process is gone: all are ours, as those whose parent dies become it. */
+/* Waits until every process is gone. All of them are our children, or become so when their
+ * parent dies. */
 static void until_all_ended(struct point *point, unsigned *programs)
 {
     int64_t late = now_ms() + DEADLINE_MS;

@@ -84,7 +84,7 @@ static void reaped_unheard(struct server_bed *bed, pid_t server, pid_t pid)
     int64_t late = now_ms() + DEADLINE_MS;
     int window;
 
-    /* Ever longer, as the server has to get a processor in it. */
+    /* The pause gets longer each time, as the server must be scheduled in it. */
     for (window = 10;; window *= 2) {
         check(now_ms() < late);
         check(poll(&fd, 1, window) != -1);
@@ -123,7 +123,7 @@ static void what_it_said(struct server_bed *bed, bool freed)
     check_int(process_state(pid), 'Z');
     check_int(seen.calls, 0);
     reaped_unheard(bed, server, pid);
-    /* When it has answered this it has answered all that came before. */
+    /* When the server has answered this, it has answered all earlier requests. */
     others[2] = launch_at(bed->srv, NULL, 6, see, &other[2]);
     if (freed) {
         check_ok(sss_forksrv_free(bed->srv));
@@ -230,8 +230,8 @@ static void *kill_server(void *arg)
 }
 
 /*
- * Each launch is accounted for: a process whose end is told once and truly, or an error
- * and no process. The delays walk over the whole of a launch.
+ * Each launch is accounted for: a process whose end is told once, with the right status, or an
+ * error and no process. The delays cover the whole of a launch.
  */
 static void killed_at_any_time(void **state)
 {
@@ -280,8 +280,8 @@ static void killed_at_any_time(void **state)
     check(launched > 0 && refused > 0);
 }
 
-/* Every 50th finds its server killed. Each status is true, or lost where the kernel keeps none
- * for a pidfd and the server reaped the child. */
+/* Every 50th launch finds its server killed. Each status is right, or lost where the kernel
+ * keeps none for a pidfd and the server had reaped the child. */
 static void launch_and_kill(struct server_bed *bed, uint32_t manner, unsigned total)
 {
     static struct seen seen[50];
@@ -460,7 +460,7 @@ static void a_dead_client_ends_the_server(void **state)
         close(pipe_fds[0]);
         clock_nanosleep(CLOCK_MONOTONIC, 0, &wait, NULL);
         check_ok(kill(pid, SIGKILL));
-        /* All of it comes to us, and ends by itself. */
+        /* All its processes become our children, and end by themselves. */
         do {
             got = waitpid(-1, &status, 0);
         } while (got > 0 || (got == -1 && errno == EINTR));

@@ -1,4 +1,4 @@
-/* A child by a fork server: its program, and its end told once with its true status. */
+/* A child that a fork server makes: its program, and its end, told once with the right status. */
 #include "support/test.h"
 
 #include <errno.h>

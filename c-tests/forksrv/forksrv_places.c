@@ -1,5 +1,5 @@
-/* Fork servers where things are different: in threads, in a pid namespace, without root,
- * under filters, with many children. */
+/* Fork servers under unusual conditions: in threads, in a pid namespace, without root, under
+ * filters, with many children. */
 #include "support/test.h"
 
 #include <grp.h>
@@ -89,7 +89,7 @@ static void server_is_init(void *arg)
     server_bed_close(&bed);
 }
 
-/* Its children have small pids there, which are those of others here. */
+/* Its children have small pids there, which belong to other processes here. */
 static void pids_of_its_own(void *arg)
 {
     struct server_bed bed;
@@ -118,8 +118,8 @@ static void pids_of_its_own(void *arg)
     server_bed_close(&bed);
 }
 
-/* Its session is 0, as is that of a server in a namespace further down; but its process
- * group has a number that says nothing there. */
+/* Its session shows as 0, as does that of a server in a namespace further down; but its
+ * process group has a number that means nothing there. */
 static void session_of_no_number(void *arg)
 {
     check_ok(setpgid(0, 0));

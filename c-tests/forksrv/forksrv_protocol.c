@@ -20,7 +20,7 @@
 #define MOST_FDS 8
 enum { HELLO = 1, LAUNCH = 2, WAIT = 3 };
 enum { FAILED = 3, STATUS = 5 };
-/* Where Failed has its errno, and Status. */
+/* The word of the errno in Failed and in Status. */
 enum { FAILED_ERRNO = 4, STATUS_ERRNO = 5 };
 
 static uint32_t version = 1;
@@ -292,7 +292,7 @@ static void bad_orders(void **state)
         /* Nothing at all. */
         got = ask(start.control, words, sizeof(words));
         check_ok(close(got));
-        /* It is over already: nothing is said, and nothing kept. */
+        /* The deadline has passed already: there is no answer, and nothing is kept. */
         launch_request(words, 1, 100, 0);
         got = ask(start.control, words, sizeof(words));
         check_int(next(got, reply), 0);
@@ -311,7 +311,7 @@ static void orders_that_stall(void **state)
     uint32_t words[REQUEST_WORDS], reply[REPLY_WORDS];
     int stalled[STALLED], i;
 
-    /* A few hold up nothing. */
+    /* A few stalled orders delay nothing. */
     launch_request(words, in_ms(100 * DEADLINE_MS), 100, 1);
     for (i = 0; i < 10; i++) {
         stalled[i] = ask(start.control, words, sizeof(words));

@@ -32,7 +32,7 @@ static pid_t launch_family(struct server_bed *bed, struct family *family, struct
     return pid;
 }
 
-/* It lives as a service, with what comes of it, though its server dies. */
+/* It lives on as a service, with its descendants, though its server dies. */
 static void attached_and_told(struct server_bed *bed, struct family *family, pid_t first)
 {
     struct sss_service_params params = service_params(0, 0);
@@ -79,7 +79,7 @@ static void the_daemons_own_child(void **state)
     }
 }
 
-/* The server's own child is nobody's to attach before the server is dead. */
+/* The server's own child cannot be attached before the server is dead. */
 static void the_servers_child(void **state)
 {
     struct sss_service_params params = service_params(0, 0);

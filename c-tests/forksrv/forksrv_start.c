@@ -1,6 +1,6 @@
 /*
- * A server that another thread starts than the one that turns the loop: the loop may hear
- * of the server before the start has returned. And a server that takes long to end.
+ * A server that is started by another thread than the loop's: the loop may hear of the server
+ * before the start has returned. And a server that takes long to end.
  */
 #include "support/test.h"
 
@@ -46,7 +46,7 @@ static void *start_held(void *arg)
     return NULL;
 }
 
-/* So that who is woken comes before who wakes it. */
+/* So that the thread that is woken runs before the one that wakes it. */
 static void on_one_processor(void)
 {
     cpu_set_t set, one;
@@ -68,8 +68,8 @@ static bool is_socket(int fd)
     return fstat(fd, &info) == 0 && S_ISSOCK(info.st_mode);
 }
 
-/* Lets all calls go on but that by which the loop is to watch the server's socket; until
- * the server has answered there. */
+/* Lets all calls go on, except the one by which the loop is to watch the server's socket,
+ * until the server has answered on that socket. */
 static void until_it_answers(struct start *start)
 {
     struct pollfd fds[] = {
@@ -168,7 +168,7 @@ static void ended_first(void **state)
     }
 }
 
-/* Turns the loop once. Who is held goes on, but for the server. */
+/* Turns the loop once. Calls that are held go on, except the server's. */
 static void turn(const struct start *start, struct held *servers)
 {
     struct pollfd fd = { .fd = start->listener, .events = POLLIN };
@@ -210,7 +210,7 @@ static void slow_to_end(void **state)
         check(now_ms() < time);
         turn(&start, &held);
     }
-    /* All that a soak asks for; the library once waited for ten seconds. */
+    /* This is all that the soak test needs; the library once waited for ten seconds here. */
     time = now_ms() + (getenv("SSS_TEST_SOAK") != NULL ? 12000 : 50);
     while (now_ms() < time) {
         turn(&start, &held);

@@ -1,6 +1,7 @@
 /* A stop signal that comes to a process right before its exec: it stops, and its server does
  * not. A process that shares its server's memory cannot stop before its exec, and stops after
- * it. Any other stops before its exec, or after it if the exec comes before the signal. */
+ * it. Any other process stops before its exec, or after it if the exec comes before the
+ * signal. */
 #include "support/test.h"
 
 #include <poll.h>
@@ -100,7 +101,8 @@ static void before_its_exec(void **state)
     check_ok(pthread_join(thread, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);
     check_ok(pthread_create(&thread, NULL, stop_it, &start));
-    /* Its server passes the stop on after the exec: the program must not be over by then. */
+    /* Its server passes the stop signal on after the exec: the program must not have ended by
+     * then. */
     gate_make(&gate);
     child = launch_at(bed->srv, &gate, END, see, &seen);
     check_ok(pthread_join(thread, NULL));

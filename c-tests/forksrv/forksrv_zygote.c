@@ -136,7 +136,7 @@ static void functions_need_a_forked_server(void **state)
     server_finish(bed);
 }
 
-/* By its pid: the handle is called back all the same. */
+/* Waited for by pid: the handle's callback still comes. */
 static void waiting_steals_from_no_handle(void **state)
 {
     static const uint32_t flags[] = { SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT,
@@ -165,7 +165,8 @@ static void waiting_steals_from_no_handle(void **state)
     }
 }
 
-/* A child that was released: of ours waitpid() is enough, of the server's it asks. */
+/* A child that was released: for one of ours waitpid() is enough, for one of the server's the
+ * server is asked. */
 static void a_released_child_is_waited_for(void **state)
 {
     static const uint32_t flags[] = { SSS_FORKSRV_CLONE_PARENT, SSS_FORKSRV_SERVERS_CHILDREN };
@@ -278,7 +279,7 @@ static void a_wait_is_answered_late(void **state)
     server_finish(bed);
 }
 
-/* The server dies under it: the child is the daemon's, and so is its status. */
+/* The server dies meanwhile: the child becomes the daemon's, and so does its status. */
 static void a_wait_outlives_the_server(void **state)
 {
     struct server_bed *bed = *state;

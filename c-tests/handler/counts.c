@@ -11,9 +11,9 @@
 
 static struct trace trace;
 
-/* In the library's place of libc's. While system calls are counted the clock stands
- * still: how long the lock is held and how long a look rests do not depend on the
- * machine then. */
+/* Used by the library instead of libc's. While system calls are counted the clock stands
+ * still, so that the time for which the lock is held or a look rests does not depend on the
+ * machine. */
 static bool stopped;
 
 int clock_gettime(clockid_t clock, struct timespec *now)

@@ -124,7 +124,7 @@ static void default_budget(void **state)
     }
 }
 
-/* The end was collected by somebody else's turn before the descriptor was asked for. */
+/* Another context's turn collected the end before the descriptor was asked for. */
 static void asked_for_late(void **state)
 {
     struct sss_sigchild_ctx *late = ctx_make(SSS_SCOPE_REGISTERED, 0);
@@ -148,7 +148,7 @@ static void asked_for_late(void **state)
     loop_end(&own);
 }
 
-/* Seizes the child, and holds on to its corpse until the gate opens. */
+/* Traces the child (PTRACE_SEIZE), and keeps its zombie until the gate opens. */
 static pid_t start_tracer(pid_t victim, struct gate *victims, struct gate *gate)
 {
     pid_t tracer;

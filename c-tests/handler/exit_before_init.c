@@ -28,7 +28,7 @@ static void in_each_way(void **state)
     }
 }
 
-/* SSSD's leaves such a zombie until some later SIGCHLD. */
+/* SSSD's own code leaves such a zombie until some later SIGCHLD. */
 static void unregistered_is_looked_for_once(void **state)
 {
     struct sss_sigchild_ctx *ctx;

@@ -99,7 +99,7 @@ static void the_callback_may_free_it(void **state)
     check_int(self.calls, 1);
 }
 
-/* Spawning many after each other takes no more room than one. */
+/* Many spawns, one after the other, take no more room than one. */
 static void thousands_leave_nothing(void **state)
 {
     struct loop *loop = *state;

@@ -45,7 +45,7 @@ static void free_twice(void **state)
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     check_ok(sss_child_free(child));
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &next));
-    check_ok(sss_child_free(child)); /* the place is another watch's by now */
+    check_ok(sss_child_free(child)); /* the slot is another watch's by now */
     gate_open(&gate);
     loop_until(loop, &seen.calls, 1);
     check_seen(&seen, pid, 1);
@@ -69,7 +69,7 @@ static void context_before_child(void **state)
     check_int(sss_child_kill(child, 0), ESRCH);
     check_ok(sss_child_free(child));
     gate_open(&gate);
-    reap(pid, 1); /* with the last context it became nobody's */
+    reap(pid, 1); /* when the last context was freed it was left to other code */
     check_int(seen.calls, 0);
 }
 

@@ -83,7 +83,7 @@ static void the_core_bit_is_kept(void **state)
         raise(SIGABRT);
         _exit(EXIT_FAILURE);
     }
-    /* Whether it dumps is the machine's choice; the kernel tells. */
+    /* Whether it dumps core depends on the machine; the status tells. */
     check_ok(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT));
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     loop_until(loop, &seen.calls, 1);

@@ -6,7 +6,7 @@
 
 enum { MANY = 1000 };
 
-/* Others' registrations and reservations in between take no room of theirs. */
+/* Other registrations and reservations in between do not use up the reserved room. */
 static void many_need_no_memory_afterwards(void **state)
 {
     static struct sss_child_ctx *reserved[MANY], *other[MANY];

@@ -1,4 +1,4 @@
-/* sss_child_set_cb() holds for every call that has not begun. */
+/* sss_child_set_cb() takes effect for every callback that has not begun. */
 #include "support/test.h"
 
 static void before_the_exit(void **state)

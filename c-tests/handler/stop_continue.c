@@ -87,7 +87,7 @@ static void only_what_options_ask(void **state)
     stopped_and_continued_untold(WUNTRACED | WCONTINUED, 2);
 }
 
-/* Collected by another context's handler, told by the descriptor afterwards. */
+/* Collected by another context's handler, told later when the descriptor is dispatched. */
 static void together_in_order(uint32_t scope)
 {
     struct sss_sigchild_ctx *other;

@@ -1,4 +1,4 @@
-/* What every test of logs stands on: a context with its loop, and a directory. */
+/* What every test of logs uses: a context with its loop, and a directory. */
 #ifndef LOG_BED_H
 #define LOG_BED_H
 
@@ -231,7 +231,7 @@ static inline void end_piped(const struct piped *piped)
     check_ok(sss_log_free(piped->log));
 }
 
-/* It is written while another log of the bed's cannot be. */
+/* This log is written while another log of the bed's cannot be. */
 static inline void check_not_held_up(const struct bed *bed, const struct piped *piped)
 {
     put(piped->fd, "not held up\n");

@@ -281,7 +281,8 @@ static void last_words_of_who_was_killed(void **state)
     check_log(bed, "first\nlast words [no newline]\n");
 }
 
-/* Not of this process's own ending. */
+/* The file ends in the middle of a line of another process: that line is ended before the next
+ * one. */
 static void what_another_process_left_unfinished_is_ended(void **state)
 {
     struct bed *bed = *state;
@@ -414,7 +415,7 @@ static void another_descriptor_out(void **state)
     flush_log(log);
     check_int(read(out[0], got, sizeof(got) - 1), 20);
     check_text(got, "web | one\nweb | two\n", __FILE__, __LINE__);
-    /* Its reader is gone: what comes is dropped, and nobody is blocked. */
+    /* The target's reader is gone: what comes is dropped, and nobody is blocked. */
     check_ok(close(out[0]));
     put(fd, "three\n");
     await(stats_of_log(log).dropped_lines == 1);

@@ -413,7 +413,7 @@ static void a_file_that_was_cut_is_not_full(void **state)
     check_log(bed, "abcd\n");
 }
 
-/* It would have written its lines where nobody finds them. */
+/* Otherwise it would write its lines to a file that nobody finds. */
 static void a_file_that_was_renamed_by_another_is_let_go(void **state)
 {
     struct bed *bed = *state;
@@ -434,7 +434,7 @@ static void a_file_that_was_renamed_by_another_is_let_go(void **state)
     check_log(bed, "abcdefg\n");
 }
 
-/* Renaming the link would leave the file where it is: it is written on. */
+/* To rename the link would leave the file where it is, so writing goes on there. */
 static void a_symbolic_link_is_not_rotated(void **state)
 {
     struct bed *bed = *state;

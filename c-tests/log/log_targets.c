@@ -191,8 +191,8 @@ static int accept_journal(int server)
     return stream;
 }
 
-/* Nobody reads the stream: no other log is held up. Connected anew meanwhile, no line is
- * cut, lost or doubled. */
+/* Nobody reads the stream: no other log is held up. It is connected anew meanwhile, and no
+ * line is cut, lost or doubled. */
 static void the_journal_hangs_and_is_reopened(void **state)
 {
     enum { LINE = 97, LINES = 6000, ALL = LINE * LINES };

@@ -15,7 +15,7 @@ struct busy {
     atomic_bool stop;
 };
 
-/* What is taken along over a fork. */
+/* The logs that are taken over in a forked child. */
 struct moved {
     struct sss_sigchild_ctx *ctx;
     struct sss_log *log, *other;
@@ -150,8 +150,8 @@ static void check_numbers(const struct bed *bed, unsigned all)
     free(text);
 }
 
-/* The daemon becomes another user and has another root: files are still rotated, and
- * setresuid(2) comes to its end though each thread has to take part. */
+/* The daemon becomes another user and changes its root: files are still rotated, and
+ * setresuid(2) returns, though each thread has to take part in it. */
 static void change_ids(void *arg)
 {
     struct bed *bed = arg;
@@ -263,8 +263,8 @@ static void forks_beside_busy_threads(void **state)
     check_numbers(bed, lines());
 }
 
-/* Logs go over a fork though other threads use them at that moment. What the child reads
- * from their pipe is not checked: it is lost when the child ends. */
+/* A forked child takes logs over though other threads use them at that moment. What the child
+ * reads from their pipe is not checked: it is lost when the child ends. */
 static void be_a_daemon(struct sss_sigchild_ctx *ctx, struct sss_log *busy, struct sss_log *log)
 {
     struct sss_log_stats stats;
@@ -353,13 +353,13 @@ static void limit_fds(rlim_t most)
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
-/* All of the logs is here, and nothing else. */
+/* All descriptors of the logs are here, and no others. */
 static void check_moved(struct moved *moved, unsigned before)
 {
     limit_fds(1000);
     check_int(stats_of_log(moved->log).sources, 2);
     check_int(stats_of_log(moved->other).sources, 1);
-    /* Without that of the context's, for which nobody has asked yet. */
+    /* The context's own is not counted: nobody has asked for it yet. */
     check(count_fds() <= before);
 }
 
@@ -390,7 +390,7 @@ static void again_and_again(struct moved *moved)
 }
 
 /* The same, and each time the process is forked once more: all is taken along from both.
- * Nothing is written, as the one may read what is the other's. */
+ * Nothing is written, as each process may read what is meant for the other. */
 static void again_in_a_fork(struct moved *moved)
 {
     unsigned before = count_fds();
@@ -468,7 +468,8 @@ static void a_fork_without_descriptors(void **state)
     }
 }
 
-/* The numbers are the daemon's by then: nothing is read there or closed. */
+/* By then the numbers are files of the daemon's own: the library neither reads nor closes
+ * them. */
 static void closed_and_opened_others(struct moved *moved)
 {
     char got[8] = { 0 };
@@ -603,8 +604,8 @@ static void a_forked_child_keeps_its_own_descriptors(void **state)
     end_piped(&piped);
 }
 
-/* As a daemon that opens its logs before daemon(3). What is written while there is
- * no process that could read it waits in the pipe. */
+/* A daemon that opens its logs before daemon(3). What is written while no process reads waits
+ * in the pipe. */
 static void over_a_fork(struct bed *bed, int done)
 {
     struct sss_log_params params = log_params(bed);
@@ -693,7 +694,7 @@ static void stop_and_go(void **state)
     }
 }
 
-/* No thread can be had. */
+/* No thread can be started. */
 static void without_threads(void *arg)
 {
     struct bed *bed = arg;

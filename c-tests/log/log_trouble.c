@@ -190,7 +190,7 @@ static void a_file_that_was_removed_is_made_again(void **state)
     check_log(bed, "written\n");
 }
 
-/* A pipe that nobody reads stands for a disk that hangs. */
+/* A pipe that nobody reads plays the part of a disk that hangs. */
 struct stuck {
     struct sss_log *log;
     int pipe[2];
@@ -279,7 +279,7 @@ static void one_that_hangs_holds_up_no_other(void **state)
     for (i = 0; i < 3; i++) {
         let_go(&stuck[i]);
     }
-    /* One is enough again. */
+    /* One writer is enough again. */
     await(stats_of_log(log).writers == 1);
     check_ok(sss_log_free(log));
 }

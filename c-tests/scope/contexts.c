@@ -59,7 +59,7 @@ static void one_handler_serves_all(void **state)
     loop_end(&loop);
 }
 
-/* A context with a descriptor is told by it, whoever found the end. */
+/* A context with a descriptor is woken by it, whichever context found the end. */
 static void the_other_is_woken(void **state)
 {
     struct loop *loop = *state;

@@ -62,7 +62,7 @@ static void scene_end(struct scene *scene)
     loop_end(&scene->loop);
 }
 
-/* The same after its context's end: whoever lives is ours to reap. */
+/* Ends a scene whose first context was freed: its children are now the test's own to reap. */
 static void leave_to_us(struct scene *scene)
 {
     int i;
@@ -81,7 +81,8 @@ static void leave_to_us(struct scene *scene)
     loop_end(&scene->loop);
 }
 
-/* SIGCHLD is blocked: it names the first, the second merges. */
+/* SIGCHLD is blocked: the pending one names the first child, and the second child's merges
+ * with it. */
 static void die(struct watched *first, struct watched *second)
 {
     gate_open(&first->gate);
@@ -100,7 +101,7 @@ static void both_are_told(enum waking waking, bool first_named, bool beside_a_st
     }
     scene_start(&scene, waking);
     if (beside_a_stranger) {
-        loop_settle(&scene.loop); /* his signal was taken */
+        loop_settle(&scene.loop); /* its signal was taken */
     }
     if (first_named) {
         die(&scene.first, &scene.last);
@@ -112,7 +113,7 @@ static void both_are_told(enum waking waking, bool first_named, bool beside_a_st
     check_seen(&scene.first.seen, scene.first.pid, 1);
     check_seen(&scene.last.seen, scene.last.pid, 2);
     if (beside_a_stranger) {
-        reap(stranger, 9); /* still there for who started him */
+        reap(stranger, 9); /* still there for the code that started it */
     }
     scene_end(&scene);
 }
@@ -137,8 +138,8 @@ static void behind_a_strangers_corpse(void **state)
     in_both_orders(true);
 }
 
-/* Nothing is dead any more when the library looks: only a wait for the child
- * itself shows that it is gone. */
+/* There is no zombie any more when the library looks: only a wait for the child itself shows
+ * that it is gone. */
 static void one_was_taken(void **state)
 {
     enum waking wakings[] = { WAKE_SIGNAL, WAKE_BOTH };
@@ -150,7 +151,7 @@ static void one_was_taken(void **state)
         scene_start(&scene, wakings[i]);
         loop_settle(&scene.loop);
         die(&scene.last, &scene.first);
-        reap(scene.first.pid, 1); /* the thief */
+        reap(scene.first.pid, 1); /* other code waits for it */
         loop_until(&scene.loop, &scene.last.seen.calls, 1);
         check(scene.first.seen.calls == 1 || alarm_due_within(EACH_WITHIN_MS));
         loop_until(&scene.loop, &scene.first.seen.calls, 1);
@@ -198,7 +199,7 @@ static void with_the_timer(void **state)
     (void)state;
     scene_start(&scene, WAKE_SIGNAL);
     let_the_timer_run_out(&scene);
-    /* One of these is put off. */
+    /* One of these sweeps is put off. */
     pretend_that_one_changed(&scene);
     pretend_that_one_changed(&scene);
     gate_open(&scene.last.gate);
@@ -217,8 +218,7 @@ static bool is_readable(int fd)
     return poll(&wake, 1, 0) == 1;
 }
 
-/* What the descriptor once said stands until somebody reads it: a sweep may be
- * owed since. */
+/* The descriptor stays readable until somebody reads it, so a sweep may have become due since. */
 static void with_the_descriptor_s_timer(void **state)
 {
     struct scene scene;

@@ -54,8 +54,8 @@ static void die_one_after_the_other(struct gate *first, pid_t first_pid, struct 
     await_zombie(second_pid);
 }
 
-/* The second one, of whom no signal tells: he was found already, or the library's
- * alarm is set for a look. */
+/* No signal tells of the second one: either it was found already, or the library's timer is
+ * set for a look. */
 static void is_told_within_a_second(struct loop *loop, const struct seen *seen)
 {
     check(seen->calls == 1 || alarm_due_within(LOOK_WITHIN_MS));
@@ -77,7 +77,8 @@ static void both_are_told(struct loop *loop, bool known_first)
     check_ok(sss_child_register(NULL, loop->ctx, known, see, &known_seen, &child));
     loop_settle(loop);
 
-    /* si_pid is the first one's: SIGCHLD is blocked, the second merges. */
+    /* SIGCHLD is blocked: the pending one has the first child's si_pid, and the second child's
+     * merges with it. */
     if (known_first) {
         die_one_after_the_other(&known_gate, known, &unknown_gate, unknown);
     } else {
@@ -119,7 +120,8 @@ static void among_many(void **state)
     in_a_crowd(*state, test_profile_is("valgrind") ? 50 : MOST);
 }
 
-/* A walk finds whom the signal named, and does not show that the other is gone. */
+/* A look with waitpid(-1) finds the child that the signal named, but does not show that other
+ * code has reaped the other one. */
 static void one_was_taken_among(struct loop *loop, int count)
 {
     struct seen seen = { 0 }, taken_seen = { 0 };
@@ -138,7 +140,7 @@ static void one_was_taken_among(struct loop *loop, int count)
     loop_settle(loop);
 
     die_one_after_the_other(&gate, pid, &taken_gate, taken);
-    reap(taken, 2); /* the thief */
+    reap(taken, 2); /* other code waits for it */
     loop_until(loop, &seen.calls, 1);
     is_told_within_a_second(loop, &taken_seen);
     check_seen(&seen, pid, 1);
@@ -150,8 +152,8 @@ static void one_was_taken_among(struct loop *loop, int count)
     crowd_end(&crowd, loop);
 }
 
-/* The timer may run for an earlier look that is over, and its signal merge with an
- * exit too: it is set again for who was taken. */
+/* The library's timer may still run for an earlier look that is over, and its signal may merge
+ * with an exit's. The timer must be set again for the child that other code has reaped. */
 static void one_was_taken_and_the_timer_merged(void **state)
 {
     struct seen seen = { 0 }, taken_seen = { 0 }, last_seen = { 0 };
@@ -171,11 +173,11 @@ static void one_was_taken_and_the_timer_merged(void **state)
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     check_ok(sss_child_register(NULL, loop->ctx, taken, see, &taken_seen, &taken_child));
     check_ok(sss_child_register(NULL, loop->ctx, last, see, &last_seen, &last_child));
-    crowd_start(&crowd, loop, 1); /* where nobody is left, all are looked for */
-    loop_until_reaped(loop, child_dead(4)); /* what was owed before is over */
+    crowd_start(&crowd, loop, 1); /* without a living child each is waited for */
+    loop_until_reaped(loop, child_dead(4)); /* any look that was due before is made */
     loop_until_reaped(loop, child_dead(4)); /* sets the timer */
     began = now_ms();
-    check_ok(raise(SIGCHLD)); /* with nobody behind it: looks at all */
+    check_ok(raise(SIGCHLD)); /* names no child, so all are looked at */
     while (now_ms() < began + EARLIER_MS) {
         loop_turn(loop, 10);
     }
@@ -205,7 +207,7 @@ static void one_was_taken(void **state)
     one_was_taken_among(*state, 20);
 }
 
-/* They take longer than one look goes on: the rest is not forgotten. */
+/* To reap them all takes longer than one look may: the rest must not be forgotten. */
 static void more_than_one_look_takes(void **state)
 {
     const unsigned unknown = test_profile_is("valgrind") ? 300 : 4000;

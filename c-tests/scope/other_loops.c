@@ -12,7 +12,7 @@ static uint32_t see_unknown(int pid, int wait_status, void *pvt)
     return SSS_UNKNOWN_TAKEN;
 }
 
-/* The context that had the signal does not turn again. */
+/* The loop of the context that had the signal does not run again. */
 static void a_look_is_made_while_another_loop_is_blocked(void **state)
 {
     enum { IDLE = 100 };
@@ -83,7 +83,7 @@ static void after_another_context_claimed_its_child(void **state)
     loop_until_reaped(&bare, pid);
     check_ok(sss_child_free(child));
     pid = child_dead(4);
-    while (sigchld_is_pending()) { /* the kernel's own, so that only ours is left */
+    while (sigchld_is_pending()) { /* takes the kernel's, so that only ours is left */
         struct pollfd poller = { bare.sigfd, POLLIN, 0 };
         char info[128];
 

@@ -107,7 +107,7 @@ static void not_for_a_zombie(void **state)
     not_for_a_new_process(*state, true);
 }
 
-/* A freed watch's status is nobody's: it is not kept for a later child. */
+/* The status of a freed watch's child is told to nobody, and not kept for a later child. */
 static void what_was_watched_is_not_parked(void **state)
 {
     struct loop *loop = *state;

@@ -165,7 +165,8 @@ static void nginx(void **state)
         loop_turn(&bed.loop, 20);
     }
     check_int(processes(&bed), 4);
-    /* Its master ends alone: the workers are known, and not followed as the main one. */
+    /* The master ends alone: the workers are known, but none of them is taken for the main
+     * process. */
     check_ok(kill(pid, SIGKILL));
     deadline = now_ms() + DEADLINE_MS;
     while (told_times(&bed.told, SSS_SERVICE_EXITED, pid) == 0 && now_ms() < deadline) {

@@ -124,7 +124,7 @@ static void as_pid_1_of_a_user_namespace(void **state)
     in_child(enter_user_namespace, NULL);
 }
 
-/* What cannot be looked at is refused at the start, and no process is left. */
+/* Where processes cannot be looked at the start is refused, and no process is left. */
 static void refused_with(int error)
 {
     const char *argv[] = { "true", NULL };
@@ -167,7 +167,7 @@ static void without_proc(void **state)
     in_pid_namespace(hide_proc, NULL);
 }
 
-/* The evidence that is asked for is given up where it is not to be had, and said. */
+/* Evidence that was asked for but is not possible is left out, and that is reported. */
 static void no_cgroup(void *arg)
 {
     struct sss_service_params params = service_params(PLAIN | SSS_SERVICE_BY_CGROUP, 0);

@@ -94,7 +94,7 @@ static void run(const struct scenario *scenario, unsigned looks, uint32_t by, ui
         } else {
             family_exit(&family, pids[(int)step->who], exit_code(step->who));
         }
-        /* Descent is what was seen: here at each listing. */
+        /* Descent is known from what was seen, here at each look. */
         if (by == SSS_SERVICE_BY_DESCENT && step->child != 0) {
             check_ok(sss_service_pids(service, NULL, &none));
             none = 0;

@@ -1,4 +1,4 @@
-/* One service: what it is told, listed and followed by, and what is refused. */
+/* One service: how its processes are told, listed and followed, and what is refused. */
 #include "support/test.h"
 
 #include "support/family.h"
@@ -308,7 +308,7 @@ static void main_ends_below(void **state)
     await_main(&bed, below);
     family_order(&bed.family, one, "w");
     family_exit(&bed.family, below, 0);
-    family_fork(&bed.family, one); /* it has waited */
+    family_fork(&bed.family, one); /* by then it has waited for its child */
     await_main(&bed, 0);
     check_ok(sss_service_kill(bed.service, NULL, NULL));
     loop_until_dead(&bed.loop, &bed.told);
@@ -333,7 +333,7 @@ static void look_at_proc(struct sss_service *service, const struct sss_service_e
     }
 }
 
-/* In the callback of an end /proc is still there, and the pid nobody else's. */
+/* In the callback of an end /proc/PID is still there, and the pid is nobody else's. */
 static void proc_of_the_dead(void **state)
 {
     const enum waking wakings[] = { WAKE_DESCRIPTOR, WAKE_BOTH };
@@ -368,7 +368,7 @@ static void proc_of_the_dead(void **state)
 struct turning {
     struct told told;
     pid_t first;
-    unsigned lying; /* so often the first process was a zombie when something was told */
+    unsigned lying; /* how often the first process was a zombie in a callback */
 };
 
 static void look_at_first(struct sss_service *service, const struct sss_service_event *event,
@@ -380,9 +380,8 @@ static void look_at_first(struct sss_service *service, const struct sss_service_
     turning->lying += process_state(turning->first) == 'Z';
 }
 
-/* An end is told behind the events that came before it, and a turn of the loop may be over in
- * between. Were the zombie reaped by then, a later process could have its pid, and be taken
- * for it. */
+/* An end is told after the events that came before it, perhaps in a later turn of the loop. If
+ * the zombie were reaped by then, a later process could have its pid, and be taken for it. */
 static void turns_of_one_callback(void **state)
 {
     static struct turning turning;
@@ -531,7 +530,7 @@ static void looked_at_from_its_callback(void **state)
     loop_until_dead(&loop, &looking.told);
     loop_settle(&loop);
     check_int(looking.listed, 0);
-    /* It was never taken for an orphan. */
+    /* The process was never taken for an orphan. */
     check_int(told_times(&looking.told, SSS_SERVICE_ADOPTED, looking.told.events[0].pid), 0);
     check_int(told_times(&looking.told, SSS_SERVICE_EXITED, looking.told.events[0].pid), 1);
     check_int(looking.told.dead, 1);
@@ -592,7 +591,7 @@ static void dead_behind_the_last_zombie(void **state)
     check_no_children();
 }
 
-/* Without a descriptor to spare /proc says nothing. That is no reason to forget anybody. */
+/* With no descriptor left /proc cannot be read. That is no reason to forget a process. */
 static void no_descriptors(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
@@ -620,14 +619,15 @@ static void no_descriptors(void **state)
     family_exit(&bed.family, orphan, 0);
     check_ok(getrlimit(RLIMIT_NOFILE, &limit));
     none = limit;
-    none.rlim_cur = 3; /* the loop still polls as many */
+    none.rlim_cur = 3; /* poll() still takes as many descriptors */
     check_ok(setrlimit(RLIMIT_NOFILE, &none));
     loop_settle(&bed.loop);
     check_int(bed.told.count, 1);
     check_ok(setrlimit(RLIMIT_NOFILE, &limit));
     loop_until(&bed.loop, &bed.told.count, 2);
     check_int(told_times(&bed.told, SSS_SERVICE_EXITED, orphan), 1);
-    /* Nothing looks before it is an orphan, of which only the ledger knows whose it was. */
+    /* No look comes before it is an orphan, and then only the library's records tell whose it
+     * was. */
     family_exit(&bed.family, bed.first, 0);
     family_settle(&bed.family, &bed.loop);
     check_int(told_times(&bed.told, SSS_SERVICE_ADOPTED, child), 1);
@@ -636,7 +636,8 @@ static void no_descriptors(void **state)
     bed_free(&bed);
 }
 
-/* Whom an end left to us cannot be seen without a descriptor: so the end waits, a zombie. */
+/* Without a descriptor it cannot be seen which children an end left to us: so the end waits,
+ * and the process stays a zombie. */
 static void an_end_waits_for_descriptors(void **state)
 {
     (void)state;
@@ -656,7 +657,7 @@ static void an_end_waits_for_descriptors(void **state)
         family_exit(&bed.family, bed.first, 0);
         check_ok(getrlimit(RLIMIT_NOFILE, &limit));
         none = limit;
-        none.rlim_cur = 3; /* the loop still polls as many */
+        none.rlim_cur = 3; /* poll() still takes as many descriptors */
         check_ok(setrlimit(RLIMIT_NOFILE, &none));
         /* It is looked again and again. */
         for (int turns = 0; turns < 3; turns++) {
@@ -886,7 +887,8 @@ static void moved_out_of_its_cgroup(void **state)
     }
 }
 
-/* What a daemon that crashed has left is removed by the next, unless somebody lives in it. */
+/* Cgroups that a daemon left when it crashed are removed by the next one, unless processes
+ * live in them. */
 static void leftovers_of_a_crash(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
@@ -924,8 +926,8 @@ static void leftovers_of_a_crash(void **state)
     check(removed);
 }
 
-/* A process below one service ends, and its parent waits for it. The next one with its pid is
- * below another service, though the daemon has not come to hear of that end. */
+/* A process below one service ends, and its parent waits for it. The next process with its pid
+ * is below another service, and the daemon has not heard of that end yet. */
 static void a_pid_of_another(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_DESCENT, 0);
@@ -972,8 +974,8 @@ static void a_pid_of_another(void **state)
     }
 }
 
-/* A child of the application's own is no service's. In scope REGISTERED it is left to
- * whoever it is of; if the daemon wants, it is asked, or all such are reaped. */
+/* A child of the application's own is no service's. In scope REGISTERED it is left to its
+ * owner; if the daemon wants, its callback is asked, or all such children are reaped. */
 struct asked {
     uint32_t answer;
     unsigned calls;

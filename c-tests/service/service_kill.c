@@ -118,7 +118,7 @@ static void who_runs_away(void **state)
         sched_yield();
     }
     kill_whole(bed.service, NULL, &killed);
-    /* Its generations were more than are noted here. */
+    /* There were more generations than are noted here. */
     bed.told.count = 0;
     int64_t deadline = now_ms() + DEADLINE_MS;
     while (bed.told.dead == 0 && now_ms() < deadline) {
@@ -146,7 +146,7 @@ static void whose_first_thread_ended(void **state)
     family_order(&bed.family, below, "m");
     await_gone_or_zombie(child);
     await_gone_or_zombie(below);
-    /* They still obey. */
+    /* They still obey orders: they were not killed. */
     family_fork(&bed.family, child);
     family_fork(&bed.family, below);
     kill_whole(bed.service, NULL, &killed);
@@ -157,7 +157,7 @@ static void whose_first_thread_ended(void **state)
     bed_free(&bed);
 }
 
-/* Who does not end by SIGKILL is counted, and told of when it ends. */
+/* A process that SIGKILL does not end is counted, and its end is told when it comes. */
 static void who_cannot_die(void **state)
 {
     const char *argv[] = { "unshare", "-pf", "sleep", "600", NULL };
@@ -250,7 +250,7 @@ static void logins_are_spared(void **state)
     shell = family_fork(&bed.family, login);
     family_order(&bed.family, shell, "s");
     worker = family_fork(&bed.family, bed.first);
-    /* An order is obeyed when the next is. */
+    /* When the second order is obeyed the first one has been. */
     family_fork(&bed.family, shell);
     kill_whole(bed.service, &how, &killed);
     check_int(killed.spared, 4);

@@ -1,7 +1,7 @@
 /*
- * Other code of the daemon waits for an orphan while the library looks: behind the list of
- * our children, before the orphan is asked where it comes from, or before it is watched.
- * What the orphan leaves comes to us when that list has been read, and is not missed.
+ * Other code of the daemon waits for an orphan while the library looks: after the list of our
+ * children was read, before the orphan's origin is found out, or before it is watched. The
+ * orphan's children become ours after that list was read, and must not be missed.
  */
 #include "support/test.h"
 

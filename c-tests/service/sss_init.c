@@ -1,4 +1,4 @@
-/* sss-init stands in for an init: signals, orphans, exit codes, as pid 1 and as a
+/* sss-init does the work of an init: signals, orphans, exit codes, as pid 1 and as a
  * subreaper. */
 #include "support/test.h"
 

@@ -74,7 +74,7 @@ static unsigned wrongly_adopted(void)
             at++;
         }
         if (at < forked.count && compare(&forked.list[at], &adopted.list[i]) == 0) {
-            at++; /* a pid that comes again has one more of both */
+            at++; /* a reused pid has one more entry in both */
         } else {
             unseen++;
         }
@@ -132,7 +132,7 @@ static pid_t in_records(pid_t pid)
     return atoi(line + 5);
 }
 
-/* Who was forked by one of a service's is the service's. */
+/* A process that was forked by a service's process belongs to that service. */
 static void take(const struct proc_event *event, void *pvt)
 {
     const struct fork_proc_event *fork = &event->event_data.fork;
@@ -142,7 +142,7 @@ static void take(const struct proc_event *event, void *pvt)
         || fork->parent_tgid == me) {
         return;
     }
-    /* A stranger may have got the pid of one of ours. */
+    /* Another process may have got the pid of one of ours. */
     pids[fork->child_pid].service = pids[fork->parent_tgid].service;
     if (pids[fork->child_pid].service != 0) {
         forks++;

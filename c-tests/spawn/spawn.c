@@ -158,7 +158,7 @@ static void none_is_lost_in_a_storm(void **state)
     struct sss_child_ctx *storm_child, **children = calloc(MOST, sizeof(struct sss_child_ctx *));
     struct seen storm_seen = { 0 }, *seen = calloc(MOST, sizeof(*seen));
     int most = spawn_manner == 0 ? MOST : MOST / 4;
-    /* Under valgrind and the sanitizers each takes its time. */
+    /* Under valgrind and the sanitizers each spawn takes long. */
     int count = test_profile_is("plain") ? most : most / 20;
     pid_t storm = start_storm();
     int i;

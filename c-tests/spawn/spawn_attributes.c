@@ -227,7 +227,7 @@ static int own_oom_score_adj(void)
     return value;
 }
 
-/* Containers often have a root that may not raise a hard limit, nor lower this. */
+/* In containers root often may not raise a hard limit, nor lower this one. */
 static bool may_exceed(void)
 {
     struct report report;
@@ -444,7 +444,7 @@ static void the_parent_death_signal(void **state)
     check_reported(&report, "pdeathsig", "%d", SIGRTMAX);
 }
 
-/* A change of credentials takes the signal away; it comes after. */
+/* A change of credentials clears the signal, which is therefore set after it. */
 static void the_parent_death_signal_of_another_user(void **state)
 {
     struct sss_spawn spawn = spawn_zero();
@@ -597,7 +597,7 @@ static void default_signals(void **state)
     }
 }
 
-/* All that a report holds but what the kernel counts for each process. */
+/* All that a report holds, except what the kernel counts for each process. */
 static void check_same(const struct report *one, const struct report *other)
 {
     static const char *const keys[] = {

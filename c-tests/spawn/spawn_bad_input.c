@@ -491,7 +491,7 @@ static void the_group(void **state)
     pid_t stranger;
     char byte;
 
-    /* In a session of its own, and no child of the library's. */
+    /* In a session of its own, in a process that is no child of the library's. */
     check_ok(pipe2(gate, O_CLOEXEC));
     stranger = fork();
     check(stranger != -1);
@@ -518,7 +518,7 @@ static void the_group(void **state)
                  s->pgrp = getpgrp());
     check_ok(kill(stranger, SIGKILL));
     check_ok(close(gate[1]));
-    check_int(read(gate[0], &byte, 1), 0); /* it is gone */
+    check_int(read(gate[0], &byte, 1), 0); /* the child is gone */
     check_ok(close(gate[0]));
     REFUSED_WITH(loop, EPERM, SSS_SPAWN_STEP_PGRP, s->mask |= SSS_SPAWN_PGRP;
                  s->pgrp = INT32_MAX);
@@ -529,7 +529,7 @@ static void as_user(void (*fn)(void *arg))
     in_child(fn, NULL);
 }
 
-/* A context of the forked child's own, who is nobody. */
+/* A context of the forked child's own, which runs as nobody. */
 static void user_start(struct loop *loop)
 {
     check_ok(setresgid(NOBODY, NOBODY, NOBODY));
@@ -613,7 +613,8 @@ static void no_more_processes(void **state)
     as_user(ask_for_processes);
 }
 
-/* Root makes it; the user that it becomes has too many: the kernel tells at the exec. */
+/* Root makes the process, but the user that it becomes has too many: the kernel reports that
+ * at the exec. */
 static void no_more_processes_of_the_user(void **state)
 {
     static const struct sss_spawn_rlimit limits[] = { { RLIMIT_NPROC, 0, 0, 0 } };
@@ -710,7 +711,7 @@ static void the_gate(void **state)
     check_int(sss_child_open_gate(child), ESRCH);
 }
 
-/* Failures in a row use nothing up. */
+/* Many failures in a row use nothing up. */
 static void again_and_again(void **state)
 {
     struct loop *loop = *state;

@@ -281,7 +281,7 @@ static void no_process_to_be_had(void **state)
     }
 }
 
-/* A child that fell back has its terminal, and the caller still has his. */
+/* A child that was made in a fallback way has its terminal, and the caller still has its own. */
 static void spawn_with_terminal(void *pvt)
 {
     static const char *const argv[] = { "sh", "-c", "exec 3<>/dev/tty", NULL };
@@ -397,7 +397,7 @@ static uint64_t clone_flags_of(uint32_t mask)
     unsigned i, found = TRACE_MAX;
 
     flags.mask = mask;
-    /* Of two threads the one that does not wait for it would take it. */
+    /* With two threads, the one that does not wait for it would take it. */
     sigemptyset(&sigchld);
     sigaddset(&sigchld, SIGCHLD);
     check_ok(sigprocmask(SIG_BLOCK, &sigchld, NULL));
@@ -459,7 +459,7 @@ static void flags_of_clone(void **state)
     in_child(flags_are_forks_by_environment, NULL);
 }
 
-/* The proof that needs no listener: shared memory is death. */
+/* A proof that needs no listener: a clone() with shared memory fails. */
 static void spawn_where_sharing_kills(void *pvt)
 {
     const uint32_t *mask = pvt;

@@ -175,7 +175,7 @@ static void rings(void **state)
     MAP(*state, { 20, 21 }, { 21, 22 }, { 22, 20 });
     MAP(*state, { 20, 22 }, { 22, 21 }, { 21, 20 });
     MAP(*state, { 20, 21 }, { 21, 22 }, { 22, 20 }, { 40, 41 }, { 41, 63 }, { 63, 40 });
-    /* With tails that read from the ring, and one that hangs on a tail. */
+    /* A ring with chains that read from it, and a chain that reads from such a chain. */
     MAP(*state, { 20, 21 }, { 21, 22 }, { 22, 20 }, { 20, 100 }, { 22, 101 }, { 40, 3 },
         { 41, 40 });
     MAP(*state, { 0, 1 }, { 1, 2 }, { 2, 0 });

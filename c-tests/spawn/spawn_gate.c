@@ -300,7 +300,7 @@ static void ends_with_its_watch_though_copied(void **state)
     gate_open(&gate);
     await_zombie(copies);
     loop_settle(loop);
-    if (is_child(copies)) { /* nobody's where only registered children are waited for */
+    if (is_child(copies)) { /* in scope REGISTERED nobody else waits for it */
         reap(copies, 0);
     }
 }
@@ -364,8 +364,8 @@ static void closed_behind_its_back(void **state)
     in_child(sockets_of_its_own, NULL);
 }
 
-/* A file system that answers no more, as after a server's end, leaks no descriptor: what
- * is open is ours. */
+/* A file system that does not answer any more, as after its server's end, leaks no descriptor:
+ * what is open counts as ours. */
 static void asked_in_vain(void *unused)
 {
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
@@ -390,7 +390,7 @@ static void of_a_file_system_that_does_not_answer(void **state)
     in_child(asked_in_vain, NULL);
 }
 
-/* A forked process that gives its copy of the context up lets no one's child go. */
+/* A forked process that frees its copy of the context opens no gate of its parent's. */
 static void copy_is_freed(void *pvt)
 {
     check_int(sss_sigchld_ctx_free(pvt), ECHILD);

@@ -164,7 +164,8 @@ static void dead_before(void *pvt)
     check_int(orphan_status(held.pid), status_of(127));
 }
 
-/* Dead when it is set and not yet looked after: by the one or the other. */
+/* Dead when the signal is set and the parent not yet checked: the child ends by one of the
+ * two. */
 static void dead_between(void *pvt)
 {
     struct daemon *daemon = pvt;
@@ -391,7 +392,7 @@ static void that_is_a_thread(void **state)
     gate_open(&spawner.leave);
 }
 
-/* Somebody with the child's new uid. */
+/* A process with the child's new uid. */
 static void stop_as_nobody(void *pvt)
 {
     const pid_t *pid = pvt;
@@ -400,8 +401,8 @@ static void stop_as_nobody(void *pvt)
     check_ok(kill(*pid, SIGSTOP));
 }
 
-/* Stopped time and again with its new uid, still in its parent's program, it is
- * sent on, and the spawn returns. */
+/* The child is stopped again and again after it has its new uid and before its exec: it is
+ * continued each time, and the spawn returns. */
 static void stopped_by_its_user(void *pvt)
 {
     enum { TIMES = 5 };
@@ -438,7 +439,7 @@ static void a_child_that_is_stopped_holds_nobody(void **state)
     }
 }
 
-/* Killed by its user on its way: an error, and no process. */
+/* Killed by that user before its exec: an error, and no process. */
 static void kill_as_nobody(void *pvt)
 {
     const pid_t *pid = pvt;
@@ -474,7 +475,7 @@ static void a_child_that_is_killed_is_an_error(void **state)
     in_child(killed_by_its_user, &daemon);
 }
 
-/* Whatever changes the ids is no child that shares memory. */
+/* A child that changes its ids never shares memory. */
 static bool shares_memory(const struct daemon *daemon)
 {
     return daemon->mask == 0 && getenv("SSS_SIGCHLD_SPAWN_FORK") == NULL;

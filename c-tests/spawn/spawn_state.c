@@ -378,7 +378,7 @@ ASKS(a_wrong_rlimit, SSS_SPAWN_RLIMITS,
 ASKS(no_program, 0, spawn->path = "/nonexistent")
 ASKS(no_cgroup, SSS_SPAWN_CGROUP, spawn->cgroup_fd = 2)
 
-/* What makes a kind fail; each where the daemon itself does not come along. */
+/* What makes a kind fail, in places that the daemon itself does not use. */
 static void no_clone(void)
 {
     filter_deny(SYS_clone, EAGAIN);

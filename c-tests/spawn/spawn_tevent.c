@@ -31,7 +31,7 @@ struct one {
     pid_t pid;
 };
 
-/* Where memory runs out, nothing may have come of it. */
+/* Where memory runs out nothing may be left of it. */
 static void start_one(struct bed *bed, void *memctx, struct one *one)
 {
     size_t blocks;

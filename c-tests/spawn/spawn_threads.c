@@ -15,7 +15,7 @@
 
 enum { SPAWNERS = 4 };
 
-/* Tools under which each fork takes its time. */
+/* Tools under which each fork takes long. */
 static bool is_slow(void)
 {
     return test_profile_is("valgrind") || test_profile_is("tsan");
@@ -101,7 +101,7 @@ static void spawn_listing(struct spawned *spawned, int round, int source)
     }
 }
 
-/* Not more at once than a small machine bears. */
+/* No more at once than a small machine can take. */
 static void await_few(const struct spawned *list, int begun)
 {
     enum { FEW = 16 };
@@ -252,8 +252,8 @@ static void spawn_beside(struct loop *loop, uint32_t mask, int count)
     free(work.helper);
 }
 
-/* A child forked beside other threads inherits the locks that ThreadSanitizer's
- * runtime held in them, which nobody opens there; one that shares memory does not. */
+/* A child forked beside other threads inherits locks that ThreadSanitizer's runtime held in
+ * those threads, and nobody releases them there; a child that shares memory does not. */
 static void forks_needed(void)
 {
     if (test_profile_is("tsan")) {

@@ -28,7 +28,7 @@ struct sup {
     int status;
 };
 
-/* How a program that ran to its end went. */
+/* The output and exit code of a program that ran to its end. */
 struct ran {
     int status;
     char text[TEXT];
@@ -111,7 +111,7 @@ static bool sup_read(struct sup *sup)
     return got > 0;
 }
 
-/* Waits until it has printed this, after all that was waited for before; what stands
+/* Waits until it has printed this, after all that was waited for before; returns the text
  * behind it. */
 static const char *sup_await(struct sup *sup, const char *text)
 {
@@ -835,8 +835,8 @@ static pid_t child_of(pid_t parent)
     return pid;
 }
 
-/* A login outlives the stop, and is in no new definition's way; what outlives SIGKILL is
- * told of; a run has a cgroup of its own where one can be had. */
+/* A login outlives the stop, and does not hinder a new definition; a process that outlives
+ * SIGKILL is reported; a run has a cgroup of its own where that is possible. */
 static void keys_that_need_root(void **state)
 {
     static const char conf[] =
@@ -1028,8 +1028,8 @@ static void silent_clients_give_way(void **state)
     sup_end(&sup);
 }
 
-/* The same where it has no descriptor left: a client that was left waiting would have the
- * loop turn without end. */
+/* The same where it has no descriptor left: a client that is left waiting would make the loop
+ * spin. */
 static void clients_beyond_its_descriptors(void **state)
 {
     struct sup sup;
@@ -1099,7 +1099,7 @@ static void status_of_any_bytes(void **state)
     free(unit);
 }
 
-/* Where the control socket is where nobody says so. */
+/* Where the control socket is by default. */
 static void runtime_directory(void **state)
 {
     char command[8192], pid[16], inside[64];
@@ -1141,7 +1141,7 @@ static void runtime_directory(void **state)
         check(access(inside, F_OK) != 0);
     }
     sup_end(&sup);
-    /* One that is too long for an address is no other, shorter one. */
+    /* A path that is too long for an address is refused, not cut. */
     memset(command, 'x', 200);
     command[0] = '/';
     command[200] = '\0';
@@ -1293,7 +1293,7 @@ static void killed_supervisor(void **state)
     }
     await_gone(guarded[1]);
     await_gone(guarded[2]);
-    /* The socket that it left behind is in nobody's way. */
+    /* The socket that it left behind does not hinder the next one. */
     close(sup.out);
     sup.length = sup.seen = 0;
     configure(&sup, "[a]\ncommand = sleep 1000\n");

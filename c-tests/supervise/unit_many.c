@@ -1,4 +1,4 @@
-/* Units in numbers and at their worst: two hundred at once, a fork bomb, survivors that
+/* Many units, and units that behave badly: two hundred at once, a fork bomb, survivors that
  * nobody can tell apart, a supervisor that is killed; and shutdowns that are waited for. */
 #include "support/test.h"
 
@@ -46,7 +46,7 @@ static void nothing_told(struct sss_unit_ctx *ctx, const struct sss_unit_event *
     (void)pvt;
 }
 
-/* Like unit_add(), but many: what is told of them is not noted. */
+/* Like unit_add() for many units: what is told of them is not noted. */
 static struct sss_unit_ctx *add_quietly(struct bed *bed, struct sss_unit *unit,
                                         const char *const *actions)
 {
@@ -464,7 +464,7 @@ static void a_removal_starts_nothing_by_itself(void **state)
     bed_end(&bed);
 }
 
-/* A stop or a shutdown that comes before the loop has started what the removal let go on. */
+/* A stop or a shutdown that comes before the loop has started what the removal released. */
 static void a_start_that_a_removal_let_go_on_is_called_off(void **state)
 {
     (void)state;
@@ -573,7 +573,8 @@ static int init_below(pid_t main)
     return init;
 }
 
-/* What SIGKILL does not end is told of, and the shutdown names it. */
+/* A process that SIGKILL does not end is told of, and a shutdown counts it. The unit is still
+ * listed then. */
 static void whom_a_shutdown_leaves(void **state)
 {
     struct sss_shutdown_event left = { .size = sizeof(left) };
@@ -624,8 +625,8 @@ static void whom_a_shutdown_leaves(void **state)
     bed_end(&bed);
 }
 
-/* A thread that asks how a unit stands while that one is being killed, which takes long where
- * somebody does not die. */
+/* A thread that asks for a unit's state while that unit is being killed, which takes long
+ * where a process does not die. */
 struct asker {
     struct sss_unit_ctx *unit;
     pid_t main;
@@ -654,7 +655,8 @@ static void killed(struct bed *bed, struct sss_unit_ctx *ctx)
     atomic_store(&asker.over, true);
 }
 
-/* No call waits for that. A machine that lets the thread run too late has another try. */
+/* No call waits for the kill. If the machine lets the thread run too late, the test tries
+ * again. */
 static void a_kill_keeps_no_call_waiting(void **state)
 {
     int64_t deadline = now_ms() + DEADLINE_MS;
@@ -841,7 +843,7 @@ static void a_supervisor_that_is_killed(void **state)
 
     (void)state;
     needs_guards();
-    /* Whoever is left comes to us, where it can be seen. */
+    /* Processes that are left become our children, and so can be seen. */
     check_ok(prctl(PR_SET_CHILD_SUBREAPER, 1));
     for (unsigned round = 0; round < rounds; round++) {
         int64_t deadline;

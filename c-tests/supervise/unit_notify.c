@@ -1,4 +1,4 @@
-/* What a unit's program says of itself, and whom it is believed. */
+/* What a unit's program says of itself, and which senders are believed. */
 #include "support/test.h"
 
 #include <fcntl.h>
@@ -188,7 +188,7 @@ static void say_to(pid_t program, const char *text)
     close(fd);
 }
 
-/* A process of ours that is none of the unit's, and knows its socket. */
+/* A process of ours that does not belong to the unit, but knows its socket. */
 static void a_stranger_is_not_believed(void **state)
 {
     (void)state;
@@ -738,7 +738,7 @@ static void one_log_over_all_starts(void **state)
     size_t length = fread(text, 1, sizeof(text) - 1, file);
     text[length] = '\0';
     fclose(file);
-    /* A partial line of one run is not glued to the next run's first. */
+    /* An unfinished line of one run is not joined with the next run's first line. */
     unsigned lines = 0;
     for (char *line = strtok(text, "\n"); line != NULL; line = strtok(NULL, "\n")) {
         check(strstr(line, lines % 2 == 0 ? "whole" : "partial") != NULL);

@@ -30,7 +30,7 @@ static void starts_runs_and_stops(void **state)
     check_ok(sss_supervisor_restart(a));
     until_states(&bed, "aG aR aP aS aG aR");
     check_ok(sss_supervisor_restart(a));
-    check_ok(sss_supervisor_start(a)); /* which takes nothing from it */
+    check_ok(sss_supervisor_start(a)); /* which changes nothing */
     until_states(&bed, "aG aR aP aS aG aR aP aG aR");
     check_int(unit_status(a).starts, 3);
     unit_stop(&bed, a);
@@ -721,8 +721,8 @@ static void in_another_process(void *arg)
     check_int(sss_supervisor_shutdown_wait(caller->bed->loop.ctx, 0, NULL), ECHILD);
 }
 
-/* A stop of a waits for b, which is being stopped. A restart of either calls it off, and
- * restarts that one. */
+/* A stop of a waits for b, which is being stopped. A restart of either cancels that stop, and
+ * restarts the unit that it names. */
 static void a_restart_calls_off_a_stop_that_waits(void **state)
 {
     (void)state;

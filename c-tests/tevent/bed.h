@@ -1,6 +1,6 @@
 /*
- * What the tevent tests stand on: memory, a loop and a context, and the check
- * that nothing of it is left: no talloc block, descriptor, child or handler.
+ * What the tevent tests use: memory, a loop and a context, and the check that nothing of it is
+ * left: no talloc block, descriptor, child or handler.
  */
 #ifndef TEVENT_BED_H
 #define TEVENT_BED_H
@@ -29,7 +29,7 @@ struct row {
 };
 #define ROW(fn) { #fn, fn }
 
-/* Set while one allocation is made to fail: a call that says so is made again. */
+/* Set while one allocation is made to fail: a call that fails because of it is made again. */
 static bool bed_failing;
 
 static inline bool bed_again(errno_t ret)

@@ -40,7 +40,7 @@ ORDER(child_ev_ctx, CHILD, EV, CTX)
 ORDER(ev_ctx_child, EV, CTX, CHILD)
 ORDER(ev_child_ctx, EV, CHILD, CTX)
 
-/* The same by talloc's own order, whichever is whose child. */
+/* The same in talloc's own order, whichever of them is the parent. */
 static void below_the_loop(struct bed *bed)
 {
     struct seen seen = { 0 };
@@ -60,7 +60,7 @@ static void below_the_loop(struct bed *bed)
     reap(pids[1], 0);
 }
 
-/* Without its loop a context is good for nothing, but harmless. */
+/* Without its loop a context is useless, but harmless. */
 static void used_without_its_loop(struct bed *bed)
 {
     struct seen seen = { 0 };

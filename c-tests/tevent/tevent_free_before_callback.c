@@ -69,7 +69,7 @@ static void of_one_that_ended_before(struct bed *bed)
     check_int(seen.calls, 0);
 }
 
-/* As with SSSD, the owner frees the handle; nobody does it for him. */
+/* As with SSSD, the owner has to free the handle. */
 static void the_handle_stays_after_the_callback(struct bed *bed)
 {
     struct seen seen = { 0 };

@@ -1,5 +1,5 @@
 /* pkgs: talloc tevent */
-/* talloc and tevent are one thread's: from another one each call is EPERM. */
+/* talloc and tevent belong to one thread: from another thread each call is EPERM. */
 #include "tevent/bed.h"
 
 #include <pthread.h>
@@ -81,7 +81,7 @@ static void another_has_a_context_of_its_own(struct bed *bed)
     pthread_t thread;
     pid_t pid;
 
-    /* talloc's own bookkeeping of NULL's children is not for two threads. */
+    /* talloc's list of objects without a parent may not be used by two threads. */
     other.mem = bed_memory(bed->mem);
     other.ev = tevent_context_init(other.mem);
     check(other.ev != NULL);

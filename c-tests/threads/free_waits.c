@@ -63,7 +63,7 @@ static void *free_it(void *pvt)
     return NULL;
 }
 
-/* Nothing tells that a free waits, but that it has not returned. */
+/* That a free waits shows only by its not having returned. */
 static void let_the_free_begin(void)
 {
     for (int i = 0; i < 2000; i++) {

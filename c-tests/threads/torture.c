@@ -94,7 +94,7 @@ static void make_stale(struct model *m, struct entry *e)
     e->child = NULL;
 }
 
-/* A deadline kills the child, and nobody who has its pid after it. */
+/* A deadline kills the child, and no later process with its pid. */
 static void watch_richly(struct model *m, struct entry *e)
 {
     const struct sss_deadline_step step = {
@@ -280,7 +280,8 @@ static void turn(struct model *m)
     }
 }
 
-/* Of a few, the one whose turn it is: alive still, it ends only by itself. */
+/* Picks one of a few strangers. If there is one it must still live, as it ends only when the
+ * gate opens; else starts one. */
 static void change_strangers(struct model *m)
 {
     unsigned at = pick(m, STRANGERS);

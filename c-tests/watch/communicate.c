@@ -289,7 +289,7 @@ static uint32_t feed_too_much(struct sss_child_ctx *child, const struct sss_room
     return result->fed == 1 ? (uint32_t)room->capacity : (uint32_t)room->capacity + 1;
 }
 
-/* No byte is taken of what was not asked for. */
+/* No byte is read from a stream that was not asked for. */
 static void more_than_there_is_room_for(void **state)
 {
     struct loop *loop = *state;
@@ -306,7 +306,7 @@ static void more_than_there_is_room_for(void **state)
     forget(&result);
 }
 
-/* One that does not read what it is given. */
+/* A child that does not read its input. */
 static void sigpipe_stays_away(void **state)
 {
     enum { BYTES = 1 << 20 };
@@ -340,7 +340,8 @@ static bool take_sigpipe(void)
     return sigtimedwait(&set, NULL, &now) == SIGPIPE;
 }
 
-/* The daemon blocks it: none is left behind, and one that is its own stays. */
+/* The daemon blocks SIGPIPE: the library leaves none pending, and one that was pending before
+ * stays. */
 static void a_blocked_sigpipe_is_the_daemons(void **state)
 {
     enum { BYTES = 1 << 20 };

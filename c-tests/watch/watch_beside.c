@@ -259,7 +259,7 @@ static void in_a_process_that_forks(void **state)
     check_ok(sss_child_free(inherited.child));
 }
 
-/* The zombie lies while another process is forked: it stays the parent's alone. */
+/* The zombie is kept while another process is forked: it remains the parent's only. */
 static void forked_while_a_zombie_lies(void **state)
 {
     struct inherited inherited = { .loop = *state };

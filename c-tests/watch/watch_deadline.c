@@ -141,7 +141,7 @@ static void a_late_loop_takes_them_one_by_one(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* Both have come to pass before the loop looks: the end wins. */
+/* The deadline has passed and the child has ended before the loop looks: the end wins. */
 static void an_end_cancels_a_step_that_is_due(void **state)
 {
     const struct sss_deadline_step step = { .after_ns = 1, .signum = SIGKILL };
@@ -213,7 +213,7 @@ static void one_that_lives_on(void **state)
     check_int(told.event.step, 0);
     check_int(told.event.step_signal, SIGTERM);
     check(is_child(pid));
-    /* It is watched on. */
+    /* The child is still watched. */
     check_ok(kill(pid, SIGKILL));
     loop_until(loop, &told.calls, 2);
     check_int(told.event.event, SSS_CHILD_EVENT_KILLED);

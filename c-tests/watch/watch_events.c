@@ -92,7 +92,7 @@ static void stops_and_continues(void **state)
     gate_make(&gate);
     pid = child_at(&gate, 4);
     loop_settle(loop);
-    /* A context that a signal wakes has to have seen one. */
+    /* A context that a signal is to wake must have been passed one before. */
     sss_child_handler(NULL, NULL, SIGCHLD, 1, NULL, loop->ctx);
     children[0] = watch_for(loop->ctx, pid, ALL, &all);
     children[1] = watch_for(loop->ctx, pid, SSS_CHILD_EVENT_STOPPED, &stops);

@@ -22,7 +22,7 @@ static const struct sss_deadline late = {
     .size = sizeof(late), .steps = &in_an_hour, .steps_count = 1,
 };
 
-/* Everything at once that a watch can want. */
+/* All fields that a watch can want. */
 static struct sss_watch all_of(pid_t pid, struct told *told)
 {
     struct sss_watch watch = watch_of(pid, told);
@@ -32,8 +32,8 @@ static struct sss_watch all_of(pid_t pid, struct told *told)
     return watch;
 }
 
-/* Repeats a call, its first allocation failing, then its second, ... until it works:
- * ENOMEM, and as if never called. */
+/* Repeats a call, with its first allocation failing, then its second and so on, until it
+ * works: each time ENOMEM, and nothing has changed. */
 static unsigned until_it_works(struct loop *loop, int (*call)(struct loop *loop, void *pvt),
                                void *pvt)
 {
@@ -236,7 +236,7 @@ static void without_descriptors(void *unused)
         check_ok(close(pidfd)); /* it was not taken */
         leave_descriptors(0);
     }
-    /* What was wanted of a pidfd is not there. */
+    /* The fields that need a pidfd are missing. */
     watch = all_of(pid, &told);
     check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
     allow_descriptors(1024);
@@ -306,7 +306,7 @@ static void without_pidfds(void *pvt)
     check(second.event.have & SSS_RECORD_RUSAGE);
     check_ok(sss_child_free(children[0]));
     check_ok(sss_child_free(children[1]));
-    /* Nobody knows the status that others took. */
+    /* A status that other code took is not known. */
     memset(&first, 0, sizeof(first));
     gate_make(&gate);
     pid = child_at(&gate, 4);
@@ -415,7 +415,7 @@ static void pids_needed(void)
     }
 }
 
-/* By pid an unreaped child comes before the record of the former one. */
+/* A pid means the unreaped child rather than the record of a former one. */
 static void a_living_one_comes_before_a_latched_one(void **state)
 {
     struct loop *loop = *state;
@@ -569,7 +569,7 @@ static void a_step_reaches_no_other_group_with_that_number(void **state)
     (void)state;
     pids_needed();
     hold_needed();
-    /* A first time, so that the test is skipped before a thread stands still. */
+    /* Done once here, so that the test is skipped before a thread is held. */
     step.pid = child_dead(4);
     reap(step.pid, 4);
     gate_make(&gate);

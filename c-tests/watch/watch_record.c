@@ -205,7 +205,7 @@ static void what_is_left_out(void **state)
     }
 }
 
-/* The kernel's own word on the cgroup in which a child ended that is reaped: Linux 6.15. */
+/* Whether the kernel tells the cgroup in which a reaped child ended: Linux 6.15. */
 static bool tells_cgroup_of_reaped(int pidfd, uint64_t *id)
 {
     enum { CGROUP = 1 << 2, EXIT = 1 << 3 };
@@ -218,7 +218,7 @@ static bool tells_cgroup_of_reaped(int pidfd, uint64_t *id)
     return (info[0] & CGROUP) != 0;
 }
 
-/* That of one that is not reaped: Linux 6.13. */
+/* Whether it tells the cgroup of a child that is not reaped: Linux 6.13. */
 static bool tells_cgroup_of_zombie(pid_t pid, uint64_t *id)
 {
     enum { CGROUP = 1 << 2 };
@@ -235,7 +235,7 @@ static bool tells_cgroup_of_zombie(pid_t pid, uint64_t *id)
     return told;
 }
 
-/* Also to one that comes when the zombie lies already. */
+/* This holds also for a watch that is made when the child is a kept zombie already. */
 static void the_cgroup_of_one_that_is_kept(void **state)
 {
     struct loop *loop = *state;
@@ -323,7 +323,7 @@ static void what_is_asked_for(void **state)
     }
 }
 
-/* Whether one who dumps into its working directory leaves a core there. */
+/* Whether a process that dumps core into its working directory leaves a file there. */
 static bool cores_are_files(void)
 {
     char pattern[128] = "";

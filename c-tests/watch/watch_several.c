@@ -91,7 +91,7 @@ static void a_registration_replaces_only_a_registration(void **state)
     check_ok(sss_child_free(watches[1]));
 }
 
-/* Asks for the start too, which is told of no process that is gone. */
+/* Asks for the start time too, which cannot be told of a process that is gone. */
 static struct sss_child_ctx *watch_start(struct sss_sigchild_ctx *ctx, pid_t pid,
                                          struct told *told)
 {
@@ -125,7 +125,7 @@ static void a_late_one_is_told_what_the_others_were(void **state)
     check(late.event.have & SSS_RECORD_START);
     check(late.event.start_ns == early.event.start_ns);
     check_ok(sss_child_free(children[0]));
-    /* The late one holds it still. */
+    /* The late watch still keeps the zombie. */
     children[2] = watch_start(loop->ctx, pid, &later);
     loop_until(loop, &later.calls, 1);
     check(later.event.time_ns == early.event.time_ns);

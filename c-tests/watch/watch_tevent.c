@@ -68,7 +68,7 @@ static void one_that_is_dead_comes_in_the_next_turn(struct bed *bed)
     child = bed_richly(bed, bed->mem, &watch);
     check_int(told.calls, 0);
     bed_until(bed, &told.calls, 1);
-    /* Or the loop's first look has taken it. */
+    /* Or the loop's first look has reaped it. */
     check_told(&told, pid, BY_SIGNAL(SIGKILL));
     bed_settle(bed);
     check(!is_child(pid));

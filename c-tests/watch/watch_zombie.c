@@ -371,7 +371,7 @@ static void unknown_ones_are_found_beside_it(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* The kept one stands before them, and stays, as its own loop does not come round. */
+/* The kept zombie hides them, and stays, as its own loop does not run. */
 static void unknown_ones_are_found_behind_it(void **state)
 {
     struct loop *loop = *state, other;
@@ -404,8 +404,8 @@ static void unknown_ones_are_found_behind_it(void **state)
     loop_end(&other);
 }
 
-/* One that stands before the kept one is found by waitid(2) alone; one behind it only when
- * the kept one is gone, as /proc cannot be read. */
+/* An unknown zombie before the kept one is found by waitid(2); one behind it only when the
+ * kept one is gone, as /proc cannot be read. */
 static void without_proc(void *unused)
 {
     struct told told = { 0 };
@@ -468,7 +468,7 @@ static void *turn_held(void *pvt)
     return NULL;
 }
 
-/* A thread stands still in the middle of reading /proc: the others go on. */
+/* A thread is held in the middle of reading /proc: the others go on. */
 static void the_scan_holds_nobody_up(void **state)
 {
     struct scan scan = { .listener = 0 };
