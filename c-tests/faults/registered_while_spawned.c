@@ -214,7 +214,7 @@ static void killed_before_the_spawn_is_over(void **state)
     check_sound(loop);
 }
 
-/* The pid was another child's, whom somebody else waited for. */
+/* The pid was another child's before, which other code has waited for. */
 static void reused(const struct way *way, enum order order)
 {
     struct seen former = { 0 }, latter = { 0 };

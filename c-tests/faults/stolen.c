@@ -25,7 +25,7 @@ static void steal_one(struct loop *loop, int end)
     pid = child_at(&gate, end);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
     gate_open(&gate);
-    reap(pid, end); /* the thief */
+    reap(pid, end); /* other code waits for it */
     loop_until(loop, &seen.calls, 1);
     loop_settle(loop);
     check_int(seen.calls, 1);

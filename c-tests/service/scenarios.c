@@ -129,8 +129,8 @@ static void by_tag(void **state)
     each(SSS_SERVICE_BY_TAG, SSS_EVIDENCE_TAG, NULL);
 }
 
-/* The environment of a zombie cannot be read: who lives when its parent ended is
- * looked at then. */
+/* The environment of a zombie cannot be read: a process that lives when its parent has ended
+ * must be looked at then. */
 static void by_environment(void **state)
 {
     (void)state;

@@ -21,7 +21,7 @@ struct bed {
     struct told told;
     struct sss_service *service;
     pid_t first, middle, last;
-    int nr; /* the call before which the thief comes */
+    int nr; /* other code waits for the orphan before this call */
     atomic_int listener;
     atomic_bool over;
 };

@@ -1,5 +1,6 @@
 /* Many services whose processes fork, leave and end at random, watched by somebody
- * else: the proc connector counts who was forked below us, and who was told of.
+ * else: by the proc connector the test counts which processes were forked below us, and
+ * compares them with those that were told.
  *
  * As a soak there are 100,000 processes, in a pid namespace of so few pids that each
  * comes again. */

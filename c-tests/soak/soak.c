@@ -36,7 +36,7 @@ enum { ROUND_MS = 2000, KILL_SERVER_MS = 1000, QUIET_MS = 3 * DEADLINE_MS };
  * is counted by its code, and the observer has to have seen as many. */
 enum { FORKED = 40, SPAWNED = 80, LAUNCHED = 120, CODES = 32, LAST_CODE = 160 };
 
-/* Between the daemon and whoever observes it. */
+/* Shared by the daemon and the process that observes it. */
 struct shared {
     atomic_int daemon; /* its pid where the observer is */
     unsigned long told[LAST_CODE];
@@ -340,7 +340,7 @@ static void order_unit(struct daemon *d)
     (void)orders[pick(d, ARRAY_SIZE(orders))](d->units[pick(d, UNITS)]);
 }
 
-/* ---- Who waits for others' children ---- */
+/* ---- The thief: a thread that waits for any child ---- */
 
 static void *steal(void *arg)
 {

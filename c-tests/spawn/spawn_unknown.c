@@ -128,7 +128,7 @@ static void the_failed_is_none(void **state)
     check_ok(sss_sigchld_ctx_free(watcher.all));
 }
 
-/* A program whose exec waits: for the one who has a lease on its file. */
+/* A program whose exec waits for the holder of a lease on its file. */
 struct leased {
     char path[64];
     int fd;

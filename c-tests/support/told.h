@@ -34,7 +34,7 @@ struct gated {
     struct sss_child_ctx *child;
 };
 void gated_start(struct sss_sigchild_ctx *ctx, struct gated *gated, int end);
-/* Opens the gate for whoever is behind it, and frees the handle. */
+/* Opens the gate for the processes behind it, and frees the handle. */
 void gated_free(struct gated *gated);
 
 /* Checks that the callback came once, for pid, with this end. */

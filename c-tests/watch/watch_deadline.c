@@ -114,7 +114,7 @@ static void each_is_told_of(void **state)
     check_ok(sss_child_free(child));
 }
 
-/* The loop comes round when both times have passed long ago. */
+/* The loop runs only when both times have passed long ago. */
 static void a_late_loop_takes_them_one_by_one(void **state)
 {
     const struct sss_deadline_step steps[] = {

@@ -208,8 +208,8 @@ struct Theirs {
 enum Whose {
     /// A thread is about to register it.
     Launching,
-    /// Whoever watches it; if nobody does any more, it is the daemon's, which waits
-    /// for it by pid.
+    /// Its watches. If there are none any more, it is the daemon's, which waits for it by
+    /// pid.
     Launched,
     /// Its launch was given up.
     Nobodys,

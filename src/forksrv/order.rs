@@ -54,7 +54,7 @@ impl Base {
     }
 }
 
-/// For whom an order is carried out, and how.
+/// The client whose order is carried out, and how this is done.
 pub(crate) struct For<'a> {
     pub(crate) base: &'a Base,
     pub(crate) reply: BorrowedFd<'a>,

@@ -1,9 +1,9 @@
 //! What a fork server and its client say to each other: pure, and bounded.
 //!
-//! The control socket carries *requests*, of one fixed length. One that wants an
-//! answer carries the answer's socket as its first descriptor. A launch's *order*,
-//! which may be long, and the descriptors that it names stand in that socket, in
-//! parts, before the request is sent. *Replies* have a fixed length too.
+//! The control socket carries *requests*, of one fixed length. One that wants an answer
+//! carries the answer's socket as its first descriptor. A launch's *order*, which may be
+//! long, and the descriptors that it names are written to that socket, in parts, before
+//! the request is sent. *Replies* have a fixed length too.
 //!
 //! Both ends run on one machine, often in one program, so numbers are in its own
 //! byte order. Every length is checked against what is there before anything is

@@ -88,7 +88,7 @@ struct Child {
     /// Its own, by which the client knows it.
     number: u64,
     pid: i32,
-    /// None where the kernel has none: then the child is looked at at intervals.
+    /// None where the kernel has none: then the child is looked at from time to time.
     pidfd: Option<OwnedFd>,
     /// It has ended: the client is to be told.
     ended: bool,
@@ -533,9 +533,9 @@ impl Server {
             self.adopt(child, pid, pidfd);
         }
         if gone {
-            // Otherwise no message is needed: the process itself has said that it is
-            // ready or that it failed, and the client sees the end of file as we close
-            // the socket.
+            // If none of these holds no message is needed: the process itself has said
+            // that it is ready or that it failed, and the client sees the end of file as
+            // we close the socket.
             if shared || !siblings || !execs {
                 let _ = seqpacket::send(reply.as_fd(), &over.encode(), &[]);
             }

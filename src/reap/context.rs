@@ -344,8 +344,8 @@ impl Reaper {
         self.serve(successor);
         self.look_at_unheard(Some(successor));
         if let Some(owner) = self.for_unknown() {
-            // Another context may own the unknown from now on, and SIGCHLD may not reach
-            // it.
+            // Another context may own unknown children from now on, and SIGCHLD may not
+            // reach it.
             self.look_at_unheard(Some(owner));
             if self.is_due(owner) {
                 self.announce(owner);

@@ -25,7 +25,7 @@ impl Deadlines {
         self.heap.try_reserve(all.saturating_sub(self.heap.len()))
     }
 
-    /// The nearest, and whose it is.
+    /// The nearest deadline, and its key.
     pub(crate) fn first(&self) -> Option<(u64, u32)> {
         self.heap.first().copied()
     }

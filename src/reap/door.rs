@@ -1,10 +1,11 @@
 //! The one door through which a child is reaped: look, tell, reap.
 //!
-//! Every wait of the library's that can reap is made here, under the lock. A child that the table
-//! holds goes through [`Reaper::wait_child`]: `ask` waits for a change, which reaps a child that
-//! has ended, `tell` (in `record`) writes it down for each watch. A child that a watch keeps is
-//! looked at with WNOWAIT and told, and reaped when no watch keeps it any more (in `keep`). A wait
-//! for any child ([`Reaper::wait_any`]) looks the pid up in the table and tells in the same way.
+//! Every wait of the library's that can reap is made here, under the lock. A child that
+//! the table holds goes through [`Reaper::wait_child`]: `ask` waits for a change, which
+//! reaps a child that has ended, `tell` (in `record`) writes it down for each watch. A
+//! child that a watch keeps is looked at with WNOWAIT and told, and reaped when no
+//! watch keeps it any more (in `keep`). A wait for any child ([`Reaper::wait_any`])
+//! looks the pid up in the table and tells in the same way.
 
 use nix::errno::Errno;
 
@@ -154,7 +155,7 @@ impl Reaper {
         self.kernel.wait(pid, options, usage)
     }
 
-    /// A child sends no SIGCHLD, and no pidfd tells of it: has it looked at at intervals.
+    /// A child sends no SIGCHLD, and no pidfd tells of it: has it looked at from time to time.
     fn hear_nothing_of_one(&mut self) {
         if !std::mem::replace(&mut self.mute, true) {
             self.owe_unheard();

@@ -1,16 +1,15 @@
 //! A deadline with steps: which signal is due, and when. Pure: the time comes
 //! in, the decision goes out.
 //!
-//! A step's time counts from the moment in which the former one was taken, not
-//! from when it was due: a loop that comes round late must not send SIGTERM and
-//! SIGKILL in one go.
+//! A step's time counts from the moment in which the former one was taken, not from when
+//! it was due: a loop that runs late must not send SIGTERM and SIGKILL in one go.
 
 use nix::errno::Errno;
 
 use super::event::Taken;
 use crate::sys::error::Error;
 
-/// Whom a step's signal reaches.
+/// Which processes a step's signal reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Whom {
     Child,
@@ -29,7 +28,7 @@ pub(crate) struct Step {
 /// What is due.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Due {
-    /// This step, after its number, counted from 0.
+    /// A step's number, counted from 0, and the step.
     Step(u32, Step),
     /// Every step was taken, and the child has lived on for as long as it may.
     Unkillable,

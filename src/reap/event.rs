@@ -18,8 +18,8 @@ bitflags::bitflags! {
         const STEP = 1 << 5;
         /// The child outlived every step.
         const UNKILLABLE = 1 << 6;
-        /// It ended, and its status cannot be had. Not asked for: told to
-        /// whoever asked for an end, as it may have been that one.
+        /// It ended, and its status is lost. This cannot be asked for: each watch that
+        /// asked for some kind of end is told, as it may have been that kind.
         const LOST = 1 << 7;
 
         const ENDS = Self::EXITED.bits() | Self::KILLED.bits() | Self::DUMPED.bits();

@@ -86,8 +86,8 @@ impl Inheritance {
         for (word, bits) in (0u32..).zip(&mut self.pidfds) {
             while *bits != 0 {
                 let pidfd = Pidfd::from_bits(word * u64::BITS + bits.trailing_zeros());
-                // Otherwise the child has closed it, and the number may be another
-                // file's: no pidfd, or one of a child of its own.
+                // Any other answer means that the child has closed it, and the number may
+                // be another file's: no pidfd, or one of a child of its own.
                 if wait::holds_child(pidfd.borrow()) == Ok(false) {
                     pidfd.close();
                 }

@@ -53,7 +53,7 @@ pub(crate) trait Kernel: Sync {
     fn move_up(&self, pidfd: Pidfd, limit: u32) -> Pidfd;
     /// RLIMIT_NOFILE's soft limit.
     fn descriptor_limit(&self) -> u32;
-    /// Whether so many more descriptors can be had under this limit.
+    /// Whether so many more descriptors can be opened under this limit.
     fn has_descriptors(&self, limit: u32, wanted: u32) -> bool;
 
     /// Has a context told of a pidfd once, when it becomes readable.
@@ -64,7 +64,7 @@ pub(crate) trait Kernel: Sync {
     fn take(&self, from: &Descriptor, events: &mut [Event]) -> Result<usize, Error>;
 
     fn disposition(&self) -> Disposition;
-    /// SIGCHLD to this process, to wake whoever takes it.
+    /// Sends SIGCHLD to this process, to wake the loop that takes it.
     fn raise_sigchld(&self);
     /// Whether SIGCHLD waits to be taken by the calling thread.
     fn sigchld_pending(&self) -> bool;

@@ -30,7 +30,7 @@ pub(crate) enum Note {
     Unknown(i32),
     /// This child ended a minute ago, no service claims it, and nobody reaps it.
     Left(i32),
-    /// No pidfd could be had; sweeps go on.
+    /// No pidfd could be opened; sweeps go on.
     NoPidfd(Error),
     /// A system call of ours failed, and so the daemon's call did.
     Failed(Error),
@@ -68,8 +68,8 @@ impl Note {
         }
     }
 
-    /// The message: text, a number if there is one, text. What failed stands behind
-    /// them in words of its own: see [`Note::error`].
+    /// The message: text, a number if there is one, text. What failed is appended by the
+    /// error's own text: see [`Note::error`].
     fn parts(self) -> (&'static str, Option<i32>, &'static str) {
         match self {
             Note::Panic => ("internal error: a call was given up", None, ""),

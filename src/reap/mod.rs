@@ -10,9 +10,9 @@
 //! 1. Something wakes a context: [`drain`]. A SIGCHLD names a child, which is waited for;
 //!    signals merge, so others may have ended too. [`policy`] makes a plan from the
 //!    facts: which *look* is made now, which later. One rule holds for each kind of look:
-//!    after one that took long, the next is made no earlier than that time multiplied by
-//!    a fixed factor, at most a second; a cheap look is always made at once. Where a
-//!    signal names nobody, no look is put off.
+//!    after a look that took the time t, the next one waits for t times a fixed factor, a
+//!    second at most. A cheap look is always made at once. Where a signal names nobody,
+//!    no look is put off.
 //! 2. What is put off is on the [`agenda`]. Each debt has an alarm: [`wake`] sets it as
 //!    the lock is released, in the loop that runs. Any loop that runs pays what is due.
 //!    No look holds the lock for more than 2 ms: then it gives the lock up, and its rest
@@ -31,7 +31,7 @@
 //!    It also does so for a context that has a descriptor and was passed a SIGCHLD, as
 //!    the daemon may have passed it on only once.
 //!
-//! What the kernel is asked of children stands behind a trait ([`kernel`]).
+//! All questions to the kernel about children go through a trait ([`kernel`]).
 
 mod agenda;
 pub(crate) mod audit;

@@ -283,7 +283,7 @@ enum Step {
     Turn,
     /// Time goes by.
     Pass(u32),
-    /// pidfds can be had, or not.
+    /// From now on pidfds can be opened, or not.
     Refuse(bool),
     /// The daemon closes a context's descriptor.
     Close,

@@ -92,7 +92,7 @@ impl ParkingLot {
         self.position(pid).is_some()
     }
 
-    /// The status of `pid`, for the one who registers it.
+    /// The status of `pid`, for a registration that comes late.
     pub(crate) fn claim(&mut self, pid: i32, now: u64) -> Option<i32> {
         self.expire(now);
         let at = self.position(pid)?;
@@ -106,7 +106,7 @@ impl ParkingLot {
         }
     }
 
-    /// The one who was shown this status took it.
+    /// The callback that was shown this status took it.
     pub(crate) fn forget_status(&mut self, pid: i32, status: i32) {
         if let Some(at) = self.position(pid) {
             if self.kept[at].told && self.kept[at].status == status {

@@ -33,7 +33,7 @@ pub(crate) enum Promoted {
     All,
     /// As many as was possible in the time that the lock may be held.
     Some,
-    /// The next one could not be had.
+    /// The next one could not be opened.
     Refused,
 }
 
@@ -70,7 +70,7 @@ impl Reaper {
         most.min(self.pidfds_at_most)
     }
 
-    /// Whether one more pidfd may be had for a child of this context.
+    /// Whether one more pidfd may be opened for a child of this context.
     pub(crate) fn may_have_pidfd(&mut self, index: u16) -> bool {
         if self.pidfds_useless {
             return false;

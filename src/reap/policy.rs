@@ -37,7 +37,7 @@ const LESS_OFTEN: u64 = 4;
 pub(crate) enum Look {
     /// A wait for each young child.
     Each,
-    /// WNOWAIT tells who of all has ended, one after the other.
+    /// WNOWAIT shows the children that have ended, one after the other.
     Peek,
     /// waitpid(-1) until it finds no child.
     Walk,
@@ -243,8 +243,8 @@ impl Policy {
         }
     }
 
-    /// All the settled have a pidfd, or none can be had. The ledger begins again at zero:
-    /// the next attempt comes when it is full again.
+    /// All the settled have a pidfd, or none can be opened. The ledger begins again at
+    /// zero: the next attempt comes when it is full again.
     pub(crate) fn promoted(&mut self) {
         self.promoting = false;
         self.vain = 0;
@@ -262,8 +262,8 @@ impl Policy {
         self.unheard
     }
 
-    /// There is a new child of whom SIGCHLD should tell: how long until the look
-    /// whether it does.
+    /// There is a new child that SIGCHLD should tell of: how long until the check whether
+    /// it does.
     pub(crate) fn doubt_anew(&mut self) -> u64 {
         self.doubt = LOOK_WITHIN;
         self.doubt

@@ -175,7 +175,7 @@ pub(crate) struct Counts {
     pub(crate) no_pidfd: u64,
 }
 
-/// Zombies that are kept, until whoever wants to look at them has been told.
+/// Zombies that are kept until each watch that wants to look at them has been told.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Keep {
     /// Watches that keep their child.
@@ -184,7 +184,7 @@ pub(crate) struct Keep {
     pub(crate) hidden: bool,
 }
 
-/// Who looks at unknown children.
+/// The services' keeper, which looks at unknown children while there are services.
 #[derive(Default)]
 pub(crate) struct Guard {
     pub(crate) keeper: Option<TaskId>,
@@ -350,7 +350,7 @@ impl Reaper {
         Ok(ctx)
     }
 
-    /// A live context, whoever asks.
+    /// A live context, for any thread.
     pub(crate) fn live(&mut self, id: ContextId) -> Option<&mut Context> {
         self.contexts
             .get_mut(usize::from(id.index))

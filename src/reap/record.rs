@@ -10,8 +10,8 @@ use super::status::{Change, classify};
 use super::table::{Flags, NIL};
 
 /// A watch may be queued for a stop when its child ends. Then it is moved to the end of
-/// the queue, so that ends are told in order, if it is found among so many entries. Else
-/// stop and end are told together, before the ends of others that ended earlier.
+/// the queue, so that ends are told in order, if it is found among this many entries.
+/// Else stop and end are told together, before the ends of others that ended earlier.
 const LOOKED_THROUGH: u32 = 256;
 
 impl Reaper {

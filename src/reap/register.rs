@@ -203,7 +203,7 @@ impl Reaper {
     }
 
     /// Where neither a pidfd nor SIGCHLD tells a child's watches of its end: has it
-    /// looked at at intervals.
+    /// looked at from time to time.
     pub(crate) fn unheard(&mut self, leader: u32) {
         if self.table.slot(leader).is(Flags::OLD) {
             return;
@@ -351,7 +351,7 @@ impl Reaper {
     }
 
     /// A child that has a pidfd sends no SIGCHLD. If nobody polls the pidfd, the child is
-    /// looked at at intervals.
+    /// looked at from time to time.
     fn is_mute(&mut self, me: u16) {
         if !self.at(me).polled {
             self.mute = true;

@@ -353,7 +353,7 @@ impl Reaper {
         Some(ended || rich.events.ask_for(Events::of(change)))
     }
 
-    /// The options of a wait for whoever asks for stops and continues.
+    /// The options of a wait, for the stops and continues that a rich watch asks for.
     pub(crate) fn rich_options(&self, sink: Sink) -> i32 {
         let events = sink
             .rich()

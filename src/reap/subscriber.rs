@@ -66,7 +66,7 @@ pub(crate) struct Context {
     pub(crate) queued: u32,
     pub(crate) watches: u64,
     pub(crate) delivered: u64,
-    /// It was woken, and has not come round yet.
+    /// It was woken, and its loop has not run since.
     pub(crate) announced: bool,
     /// The daemon has closed its descriptor, and children of it still have pidfds that
     /// were in that.
@@ -130,7 +130,7 @@ impl Context {
         }
     }
 
-    /// Its loop comes round by its descriptor alone: SIGCHLD does not reach it.
+    /// Only its descriptor wakes its loop: SIGCHLD does not reach it.
     pub(crate) fn is_deaf(&self) -> bool {
         self.live && self.polled && !self.signalled
     }

@@ -138,7 +138,8 @@ pub(crate) fn watch_fd(id: TaskId, fd: RawFd, interest: Interest) -> Result<(), 
     let stepped = entry.stepped_fd == Some(fd);
     if let Some(watched) = entry.watched(fd) {
         watched.interest = interest;
-        // Otherwise stepped() watches it again, with the new interest.
+        // If its event is taken already, stepped() watches it again, with the new
+        // interest.
         if !watched.ready && !stepped {
             descriptor.watch(fd, id.index, interest, true)?;
         }

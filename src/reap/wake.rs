@@ -12,7 +12,7 @@ const OTHERS: usize = 4;
 const LATER: u64 = LOOK_WITHIN / 2;
 
 impl Reaper {
-    /// Has a context's loop come round for what is due.
+    /// Wakes a context's loop for what is due.
     pub(crate) fn announce(&mut self, index: u16) {
         let attending = self.attending;
         let ctx = self.at_mut(index);

@@ -1,10 +1,9 @@
-//! Who belongs to which service, and what is to be told of it. Pure: what the
+//! Which process belongs to which service, and what is to be told of it. Pure: what the
 //! kernel shows comes in, events come out, and nothing here makes a syscall.
 //!
-//! Three kinds of processes stand in the ledger: those *below*, which live
-//! somewhere under a member and are no children of ours; *ours*, which are; and
-//! those that *ended*, whose end is still to be told. A service is dead when it
-//! has none of these left.
+//! The ledger has three kinds of processes: those *below*, which live somewhere under a
+//! member and are no children of ours; *ours*, which are; and those that *ended*, whose
+//! end is still to be told. A service is dead when it has none of these left.
 
 use std::collections::VecDeque;
 
@@ -123,7 +122,7 @@ pub(crate) struct Service {
     told_main: Option<i32>,
     /// The processes so far each ended with 0, so that the next one is followed.
     forking: bool,
-    /// How many stand in the ledger.
+    /// How many of its processes are in the ledger.
     pub(crate) processes: u32,
     /// How many ever did.
     pub(crate) arrivals: u64,

@@ -309,7 +309,8 @@ fn each_scenario_in_each_order_with_each_evidence() {
             check(scenario, looks | 0b11, Evidence::Descent);
         }
     }
-    // A zombie's environment is not readable: only who lived when it was looked at.
+    // A zombie's environment cannot be read: it is evidence only for a process that lived
+    // when it was looked at.
     for scenario in [IDEAL, DAEMONISE] {
         check(scenario, usize::MAX >> 1, Evidence::Environment);
     }

@@ -157,7 +157,7 @@ struct Foreign {
     /// The number of the look that last saw it.
     look: u64,
     since: u64,
-    /// It ended, and whoever may have it was asked.
+    /// It ended, and was given to the application, or that was asked about it.
     asked: bool,
     spoken_of: bool,
 }

@@ -85,7 +85,7 @@ pub(crate) struct Spec<'a> {
     pub(crate) cgroup: Option<RawFd>,
     /// Hold the child before its exec until the gate is opened.
     pub(crate) gate: bool,
-    /// Give its pidfd, where there is one to be had.
+    /// Give its pidfd, where one can be opened.
     pub(crate) pidfd: bool,
     /// Never share memory with the child.
     pub(crate) fork: bool,

@@ -25,7 +25,7 @@ pub(crate) enum What {
     Unkillable,
     Main,
     Essential,
-    /// A process of the unit is our child now; whose it was, or 0.
+    /// A process of the unit is our child now; `parent` is its parent before, or 0.
     Adopted {
         pid: i32,
         parent: i32,

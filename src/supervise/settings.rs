@@ -26,7 +26,7 @@ pub(crate) enum Mode {
     Newline(RawFd),
 }
 
-/// Whom a step of a stop reaches.
+/// Which processes a step of a stop reaches.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Scope {
     Main,

@@ -1277,8 +1277,8 @@ impl Units {
         unit.due.push(due);
     }
 
-    /// The next callback of a unit, if it is this unit's turn. Otherwise has the unit
-    /// stepped whose turn it is.
+    /// The next callback of a unit, if it is this unit's turn. Otherwise posts the task
+    /// of the unit whose turn it is.
     fn next_call(&mut self, index: u32) -> Option<Call> {
         let ctx = self.unit(index)?.ctx;
         loop {

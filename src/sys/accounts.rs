@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use super::error::{Call, Error, out_of_memory};
 
-/// Who a child shall be.
+/// The user that a child is to become.
 #[derive(Debug)]
 pub(crate) struct Account {
     pub(crate) uid: u32,

@@ -424,8 +424,8 @@ fn clone(
         unsafe { enter(libc::SYS_clone, args, start) }
     }
     .during(Call::clone)?;
-    // An old kernel ignores CLONE_PIDFD and leaves the number at -1. SAFETY: else the
-    // kernel gave it to us just now.
+    // An old kernel ignores CLONE_PIDFD and leaves the number at -1.
+    // SAFETY: else the kernel gave it to us just now.
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     // If it cannot be moved above the standard descriptors there is none, as if no
     // descriptor were left.

@@ -73,7 +73,7 @@ pub(crate) fn open_once(pid: i32) -> Result<OwnedFd, Error> {
     above_standard(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// Whom a signal by pidfd reaches.
+/// Which processes a signal by pidfd reaches.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(crate) enum Reach {

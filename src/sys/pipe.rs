@@ -183,8 +183,8 @@ mod tests {
     fn a_reader_that_is_gone_raises_nothing() {
         let pipe = Pipe::to_child().unwrap();
         drop(pipe.childs);
-        // The test's runtime ignores SIGPIPE, which this test needs raised. SAFETY: no
-        // handler, and this test alone looks at the signal.
+        // The test's runtime ignores SIGPIPE, which this test needs raised.
+        // SAFETY: no handler, and this test alone looks at the signal.
         let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
         let mut quiet = NoSigpipe::begin();
         let put = write(pipe.ours.as_fd(), b"x", &mut quiet);

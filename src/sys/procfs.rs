@@ -1,4 +1,4 @@
-//! proc(5): who our children are, and what can be asked of a process.
+//! proc(5): the list of our children, and what can be asked of a process.
 //!
 //! Nothing here allocates, except that buffers which the caller hands in are grown by
 //! `try_reserve`.

@@ -486,8 +486,8 @@ impl<'a> Program<'a> {
         )
     }
 
-    /// Waits for a byte at `gate`, while the process behind the pidfd `parent`
-    /// lives (-1: no pidfd to be had).
+    /// Waits for a byte at `gate`, while the process behind the pidfd `parent` lives (-1:
+    /// there is no pidfd).
     pub(crate) fn hold(&mut self, gate: i32, parent: i32) -> Result<(), i32> {
         self.held = true;
         self.push(Step::Gate, Op::Hold { gate, parent })

@@ -69,7 +69,7 @@ fn start(
     }
     // SAFETY: large enough; malloc aligns for any type.
     unsafe { memory.write(Start { run, argument, end }) };
-    // SAFETY: static, and in nobody's list: whoever had it is dead.
+    // SAFETY: static, and in no list: the thread that had it is dead.
     unsafe { Latches::link(std::ptr::from_ref(end).cast_mut()) };
     end.gone.promise();
     let mut all = MaybeUninit::<libc::sigset_t>::uninit();
@@ -132,7 +132,8 @@ extern "C" fn begin(memory: *mut c_void) -> *mut c_void {
         start
     };
     // This replaces the C library's robust list, which is for robust mutexes: we have
-    // none. SAFETY: linked by start(), for this thread alone.
+    // none.
+    // SAFETY: linked by start(), for this thread alone.
     if unsafe { Latches::own(start.end) }.is_err() {
         start.end.gone.disown();
     }

@@ -79,7 +79,7 @@ pub(crate) fn changed() -> u64 {
     changed
 }
 
-/// Sends this process SIGCHLD, as a way to wake whoever takes it.
+/// Sends this process SIGCHLD, as a way to wake the loop that takes it.
 ///
 /// With the default disposition the signal is dropped unless the main thread blocks it,
 /// and that thread may have ended without blocking it. So where this thread blocks it,
