@@ -1592,8 +1592,8 @@ impl Unit {
             return false;
         }
         // systemd-notify, run by root, sends with the pid of its parent. That is the main
-        // process, or ourselves where the main process itself has become systemd-notify
-        // by exec.
+        // process, or ourselves where systemd-notify is the main process and then
+        // executes another program.
         if pid == self.spokesman || pid == std::process::id().to_signed() {
             return true;
         }

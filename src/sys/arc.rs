@@ -63,8 +63,8 @@ impl<T> Arc<T> {
         raw
     }
 
-    /// # Safety The pointer is from [`Arc::into_raw`], and its count is taken back once
-    /// only.
+    /// # Safety
+    /// The pointer is from [`Arc::into_raw`], and its count is taken back only once.
     pub(crate) unsafe fn from_raw(raw: *mut Counted<T>) -> Self {
         Arc {
             // SAFETY: from an Arc, which is never null.
