@@ -269,15 +269,19 @@ static void logins_are_spared(void **state)
 static void another_signal(void **state)
 {
     struct sss_service_killed killed = { .size = sizeof(killed) };
-    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGTERM };
+    static const int signals[] = { SIGSTOP, SIGCONT, SIGTERM };
+    struct sss_service_kill how = { .size = sizeof(how) };
     struct bed bed;
     pid_t child;
 
     (void)state;
     bed_make(&bed, PLAIN);
     child = family_fork(&bed.family, bed.first);
-    check_ok(sss_service_kill(bed.service, &how, &killed));
-    check_int(killed.signalled, 2);
+    for (size_t at = 0; at < ARRAY_SIZE(signals); at++) {
+        how.signal = signals[at];
+        check_ok(sss_service_kill(bed.service, &how, &killed));
+        check_int(killed.signalled, 2);
+    }
     loop_until_dead(&bed.loop, &bed.told);
     check_int(bed.told.events[told_at(&bed.told, SSS_SERVICE_EXITED, child)].wait_status,
               SIGTERM);

@@ -172,7 +172,7 @@ pub(crate) fn kill(
     };
     if signum != libc::SIGKILL {
         round.collect(spare)?;
-        round.send_new(0, signum);
+        round.send_new(0, signum, true);
         round.outcome.rounds = 1;
         return round.short.map_or(Ok(round.outcome), Err);
     }
@@ -219,7 +219,7 @@ impl Round {
             // held.
             if self.targets.len() > before {
                 quiet = 0;
-                self.send_new(before, libc::SIGSTOP);
+                self.send_new(before, libc::SIGSTOP, false);
                 continue;
             }
             // One that ended during the look may have left a child: only when the next
@@ -308,17 +308,17 @@ impl Round {
         });
     }
 
-    /// Sends a signal to the targets from `since` on. Counts whom it reached, except for
-    /// SIGSTOP, which a kill sends before SIGKILL.
-    fn send_new(&mut self, since: usize, signum: i32) {
+    /// Sends a signal to the targets from `since` on. It counts whom the signal reached,
+    /// unless that is the SIGSTOP before a SIGKILL.
+    fn send_new(&mut self, since: usize, signum: i32, counts: bool) {
         for target in &mut self.targets[since..] {
             match target.send(signum) {
-                Ok(()) if signum != libc::SIGSTOP => self.outcome.signalled += 1,
+                Ok(()) => self.outcome.signalled += u32::from(counts),
                 Err(error) if error == Errno::EPERM => {
                     target.refused = true;
-                    self.outcome.refused += u32::from(signum != libc::SIGSTOP);
+                    self.outcome.refused += u32::from(counts);
                 }
-                _ => {}
+                Err(_) => {}
             }
         }
     }
