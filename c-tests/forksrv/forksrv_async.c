@@ -514,7 +514,10 @@ static void a_pid_that_comes_again(void **state)
     /* Done first: where this is not possible the test is skipped before there is a server. */
     check_int(waitpid(pid, NULL, 0), pid);
     gate_make(&gate);
-    child_reusing(pid, &gate, 0);
+    if (child_with_pid(pid, &gate, 0) != pid) {
+        gate_open(&gate);
+        test_skip("linux-4.19 valgrind user", "no clone3 with set_tid to be had");
+    }
     gate_open(&gate);
     check_int(waitpid(pid, NULL, 0), pid);
     server_start_with(bed, SSS_FORKSRV_SERVERS_CHILDREN, event_told, 0);
