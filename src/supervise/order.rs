@@ -78,8 +78,9 @@ impl Order {
         let short = wanted.saturating_sub(self.go.len());
         self.go.try_reserve(short).map_err(memory)?;
         let mut list = Vec::new();
-        let most = before.len() + self.places.len() + 1;
-        list.try_reserve_exact(most).map_err(memory)?;
+        let formers = former.map_or(0, |former| self.places[former as usize].before.len() + 1);
+        list.try_reserve_exact(before.len() + formers)
+            .map_err(memory)?;
         // It waits for the former's end.
         for &other in before.iter().chain(&former) {
             if !list.contains(&other) {
@@ -91,8 +92,11 @@ impl Order {
             let formers = self.places[former as usize].before.iter();
             list.extend(formers.filter(|&&other| self.places[other as usize].replaced));
         }
+        // The former's own list, once it has given its heirs away.
         let mut heirs = Vec::new();
-        heirs.try_reserve(1).map_err(memory)?;
+        heirs
+            .try_reserve(usize::from(former.is_some()))
+            .map_err(memory)?;
         for &other in &list {
             let after = &mut self.places[other as usize].after;
             after.try_reserve(1).map_err(memory)?;
