@@ -50,26 +50,29 @@ fn pid_of(info: &libc::siginfo_t) -> i32 {
     unsafe { info.si_pid() }
 }
 
-/// Whether `pid` is a child of ours, reaped by nobody; also one that was cloned
-/// without SIGCHLD, which only __WALL sees.
-pub(crate) fn is_child_pid(pid: i32) -> bool {
+/// Looks at a child, which stays a zombie if it has ended; also at one that was cloned without
+/// SIGCHLD, which only __WALL sees. The pid in what is returned is 0 while it lives.
+fn look_at(kind: libc::idtype_t, whom: libc::id_t) -> Result<libc::siginfo_t, Error> {
     let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok()
+    waitid(kind, whom, look)
+}
+
+/// Whether `pid` is a child of ours, reaped by nobody.
+pub(crate) fn is_child_pid(pid: i32) -> bool {
+    look_at(libc::P_PID, pid.unsigned_abs()).is_ok()
 }
 
 /// The raw status of a child that has ended and that nobody has waited for. It stays a
 /// zombie.
 pub(crate) fn dead_status(pid: i32) -> Option<i32> {
-    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    let info = waitid(libc::P_PID, pid.unsigned_abs(), look).ok()?;
+    let info = look_at(libc::P_PID, pid.unsigned_abs()).ok()?;
     (pid_of(&info) != 0).then(|| status_of(&info)).flatten()
 }
 
 /// Whether the process behind a pidfd is a child of ours, reaped by nobody. EBADF
 /// where this is no pidfd, EINVAL where the kernel cannot wait for one (Linux 5.3).
 pub(crate) fn holds_child(pidfd: BorrowedFd) -> Result<bool, Error> {
-    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    match waitid(libc::P_PIDFD, raw(pidfd), look) {
+    match look_at(libc::P_PIDFD, raw(pidfd)) {
         Ok(_) => Ok(true),
         Err(error) if error == Errno::ECHILD => Ok(false),
         Err(error) => Err(error),
@@ -83,14 +86,12 @@ pub(crate) fn is_child(pidfd: BorrowedFd) -> bool {
 
 /// Whether `pid` is a child of ours that has not ended.
 pub(crate) fn lives(pid: i32) -> bool {
-    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok_and(|info| pid_of(&info) == 0)
+    look_at(libc::P_PID, pid.unsigned_abs()).is_ok_and(|info| pid_of(&info) == 0)
 }
 
 /// Whether `pid` is a child of ours that has ended and that nobody has waited for.
 pub(crate) fn is_dead(pid: i32) -> bool {
-    let look = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
-    waitid(libc::P_PID, pid.unsigned_abs(), look).is_ok_and(|info| pid_of(&info) != 0)
+    look_at(libc::P_PID, pid.unsigned_abs()).is_ok_and(|info| pid_of(&info) != 0)
 }
 
 /// waitpid(2) with `options | WNOHANG`: a pid and its raw status, or None
