@@ -319,20 +319,20 @@ impl Task for ShutdownTask {
         if over.is_none() {
             let mut units = units().ok()?;
             let now = clock::now();
-            match why {
-                Why::Deadline => {
-                    // First finds the processes that are dead and whose ends are about to
-                    // be told.
-                    for index in units.units_of(self.ctx) {
-                        units.look(index, now);
-                    }
-                    units.shut_down_late(self.ctx, now);
-                    units = kill_due(units).ok()?;
-                    units.await_last(self.ctx);
+            let late = why == Why::Deadline;
+            if late {
+                // First finds the processes that are dead and whose ends are about to be told.
+                for index in units.units_of(self.ctx) {
+                    units.look(index, now);
                 }
-                _ => units.settle(self.ctx, None, now),
+                units.shut_down_late(self.ctx, now);
+            } else {
+                units.settle(self.ctx, None, now);
             }
             units = kill_due(units).ok()?;
+            if late {
+                units.await_last(self.ctx);
+            }
             let end = units.end_shutdown(self.ctx)?;
             *over = end.task;
             let told = end.told.and_then(|told| Some((told.call?, told)));
@@ -1057,12 +1057,10 @@ impl Units {
         };
         let wishes = std::mem::take(&mut unit.wishes);
         let (ctx, number) = (unit.ctx, unit.number);
-        let starting = |units: &mut Self| {
-            let group = units.group(ctx);
-            group.is_some_and(|group| group.order.is_starting(number))
-        };
+        let group = self.group(ctx);
+        let starts = group.is_some_and(|group| group.order.is_starting(number));
         match wishes.command {
-            Some(Command::Restart) if self.is_up(index) && !starting(self) => {
+            Some(Command::Restart) if self.is_up(index) && !starts => {
                 if let Some(group) = self.group(ctx) {
                     group.order.restart(number);
                 }
