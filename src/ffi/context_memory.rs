@@ -31,7 +31,7 @@ pub(crate) struct Context {
 }
 
 /// So many times in a row it may fail.
-const FORMER: usize = 4;
+pub(super) const FORMER: usize = 4;
 
 /// Its struct tag, as the host's allocator shows it.
 const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
