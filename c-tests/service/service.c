@@ -234,40 +234,18 @@ static void write_pid(const char *path, pid_t pid)
     check_int(fclose(file), 0);
 }
 
-/* Two are left: the pid file says which. One that is no member is not believed. */
-static void main_by_pid_file(void **state)
+/* A forking service whose pid file is there, and empty. */
+static void bed_with_pid_file(struct bed *bed, char *path)
 {
     struct sss_service_params params = service_params(BY_DEFAULT, SSS_SERVICE_FORKING);
-    char path[] = "/tmp/sss-pid-file-XXXXXX";
-    struct bed bed;
-    pid_t one, two;
     int fd = mkstemp(path);
 
-    (void)state;
     check(fd != -1);
     close(fd);
     params.pid_file = path;
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    family_begin(&bed.family);
-    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
-    one = family_fork(&bed.family, bed.first);
-    two = family_fork(&bed.family, bed.first);
-    write_pid(path, getpid());
-    family_exit(&bed.family, bed.first, 0);
-    family_settle(&bed.family, &bed.loop);
-    check_int(main_of(&bed), 0);
-    write_pid(path, two);
-    /* It is read again as the service changes, and in time. */
-    int64_t deadline = now_ms() + DEADLINE_MS;
-    while (main_of(&bed) == 0 && now_ms() < deadline) {
-        loop_turn(&bed.loop, 100);
-    }
-    check_int(main_of(&bed), two);
-    family_exit(&bed.family, one, 0);
-    family_exit(&bed.family, two, 0);
-    loop_until_dead(&bed.loop, &bed.told);
-    unlink(path);
-    bed_free(&bed);
+    loop_start(&bed->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed->family);
+    bed->service = family_start(&bed->family, &bed->loop, &params, &bed->told, &bed->first);
 }
 
 static void await_main(struct bed *bed, pid_t pid)
@@ -281,24 +259,42 @@ static void await_main(struct bed *bed, pid_t pid)
     check_int(told_times(&bed->told, SSS_SERVICE_MAIN_CHANGED, pid), 1);
 }
 
+/* Two are left: the pid file says which. One that is no member is not believed. */
+static void main_by_pid_file(void **state)
+{
+    char path[] = "/tmp/sss-pid-file-XXXXXX";
+    struct bed bed;
+    pid_t one, two;
+
+    (void)state;
+    bed_with_pid_file(&bed, path);
+    one = family_fork(&bed.family, bed.first);
+    two = family_fork(&bed.family, bed.first);
+    write_pid(path, getpid());
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    check_int(main_of(&bed), 0);
+    write_pid(path, two);
+    /* It is read again as the service changes, and in time. */
+    await_main(&bed, two);
+    family_exit(&bed.family, one, 0);
+    family_exit(&bed.family, two, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    unlink(path);
+    bed_free(&bed);
+}
+
 /* The main process is no child of ours, and its parent waits for it: its pid may be a
  * stranger's from then on. */
 static void main_ends_below(void **state)
 {
-    struct sss_service_params params = service_params(BY_DEFAULT, SSS_SERVICE_FORKING);
     char path[] = "/tmp/sss-pid-file-XXXXXX";
     struct bed bed;
     pid_t one, below;
     size_t count;
-    int fd = mkstemp(path);
 
     (void)state;
-    check(fd != -1);
-    close(fd);
-    params.pid_file = path;
-    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
-    family_begin(&bed.family);
-    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    bed_with_pid_file(&bed, path);
     one = family_fork(&bed.family, bed.first);
     family_fork(&bed.family, bed.first);
     below = family_fork(&bed.family, one);

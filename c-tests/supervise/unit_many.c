@@ -500,9 +500,7 @@ static void a_shutdown_restarts_nothing(void **state)
     struct two two;
 
     (void)state;
-    fifo_make(&fifo);
-    bed_start(&bed, SSS_SCOPE_ALL);
-    two = two_run(&bed, &fifo, "0");
+    two = two_start(&bed, &fifo, "0");
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, told_down, &bed));
     until_states(&bed, "aG aR bG bR bP");
     check_ok(kill(unit_status(two.a).main_pid, SIGKILL));
@@ -540,9 +538,7 @@ static void a_late_shutdown_sees_who_is_dead(void **state)
     struct two two;
 
     (void)state;
-    fifo_make(&last);
-    bed_start(&bed, SSS_SCOPE_ALL);
-    two = two_run(&bed, &last, "3");
+    two = two_start(&bed, &last, "3");
     dying = two.a;
     bed.then = let_both_end;
     bed.then_state = SSS_UNIT_STOPPING;

@@ -555,9 +555,7 @@ static void a_stop_that_waits_keeps_its_unit_down(void **state)
         struct bed bed;
         struct fifo fifo;
 
-        fifo_make(&fifo);
-        bed_start(&bed, SSS_SCOPE_ALL);
-        struct two two = two_run(&bed, &fifo, "0");
+        struct two two = two_start(&bed, &fifo, "0");
         struct sss_unit_ctx *a = two.a, *b = two.b;
 
         check_ok(sss_supervisor_stop(a));
@@ -731,9 +729,7 @@ static void a_restart_calls_off_a_stop_that_waits(void **state)
         struct fifo fifo;
         struct two two;
 
-        fifo_make(&fifo);
-        bed_start(&bed, SSS_SCOPE_ALL);
-        two = two_run(&bed, &fifo, "0");
+        two = two_start(&bed, &fifo, "0");
         check_ok(sss_supervisor_stop(two.a));
         until_states(&bed, "aG aR bG bR bP");
         check_ok(sss_supervisor_restart(of_b ? two.b : two.a));
@@ -769,9 +765,7 @@ static void one_takes_the_place_of_another(void **state)
     struct two two;
 
     (void)state;
-    fifo_make(&fifo);
-    bed_start(&bed, SSS_SCOPE_ALL);
-    two = two_run(&bed, &fifo, "0");
+    two = two_start(&bed, &fifo, "0");
     unit.mask |= SSS_UNIT_REPLACE;
     unit.after = (const char *const[]){ "b" };
     unit.after_count = 1;

@@ -255,12 +255,14 @@ void fifo_remove(struct fifo *fifo)
     rmdir(fifo->dir);
 }
 
-struct two two_run(struct bed *bed, const struct fifo *gate, const char *code)
+struct two two_start(struct bed *bed, struct fifo *gate, const char *code)
 {
     static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
     struct sss_unit unit = unit_zero("a");
     struct two two;
 
+    fifo_make(gate);
+    bed_start(bed, SSS_SCOPE_ALL);
     unit.mask |= SSS_UNIT_RESTART;
     unit.restart = SSS_UNIT_RESTART_ALWAYS;
     two.a = unit_add(bed, &unit, ACTIONS("pause"));

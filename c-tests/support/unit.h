@@ -74,11 +74,12 @@ void fifo_open(struct fifo *fifo);
 void fifo_open_turning(struct bed *bed, struct fifo *fifo);
 void fifo_remove(struct fifo *fifo);
 
-/* Two running units: `a`, which is always restarted, and `b`, which comes after it. On
- * SIGTERM `b` waits for the gate and ends with this code; its stop waits an hour for it. */
+/* Two running units of a new bed: `a`, which is always restarted, and `b`, which comes after
+ * it. On SIGTERM `b` waits for the gate, which is made, and ends with this code; its stop
+ * waits an hour for it. */
 struct two {
     struct sss_unit_ctx *a, *b;
 };
-struct two two_run(struct bed *bed, const struct fifo *gate, const char *code);
+struct two two_start(struct bed *bed, struct fifo *gate, const char *code);
 
 #endif
