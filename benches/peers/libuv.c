@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT OR Apache-2.0 */
-/* libuv watches only children that it spawns: uv_spawn() registers, and is not measured. */
+/* libuv watches only the children that it starts itself. uv_spawn() registers them too, so the
+ * cost of a registration alone is not measured. */
 #include "../harness.h"
 
 #include <stdint.h>

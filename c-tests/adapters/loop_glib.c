@@ -151,7 +151,8 @@ static void *watch_in_the_default_one(void *pvt)
     return NULL;
 }
 
-/* Its callback would have to run in another thread than the one that asked for it. */
+/* The watch is refused, because its callback would run in the other thread, and not in the one
+ * that asked for it. */
 static void a_main_context_of_another_thread_is_refused(void **state)
 {
     struct sss_sigchild_ctx *ctx = NULL;

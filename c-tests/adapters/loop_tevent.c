@@ -12,8 +12,9 @@ static void *loop_new(void)
     return ev;
 }
 
-/* Includes what tevent makes with a loop's first signal and keeps. tevent has one list of
- * signals for the process, without a lock: not for loops in several threads. */
+/* A loop for signals. It includes what tevent makes for a loop's first signal and keeps.
+ * tevent has one list of signals for the whole process and no lock for it, so such loops
+ * must not run in several threads. */
 static void *signal_loop_new(void)
 {
     struct tevent_context *ev = loop_new();

@@ -1,4 +1,5 @@
-/* Linux 5.3 has pidfd_open() but cannot wait for a pidfd: as on a kernel without pidfds. */
+/* Linux 5.3 has pidfd_open(), but waitid() does not take a pidfd. The library then does as on
+ * a kernel without pidfds. */
 #include "support/test.h"
 
 #include <sys/syscall.h>

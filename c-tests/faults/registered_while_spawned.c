@@ -1,7 +1,7 @@
 /*
- * Another thread registers a child while it is being spawned: it is in the table before
- * the spawn registers it. Also if its pid is still in the table for an earlier child, which
- * somebody else waited for.
+ * Another thread registers a child that is still being spawned, so the child is in the table
+ * before the spawn registers it. The same is tried while the table still has the pid for an
+ * earlier child, which other code waited for.
  */
 #include "support/test.h"
 

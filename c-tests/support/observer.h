@@ -21,7 +21,7 @@ struct observer {
 /* Begins to count, in a thread. *root is 0 and in memory that is shared with the root
  * process, which calls observer_watches_me(). Skips the test if there are no records. */
 void observer_begin(struct observer *observer, const atomic_int *root);
-/* Ends it; if `complete` is set then, no record was lost. */
+/* Stops observing. `complete` is set if the observer missed no record. */
 void observer_end(struct observer *observer);
 
 /* Called in the root before it mounts a /proc of its own: what it forks from then on is

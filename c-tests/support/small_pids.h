@@ -5,7 +5,7 @@
 #include <stdbool.h>
 
 /* Called in a new namespace of pids and mounts: mounts its /proc, and limits its pids to
- * `largest`. False before Linux 6.14, where that limit is the whole machine's. */
+ * `largest`. Returns false before Linux 6.14, where the limit is one for the whole machine. */
 bool small_pids(int largest);
 /* How many processes it has, zombies too. */
 unsigned processes_in_namespace(void);

@@ -158,7 +158,6 @@ static inline errno_t sss_ev_start_beside(void *ptr, void *loop, int fd)
 static inline errno_t sss_ev_start(void *ptr, void *loop, int fd)
 {
     struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
-
     errno_t ret = 0;
 
     (void)sss_ev_start_beside(watch, loop, fd);

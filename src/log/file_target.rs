@@ -206,7 +206,7 @@ impl File {
             opened = self.open_in_directory(path);
         }
         let opened = opened?;
-        // Another process has ended in the middle of this line.
+        // The file ends in the middle of a line: its former writer ended there.
         if setup.lines && opened.mid_line {
             let mut opened = opened;
             let mark = End::Missing.mark();

@@ -30,7 +30,7 @@ pub(crate) enum End {
 }
 
 impl End {
-    /// What marks such an end in the text.
+    /// What is written in the log behind a line that ends so.
     pub(crate) fn mark(self) -> &'static [u8] {
         match self {
             End::Newline => b"",

@@ -79,8 +79,9 @@ impl Reaper {
         }
     }
 
-    /// The same for a child that is kept: it is looked at, and stays a zombie. Its stops
-    /// are waited for, as a look would return the same stop over and over.
+    /// The same for a child that is kept: its end is looked at with WNOWAIT, so that it stays
+    /// a zombie. Its stops are waited for, because a look would return the same stop over and
+    /// over.
     #[cold]
     #[inline(never)]
     fn ask_kept(&mut self, leader: u32) -> Option<(Change, Facts)> {
@@ -234,8 +235,9 @@ impl Reaper {
         (classify(status), Facts::used(usage))
     }
 
-    /// Other code reaped a child whose pidfd we hold: its status, from the pidfd or from
-    /// a fork server. None where that is not known yet: it is asked for again later.
+    /// The status of a child that other code reaped and whose pidfd we hold; it comes from
+    /// the pidfd or from a fork server. None if it is not known yet: then it is asked for
+    /// again later.
     fn recover(&mut self, pid: i32, pidfd: Pidfd) -> Option<(Change, Facts)> {
         for _ in 0..PATIENCE {
             match self.kernel.exit_status(pidfd) {

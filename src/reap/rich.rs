@@ -28,7 +28,7 @@ use crate::sys::{clock, process_info, signal};
 #[derive(Debug)]
 pub(crate) enum Child {
     Pid(i32),
-    /// A pidfd, which is taken over, and the pid of its process.
+    /// A pidfd, which the watch owns from now on, and the pid of its process.
     Pidfd(OwnedFd, i32),
 }
 

@@ -421,8 +421,8 @@ impl Reaper {
         self.tasks.entry_mut(task).ends = (next, if next == NIL { NIL } else { tail });
     }
 
-    /// The reason to step a task with a child's end, which ends the watch. None where the
-    /// watch was ended before.
+    /// Ends the task's watch of a child that has ended, and returns the reason with which the
+    /// task is stepped. None if the watch was ended before.
     pub(crate) fn tell_end(&mut self, task: u32, at: u32) -> Option<Why> {
         self.take_end(task);
         let slot = *self.table.slot(at);

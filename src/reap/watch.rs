@@ -208,7 +208,8 @@ fn quiet(own: &'static Process, id: WatchId) -> Result<(Locked<'static>, Option<
             Err(error) if error == Errno::ESRCH => None,
             Err(error) => return Err(error),
         };
-        // A watch whose own callback has ended it counts too.
+        // Waits also for a watch that is gone from the table because its own callback, which
+        // still runs, has ended it.
         if !reaper.runs_elsewhere(|running| running.watch == id) {
             return Ok((reaper, there));
         }

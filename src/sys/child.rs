@@ -350,8 +350,9 @@ unsafe fn parent_is(pid: i32, pidfd: i32) -> Result<(), i32> {
         if parent != 0 {
             return Err(libc::ESRCH);
         }
-        // A dying parent that is looking for children to send the signal to holds a lock,
-        // which this call waits for. Its pidfd tells of its death only after that.
+        // A dying parent sends its children their signals while it holds a lock of the
+        // kernel's, and its pidfd becomes readable after that. This call waits for the same
+        // lock, so a parent that was sending then is seen as dead below.
         let options = libc::WEXITED | libc::WNOHANG;
         let _ = call!(SYS_waitid, id(libc::P_ALL), 0, 0, word(options));
         let mut polled = readable(pidfd);

@@ -2,9 +2,9 @@
 
 const MINUTE: u64 = 60_000_000_000;
 
-/// The time of a look that is to come `after` nanoseconds from `now`, at most a minute later.
-/// If `after` is half a minute or more this is the next whole minute of the clock, so that
-/// all such looks wake an idle loop up together.
+/// When to make a look that is wanted `after` nanoseconds from `now`. If `after` is half a
+/// minute or more, it is the next whole minute of the clock: so all such looks wake an idle
+/// loop up together, once a minute at most.
 pub(crate) fn later(now: u64, after: u64) -> u64 {
     if after < MINUTE / 2 {
         now + after

@@ -1,9 +1,9 @@
 //! clone(2) and clone3(2): a process that runs a [`Program`], and its pidfd.
 //!
-//! Its exit signal is 0 until it execs, when the kernel makes it SIGCHLD. So nobody else
-//! sees a child that fails before: there is no SIGCHLD, and a waitpid(-1) elsewhere does
-//! not find it. A held child, which somebody may kill while it is held, has SIGCHLD from
-//! the start.
+//! The child's exit signal is 0 until it execs; then the kernel makes it SIGCHLD. So other
+//! code does not notice a child that fails before its exec: it sends no SIGCHLD, and
+//! waitpid(-1) does not find it. A held child has SIGCHLD from the start, because it may be
+//! killed while it is held, and that end is to be told.
 
 #[cfg(sss_syscall_instruction)]
 use std::arch::asm;
