@@ -285,7 +285,7 @@ static void with_links(unsigned links, uint32_t scope)
      * inside one. */
     round.observed = records_open(&round.records);
     if (getenv("SSS_TEST_SOAK") != NULL) {
-        round.links *= 6;
+        round.links *= 10;
         in_pid_namespace(in_few_pids, &round);
         if (round.observed) {
             check_ok(close(round.records.fd));
