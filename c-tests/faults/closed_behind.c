@@ -12,15 +12,6 @@
 
 enum { COUNT = 12, OPENED = 64 };
 
-static void close_all_but(int first, int second)
-{
-    for (int fd = 3; fd < 256; fd++) {
-        if (fd != first && fd != second) {
-            (void)close(fd);
-        }
-    }
-}
-
 static int open_null(int unused)
 {
     (void)unused;
@@ -117,6 +108,47 @@ static void tell_it(void *unused)
     check_ok(sss_child_free(child));
     check_ok(sss_sigchld_ctx_free(loop.ctx));
     check_no_children();
+}
+
+/* The new descriptor wakes for a deadline too, though nothing else is owed: the pidfd is in the
+ * other context's epoll. */
+static void kill_it(void *unused)
+{
+    const struct sss_deadline_step steps[] = { { .after_ns = 1000000, .signum = SIGKILL } };
+    struct sss_deadline deadline = { .size = sizeof(deadline), .steps = steps, .steps_count = 1 };
+    struct told told = { 0 };
+    struct seen seen = { 0 };
+    struct sss_child_ctx *first, *child;
+    struct sss_watch watch;
+    struct gate gate;
+    struct loop loop, other;
+    pid_t pid;
+
+    (void)unused;
+    loop_start(&other, ctx_untrusted(SSS_SCOPE_REGISTERED), WAKE_DESCRIPTOR);
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    gate_make(&gate);
+    pid = child_at(&gate, 3);
+    check_ok(sss_child_register(NULL, other.ctx, pid, see, &seen, &first));
+    watch = watch_of(pid, &told);
+    watch.deadline = &deadline;
+    check_ok(sss_child_watch(NULL, loop.ctx, &watch, &child));
+    check_ok(close(loop.ctxfd));
+    check_int(sss_sigchld_ctx_dispatch(loop.ctx, 0), EBADF);
+    check_ok(sss_sigchld_ctx_fd(loop.ctx, &loop.ctxfd));
+    loop_until(&loop, &told.calls, 1);
+    check_told(&told, pid, BY_SIGNAL(SIGKILL));
+    check_ok(sss_child_free(child));
+    check_ok(sss_child_free(first));
+    loop_end(&loop);
+    loop_end(&other);
+    check_no_children();
+}
+
+static void a_deadline_is_kept(void **state)
+{
+    (void)state;
+    in_child(kill_it, NULL);
 }
 
 /* A callback is due, and the library would wake the loop by descriptors that are files of the
@@ -353,6 +385,7 @@ int main(void)
         cmocka_unit_test(and_opens_epolls_of_its_own),
         cmocka_unit_test(and_nothing_is_written_there),
         cmocka_unit_test(and_asks_for_the_descriptor_anew),
+        cmocka_unit_test(a_deadline_is_kept),
         cmocka_unit_test(after_the_signal_was_taken),
         cmocka_unit_test(before_a_kept_one_was_looked_at),
         cmocka_unit_test(while_a_kept_one_is_told),

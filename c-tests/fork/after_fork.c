@@ -76,9 +76,7 @@ static void closed_and_opened_others(void *pvt)
     int opened[64];
     size_t i;
 
-    for (int fd = 3; fd < 256; fd++) {
-        (void)close(fd);
-    }
+    close_all_but(-1, -1);
     for (i = 0; i < ARRAY_SIZE(opened); i++) {
         opened[i] = open("/dev/null", O_RDONLY | O_CLOEXEC);
         check(opened[i] != -1);
@@ -194,6 +192,49 @@ static void the_other_context_too(void *pvt)
     loop_end(&loop);
 }
 
+/* The descriptors of the second get the numbers that those of the first had. */
+static void the_second_first(void *pvt)
+{
+    struct sss_sigchild_ctx **contexts = pvt;
+    struct seen seen = { 0 };
+    struct sss_child_ctx *child;
+    struct loop loop;
+    int fd;
+
+    close_all_but(-1, -1);
+    check_ok(sss_sigchld_ctx_after_fork(contexts[1]));
+    check_ok(sss_sigchld_ctx_fd(contexts[1], &fd));
+    check_ok(sss_sigchld_ctx_after_fork(contexts[0]));
+    loop_start(&loop, contexts[1], WAKE_DESCRIPTOR);
+    check_int(loop.ctxfd, fd);
+    check_ok(sss_child_register(NULL, contexts[1], child_at(NULL, 1), see, &seen, &child));
+    loop_until(&loop, &seen.calls, 1);
+    check_ok(sss_child_free(child));
+    check_ok(sss_sigchld_ctx_free(contexts[0]));
+    loop_end(&loop);
+}
+
+static void make_two_after_a_close(void *unused)
+{
+    struct sss_sigchild_ctx *contexts[2];
+    int i, fd;
+
+    (void)unused;
+    close_all_but(-1, -1);
+    for (i = 0; i < 2; i++) {
+        contexts[i] = ctx_make(SSS_SCOPE_REGISTERED, 0);
+        check_ok(sss_sigchld_ctx_fd(contexts[i], &fd));
+    }
+    in_child(the_second_first, contexts);
+    check_ok(sss_sigchld_ctx_free(contexts[0]) | sss_sigchld_ctx_free(contexts[1]));
+}
+
+static void two_contexts_and_a_close_of_all(void **state)
+{
+    (void)state;
+    in_child(make_two_after_a_close, NULL);
+}
+
 static void two_contexts(void **state)
 {
     struct loop *loop = *state;
@@ -212,6 +253,7 @@ int main(void)
         ALL_WAYS(scope_and_callback_are_kept),
         ONE_WAY(forked_twice, "_all_descriptor", 1),
         EACH_WAY(two_contexts),
+        cmocka_unit_test(two_contexts_and_a_close_of_all),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -30,6 +30,7 @@ use crate::sys::error::Error;
 use crate::sys::fork::Former;
 use crate::sys::kept::Kept;
 use crate::sys::lock::Mutex;
+use crate::sys::poller::Poller;
 use crate::sys::unload::{self, Unloading};
 use crate::sys::{clock, fd, file};
 
@@ -86,6 +87,16 @@ fn unload(going: &Unloading) {
 
 fn make_threads(_depth: u32) -> Option<Threads> {
     unload::also(unload);
+    // New descriptors may get the numbers of those that this process has closed.
+    for (threads, former) in LOGS.former() {
+        threads.pollers.items(former).for_each(Poller::doubt);
+        for source in threads.sources.items(former) {
+            source.fd.part_if_gone();
+        }
+        for log in threads.logs.items(former) {
+            for_each_fd(log, Kept::part_if_gone);
+        }
+    }
     Threads::new(reader::read, writers::write)
 }
 
@@ -341,14 +352,21 @@ fn leave_source(threads: &'static Threads, former: Former, source: &Source) {
     threads.sources.leave(former, source);
 }
 
+/// In a forked child: calls `what` for each of a log's own descriptors, and not for those of
+/// its sources.
+#[inline(never)]
+fn for_each_fd(log: &Log, what: fn(&Kept)) {
+    if let Some(target) = log.target.try_lock() {
+        target.fds().for_each(what);
+    }
+    log.setup.fd().into_iter().for_each(what);
+}
+
 fn leave(threads: &'static Threads, former: Former, log: &Log) {
     while let Some(source) = source_of(threads, former, log) {
         leave_source(threads, former, source);
     }
-    if let Some(target) = log.target.try_lock() {
-        target.fds().for_each(Kept::close);
-    }
-    log.setup.fd().into_iter().for_each(Kept::close);
+    for_each_fd(log, Kept::close);
     threads.logs.leave(former, log);
     if threads.logs.find(former, |_| true).is_some() {
         return;

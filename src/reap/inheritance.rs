@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 
 use super::id::ContextId;
 use super::subscriber::Params;
-use crate::sys::epoll::Descriptor;
+use crate::sys::epoll::{Descriptor, are_together};
 use crate::sys::pidfd::Pidfd;
 use crate::sys::wait;
 
@@ -73,6 +73,14 @@ impl Inheritance {
         let (word, bit) = place(pidfd);
         if let Some(word) = self.pidfds.get_mut(word) {
             *word &= !bit;
+        }
+    }
+
+    /// In the child, before it has descriptors of its own, which may get the same numbers:
+    /// forgets those that it has closed.
+    pub(crate) fn part(&mut self) {
+        for context in self.contexts.iter_mut().flatten() {
+            context.descriptor = context.descriptor.filter(|&fds| are_together(fds));
         }
     }
 

@@ -40,6 +40,11 @@ pub(crate) struct Process {
 
 impl Process {
     pub(crate) fn new(depth: u32) -> Option<Self> {
+        for (former, _) in PROCESS.former() {
+            if let Some(mut inheritance) = former.inheritance.try_lock() {
+                inheritance.part();
+            }
+        }
         let inheritance = leak(Mutex::new(Inheritance::new()))?;
         Some(Process {
             reaper: wiped::boxed(|| Mutex::new(Reaper::new(&LINUX, depth, inheritance)))?,

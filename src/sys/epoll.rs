@@ -227,7 +227,7 @@ pub(super) fn tell_wake(epoll: &Epoll, wake: &EventFd) {
 }
 
 /// Whether these are a Descriptor's still.
-fn are_together([epoll, wake, timer]: [RawFd; Descriptor::FDS]) -> bool {
+pub(crate) fn are_together([epoll, wake, timer]: [RawFd; Descriptor::FDS]) -> bool {
     holds(epoll, wake) && holds(epoll, timer)
 }
 

@@ -2,6 +2,7 @@
 //! a daemon closes every number and opens other files there.
 
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::errno::Errno;
 
@@ -12,7 +13,7 @@ use super::file::{self, File};
 /// A descriptor that is identified by its file: it is closed only if it is still ours.
 #[derive(Debug)]
 pub(crate) struct Kept {
-    fd: RawFd,
+    fd: AtomicI32,
     /// None where its file system did not tell: then it is taken for ours.
     file: Option<File>,
 }
@@ -20,7 +21,7 @@ pub(crate) struct Kept {
 impl From<OwnedFd> for Kept {
     fn from(fd: OwnedFd) -> Self {
         let file = file::file_of(fd.as_fd()).ok();
-        let fd = fd.into_raw_fd();
+        let fd = fd.into_raw_fd().into();
         Kept { fd, file }
     }
 }
@@ -53,11 +54,25 @@ impl Kept {
         self.file.is_none_or(|own| own == file)
     }
 
+    fn number(&self) -> RawFd {
+        self.fd.load(Ordering::Relaxed)
+    }
+
+    /// Before this process opens the same file once more, perhaps by the same number: where
+    /// the daemon has closed this, it is not there from now on.
+    pub(crate) fn part_if_gone(&self) {
+        /// Never open: above what any limit allows.
+        const NOWHERE: RawFd = RawFd::MAX;
+        if !self.is_there() {
+            self.fd.store(NOWHERE, Ordering::Relaxed);
+        }
+    }
+
     /// Closes it though it is not dropped: a forked child never drops what it has copies of.
     pub(crate) fn close(&self) {
         if self.is_there() {
             // It is not used after this: its owner drops or forgets it.
-            drop(file::take(self.fd));
+            drop(file::take(self.number()));
         }
     }
 }
@@ -66,7 +81,7 @@ impl AsFd for Kept {
     fn as_fd(&self) -> BorrowedFd<'_> {
         // SAFETY: as we know it is open; else each call says EBADF, or is for a file of
         // the daemon's, which was said to be ours.
-        unsafe { BorrowedFd::borrow_raw(self.fd) }
+        unsafe { BorrowedFd::borrow_raw(self.number()) }
     }
 }
 

@@ -77,7 +77,7 @@ impl Poller {
     /// Closes its descriptors, unless others are there by now. A forked child, which has
     /// copies of them, never drops it.
     pub(crate) fn close(&self) {
-        if self.is_there() {
+        if !self.lost.load(Ordering::Relaxed) && self.is_there() {
             drop([self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd()].map(file::take));
         }
     }
@@ -86,7 +86,8 @@ impl Poller {
         holds(self.epoll.0.as_raw_fd(), self.wake.as_fd().as_raw_fd())
     }
 
-    /// The epoll told of an unknown token: the number may be the daemon's epoll by now.
+    /// Looks whether the daemon has closed it. To be called when the epoll told of an unknown
+    /// token, and before this process makes another epoll, which may get the same number.
     pub(crate) fn doubt(&self) {
         if !self.is_there() {
             self.lost.store(true, Ordering::Relaxed);

@@ -72,20 +72,28 @@ impl<T> Roll<T> {
         }
     }
 
-    /// In a forked child: the first item of this kind.
-    pub(crate) fn find(&'static self, _: Former, which: impl Fn(&T) -> bool) -> Option<&'static T> {
+    /// In a forked child: the items.
+    pub(crate) fn items(&'static self, _: Former) -> impl Iterator<Item = &'static T> {
         self.places()
             // SAFETY: null, or what add() stored. A former process's items are never
             // dropped here.
             .filter_map(|place| unsafe { place.item.load(Ordering::Acquire).as_ref() })
             .map(Counted::value)
-            .find(|item| which(item))
+    }
+
+    /// In a forked child: the first item of this kind.
+    pub(crate) fn find(
+        &'static self,
+        former: Former,
+        which: impl Fn(&T) -> bool,
+    ) -> Option<&'static T> {
+        self.items(former).find(|item| which(item))
     }
 
     /// In a forked child: forgets an item, without dropping it.
     pub(crate) fn leave(&'static self, _: Former, item: &T) {
         for place in self.places() {
-            // SAFETY: as in find().
+            // SAFETY: as in items().
             let found = unsafe { place.item.load(Ordering::Acquire).as_ref() };
             if found.is_some_and(|found| std::ptr::eq(found.value(), item)) {
                 place.item.store(null_mut(), Ordering::Release);
