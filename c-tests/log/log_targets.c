@@ -64,8 +64,10 @@ static struct sss_log_params to_syslog(const struct bed *bed)
 
 static void check_datagram(int fd, const char *wanted)
 {
+    struct pollfd in = { .fd = fd, .events = POLLIN };
     char got[4096] = { 0 };
 
+    check_int(poll(&in, 1, 6 * DEADLINE_MS), 1);
     check(recv(fd, got, sizeof(got) - 1, 0) > 0);
     check_text(got, wanted, __FILE__, __LINE__);
 }
@@ -142,6 +144,48 @@ static void syslog_is_slow(void **state)
     }
     end_piped(&beside);
     check_ok(close(fd) | close(server) | sss_log_free(log));
+}
+
+static bool takes_more(int fd)
+{
+    struct pollfd out = { .fd = fd, .events = POLLOUT };
+
+    return poll(&out, 1, 0) == 1;
+}
+
+/* The same after the log was freed: its writes fail before and after that. */
+static void syslog_is_slow_and_the_log_is_freed(void **state)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX, .sun_path = "/dev/log" };
+    struct bed *bed = *state;
+    struct sss_log_params params;
+    struct sss_log *log;
+    char line[64], wanted[128];
+    int server, other, fd, i;
+
+    own_run_needed();
+    server = listen_at("/dev/log", SOCK_DGRAM);
+    other = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    check(other != -1);
+    check_ok(connect(other, (struct sockaddr *)&address, sizeof(address)));
+    params = to_syslog(bed);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    for (i = 0; i < 200; i++) {
+        put_bytes(fd, line, (size_t)snprintf(line, sizeof(line), "line %d\n", i));
+    }
+    check_ok(close(fd));
+    await(stats_of_log(log).last_error == EAGAIN && stats_of_log(log).sources == 0);
+    check_ok(sss_log_free(log));
+    for (i = 0; i < 200; i++) {
+        if (i == 1) {
+            /* The writer has gone on, until no more can be sent. */
+            await(!takes_more(other));
+        }
+        snprintf(wanted, sizeof(wanted), "<157>web: line %d", i);
+        check_datagram(server, wanted);
+    }
+    check_ok(close(other) | close(server));
 }
 
 static struct sss_log_params to_journal(const struct bed *bed)
@@ -284,7 +328,8 @@ static void a_real_journal(void **state)
     static const char daemon[] = "/lib/systemd/systemd-journald";
     struct bed *bed = *state;
     struct sss_log_params params;
-    struct sss_log *log;
+    struct sss_log *log = NULL;
+    errno_t ret;
     pid_t journald;
     int fd;
 
@@ -298,9 +343,11 @@ static void a_real_journal(void **state)
         execl(daemon, daemon, NULL);
         _exit(127);
     }
-    await(access("/run/systemd/journal/stdout", F_OK) == 0);
     params = to_journal(bed);
-    log = log_of(bed, &params);
+    await(access("/run/systemd/journal/stdout", F_OK) == 0);
+    /* Between its bind(2) and its listen(2) a connection is refused. */
+    await((ret = sss_log_open(NULL, bed->loop.ctx, &params, &log)) != ECONNREFUSED);
+    check_ok(ret);
     fd = log_pipe(log, NULL, NULL);
     put(fd, "one\ntwo\nlast");
     check_ok(close(fd));
@@ -319,6 +366,7 @@ int main(void)
         ON_OWN_RUN(syslog_gets_a_datagram_for_each_line),
         ON_OWN_RUN(syslog_is_restarted),
         ON_OWN_RUN(syslog_is_slow),
+        ON_OWN_RUN(syslog_is_slow_and_the_log_is_freed),
         ON_OWN_RUN(the_journal_gets_a_stream),
         ON_OWN_RUN(the_journal_hangs_and_is_reopened),
         ON_OWN_RUN(the_journal_is_restarted),

@@ -352,16 +352,97 @@ static void a_source_that_ends_does_not_wait_for_ever(void **state)
     let_go(&stuck);
 }
 
-/* The same for all sources of a log that is freed. */
-static void a_child_does_not_wait_for_a_log_that_is_freed(void **state)
+enum { PIPE = 1 << 16, PAGE = 4096, NUMBERS = 3000, NUMBERS_LENGTH = 13890 };
+
+/* What the log holds is more than a page. */
+static void get_stuck_with_numbers(struct bed *bed, struct stuck *stuck)
+{
+    get_stuck(bed, stuck, SSS_LOG_BLOCK);
+    put_numbers(stuck->fd, 0, NUMBERS);
+    await(stats_of_log(stuck->log).bytes_read == 6 + NUMBERS_LENGTH);
+}
+
+/* From now on the write that hangs and all that come fail where the pipe is full. */
+static void hang_no_more(const struct stuck *stuck)
+{
+    check_ok(fcntl(stuck->pipe[1], F_SETFL, O_NONBLOCK));
+}
+
+static void read_page(const struct stuck *stuck)
+{
+    char page[PAGE];
+
+    check_int(read(stuck->pipe[0], page, PAGE), PAGE);
+}
+
+static int bytes_in(const struct stuck *stuck)
+{
+    int bytes = -1;
+
+    check_ok(ioctl(stuck->pipe[0], FIONREAD, &bytes));
+    return bytes;
+}
+
+/* The pipe's reader goes on only after a write of the freed log has failed. */
+static void free_and_read_on(struct bed *bed, bool failed_before)
+{
+    static char text[1 << 17];
+    struct stuck stuck;
+    size_t length = 0;
+    ssize_t got;
+    int left;
+
+    get_stuck_with_numbers(bed, &stuck);
+    if (failed_before) {
+        hang_no_more(&stuck);
+        read_page(&stuck);
+        await(stats_of_log(stuck.log).last_error == EAGAIN);
+    }
+    check_ok(sss_log_free(stuck.log) | close(stuck.fd));
+    hang_no_more(&stuck);
+    left = bytes_in(&stuck) - PAGE;
+    read_page(&stuck);
+    await(bytes_in(&stuck) > left);
+    check_ok(close(stuck.pipe[1]));
+    while ((got = read(stuck.pipe[0], text + length, sizeof(text) - 1 - length)) > 0) {
+        length += (size_t)got;
+    }
+    check_int(got, 0);
+    text[length] = '\0';
+    check_int(length, PIPE - (failed_before ? 2 : 1) * PAGE + 6 + NUMBERS_LENGTH);
+    check_int(check_numbers(text + length - NUMBERS_LENGTH, NUMBERS), NUMBERS);
+    check_ok(close(stuck.pipe[0]));
+}
+
+static void a_freed_log_waits_for_a_slow_receiver(void **state)
+{
+    free_and_read_on(*state, false);
+    free_and_read_on(*state, true);
+}
+
+/* The log ends though one target hangs and the other one is full and is never read. */
+static void nothing_waits_for_ever_for_a_log_that_is_freed(void **state)
 {
     struct bed *bed = *state;
-    struct stuck stuck;
+    struct stuck stuck, full;
+    struct pollfd read_end = { .events = 0 };
 
+    get_stuck_with_numbers(bed, &full);
+    hang_no_more(&full);
+    read_page(&full);
+    await(stats_of_log(full.log).last_error == EAGAIN);
+    fill(&full);
     get_stuck(bed, &stuck, SSS_LOG_BLOCK);
     fill(&stuck);
-    check_ok(sss_log_free(stuck.log));
+    check_ok(sss_log_free(full.log) | sss_log_free(stuck.log));
+    check_ok(close(full.pipe[1]));
     await(write(stuck.fd, "x", 1) == -1 && errno == EPIPE);
+    await(write(full.fd, "x", 1) == -1 && errno == EPIPE);
+    /* The log has closed its copy of the writing end. */
+    read_end.fd = full.pipe[0];
+    check_int(poll(&read_end, 1, 6 * DEADLINE_MS), 1);
+    check_int(read_end.revents, POLLHUP);
+    check_ok(close(full.pipe[0]) | close(full.fd));
     check_ok(close(stuck.pipe[0]) | close(stuck.pipe[1]) | close(stuck.fd));
 }
 
@@ -516,7 +597,8 @@ int main(void)
         ON_BED(writers_are_bounded),
         ON_BED(the_policy_says_who_waits),
         ON_BED(a_source_that_ends_does_not_wait_for_ever),
-        ON_BED(a_child_does_not_wait_for_a_log_that_is_freed),
+        ON_BED(a_freed_log_waits_for_a_slow_receiver),
+        ON_BED(nothing_waits_for_ever_for_a_log_that_is_freed),
         ON_BED(flush_without_time_only_asks),
         ON_BED(flush_waits_until_what_was_dropped_is_told),
         ON_BED(bytes_are_dropped_and_counted),

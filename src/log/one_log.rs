@@ -7,6 +7,7 @@ use crate::sys::error::Error;
 use super::backlog::Backlog;
 use super::queue::Queue;
 use super::setup::Setup;
+use super::source::LAST_WORDS;
 use super::target::Target;
 use super::telling::{Slot, Telling};
 use crate::reap::id::ContextId;
@@ -74,11 +75,23 @@ pub(crate) struct Log {
 pub(super) struct Work {
     pub(super) phase: Phase,
     pub(super) pause: u64,
+    /// If the log is freed and its target full, it is given up at this time, unless the
+    /// target takes some before. Otherwise it is the time in the State, which is for all logs.
+    pub(super) ends_by: u64,
     pub(super) sources: u32,
     /// How often flush() asked for all sources to be read, and up to which of these
     /// requests that was done.
     pub(super) asked: u64,
     pub(super) done: u64,
+}
+
+impl Work {
+    /// Whether a freed log, whose target is full, tries again: a slow receiver loses nothing,
+    /// and one that hangs keeps no thread.
+    pub(super) fn may_wait(&mut self, now: u64) -> bool {
+        self.ends_by = self.ends_by.min(now + LAST_WORDS);
+        now < self.ends_by
+    }
 }
 
 impl Log {
@@ -102,10 +115,30 @@ impl Log {
             work: Mutex::new(Work {
                 phase: Phase::Idle,
                 pause: PAUSE,
+                ends_by: u64::MAX,
                 sources: 0,
                 asked: 0,
                 done: 0,
             }),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::backlog::test_setup;
+    use super::*;
+
+    #[test]
+    fn a_full_target_has_five_seconds() {
+        let log = Log::new(1, ContextId::NONE, test_setup(true), Target::default());
+        let mut work = log.work.lock();
+        assert!(work.may_wait(10));
+        assert!(work.may_wait(9 + LAST_WORDS));
+        assert!(!work.may_wait(10 + LAST_WORDS));
+        // The library is unloaded: the end for all logs comes earlier.
+        work.ends_by = 20 + LAST_WORDS;
+        assert!(work.may_wait(19 + LAST_WORDS));
+        assert!(!work.may_wait(20 + LAST_WORDS));
     }
 }

@@ -147,8 +147,7 @@ impl Target {
 
     /// After any error but a full buffer the socket is connected anew.
     fn disconnect_if_gone(&mut self, sent: Result<(), Error>) -> Result<(), Error> {
-        let full = |error: Error| matches!(error.errno, Errno::EAGAIN | Errno::ENOBUFS);
-        if sent.is_err_and(|error| !full(error)) {
+        if sent.is_err_and(|error| !is_full(error)) {
             self.socket = None;
             self.mid_line = false;
         }
@@ -173,6 +172,11 @@ fn path_of(place: &Place) -> Path<'_> {
         },
         _ => unreachable!("a file's place"),
     }
+}
+
+/// Whether the receiver is there, and has not read yet what it was sent before.
+pub(crate) fn is_full(error: Error) -> bool {
+    matches!(error.errno, Errno::EAGAIN | Errno::ENOBUFS)
 }
 
 /// Whether nobody will ever read from it again, so that what is for it is dropped.

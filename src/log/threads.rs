@@ -66,6 +66,9 @@ pub(crate) struct State {
     pub(crate) takeovers: u64,
     /// A log may wait for all of its sources to be read.
     pub(super) flushing: bool,
+    /// When the library is unloaded: what full targets have not taken by then is dropped.
+    /// u64::MAX else.
+    pub(super) ends_by: u64,
 }
 
 pub(crate) struct Threads {
@@ -114,6 +117,7 @@ impl Threads {
                 poller: None,
                 takeovers: 0,
                 flushing: false,
+                ends_by: u64::MAX,
             }),
             logs: Roll::new(),
             sources: Roll::new(),
@@ -254,6 +258,7 @@ impl Threads {
     /// Lets go of all logs, and waits until what they hold is written and no thread is
     /// in here any more.
     pub(super) fn end(&self, going: &Unloading) {
+        self.state.lock().ends_by = clock::now() + LAST_WORDS;
         loop {
             let state = self.state.lock();
             let next = state.logs.iter().find(|log| !log.is_freed());

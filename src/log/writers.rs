@@ -17,10 +17,12 @@ enum Outcome {
     /// All is written.
     Rests,
     HasMore,
-    /// A write failed.
-    Pauses,
-    /// The same, after some of it was written.
-    PausesShortly,
+    /// A write failed, perhaps after some was written. `full`: the target's receiver is
+    /// only slow.
+    Fails {
+        some: bool,
+        full: bool,
+    },
 }
 
 impl Threads {
@@ -69,13 +71,14 @@ impl Threads {
         if log.reopen.swap(false, Ordering::AcqRel) {
             target.reopen();
         }
+        let mut some = false;
         for _ in 0..TURN {
             let Some(mut chunk) = self.next_chunk(log) else {
                 return match target.rest(&log.setup) {
                     Ok(()) => Outcome::Rests,
                     Err(errno) => {
                         log.counts.failed(errno);
-                        Outcome::Pauses
+                        Outcome::Fails { some, full: false }
                     }
                 };
             };
@@ -84,6 +87,7 @@ impl Threads {
             if let Some(errno) = done.error {
                 log.counts.failed(errno);
             }
+            some |= done.bytes > 0;
             let counts = &log.counts;
             counts
                 .written
@@ -106,11 +110,8 @@ impl Threads {
                 }
                 drop(backlog);
                 self.let_go_on(log);
-                return if done.bytes > 0 {
-                    Outcome::PausesShortly
-                } else {
-                    Outcome::Pauses
-                };
+                let full = target::is_full(errno);
+                return Outcome::Fails { some, full };
             }
             drop(backlog);
             self.let_go_on(log);
@@ -136,25 +137,19 @@ impl Threads {
         let mut work = log.work.lock();
         let again = work.phase == Phase::Again;
         work.phase = Phase::Idle;
-        let pause = match outcome {
-            Outcome::Pauses => {
-                let pause = work.pause;
-                work.pause = (2 * pause).min(LONGEST_PAUSE);
-                Some(pause)
-            }
-            Outcome::PausesShortly => {
-                work.pause = PAUSE;
-                Some(PAUSE)
-            }
-            Outcome::Rests | Outcome::HasMore => {
-                work.pause = PAUSE;
-                None
-            }
+        let (some, full) = match outcome {
+            Outcome::Fails { some, full } => (some, Some(full)),
+            Outcome::Rests | Outcome::HasMore => (true, None),
         };
+        if some {
+            work.pause = PAUSE;
+            work.ends_by = state.ends_by;
+        }
+        let now = clock::now();
         let freed = log.is_freed();
         let ended = freed && work.sources == 0;
-        match pause {
-            Some(_) if freed => {
+        match full {
+            Some(full) if freed && !(full && work.may_wait(now)) => {
                 // Nobody is left to whom it matters, and children must not wait for it.
                 log.backlog.lock().close();
                 if ended {
@@ -163,8 +158,9 @@ impl Threads {
                     state.let_held_go_on();
                 }
             }
-            Some(pause) => {
-                work.phase = Phase::Pausing(clock::now() + pause);
+            Some(_) => {
+                work.phase = Phase::Pausing(now + work.pause);
+                work.pause = (2 * work.pause).min(LONGEST_PAUSE);
                 state.pausing = true;
                 if let Some(poller) = &state.poller {
                     poller.wake();
