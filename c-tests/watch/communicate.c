@@ -686,7 +686,7 @@ static void bad_input(void **state)
         { .mask = SSS_COMMUNICATE_DRAIN, .drain_ns = -1 },
     };
     const char *const argv[] = { "true", NULL };
-    const struct sss_spawn_fd fds[] = { { 0, 1 } };
+    struct sss_spawn_fd fds[] = { { 0, 1 } };
     struct loop *loop = *state;
     struct sss_spawn spawn = spawn_zero();
     struct result result;
@@ -724,6 +724,12 @@ static void bad_input(void **state)
     spawn.fds_count = 1;
     check_int(sss_child_communicate(NULL, loop->ctx, &spawn, &comm, &child), EINVAL);
     check_int(step, SSS_SPAWN_STEP_FDS);
+    comm = comm_of(&result, ALL); /* the pipes would get this number */
+    fds[0] = (struct sss_spawn_fd){ .source = dup(0), .target = 3 };
+    check_ok(close(fds[0].source));
+    check_int(sss_child_communicate(NULL, loop->ctx, &spawn, &comm, &child), EBADF);
+    check_int(step, SSS_SPAWN_STEP_FDS);
+    spawn.fds_count = 0;
     comm = comm_of(&result, ERROR);
     spawn.path = "/nowhere";
     check_int(sss_child_communicate(NULL, loop->ctx, &spawn, &comm, &child), ENOENT);

@@ -143,6 +143,60 @@ static void a_deadline_is_kept_by_the_loop(struct bed *bed)
     check_ok(talloc_free(child));
 }
 
+static void take_no_notice(int signum)
+{
+    (void)signum;
+}
+
+/* The search for a child finds the end of another, whose handle is freed and of which no
+ * signal tells. The new watch gets the other's place, and keeps its own deadline. */
+static void a_deadline_is_of_its_own_child(struct bed *bed)
+{
+    const struct sss_deadline_step step = { .after_ns = 2 * MS, .signum = SIGKILL };
+    const struct sigaction other = { .sa_handler = take_no_notice, .sa_flags = SA_RESTART };
+    struct sss_deadline deadline;
+    struct told told = { 0 };
+    struct seen seen = { 0 };
+    struct gate gate, gates[2];
+    struct sigaction former;
+    struct sss_watch watch;
+    struct sss_child_ctx *child;
+    pid_t unheard, pids[2];
+
+    memset(&deadline, 0, sizeof(deadline));
+    deadline.size = sizeof(deadline);
+    deadline.steps = &step;
+    deadline.steps_count = 1;
+    bed_start(bed, SSS_SCOPE_ALL, 0);
+    gate_make(&gate);
+    unheard = child_at(&gate, 1);
+    check_ok(talloc_free(bed_watch(bed, bed->mem, unheard, see, &seen)));
+    for (int i = 0; i < 2; i++) {
+        gate_make(&gates[i]);
+        pids[i] = child_at(&gates[i], 3);
+    }
+    check_ok(sigaction(SIGCHLD, &other, &former));
+    gate_open(&gate);
+    await_zombie(unheard);
+    watch = watch_of(pids[0], &told);
+    watch.deadline = &deadline;
+    child = bed_richly(bed, bed->mem, &watch);
+    check(!is_child(unheard));
+    bed_watch(bed, bed->mem, pids[1], see, &seen);
+    while (told.calls == 0 && seen.calls == 0) {
+        bed_turn(bed);
+    }
+    check_int(seen.calls, 0);
+    check_told(&told, pids[0], BY_SIGNAL(SIGKILL));
+    check_int(told.event.step_signal, SIGKILL);
+    check(told.child == child);
+    gate_open(&gates[0]);
+    gate_open(&gates[1]);
+    bed_until(bed, &seen.calls, 1);
+    check_seen(&seen, pids[1], 3);
+    check_ok(sigaction(SIGCHLD, &former, NULL));
+}
+
 struct output {
     unsigned calls;
     bool free_it;
@@ -221,6 +275,7 @@ int main(void)
         ROW(one_that_is_dead_comes_in_the_next_turn),
         ROW(one_that_others_took),
         ROW(a_deadline_is_kept_by_the_loop),
+        ROW(a_deadline_is_of_its_own_child),
         ROW(popen_without_blocking),
         ROW(freed_in_its_callback),
     };

@@ -152,6 +152,10 @@ pub(crate) fn descriptor(id: ContextId) -> Result<RawFd, Error> {
     reaper.context(id)?;
     reaper.ensure_descriptor(id.index)?;
     reaper.serve(id.index);
+    // A new one has no alarm yet.
+    if let Some((at, _)) = reaper.at(id.index).deadlines.first() {
+        reaper.alarm(id.index, at);
+    }
     let ctx = reaper.at_mut(id.index);
     let hosted = ctx.params.hosted;
     let first = !std::mem::replace(&mut ctx.polled, true);

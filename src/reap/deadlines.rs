@@ -25,6 +25,12 @@ impl Deadlines {
         self.heap.try_reserve(all.saturating_sub(self.heap.len()))
     }
 
+    /// How many more keys there is room for.
+    #[cfg(test)]
+    pub(crate) fn room(&self) -> usize {
+        self.heap.capacity() - self.heap.len()
+    }
+
     /// The nearest deadline, and its key.
     pub(crate) fn first(&self) -> Option<(u64, u32)> {
         self.heap.first().copied()

@@ -214,7 +214,10 @@ impl Reaper {
         let now = facts.now;
         let plan = self.policy.plan(facts);
         let Plan { walk, sweep, by } = plan;
-        self.agenda.paid(Debt::Sweep);
+        // One that is not due yet stays owed for then.
+        if facts.sweep || facts.waits == 0 {
+            self.agenda.paid(Debt::Sweep);
+        }
         if facts.waits == 0 {
             self.agenda.paid(Debt::Each);
         }
@@ -247,7 +250,12 @@ impl Reaper {
         }
         if by == Look::Each || seen == Seen::Hidden {
             let settled = self.table.settled();
+            let resumed = self.old_cursor != 0 || self.table.is_swept_in_part();
             let (seen, died) = self.sweep(now);
+            if resumed && facts.sweep {
+                // It has passed over children that may have ended since.
+                self.agenda.owe(Debt::Sweep, now);
+            }
             if facts.unnamed {
                 self.policy.died(died == 0, settled);
             }

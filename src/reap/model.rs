@@ -2,7 +2,9 @@
 //! order and together, signals merge or name nobody, other code waits for our children,
 //! loops stand still. Each end must be told once, with the right status, and as LOST only
 //! if other code took it. Zombies must be kept until their end was told. Children that
-//! nobody registered are told of in scope All, and left alone in scope Registered.
+//! nobody registered are told of in scope All, and left alone in scope Registered. Where a
+//! context asks for stops and continues, the last one of a child must be told, in order and
+//! before its end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::RawFd;
@@ -39,6 +41,8 @@ enum State {
 struct World {
     now: u64,
     children: BTreeMap<i32, State>,
+    /// The last stop or continue of a living child that nobody has waited for: its status.
+    jobs: BTreeMap<i32, i32>,
     /// Children that must still be zombies when their end is told.
     kept: BTreeSet<i32>,
     /// The child of each pidfd.
@@ -65,8 +69,24 @@ impl World {
 
     fn end(&mut self, pid: i32, status: i32) {
         self.children.insert(pid, State::Dead(status));
+        self.jobs.remove(&pid);
         self.becomes_readable(pid);
     }
+
+    fn take_job(&mut self, pid: i32, options: i32) -> Option<i32> {
+        let status = *self.jobs.get(&pid)?;
+        asks(options, status).then(|| self.jobs.remove(&pid))?
+    }
+}
+
+/// Whether a wait with these options tells of this stop or continue.
+fn asks(options: i32, status: i32) -> bool {
+    let option = if libc::WIFSTOPPED(status) {
+        libc::WUNTRACED
+    } else {
+        libc::WCONTINUED
+    };
+    options & option != 0
 }
 
 struct Model(Mutex<World>);
@@ -90,7 +110,12 @@ impl Kernel for Model {
 
     fn yield_now(&self) {}
 
-    fn wait(&self, pid: i32, _: i32, _: bool) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
+    fn wait(
+        &self,
+        pid: i32,
+        options: i32,
+        _: bool,
+    ) -> Result<Option<(i32, i32, Option<Usage>)>, Error> {
         let mut world = self.0.lock();
         world.now += world.price;
         assert!(
@@ -107,14 +132,19 @@ impl Kernel for Model {
         if found.is_empty() {
             return Err(Errno::ECHILD.into());
         }
-        let dead = found.iter().find_map(|&(child, state)| match state {
-            State::Dead(status) => Some((child, status)),
-            _ => None,
-        });
-        if let Some((child, _)) = dead {
-            world.children.remove(&child);
+        for (child, state) in found {
+            let status = match state {
+                State::Dead(status) => {
+                    world.children.remove(&child);
+                    Some(status)
+                }
+                _ => world.take_job(child, options),
+            };
+            if let Some(status) = status {
+                return Ok(Some((child, status, None)));
+            }
         }
-        Ok(dead.map(|(child, status)| (child, status, None)))
+        Ok(None)
     }
 
     fn reap(&self, pidfd: Pidfd, _: bool) -> Result<Waited, Error> {
@@ -137,8 +167,8 @@ impl Kernel for Model {
         self.look(pid, None)
     }
 
-    fn jobs(&self, _: i32, _: i32) -> Result<Option<i32>, Error> {
-        Ok(None)
+    fn jobs(&self, pid: i32, options: i32) -> Result<Option<i32>, Error> {
+        Ok(self.0.lock().take_job(pid, options))
     }
 
     fn any_dead(&self) -> Result<Option<i32>, Error> {
@@ -275,6 +305,8 @@ enum Step {
     Adopt(u8, bool),
     /// Children end together: by these numbers among the living.
     End(Vec<u8>),
+    /// Registered children stop, or go on if they are stopped: by these numbers.
+    Jobs(Vec<u8>),
     /// SIGCHLD is passed on; it names the latest that ended, or nobody, or a wrong one.
     Signal(bool, Option<u8>),
     /// Somebody else waits for one that has ended, or for one that lives.
@@ -296,6 +328,7 @@ fn step() -> impl Strategy<Value = Step> {
         (1u8..10).prop_map(Step::Stray),
         (any::<u8>(), any::<bool>()).prop_map(|(number, which)| Step::Adopt(number, which)),
         proptest::collection::vec(any::<u8>(), 1..12).prop_map(Step::End),
+        proptest::collection::vec(any::<u8>(), 1..6).prop_map(Step::Jobs),
         (any::<bool>(), proptest::option::of(any::<u8>()))
             .prop_map(|(which, hint)| Step::Signal(which, hint)),
         any::<u8>().prop_map(Step::Steal),
@@ -304,6 +337,15 @@ fn step() -> impl Strategy<Value = Step> {
         any::<bool>().prop_map(Step::Refuse),
         Just(Step::Close),
     ]
+}
+
+/// The stops and continues of a child.
+struct Jobs {
+    /// Those that its context asks for.
+    options: i32,
+    stopped: bool,
+    /// Since the last one that was told.
+    untold: Vec<i32>,
 }
 
 struct Daemon {
@@ -315,17 +357,30 @@ struct Daemon {
     expected: BTreeMap<i32, (Option<i32>, bool)>,
     /// The same for children that nobody has registered.
     strays: BTreeMap<i32, (Option<i32>, bool)>,
+    /// Of each registered child until its end is told.
+    jobs: BTreeMap<i32, Jobs>,
+    /// How many there were, which tells them apart.
+    job_count: i32,
     scope: Scope,
     latest: i32,
 }
 
+const CONTINUED: i32 = 0xffff;
+const OPTIONS: [i32; 4] = [
+    0,
+    libc::WUNTRACED,
+    libc::WCONTINUED,
+    libc::WUNTRACED | libc::WCONTINUED,
+];
+
 impl Daemon {
-    /// Two contexts: one of this scope with a signal, and one with a descriptor too.
-    fn new(scope: Scope) -> Self {
+    /// Two contexts: one of this scope with a signal, and one with a descriptor too. With
+    /// these options they ask for stops and continues.
+    fn new(scope: Scope, options: [i32; 2]) -> Self {
         let model = Model::leaked();
         let inheritance = Box::leak(Box::new(Mutex::new(Inheritance::new())));
         let mut reaper = Reaper::new(model, 0, inheritance);
-        for (made, polled) in [(1, false), (2, true)] {
+        for (made, polled, options) in [(1, false, options[0]), (2, true, options[1])] {
             reaper.grow().unwrap();
             let index = u16::try_from(reaper.contexts.len() - 1).unwrap();
             *reaper.at_mut(index) = Context {
@@ -334,6 +389,7 @@ impl Daemon {
                 made,
                 params: Params {
                     scope: if polled { Scope::Registered } else { scope },
+                    options,
                     unknown: Some(Unknown {
                         call: told_of_unknown,
                         pvt: Pvt(std::ptr::null_mut()),
@@ -357,6 +413,8 @@ impl Daemon {
             next_pid: 100,
             expected: BTreeMap::new(),
             strays: BTreeMap::new(),
+            jobs: BTreeMap::new(),
+            job_count: 0,
             scope,
             latest: 0,
         }
@@ -386,6 +444,12 @@ impl Daemon {
         let found = self.reaper.find_child(index, pid, known, keep, false);
         let sink = Sink::of(Some(told as ChildFn), Pvt(std::ptr::null_mut()));
         self.reaper.insert(index, pid, found.unwrap(), sink, keep);
+        let jobs = Jobs {
+            options: self.reaper.at(index).params.options,
+            stopped: false,
+            untold: Vec::new(),
+        };
+        self.jobs.insert(pid, jobs);
         if keep {
             self.model.0.lock().kept.insert(pid);
         }
@@ -429,6 +493,24 @@ impl Daemon {
         }
     }
 
+    fn job(&mut self, number: u8) {
+        let Some(pid) = self.nth(number) else { return };
+        let ended = self.of(pid).0.is_some();
+        let Some(jobs) = self.jobs.get_mut(&pid).filter(|_| !ended) else {
+            return;
+        };
+        jobs.stopped = !jobs.stopped;
+        self.job_count += 1;
+        let status = if jobs.stopped {
+            (self.job_count % 64 + 1) << 8 | 0x7f
+        } else {
+            CONTINUED
+        };
+        jobs.untold.push(status);
+        self.model.0.lock().jobs.insert(pid, status);
+        self.latest = pid;
+    }
+
     fn steal(&mut self, number: u8) {
         let Some(pid) = self.nth(number) else { return };
         let mut world = self.model.0.lock();
@@ -457,6 +539,8 @@ impl Daemon {
         self.reaper.serve(1);
         self.reaper.take_pidfds(1, &mut 256).unwrap();
         self.pay();
+        // Both, so that no stop of before the next step is still to be told.
+        self.deliver(0);
         self.deliver(1);
     }
 
@@ -477,8 +561,21 @@ impl Daemon {
 
     fn deliver(&mut self, index: u16) {
         let (model, expected, strays) = (self.model, &mut self.expected, &mut self.strays);
+        let all_jobs = &mut self.jobs;
         let mut tell = |call| match call {
+            Call::Child { pid, status, .. }
+                if libc::WIFSTOPPED(status) || libc::WIFCONTINUED(status) =>
+            {
+                let Jobs {
+                    options, untold, ..
+                } = all_jobs.get_mut(&pid).expect("told before the end");
+                assert!(asks(*options, status), "nobody asked for {status:#x}");
+                // Continues look alike: the one that is told is the last.
+                let found = untold.iter().rposition(|&job| job == status);
+                untold.drain(..=found.expect("told once, and in order"));
+            }
             Call::Child { pid, status, .. } => {
+                all_jobs.remove(&pid);
                 let (ended, taken) = expected.remove(&pid).expect("told once");
                 let ended = ended.expect("told of one that lives");
                 assert!(status == ended || (taken && status == LOST), "{status}");
@@ -518,6 +615,11 @@ impl Daemon {
             .filter(|(_, (ended, _))| ended.is_some())
             .collect();
         assert!(untold.is_empty(), "{untold:?}");
+        for (pid, jobs) in &self.jobs {
+            let last = jobs.untold.last();
+            let told = !last.is_some_and(|&last| asks(jobs.options, last));
+            assert!(told, "{pid}: {:x?}", jobs.untold);
+        }
         let table = self.reaper.children() as usize;
         assert_eq!(table, self.expected.len());
         let world = self.model.0.lock();
@@ -534,9 +636,11 @@ proptest! {
     #[test]
     fn every_end_is_told_once_and_right(
         all in any::<bool>(),
+        options in proptest::array::uniform2(proptest::sample::select(&OPTIONS[..])),
         steps in proptest::collection::vec(step(), 1..40),
     ) {
-        let mut daemon = Daemon::new(if all { Scope::All } else { Scope::Registered });
+        let scope = if all { Scope::All } else { Scope::Registered };
+        let mut daemon = Daemon::new(scope, options);
         for step in steps {
             match step {
                 Step::Make(count, polled, keep) => {
@@ -547,6 +651,10 @@ proptest! {
                 Step::End(numbers) => {
                     numbers.into_iter().for_each(|number| daemon.end(number));
                     // The signals have merged into one, which names one of the children.
+                    daemon.signal(0, Some(1));
+                }
+                Step::Jobs(numbers) => {
+                    numbers.into_iter().for_each(|number| daemon.job(number));
                     daemon.signal(0, Some(1));
                 }
                 Step::Signal(polled, hint) => daemon.signal(u16::from(polled), hint),
@@ -578,7 +686,7 @@ fn parts(daemon: &mut Daemon, mut part: impl FnMut(&mut Reaper) -> bool) -> usiz
 
 #[test]
 fn what_goes_through_all_children_gives_the_lock_up_between() {
-    let mut daemon = Daemon::new(Scope::Registered);
+    let mut daemon = Daemon::new(Scope::Registered, [0; 2]);
     for _ in 0..1_000 {
         daemon.make(0, false);
     }
@@ -617,9 +725,33 @@ fn what_goes_through_all_children_gives_the_lock_up_between() {
     assert_eq!(daemon.reaper.table.old(), 800);
 }
 
+/// The signal of an end that a sweep has passed over comes, merged, before that sweep is
+/// over: another one follows.
+#[test]
+fn an_end_behind_an_interrupted_sweep_is_found() {
+    // Stops are asked for, so each child is waited for.
+    let mut daemon = Daemon::new(Scope::Registered, [libc::WUNTRACED, 0]);
+    for _ in 0..1_000 {
+        daemon.make(0, false);
+    }
+    daemon.model.0.lock().price = 10_000;
+    // A signal that names nobody. The rest of its sweep is owed.
+    daemon.reaper.serve(0);
+    daemon.reaper.after_signal(0, None);
+    assert!(daemon.reaper.table.is_swept_in_part());
+    daemon.end(5);
+    daemon.end(250);
+    daemon.reaper.after_signal(0, Some(daemon.latest));
+    daemon.pay();
+    daemon.model.0.lock().now += LOOK_WITHIN;
+    daemon.pay();
+    daemon.deliver(0);
+    assert_eq!(daemon.expected.len(), 998);
+}
+
 #[test]
 fn a_descriptor_is_lost_part_by_part() {
-    let mut daemon = Daemon::new(Scope::Registered);
+    let mut daemon = Daemon::new(Scope::Registered, [0; 2]);
     for _ in 0..1_000 {
         daemon.make(1, false);
     }

@@ -176,17 +176,14 @@ impl Reaper {
         }
         let escalation = params.deadline.map(begin).transpose()?;
         self.reserve_deadline(me)?;
-        let at = self.table.next_index();
         let rich = self.riches.insert(Rich {
             call: params.call,
             pvt: params.pvt,
-            handle: params.handle.unwrap_or_else(|| self.next_handle(at)),
+            handle: params.handle.unwrap_or(Rich::EMPTY.handle),
             events: params.events,
             want: params.want,
-            slot: at,
             ..Rich::EMPTY
         })?;
-        let sink = Sink::Own(Own::Rich(rich));
         // Read before find_for_watch(), which may reap the child.
         let start = (params.want.contains(Fields::START) && self.kernel.is_child(pid))
             .then(|| process_info::start_ns(pid))
@@ -212,27 +209,24 @@ impl Reaper {
             }
         };
         self.tell_of_process(rich, pid, params.want, &found, start);
+        let sink = self.prepared_sink(rich);
         let id = self.insert(me, pid, found, sink, params.keep_zombie);
-        let slot = *self.table.slot(at);
         if let Some(latched) = latched {
             self.learn(rich, latched);
         }
-        if !slot.is(Flags::ENDED) {
+        let at = id.index();
+        if !self.table.slot(at).is(Flags::ENDED) {
             self.escalate(at, rich, escalation);
         }
         Ok(id)
     }
 
-    /// The handle of the watch that will be in this slot, where it is the id.
-    fn next_handle(&self, at: u32) -> Pvt {
-        let id = WatchId::new(at, self.table.next_generation(), self.depth);
-        handle_of(id, None)
-    }
-
-    /// The sink of the watch that is inserted next, as it was prepared.
+    /// The sink of the watch that is inserted next, as it was prepared. Called after the
+    /// search for the child: that may free a slot, which is then the next.
     pub(crate) fn prepared_sink(&mut self, rich: u32) -> Sink {
         let at = self.table.next_index();
-        let handle = self.next_handle(at);
+        let id = WatchId::new(at, self.table.next_generation(), self.depth);
+        let handle = handle_of(id, None);
         if let Some(rich) = self.riches.get_mut(rich) {
             rich.slot = at;
             if rich.handle == Rich::EMPTY.handle {
@@ -504,8 +498,8 @@ impl Reaper {
 
 /// Deadlines.
 impl Reaper {
-    /// Room for one deadline more in a context.
-    fn reserve_deadline(&mut self, index: u16) -> Result<(), Error> {
+    /// Room for the deadlines of one task or rich watch more in a context.
+    pub(crate) fn reserve_deadline(&mut self, index: u16) -> Result<(), Error> {
         let riches = self.riches.count as usize + 1;
         let ctx = self.at_mut(index);
         let all = ctx.tasks as usize + riches;

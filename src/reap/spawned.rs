@@ -47,7 +47,7 @@ pub(crate) enum Told {
 /// no process and no watch.
 ///
 /// Every family starts its children by this: it takes a [`Spec`] from C
-/// (`ffi::spawn::with_spec`), or from an [`OwnedSpec`](crate::spawn::OwnedSpec)
+/// (`ffi::spawn_params`), or from an [`OwnedSpec`](crate::spawn::OwnedSpec)
 /// that it has kept, changes the fields that it needs (`CStringArray::environment`
 /// adds variables, `fds` descriptors) and calls this. [`take_gate`] opens the gate
 /// of a spec that has one; [`super::kill`] signals the child by its watch.

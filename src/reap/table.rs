@@ -324,9 +324,14 @@ impl Table {
         self.young.head
     }
 
+    /// Whether a sweep was interrupted.
+    pub(crate) fn is_swept_in_part(&self) -> bool {
+        self.young.cursor != NIL
+    }
+
     /// Begins a sweep. False where one was interrupted: then that one goes on.
     pub(crate) fn sweep_from_start(&mut self) -> bool {
-        let begins = self.young.cursor == NIL;
+        let begins = !self.is_swept_in_part();
         if begins {
             self.young.cursor = self.young.head;
         }

@@ -66,7 +66,12 @@ use crate::sys::thread;
 /// Has a context step a task. ENOTSUP where nobody polls the context's
 /// descriptor; EINVAL where the context is over or ends; ENOMEM.
 pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<TaskId, Error> {
-    let task: Arc<dyn Task> = task.clone().coerce(|pointer| pointer);
+    add_any(ctx, task.clone().coerce(|pointer| pointer))
+}
+
+/// Not once for each kind of task, for the library's size.
+#[inline(never)]
+fn add_any(ctx: ContextId, task: Arc<dyn Task>) -> Result<TaskId, Error> {
     let mut reaper = lock(ctx.depth)?;
     let context = reaper.live(ctx).ok_or(Errno::EINVAL)?;
     if context.ending {
@@ -75,8 +80,7 @@ pub(crate) fn add<T: Task + 'static>(ctx: ContextId, task: &Arc<T>) -> Result<Ta
     if !context.polled {
         return Err(Errno::ENOTSUP.into());
     }
-    let all = context.tasks as usize + 1;
-    context.deadlines.reserve(all).map_err(|_| Errno::ENOMEM)?;
+    reaper.reserve_deadline(ctx.index)?;
     let (index, generation) = reaper.tasks.insert(task, ctx.index)?;
     reaper.at_mut(ctx.index).tasks += 1;
     Ok(TaskId {
@@ -504,8 +508,10 @@ impl Reaper {
 mod tests {
     use super::super::callback::{Call, ChildFn, Pvt, Record};
     use super::super::deliver::{self, Progress};
+    use super::super::escalation::{Step, Whom};
+    use super::super::event::{Events, Fields};
     use super::super::watch::{self, Ask, How};
-    use super::super::{context, drain, register};
+    use super::super::{context, drain, register, rich};
     use super::*;
     use crate::sys::lock::Mutex;
     use std::io::{Read, Write};
@@ -658,6 +664,42 @@ mod tests {
         set_deadline(first_id, Some(1));
         assert_eq!(turns.run(&first), [Why::Deadline]);
         assert_eq!(second.taken(), []);
+    }
+
+    /// A deadline is set without an allocation, however many rich watches have one too.
+    #[test]
+    fn a_task_has_room_for_its_deadline_beside_those_of_rich_watches() {
+        let turns = Loop::new();
+        let mut held = child();
+        let pid = i32::try_from(held.id()).unwrap();
+        for _ in 0..40 {
+            let step = Step {
+                after: 3_600_000_000_000,
+                signum: libc::SIGKILL,
+                whom: Whom::Child,
+            };
+            let params = rich::Params {
+                child: rich::Child::Pid(pid),
+                events: Events::ENDS,
+                want: Fields::empty(),
+                keep_zombie: false,
+                deadline: Some(rich::Deadline {
+                    steps: vec![step],
+                    unkillable: None,
+                }),
+                call: None,
+                pvt: Pvt(std::ptr::null_mut()),
+                handle: None,
+            };
+            rich::watch(turns.ctx, params, &mut false).unwrap();
+            let (_, id) = noting(&turns);
+            let room = lock(id.depth).unwrap().at(turns.ctx.index).deadlines.room();
+            assert!(room > 0);
+            remove(id);
+        }
+        drop(turns);
+        held.kill().unwrap();
+        held.wait().unwrap();
     }
 
     #[test]
