@@ -159,6 +159,67 @@ static void what_a_freed_server_said(void **state)
     what_it_said(*state, true);
 }
 
+/* The context is freed, and its server at once before or after it. One child lives on, and one
+ * is a zombie that the server has not reaped. The process has another context, which reaps both
+ * and the server; nothing is told. */
+static void its_context_is_freed(struct server_bed *bed, uint32_t manner, bool server_first)
+{
+    struct loop other;
+    struct sss_child_ctx *child, *zombie;
+    struct seen seen = { 0 };
+    struct gate gate, second;
+    pid_t pid, dead, server;
+
+    server_bed_start(bed);
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    server_start(bed, manner);
+    server = server_pid(bed->srv);
+    gate_make(&gate);
+    gate_make(&second);
+    child = launch_at(bed->srv, &gate, 5, see, &seen);
+    zombie = launch_at(bed->srv, &second, 6, see, &seen);
+    pid = pid_of(child);
+    dead = pid_of(zombie);
+    /* It cannot end yet: until then its children are not ours. */
+    check_ok(kill(server, SIGSTOP));
+    await_state(server, 'T');
+    gate_open(&second);
+    await_state(dead, 'Z');
+    if (server_first) {
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+    loop_end(&bed->loop);
+    if (!server_first) {
+        check_ok(sss_forksrv_free(bed->srv));
+    }
+    loop_turn(&other, 0);
+    check_ok(kill(server, SIGCONT));
+    loop_until_reaped(&other, server);
+    loop_until_reaped(&other, dead);
+    check(is_child(pid));
+    gate_open(&gate);
+    loop_until_reaped(&other, pid);
+    check_int(seen.calls, 0);
+    check_int(bed->events.count, 1); /* that it was ready */
+    check_ok(sss_child_free(child));
+    check_ok(sss_child_free(zombie));
+    loop_end(&other);
+    check_ok(sss_subreaper_enable(0));
+    check_no_children();
+}
+
+static void a_freed_context_leaves_its_children_to_another(void **state)
+{
+    struct server_bed bed;
+    size_t way;
+
+    (void)state;
+    for (way = 0; way < ARRAY_SIZE(manners); way++) {
+        its_context_is_freed(&bed, manners[way], true);
+        its_context_is_freed(&bed, manners[way], false);
+    }
+}
+
 static void a_dead_server_takes_no_launch(void **state)
 {
     struct server_bed *bed = *state;
@@ -475,6 +536,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(children_live_on, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(what_a_dead_server_said, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(what_a_freed_server_said, server_bed_begin, server_bed_end),
+        cmocka_unit_test(a_freed_context_leaves_its_children_to_another),
         cmocka_unit_test_setup_teardown(a_dead_server_takes_no_launch, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_stopped_server_times_out, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),

@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -121,9 +122,7 @@ static void begin(struct start *start)
 /* The start goes on, but the loop comes first where both can. */
 static void go_on(const struct start *start)
 {
-    struct sched_param zero = { 0 };
-
-    check_ok(sched_setscheduler(start->tid, SCHED_IDLE, &zero));
+    check_ok(setpriority(PRIO_PROCESS, (id_t)start->tid, 10));
     hold_release(start->listener, &start->held);
     loop_turn(&start->bed->loop, DEADLINE_MS);
 }

@@ -193,40 +193,6 @@ static void a_released_child_is_waited_for(void **state)
     }
 }
 
-struct waiter {
-    pthread_t thread;
-    struct sss_forksrv *srv;
-    pid_t child, tid;
-    unsigned done;
-    errno_t ret;
-    int status;
-};
-
-static void *wait_for_it(void *arg)
-{
-    struct waiter *waiter = arg;
-
-    __atomic_store_n(&waiter->tid, gettid(), __ATOMIC_SEQ_CST);
-    waiter->ret = sss_forksrv_waitpid(waiter->srv, waiter->child, 0, &waiter->status);
-    __atomic_store_n(&waiter->done, 1, __ATOMIC_SEQ_CST);
-    return NULL;
-}
-
-/* Returns when the thread waits. */
-static void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child)
-{
-    int64_t late = now_ms() + DEADLINE_MS;
-    pid_t tid;
-
-    *waiter = (struct waiter){ .srv = srv, .child = child, .status = -1 };
-    check_ok(pthread_create(&waiter->thread, NULL, wait_for_it, waiter));
-    while ((tid = __atomic_load_n(&waiter->tid, __ATOMIC_SEQ_CST)) == 0
-           || process_state(tid) != 'S') {
-        check(now_ms() < late);
-        sched_yield();
-    }
-}
-
 /* A child of the server's that nobody watches. It ends with this code when the gate opens. */
 static pid_t launch_unwatched(struct server_bed *bed, struct gate *gate, int code)
 {

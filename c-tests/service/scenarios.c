@@ -2,8 +2,11 @@
  * after any of the steps or busy: the same is told, with each evidence. */
 #include "support/test.h"
 
+#include <spawn.h>
+
 #include "support/family.h"
 #include "support/kernel.h"
+#include "support/spawn.h"
 
 /* Processes by their letters: P is the first, and each fork names the next. */
 struct step {
@@ -228,6 +231,126 @@ static void waited_for_with_the_connector(void **state)
     known_and_waited_for(SSS_SERVICE_BY_CONNECTOR);
 }
 
+struct connected {
+    struct loop loop;
+    struct family family;
+    struct told told;
+    struct sss_service *service;
+    pid_t first;
+};
+
+static void connected_make(struct connected *one)
+{
+    loop_start(&one->loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&one->family);
+}
+
+static void connected_start(struct connected *one)
+{
+    /* Where records are lost on a busy machine, the loop is told so, and descent is used. */
+    const uint32_t by = SSS_SERVICE_BY_CONNECTOR | SSS_SERVICE_BY_DESCENT;
+    struct sss_service_params params = service_params(by, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+
+    one->service = family_start(&one->family, &one->loop, &params, &one->told, &one->first);
+    check_ok(sss_service_status(one->service, &status));
+    check_int(status.connector_errno, 0);
+    check_int(status.evidence, by);
+}
+
+/* Has it fork: the loop learns of that by the connector alone. */
+static void connected_fork(struct connected *one)
+{
+    struct sss_service_status status = { .size = sizeof(status) };
+
+    family_fork(&one->family, one->first);
+    loop_settle(&one->loop);
+    check_ok(sss_service_status(one->service, &status));
+    check_int(status.processes, 2);
+}
+
+static void connected_stop(struct connected *one)
+{
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+
+    kill_whole(one->service, NULL, &killed);
+    loop_until_dead(&one->loop, &one->told);
+    check_ok(sss_service_free(one->service));
+}
+
+static void connected_free(struct connected *one)
+{
+    loop_end(&one->loop);
+    family_end(&one->family);
+    check_no_children();
+}
+
+/* The connector is closed with the last service, and opened again for the next one. */
+static void the_connector_anew(void **state)
+{
+    struct connected one;
+
+    (void)state;
+    need(SSS_SERVICE_BY_CONNECTOR);
+    connected_make(&one);
+    for (unsigned i = 0; i < 3; i++) {
+        connected_start(&one);
+        connected_fork(&one);
+        connected_stop(&one);
+    }
+    connected_free(&one);
+}
+
+/* The context whose loop reads the connector ends: the other one's loop reads it. */
+static void the_connectors_context_ends(void **state)
+{
+    struct connected one, other;
+
+    (void)state;
+    need(SSS_SERVICE_BY_CONNECTOR);
+    connected_make(&one);
+    connected_start(&one);
+    connected_make(&other);
+    connected_start(&other);
+    loop_end(&one.loop);
+    check_ok(sss_service_free(one.service));
+    family_exit(&one.family, one.first, 0);
+    reap(one.first, 0);
+    family_end(&one.family);
+    connected_fork(&other);
+    connected_stop(&other);
+    connected_free(&other);
+}
+
+/* A start that fails closes the connector, if there is no other service. */
+static void no_connector_after_a_failure(void **state)
+{
+    static const uint32_t evidence[] = { 0, SSS_SERVICE_BY_CONNECTOR };
+    const char *argv[] = { "none", NULL };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_service *service = NULL;
+    struct connected one;
+    unsigned fds[2];
+
+    (void)state;
+    need(SSS_SERVICE_BY_CONNECTOR);
+    connected_make(&one);
+    spawn.path = "/nonexistent";
+    spawn.argv = argv;
+    for (unsigned i = 0; i < 2; i++) {
+        struct sss_service_params params = service_params(evidence[i], 0);
+
+        check_int(sss_service_spawn(NULL, one.loop.ctx, &spawn, &params, NULL, NULL, &service),
+                  ENOENT);
+        fds[i] = count_fds();
+    }
+    check_int(fds[1], fds[0]);
+    connected_start(&one);
+    connected_fork(&one);
+    connected_stop(&one);
+    connected_free(&one);
+}
+
 static uint32_t take(int pid, int wait_status, void *pvt)
 {
     (void)pid;
@@ -275,13 +398,60 @@ static void without_evidence(void **state)
     }
 }
 
+/* For a moment in execve(2) no environment can be read, and posix_spawn() may return in that
+ * moment. A process that is looked at then is looked at again. */
+static void in_execve(void **state)
+{
+    enum { ROUNDS = 100 };
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_ENVIRONMENT, 0);
+    char tag[32], variable[64];
+    char *const argv[] = { "sleep", "1000", NULL }, *const envp[] = { variable, NULL };
+    struct sss_service *service;
+    struct family family;
+    struct told told;
+    struct loop loop;
+    pid_t first, pid;
+
+    (void)state;
+    if (test_profile_is("valgrind")) {
+        test_skip("valgrind", "posix_spawn() returns before the child is in execve(2)");
+    }
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_BOTH);
+    family_begin(&family);
+    service = family_start(&family, &loop, &params, &told, &first);
+    read_variable(first, "SSS_SERVICE_TAG", tag, sizeof(tag));
+    snprintf(variable, sizeof(variable), "SSS_SERVICE_TAG=%s", tag);
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        size_t none = 0;
+
+        check_int(posix_spawnp(&pid, argv[0], NULL, NULL, argv, envp), 0);
+        check_ok(sss_service_pids(service, NULL, &none));
+        loop_until(&loop, &told.count, 2 * round + 1);
+        check_int(told.events[2 * round].event, SSS_SERVICE_ADOPTED);
+        check_int(told.events[2 * round].pid, pid);
+        check_int(told.events[2 * round].evidence, SSS_EVIDENCE_ENVIRONMENT);
+        check_ok(kill(pid, SIGKILL));
+        loop_until(&loop, &told.count, 2 * round + 2);
+        check_int(told.events[2 * round + 1].event, SSS_SERVICE_EXITED);
+    }
+    family_exit(&family, first, 0);
+    loop_until_dead(&loop, &told);
+    check_ok(sss_service_free(service));
+    loop_end(&loop);
+    family_end(&family);
+    check_no_children();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(by_tag),       cmocka_unit_test(by_environment),
         cmocka_unit_test(by_descent),   cmocka_unit_test(by_cgroup),
         cmocka_unit_test(by_connector), cmocka_unit_test(waited_for_in_a_cgroup),
-        cmocka_unit_test(waited_for_with_the_connector), cmocka_unit_test(without_evidence),
+        cmocka_unit_test(waited_for_with_the_connector), cmocka_unit_test(the_connector_anew),
+        cmocka_unit_test(the_connectors_context_ends),
+        cmocka_unit_test(no_connector_after_a_failure), cmocka_unit_test(without_evidence),
+        cmocka_unit_test(in_execve),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,7 +7,11 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
 #include <termios.h>
+
+#include "support/hold.h"
 
 struct ran {
     int status;
@@ -179,6 +183,87 @@ static void signals_are_forwarded(void **state)
     check_ok(kill(pid, SIGTERM));
     finish(pid, out, &ran);
     check_int(ran.status, status_of(4));
+}
+
+/* Starts sss-init so that each setpgid(2) with this first argument is held. */
+static pid_t start_held(const char *const args[], uint32_t arg, int *listener, int *out)
+{
+    const struct hold calls[2] = { { SYS_setpgid, arg }, { SYS_setpgid, arg } };
+    int sockets[2], ends[2];
+    pid_t pid;
+
+    check_ok(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sockets));
+    check_ok(pipe2(ends, O_CLOEXEC));
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        const char *argv[8] = { init_path() };
+
+        for (int i = 0; args[i] != NULL; i++) {
+            argv[i + 1] = args[i];
+        }
+        dup2(ends[1], STDOUT_FILENO);
+        dup2(ends[1], STDERR_FILENO);
+        send_fd(sockets[1], hold_begin(calls));
+        execv(argv[0], (char **)argv);
+        _exit(98);
+    }
+    *listener = receive_fd(sockets[0]);
+    check_ok(close(sockets[0]) | close(sockets[1]) | close(ends[1]));
+    *out = ends[0];
+    return pid;
+}
+
+/* The group is there for a signal that comes before the program's process has made it. */
+static void a_signal_during_the_start(void **state)
+{
+    static const char *const args[] = { "-s", "-g", "-vvv", "--", "sleep", "1000", NULL };
+    static const char wanted[] = "forwarding signal 15";
+    char text[512] = { 0 };
+    size_t length = 0;
+    int listener, out;
+    struct held held;
+    struct ran ran;
+    ssize_t got;
+    pid_t pid;
+
+    (void)state;
+    hold_needed();
+    pid = start_held(args, 0, &listener, &out);
+    held = hold_await(listener);
+    check_ok(kill(pid, SIGTERM));
+    while (strstr(text, wanted) == NULL) {
+        got = read(out, text + length, sizeof(text) - 1 - length);
+        check(got > 0);
+        length += (size_t)got;
+    }
+    hold_release(listener, &held);
+    finish(pid, out, &ran);
+    check(strstr(ran.text, "nobody") == NULL);
+    check_int(ran.status, status_of(128 + SIGTERM));
+    check_ok(close(listener));
+}
+
+/* Where nobody would watch it, the program is not executed. */
+static void killed_during_the_start(void **state)
+{
+    static const char *const args[] = { "-s", "--", "echo", "executed", NULL };
+    int listener, out;
+    struct held one, other;
+    struct ran ran;
+    pid_t pid;
+
+    (void)state;
+    hold_needed();
+    pid = start_held(args, ANY_ARG, &listener, &out);
+    one = hold_await(listener);
+    other = hold_await(listener);
+    check_ok(kill(pid, SIGKILL));
+    hold_release(listener, one.pid == pid ? &other : &one);
+    finish(pid, out, &ran);
+    assert_string_equal(ran.text, "");
+    check_int(ran.status, SIGKILL);
+    check_ok(close(listener));
 }
 
 static void in_a_namespace(void *arg)
@@ -361,6 +446,8 @@ int main(void)
         cmocka_unit_test(bad_arguments),
         cmocka_unit_test(orphans_are_reaped_and_told),
         cmocka_unit_test(signals_are_forwarded),
+        cmocka_unit_test(a_signal_during_the_start),
+        cmocka_unit_test(killed_during_the_start),
         cmocka_unit_test(as_pid_1),
         cmocka_unit_test(mask_as_found),
         cmocka_unit_test(verbosity),

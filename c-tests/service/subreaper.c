@@ -4,7 +4,9 @@
 #include <unistd.h>
 
 #include "support/child.h"
+#include "support/server.h"
 #include "support/test.h"
+#include "support/unit.h"
 
 static void set_and_get(void **state)
 {
@@ -51,11 +53,64 @@ static void orphans_come(void **state)
     check_no_children();
 }
 
+static int is_enabled(void)
+{
+    int enabled = -1;
+
+    check_ok(sss_subreaper_is_enabled(&enabled));
+    return enabled;
+}
+
+/* Each call that makes the process a subreaper, and fails. */
+static void fail_each(struct sss_sigchild_ctx *ctx)
+{
+    static const char *const none[] = { "none", NULL }, *const after[] = { "nobody", NULL };
+    struct sss_forksrv_params server = { .size = sizeof(server), .helper = "/nowhere/none" };
+    struct sss_service_params service = { .size = sizeof(service) };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_unit unit = unit_zero("a");
+    struct sss_service *made = NULL;
+    struct sss_unit_ctx *added = NULL;
+    struct sss_forksrv *srv = NULL;
+    int before = is_enabled();
+
+    check_int(sss_forksrv_start(NULL, ctx, &server, &srv), ENOENT);
+    check_int(is_enabled(), before);
+    spawn.path = "/nowhere/none";
+    spawn.argv = none;
+    check_int(sss_service_spawn(NULL, ctx, &spawn, &service, NULL, NULL, &made), ENOENT);
+    check_int(is_enabled(), before);
+    unit.spawn = &spawn;
+    unit.after = after;
+    unit.after_count = 1;
+    check_int(sss_supervisor_add(NULL, ctx, &unit, NULL, NULL, &added), ENOENT);
+    check_int(is_enabled(), before);
+}
+
+/* It stays one where it was one before, and where it has become one for something else. */
+static void what_fails_changes_nothing(void **state)
+{
+    struct server_bed bed;
+
+    (void)state;
+    server_bed_start(&bed);
+    fail_each(bed.loop.ctx);
+    check_int(is_enabled(), 0);
+    check_ok(sss_subreaper_enable(1));
+    fail_each(bed.loop.ctx);
+    check_ok(sss_subreaper_enable(0));
+    server_start(&bed, 0);
+    check_int(is_enabled(), 1);
+    fail_each(bed.loop.ctx);
+    server_bed_close(&bed);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(set_and_get),
         cmocka_unit_test(orphans_come),
+        cmocka_unit_test(what_fails_changes_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -221,11 +221,14 @@ void kill_whole(struct sss_service *service, const struct sss_service_kill *how,
                 struct sss_service_killed *killed)
 {
     int64_t deadline = now_ms() + DEADLINE_MS;
+    uint32_t signalled = 0;
 
     do {
         check(now_ms() < deadline);
         check_ok(sss_service_kill(service, how, killed));
+        signalled = killed->signalled > signalled ? killed->signalled : signalled;
     } while (killed->left > 0);
+    killed->signalled = signalled; /* later calls find fewer */
 }
 
 unsigned told_times(const struct told *told, uint32_t event, pid_t pid)
@@ -264,4 +267,23 @@ void told_print(const struct told *told)
                 names[event->event % 5], event->pid, event->former_parent, event->evidence,
                 (unsigned)event->wait_status);
     }
+}
+
+void read_variable(pid_t pid, const char *name, char *value, size_t size)
+{
+    char path[64], *line = NULL;
+    size_t length = strlen(name), room = 0;
+    bool found = false;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/environ", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    while (!found && getdelim(&line, &room, '\0', file) > 0) {
+        found = strncmp(line, name, length) == 0 && line[length] == '=';
+    }
+    fclose(file);
+    check(found);
+    check((size_t)snprintf(value, size, "%s", line + length + 1) < size);
+    free(line);
 }

@@ -77,6 +77,8 @@ void told_print(const struct told *told);
 /* The state letter of a process in /proc, or 0 where it is gone. */
 char process_state(pid_t pid);
 void await_gone_or_zombie(pid_t pid);
+/* The value of a variable in the environment of a process that is past execve(2). */
+void read_variable(pid_t pid, const char *name, char *value, size_t size);
 /* Waits until it has a child, and returns the first. */
 pid_t await_child_of(pid_t pid);
 

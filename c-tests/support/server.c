@@ -3,7 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "support/check.h"
+#include "support/family.h"
 
 void server_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt)
 {
@@ -218,4 +219,28 @@ void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct repor
     check_seen(&seen, pid, 0);
     check_ok(sss_child_free(child));
     report_read(pid, report);
+}
+
+static void *wait_for_it(void *arg)
+{
+    struct waiter *waiter = arg;
+
+    __atomic_store_n(&waiter->tid, gettid(), __ATOMIC_SEQ_CST);
+    waiter->ret = sss_forksrv_waitpid(waiter->srv, waiter->child, 0, &waiter->status);
+    __atomic_store_n(&waiter->done, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child)
+{
+    int64_t late = now_ms() + DEADLINE_MS;
+    pid_t tid;
+
+    *waiter = (struct waiter){ .srv = srv, .child = child, .status = -1 };
+    check_ok(pthread_create(&waiter->thread, NULL, wait_for_it, waiter));
+    while ((tid = __atomic_load_n(&waiter->tid, __ATOMIC_SEQ_CST)) == 0
+           || process_state(tid) != 'S') {
+        check(now_ms() < late);
+        sched_yield();
+    }
 }

@@ -2,6 +2,7 @@
 #ifndef SUPPORT_SERVER_H
 #define SUPPORT_SERVER_H
 
+#include <pthread.h>
 #include <sss_sigchld.h>
 
 #include "support/child.h"
@@ -60,6 +61,18 @@ struct order {
 struct sss_spawn *order_ends(struct order *order, struct gate *gate, int end);
 struct sss_child_ctx *launch_at(struct sss_forksrv *srv, struct gate *gate, int end,
                                 sss_child_fn_t cb, void *pvt);
+
+/* A thread in sss_forksrv_waitpid(). */
+struct waiter {
+    pthread_t thread;
+    struct sss_forksrv *srv;
+    pid_t child, tid;
+    unsigned done;
+    errno_t ret;
+    int status;
+};
+/* Returns when the thread waits. */
+void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child);
 
 /* As report_spawned(), but the server starts it. */
 void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report);

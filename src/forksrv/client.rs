@@ -165,8 +165,6 @@ struct State {
     events: VecDeque<Event>,
     /// Launches that were given up, and may still come to something.
     strays: Vec<Stray>,
-    /// Those of them that the loop does not watch yet.
-    fresh: usize,
     /// Launches that go on, and those that are over and not told: there is room in the
     /// second for all of the first.
     launches: Vec<Launch>,
@@ -269,7 +267,6 @@ fn interest(needs: Needs) -> Interest {
 
 impl Client {
     pub(crate) fn start(ctx: ContextId, settings: Settings) -> Result<Self, SpawnError> {
-        subreaper::set(true)?;
         let mut events = VecDeque::new();
         let mut begun = VecDeque::new();
         let burst = settings.restart.map_or(0, |restart| restart.burst) as usize;
@@ -286,7 +283,6 @@ impl Client {
                 link: None,
                 events,
                 strays: Vec::new(),
-                fresh: 0,
                 launches: Vec::new(),
                 over: VecDeque::new(),
                 stepped: 0,
@@ -304,6 +300,8 @@ impl Client {
         shared.state.lock().task = Some(task);
         let client = Client { shared, task };
         client.shared.begin(task)?;
+        // The server has no child yet.
+        subreaper::set(true)?;
         Ok(client)
     }
 
@@ -645,7 +643,6 @@ impl Shared {
         // Without memory the process ends all the same, but may stay a zombie.
         if state.strays.try_reserve(1).is_ok() {
             state.strays.push(stray);
-            state.fresh += 1;
             drop(state);
             task::post(task);
         }
@@ -697,7 +694,9 @@ impl Shared {
         };
         let mut state = shared.state.lock();
         state.task = Some(next);
-        state.fresh = state.strays.len();
+        for stray in &mut state.strays {
+            stray.watched = false;
+        }
         drop(state);
         if let Some(link) = &link {
             let _ = task::watch_fd(next, link.control.as_raw_fd(), Interest::READ);
@@ -881,9 +880,9 @@ impl Shared {
 
     fn watch_strays(&self, task: TaskId) {
         let mut state = self.state.lock();
-        let first = state.strays.len() - std::mem::take(&mut state.fresh);
-        for stray in &state.strays[first..] {
-            let _ = task::watch_fd(task, stray.socket.as_raw_fd(), Interest::READ);
+        for stray in state.strays.iter_mut().filter(|stray| !stray.watched) {
+            let fd = stray.socket.as_raw_fd();
+            stray.watched = task::watch_fd(task, fd, Interest::READ).is_ok();
         }
     }
 
@@ -906,10 +905,7 @@ impl Shared {
                 .strays
                 .iter()
                 .position(|stray| stray.socket.as_raw_fd() == fd);
-            place.map(|place| {
-                state.fresh = state.fresh.min(state.strays.len() - 1);
-                state.strays.swap_remove(place)
-            })
+            place.map(|place| state.strays.swap_remove(place))
         };
         let Some(mut stray) = stray else {
             task::unwatch_fd(task, fd);

@@ -411,6 +411,8 @@ pub(crate) struct Stray {
     pub(crate) socket: OwnedFd,
     /// The server's pid.
     pub(crate) server: i32,
+    /// The loop watches the socket.
+    pub(crate) watched: bool,
     /// The process, 0 while it is not known, and its number where it is the server's.
     pid: i32,
     child: u64,
@@ -423,6 +425,7 @@ impl Stray {
         Stray {
             socket,
             server: known.server,
+            watched: false,
             pid: known.pid,
             child: known.child,
             way: known.way,

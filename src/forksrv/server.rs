@@ -258,7 +258,7 @@ impl Server {
                 Source::Client => self.done = true,
                 Source::Order(number) => self.part_of(number),
                 Source::Leaving(number) => self.left(number),
-                Source::Child(number) => self.child_ended(number),
+                Source::Child(number) => self.child_readable(number),
             }
             if self.done {
                 return;
@@ -605,6 +605,21 @@ impl Server {
             .position(|child| child.number == number)
     }
 
+    /// A child's pidfd is readable, which is told once.
+    fn child_readable(&mut self, number: u64) {
+        self.child_ended(number);
+        let Some(at) = self.find(number) else {
+            return;
+        };
+        // The zombie of a traced child is not ours until its tracer has waited for it, and
+        // no event tells of that: it is looked at from time to time.
+        if !wait::is_dead(self.children[at].pid) {
+            if let Some(pidfd) = self.children[at].pidfd.take() {
+                let _ = self.poll.delete(pidfd);
+            }
+        }
+    }
+
     /// A child may have ended: it stays a zombie until somebody asks.
     fn child_ended(&mut self, number: u64) {
         let Some(at) = self.find(number) else {
@@ -651,6 +666,10 @@ impl Server {
     }
 
     fn wait(&mut self, number: u64, options: u32, deadline: u64, reply: Option<OwnedFd>) {
+        if deadline != 0 && deadline <= clock::now() {
+            // Whoever asked has given up, and would not hear the status.
+            return;
+        }
         let answer = |status| send_status(reply.as_ref(), status);
         let Some(at) = self.find(number) else {
             answer(Reply::Status {

@@ -5,6 +5,7 @@
 pub(crate) use super::ledger::{Evidence, Identity};
 use super::ledger::{Ledger, Process, State};
 use crate::sys::error::Error;
+use crate::sys::procfs::Said;
 
 /// What may be asked about a child of ours. Where descriptors or memory are out the answer is
 /// an error, and never that there is no such evidence.
@@ -15,7 +16,7 @@ pub(crate) trait Facts {
     /// Its soft RLIMIT_LOCKS.
     fn tag(&mut self, pid: i32) -> Result<Option<u64>, Error>;
     /// The tag in its environment.
-    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error>;
+    fn environment(&mut self, pid: i32) -> Result<Said<u64>, Error>;
 }
 
 /// What became of a child that was looked at.
@@ -29,6 +30,8 @@ pub(crate) enum Verdict {
     Starting,
     /// No evidence claims it.
     Unclaimed,
+    /// It cannot be known yet.
+    NotYet,
 }
 
 /// Looks at one child of ours.
@@ -52,8 +55,9 @@ pub(crate) fn look_at(
         ledger.vanished(pid);
     }
     let (service, evidence) = match claim(ledger, pid, below.map(|(process, _)| process), facts)? {
-        Some(claim) => claim,
-        None => return Ok(Verdict::Unclaimed),
+        Said::This(claim) => claim,
+        Said::Nothing => return Ok(Verdict::Unclaimed),
+        Said::NotYet => return Ok(Verdict::NotYet),
     };
     match ledger.at(service) {
         Some(claimed) if claimed.root == 0 => return Ok(Verdict::Starting),
@@ -70,17 +74,21 @@ fn claim(
     pid: i32,
     below: Option<Process>,
     facts: &mut impl Facts,
-) -> Result<Option<(u32, Evidence)>, Error> {
+) -> Result<Said<(u32, Evidence)>, Error> {
     if let Some(service) = facts.cgroup(pid)? {
-        return Ok(Some((service, Evidence::Cgroup)));
+        return Ok(Said::This((service, Evidence::Cgroup)));
     }
     if let Some(process) = below {
-        return Ok(Some((process.service, process.evidence)));
+        return Ok(Said::This((process.service, process.evidence)));
     }
-    let by_tag = |tag| ledger.by_tag(tag);
-    if let Some(service) = facts.tag(pid)?.and_then(by_tag) {
-        return Ok(Some((service, Evidence::Tag)));
+    if let Some(service) = facts.tag(pid)?.and_then(|tag| ledger.by_tag(tag)) {
+        return Ok(Said::This((service, Evidence::Tag)));
     }
-    let service = facts.environment(pid)?.and_then(by_tag);
-    Ok(service.map(|service| (service, Evidence::Environment)))
+    Ok(match facts.environment(pid)? {
+        Said::This(tag) => ledger.by_tag(tag).map_or(Said::Nothing, |service| {
+            Said::This((service, Evidence::Environment))
+        }),
+        Said::Nothing => Said::Nothing,
+        Said::NotYet => Said::NotYet,
+    })
 }

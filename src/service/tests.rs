@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::attribute::{Evidence, Facts, Identity, Verdict, look_at};
 use super::ledger::{Follow, Key, Ledger, Outside, Usage, What};
 use crate::sys::error::Error;
+use crate::sys::procfs::Said;
 
 const US: i32 = 1;
 
@@ -15,6 +16,7 @@ const US: i32 = 1;
 struct Process {
     parent: i32,
     dead: bool,
+    in_execve: bool,
     service: u32,
 }
 
@@ -41,6 +43,7 @@ impl World {
         let process = Process {
             parent,
             dead: false,
+            in_execve: false,
             service,
         };
         self.processes.insert(self.last, process);
@@ -93,10 +96,16 @@ impl Facts for &World {
         Ok((self.evidence == Some(Evidence::Tag)).then_some(tag(service)))
     }
 
-    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error> {
+    fn environment(&mut self, pid: i32) -> Result<Said<u64>, Error> {
         let process = &self.processes[&pid];
         let readable = self.evidence == Some(Evidence::Environment) && !process.dead;
-        Ok(readable.then_some(tag(process.service)))
+        Ok(if process.in_execve {
+            Said::NotYet
+        } else if readable {
+            Said::This(tag(process.service))
+        } else {
+            Said::Nothing
+        })
     }
 }
 
@@ -313,6 +322,23 @@ fn each_scenario_in_each_order_with_each_evidence() {
     // when it was looked at.
     for scenario in [IDEAL, DAEMONISE] {
         check(scenario, usize::MAX >> 1, Evidence::Environment);
+    }
+}
+
+#[test]
+fn a_process_in_execve_is_asked_again() {
+    let mut world = World::new(Some(Evidence::Environment));
+    let mut supervisor = Supervisor::new();
+    supervisor.start(&mut world, Follow::Forking);
+    let pid = world.fork(US, 0);
+    for (in_execve, verdict) in [
+        (true, Verdict::NotYet),
+        (false, Verdict::Adopted(0)),
+        (true, Verdict::Known),
+    ] {
+        world.processes.get_mut(&pid).unwrap().in_execve = in_execve;
+        let seen = look_at(&mut supervisor.ledger, pid, &mut &world).unwrap();
+        assert_eq!(seen, verdict);
     }
 }
 

@@ -35,8 +35,10 @@ use crate::sys::error::{Error, unless_short};
 use crate::sys::fork::PerProcess;
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::pidfd::Exit;
+use crate::sys::procfs::Said;
 use crate::sys::strings::CStringArray;
-use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, subreaper, unload, wait};
+use crate::sys::subreaper::Trial;
+use crate::sys::{clock, fd, pidfd, procfs, rlimit_tag, unload, wait};
 
 /// A slow look comes SLOW_FIRST after something changed. While nothing changes the
 /// interval grows, each time by the factor SLOWER, up to SLOW_LAST.
@@ -199,8 +201,8 @@ pub(crate) struct Tracker {
     /// The last look failed.
     short: bool,
     /// Those whose EXITED was told. They have left the ledger, but are among our
-    /// children until the callback has returned and they are reaped.
-    told: HashTable<ToldEnd>,
+    /// children until the callback has returned and they are reaped. Sorted by pid.
+    told: Vec<ToldEnd>,
     walk_from: u64,
     interval: u64,
     slow_at: u64,
@@ -282,9 +284,9 @@ impl Facts for Kernel<'_> {
         rlimit_tag::soft(pid, self.text)
     }
 
-    fn environment(&mut self, pid: i32) -> Result<Option<u64>, Error> {
+    fn environment(&mut self, pid: i32) -> Result<Said<u64>, Error> {
         if !self.environment {
-            return Ok(None);
+            return Ok(Said::Nothing);
         }
         procfs::variable(pid, self.text, tag::parse)
     }
@@ -317,14 +319,23 @@ struct Starting {
     environment: Option<[u8; tag::VARIABLE.len() + 18]>,
     /// The directory of its cgroup, open until the start is over.
     cgroup: Option<i32>,
+    trial: Trial,
+}
+
+impl Starting {
+    fn settle(&self, started: bool) {
+        if started {
+            self.trial.keep();
+        } else {
+            give_up(self.id);
+        }
+    }
 }
 
 /// Makes a service of which no process runs yet.
 fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
     procfs::check()?;
-    if !subreaper::adopts()? {
-        subreaper::set(true)?;
-    }
+    let trial = Trial::begin()?;
     let (cgroup, cgroup_errno) = cgroup_for(&wish);
     if wish.exact && cgroup.is_none() {
         return Err(Errno::from_raw(cgroup_errno).into());
@@ -340,12 +351,6 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
     let limit = limit.unwrap_or(None);
     let mut tracker = made(ctx)?;
     let keeper = tracker.keeper(ctx)?;
-    if wish.connector {
-        refused.connector = tracker
-            .listen(keeper)
-            .err()
-            .map_or(0, |error| error.errno as i32);
-    }
     let slots = tracker.ledger.services().count() + 1;
     let short = (slots + 1).saturating_sub(tracker.extras.len());
     tracker
@@ -354,23 +359,13 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
         .map_err(|_| Errno::ENOMEM)?;
     let key = tracker.ledger.add(tag, wish.follow)?;
     let id = ServiceId::new(key, tracker.depth);
-    let used = [
-        (limit.is_some(), Evidence::Tag),
-        (wish.environment, Evidence::Environment),
-        (wish.descent, Evidence::Descent),
-        (cgroup.is_some(), Evidence::Cgroup),
-        (tracker.connector.is_some(), Evidence::ForkRecord),
-    ];
-    let used = used
-        .iter()
-        .filter(|(used, _)| *used)
-        .fold(0, |mask, &(_, evidence)| mask | 1 << evidence as u32);
     let mut starting = Starting {
         id,
         task: keeper,
         tag: limit,
         environment: wish.environment.then(|| tag::assignment(tag)),
         cgroup: cgroup.as_ref().map(|cgroup| cgroup.directory().as_raw_fd()),
+        trial,
     };
     let service = Arc::try_new(ServiceTask { id, sink });
     let task = service.and_then(|service| task::add(ctx, &service));
@@ -382,6 +377,24 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
         }
     };
     starting.task = task;
+    // Nothing fails from here on, so that no start leaves it open without a service.
+    if wish.connector {
+        refused.connector = tracker
+            .listen(keeper)
+            .err()
+            .map_or(0, |error| error.errno as i32);
+    }
+    let used = [
+        (limit.is_some(), Evidence::Tag),
+        (wish.environment, Evidence::Environment),
+        (wish.descent, Evidence::Descent),
+        (cgroup.is_some(), Evidence::Cgroup),
+        (tracker.connector.is_some(), Evidence::ForkRecord),
+    ];
+    let used = used
+        .iter()
+        .filter(|(used, _)| *used)
+        .fold(0, |mask, &(_, evidence)| mask | 1 << evidence as u32);
     tracker.environment |= wish.environment;
     let extra = Extra {
         ctx,
@@ -461,9 +474,7 @@ pub(crate) fn spawn_after(
     let outcome = prepare(starting.id)
         .map_err(SpawnError::from)
         .and_then(|()| start(ctx, spec, &starting, exact));
-    if outcome.is_err() {
-        give_up(starting.id);
-    }
+    starting.settle(outcome.is_ok());
     outcome.map(|()| starting.id)
 }
 
@@ -533,7 +544,7 @@ fn give_up(id: ServiceId) {
         .extras
         .get_mut(id.key().index as usize)
         .and_then(Option::take);
-    tracker.release_guard();
+    tracker.rest_if_idle();
     drop(tracker);
     drop(extra);
     if let Some(task) = task {
@@ -551,9 +562,7 @@ pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result
     let starting = begin(ctx, wish, sink)?;
     let attached = tracker_of(starting.id)
         .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid, exact));
-    if attached.is_err() {
-        give_up(starting.id);
-    }
+    starting.settle(attached.is_ok());
     attached.map(|()| starting.id)
 }
 
@@ -690,7 +699,7 @@ impl Tracker {
             look_began: 0,
             agreed: true,
             short: false,
-            told: HashTable::new(),
+            told: Vec::new(),
             walk_from: 0,
             interval: SLOW_FIRST,
             slow_at: 0,
@@ -750,8 +759,24 @@ impl Tracker {
         Ok(())
     }
 
-    fn release_guard(&self) {
+    fn close_connector(&mut self) {
+        if let Some(connector) = self.connector.take() {
+            self.unwatch(connector.fd().as_raw_fd());
+        }
+    }
+
+    /// A later descriptor may have the same number, so this comes before each is closed.
+    fn unwatch(&self, fd: i32) {
+        for keeper in &self.keepers {
+            task::unwatch_fd(keeper.task, fd);
+        }
+    }
+
+    /// Once no service is left, closes the connector and leaves unknown children to the reaper.
+    fn rest_if_idle(&mut self) {
         if self.ledger.services().next().is_none() {
+            self.close_connector();
+            self.environment = false;
             orphan::guard(self.depth, None);
         }
     }
@@ -839,6 +864,7 @@ impl Tracker {
         let pidfd = self.stopping.and_then(|_| pidfd::open(pid).ok());
         match look_at(&mut self.ledger, pid, &mut kernel)? {
             Verdict::Known | Verdict::Starting => {}
+            Verdict::NotYet => self.agreed = false,
             Verdict::Adopted(service) => {
                 if let Some(pidfd) = pidfd.filter(|_| self.stopping == Some(service)) {
                     let _ = pidfd::send_signal(pidfd.as_fd(), libc::SIGSTOP);
@@ -900,8 +926,9 @@ impl Tracker {
     /// callback still finds it, and would otherwise adopt it and tell its end again.
     fn was_told(&mut self, pid: i32) -> Result<bool, Error> {
         let look = self.looks;
-        match self.told.find_mut(hash(pid), |told| told.pid == pid) {
-            Some(told) => {
+        match self.told_at(pid) {
+            Ok(at) => {
+                let told = &mut self.told[at];
                 let is_it = match told.identity {
                     None => wait::dead_status(pid).is_some(),
                     known => identity(pid)? == known,
@@ -909,7 +936,7 @@ impl Tracker {
                 told.look = look;
                 Ok(is_it)
             }
-            None => Ok(false),
+            Err(_) => Ok(false),
         }
     }
 
@@ -924,18 +951,20 @@ impl Tracker {
             Err(_) => None,
         };
         let look = self.looks;
-        if let Ok(entry) = self.told.find_entry(hash(pid), |told| told.pid == pid) {
-            entry.remove();
+        let told = ToldEnd {
+            pid,
+            identity,
+            look,
+        };
+        match self.told_at(pid) {
+            Ok(at) => self.told[at] = told,
+            Err(at) if self.told.try_reserve(1).is_ok() => self.told.insert(at, told),
+            Err(_) => {}
         }
-        if self.told.try_reserve(1, |told| hash(told.pid)).is_ok() {
-            let told = ToldEnd {
-                pid,
-                identity,
-                look,
-            };
-            self.told
-                .insert_unique(hash(pid), told, |told| hash(told.pid));
-        }
+    }
+
+    fn told_at(&self, pid: i32) -> Result<usize, usize> {
+        self.told.binary_search_by_key(&pid, |told| told.pid)
     }
 
     /// Whether a child that nobody claimed is still unclaimed. One that ended is given to
@@ -1156,9 +1185,7 @@ impl Tracker {
     fn take_below(&mut self, pid: i32) -> Option<OwnedFd> {
         let entry = self.below.find_entry(hash(pid), |(held, _)| *held == pid);
         let ((_, fd), _) = entry.ok()?.remove();
-        for keeper in &self.keepers {
-            task::unwatch_fd(keeper.task, fd.as_raw_fd());
-        }
+        self.unwatch(fd.as_raw_fd());
         Some(fd)
     }
 
@@ -1366,10 +1393,8 @@ impl Tracker {
                 any = true;
             }
         }
-        if any && self.ledger.services().next().is_none() {
-            self.connector = None;
-            self.environment = false;
-            orphan::guard(self.depth, None);
+        if any {
+            self.rest_if_idle();
         }
     }
 
@@ -1590,11 +1615,15 @@ impl Tracker {
         let ledger = &self.ledger;
         self.below
             .retain(|&mut (pid, _)| ledger.process(pid).is_some());
-        if self.keepers.is_empty() {
-            self.connector = None;
+        let heir = self.keepers.first().map(|keeper| keeper.task);
+        orphan::guard(self.depth, heir);
+        self.rest_if_idle();
+        // The keeper that is gone may be the one that watched it.
+        if let (Some(connector), Some(heir)) = (&self.connector, heir) {
+            let fd = connector.fd().as_raw_fd();
+            self.unwatch(fd);
+            let _ = task::watch_fd(heir, fd, Interest::READ);
         }
-        orphan::guard(self.depth, self.keepers.first().map(|keeper| keeper.task));
-        self.release_guard();
     }
 }
 

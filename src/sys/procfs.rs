@@ -319,19 +319,26 @@ impl Stat {
 }
 
 pub(crate) fn stat(pid: i32) -> Result<Stat, Error> {
-    let file = open_at(format_args!("/proc/{pid}/stat"))?;
     let mut buffer = [0_u8; 1024];
-    let got = read(&file, &mut buffer).during(Call::read)?;
-    parse_stat(&buffer[..got]).ok_or(Call::read.failed(Errno::EIO))
+    parse_stat(read_stat(pid, &mut buffer)?).ok_or(Call::read.failed(Errno::EIO))
 }
 
-/// Parses /proc/PID/stat. The command's name, field 2, may hold anything, parentheses
-/// too.
-fn parse_stat(text: &[u8]) -> Option<Stat> {
+fn read_stat(pid: i32, buffer: &mut [u8; 1024]) -> Result<&[u8], Error> {
+    let file = open_at(format_args!("/proc/{pid}/stat"))?;
+    let got = read(&file, buffer).during(Call::read)?;
+    Ok(&buffer[..got])
+}
+
+/// The fields of /proc/PID/stat from the third, the state, on. The command's name, field
+/// 2, may hold anything, parentheses too.
+fn stat_fields(text: &[u8]) -> Option<impl Iterator<Item = &[u8]>> {
     let name_end = text.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = text[name_end + 1..]
-        .split(u8::is_ascii_whitespace)
-        .filter(|field| !field.is_empty());
+    let fields = text[name_end + 1..].split(u8::is_ascii_whitespace);
+    Some(fields.filter(|field| !field.is_empty()))
+}
+
+fn parse_stat(text: &[u8]) -> Option<Stat> {
+    let mut fields = stat_fields(text)?;
     let state = *fields.next()?.first()?;
     let parent = number(fields.next()?)?;
     let session = number(fields.nth(1)?)?;
@@ -378,14 +385,52 @@ pub(crate) fn limit(pid: i32, name: &str, text: &mut Vec<u8>) -> Result<Option<u
     Ok(read.and_then(soft))
 }
 
+/// What a process's environment says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Said<T> {
+    This(T),
+    Nothing,
+    /// It is in execve(2), which has not written the new environment yet: ask again later.
+    NotYet,
+}
+
 /// What `find` makes of the first variable, `NAME=value`, that it knows.
 pub(crate) fn variable<T>(
     pid: i32,
     text: &mut Vec<u8>,
     find: impl Fn(&[u8]) -> Option<T>,
-) -> Result<Option<T>, Error> {
-    let read = unless_short(read_file(format_args!("/proc/{pid}/environ"), text))?;
-    Ok(read.and_then(|()| text.split(|&byte| byte == 0).find_map(find)))
+) -> Result<Said<T>, Error> {
+    // It may leave execve(2) between the two questions: then both are asked again.
+    for _ in 0..8 {
+        let read = unless_short(read_file(format_args!("/proc/{pid}/environ"), text))?;
+        if read.is_none() {
+            return Ok(Said::Nothing);
+        }
+        if !text.is_empty() {
+            let found = text.split(|&byte| byte == 0).find_map(find);
+            return Ok(found.map_or(Said::Nothing, Said::This));
+        }
+        match unless_short(environment_bounds(pid))?.flatten() {
+            Some((_, 0)) => return Ok(Said::NotYet),
+            Some((start, end)) if start < end => {}
+            _ => return Ok(Said::Nothing),
+        }
+    }
+    Ok(Said::NotYet)
+}
+
+/// The addresses at which a process's environment begins and ends; None if it has ended.
+/// Both are 0 until execve(2) has written the environment (fs/binfmt_elf.c).
+fn environment_bounds(pid: i32) -> Result<Option<(u64, u64)>, Error> {
+    let mut buffer = [0_u8; 1024];
+    let text = read_stat(pid, &mut buffer)?;
+    let mut fields = stat_fields(text).ok_or(Call::read.failed(Errno::EIO))?;
+    let dead = matches!(fields.next(), Some(b"Z" | b"X"));
+    let mut bounds = fields
+        .skip(46)
+        .map(|field| std::str::from_utf8(field).ok()?.parse().ok());
+    let (start, end) = (bounds.next().flatten(), bounds.next().flatten());
+    Ok(start.zip(end).filter(|_| !dead))
 }
 
 /// The path of a process's cgroup (v2), below the root of our cgroup namespace;
