@@ -105,6 +105,8 @@ impl Task for Communicate {
 /// Starts a child with pipes, and watches both. On an error there is no process
 /// and no watch.
 pub(crate) fn start(ctx: ContextId, spec: &Spec, params: Params) -> Result<WatchId, SpawnError> {
+    // Before the pipes get the number of a descriptor that is not open.
+    spec.check()?;
     let task = Arc::try_new(Communicate {
         state: Mutex::new(State::new(&params)?),
     })?;

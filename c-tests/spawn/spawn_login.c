@@ -154,6 +154,15 @@ static void a_home_is_entered_as_its_owner(void **state)
     check_ok(rmdir(home));
 }
 
+/* The descriptors are those of the map: 4 and 5. */
+static void check_numbers(const struct report *report)
+{
+    const char *fds = reported(report, "fd"), *second = strchr(fds, '|');
+
+    check_int(strncmp(fds, "4=", 2), 0);
+    check(second != NULL && strncmp(second, "|5=", 3) == 0 && strchr(second + 1, '|') == NULL);
+}
+
 static void a_home_by_its_descriptor(void **state)
 {
     struct sss_spawn spawn = spawn_zero();
@@ -168,6 +177,11 @@ static void a_home_by_its_descriptor(void **state)
     spawn.fds_count = 2;
     report_spawned(*state, &spawn, &report);
     check_reported(&report, "cwd", "/usr");
+    check_numbers(&report);
+    check_ok(fcntl(spawn.cwd_fd, F_SETFD, 0)); /* the child has it neither way */
+    report_spawned(*state, &spawn, &report);
+    check_reported(&report, "cwd", "/usr");
+    check_numbers(&report);
     check_ok(close(spawn.cwd_fd));
 
     spawn.mask |= SSS_SPAWN_CWD_MAY_FAIL; /* a closed descriptor is an error all the same */

@@ -133,6 +133,10 @@ pub(crate) fn program<'a>(
                 spec.cwd_may_fail,
                 cwd.map(Cwd::Fd).or(late_cwd),
             )?;
+            // It is the caller's, and may be open over an exec.
+            if let Some(fd) = cwd.filter(|&fd| fd > 2 || spec.fds.is_some()) {
+                program.close(fd)?;
+            }
             death(&mut program, spec, parent.unwrap_or(-1))?;
             if spec.shell {
                 program.shell()?;

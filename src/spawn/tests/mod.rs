@@ -34,7 +34,7 @@ use alone;
 
 fn runs_alone(name: &str) -> bool {
     if std::env::var_os(ALONE).is_some() {
-        crate::sys::probe::deadline(120);
+        crate::sys::probe::deadline(900);
         return true;
     }
     let output = test_process(name).output().expect("the test binary runs");
