@@ -2,7 +2,6 @@
 /* A plugin with the static library in it leaves nothing behind when it is unloaded. */
 #include "support/test.h"
 
-#include <dirent.h>
 #include <dlfcn.h>
 #include <malloc.h>
 #include <stdio.h>
@@ -21,19 +20,6 @@ static unsigned mappings(void)
     return count;
 }
 
-static unsigned entries(const char *path)
-{
-    DIR *dir = opendir(path);
-    unsigned count = 0;
-
-    check(dir != NULL);
-    while (readdir(dir) != NULL) {
-        count++;
-    }
-    check_ok(closedir(dir));
-    return count;
-}
-
 /* What run() of the plugin is to leave behind: see plugins/families.c. */
 enum leaves { LEAVES_NOTHING, LEAVES_HANDLES, LEAVES_ALL };
 
@@ -41,8 +27,7 @@ static void load_run_and_unload(const char *path, enum leaves leaves)
 {
     void *plugin = dlopen(path, RTLD_NOW | RTLD_LOCAL);
     int (*run)(int leaves);
-    unsigned tasks = entries("/proc/self/task");
-    int64_t deadline;
+    unsigned threads = count_threads();
 
     if (plugin == NULL) {
         fprintf(stderr, "%s\n", dlerror());
@@ -56,10 +41,7 @@ static void load_run_and_unload(const char *path, enum leaves leaves)
      * A thread of the plugin's would run code that is no longer mapped. One that has ended
      * may still be listed for a moment.
      */
-    for (deadline = now_ms() + DEADLINE_MS; entries("/proc/self/task") > tasks;) {
-        check(now_ms() < deadline);
-        usleep(100);
-    }
+    await(count_threads() <= threads);
     check(dlopen(path, RTLD_NOW | RTLD_NOLOAD) == NULL);
 }
 
@@ -86,14 +68,14 @@ static void leaves_nothing(const char *plugin, enum leaves leaves)
         if (i == WARM) {
             count = mappings();
             bytes = mallinfo2().uordblks;
-            fds = entries("/proc/self/fd");
+            fds = count_fds();
         }
     }
     printf("%u mappings and %zu bytes; %d times later %u and %zu\n", count, bytes, TIMES,
            mappings(), mallinfo2().uordblks);
     check(mappings() <= count + 2); /* the heap's own may part and join */
     check(mallinfo2().uordblks <= bytes + TIMES * 1024); /* malloc's own small pieces */
-    check_int(entries("/proc/self/fd"), fds);
+    check_int(count_fds(), fds);
 }
 
 static void nothing_is_left(void **state)

@@ -19,31 +19,6 @@ struct bed {
     unsigned fds;
 };
 
-/* Threads of the process. */
-static inline unsigned count_threads(void)
-{
-    DIR *dir = opendir("/proc/self/task");
-    unsigned count = 0;
-    struct dirent *entry;
-
-    check(dir != NULL);
-    while ((entry = readdir(dir)) != NULL) {
-        count += entry->d_name[0] != '.';
-    }
-    check_ok(closedir(dir));
-    return count;
-}
-
-/* Waits until a condition holds, which other threads or processes bring about. */
-#define await(condition)                                                              \
-    do {                                                                              \
-        int64_t end_ = now_ms() + 6 * DEADLINE_MS;                                    \
-        while (!(condition)) {                                                        \
-            check_at(now_ms() < end_, "in time: " #condition, __FILE__, __LINE__);    \
-            usleep(1000);                                                             \
-        }                                                                             \
-    } while (0)
-
 struct name {
     char text[256];
 };

@@ -344,6 +344,52 @@ static void logs_go_over_a_fork_beside_busy_threads(void **state)
     in_child(forked_beside_busy_threads, *state);
 }
 
+/* How often the other threads were put to sleep; 0 while one of them runs. */
+static unsigned long sleeps(void)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *entry;
+    unsigned long sum = 1;
+    char path[300], line[128];
+
+    check(dir != NULL);
+    while ((entry = readdir(dir)) != NULL) {
+        unsigned long count;
+        FILE *status;
+        char state;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%s/status", entry->d_name);
+        if (entry->d_name[0] == '.' || atoi(entry->d_name) == getpid()
+            || (status = fopen(path, "r")) == NULL) {
+            continue;
+        }
+        while (fgets(line, sizeof(line), status) != NULL) {
+            if (sscanf(line, "State: %c", &state) == 1 && state != 'S') {
+                sum = 0;
+            } else if (sscanf(line, "voluntary_ctxt_switches: %lu", &count) == 1 && sum != 0) {
+                sum += count;
+            }
+        }
+        check_ok(fclose(status));
+        if (sum == 0) {
+            break;
+        }
+    }
+    check_ok(closedir(dir));
+    return sum;
+}
+
+/* To be called before a fork: under asan waits until all other threads sleep, as its
+ * allocator's lock stays locked in a child that is forked while another thread holds it. */
+static void let_others_sleep(void)
+{
+    unsigned long before, now = 0;
+
+    if (test_profile_is("asan")) {
+        await((before = now, now = sleeps()) != 0 && now == before);
+    }
+}
+
 static void limit_fds(rlim_t most)
 {
     struct rlimit limit;
@@ -403,18 +449,18 @@ static void again_in_a_fork(struct moved *moved)
         ret = sss_sigchld_ctx_after_fork(moved->ctx);
         check(ret == 0 || ret == EMFILE);
         check(most < 1000);
+        limit_fds(1000);
+        let_others_sleep();
         pid = fork();
         check(pid != -1);
         if (pid == 0) {
             alarm(6 * DEADLINE_MS / 1000);
-            limit_fds(1000);
             check_ok(sss_sigchld_ctx_after_fork(moved->ctx));
             check_moved(moved, before);
             _exit(7);
         }
         reap(pid, 7);
     } while (ret != 0);
-    limit_fds(1000);
 }
 
 /* In a child whose parent opened two logs and is gone. */
@@ -444,6 +490,7 @@ static void move(struct bed *bed, void (*daemon)(struct moved *))
         moved.fds[i] = log_pipe(i < 2 ? moved.log : moved.other, NULL, NULL);
     }
     pid = getpid();
+    let_others_sleep();
     if (fork() != 0) {
         _exit(0);
     }
@@ -456,16 +503,37 @@ static void move(struct bed *bed, void (*daemon)(struct moved *))
     _exit(0);
 }
 
+/* Each process fails, and is forked once more: the last takes all along from the first. */
+static void forked_by_each_that_failed(struct moved *moved)
+{
+    unsigned before = count_fds();
+    pid_t pid;
+    int i;
+
+    for (i = 0; i < 6; i++) {
+        limit_fds(3);
+        check_int(sss_sigchld_ctx_after_fork(moved->ctx), EMFILE);
+        limit_fds(1000);
+        let_others_sleep();
+        pid = fork();
+        check(pid != -1);
+        if (pid != 0) {
+            reap(pid, 0);
+            _exit(0);
+        }
+    }
+    check_ok(sss_sigchld_ctx_after_fork(moved->ctx));
+    check_moved(moved, before);
+}
+
 static void a_fork_without_descriptors(void **state)
 {
     if (test_profile_is("valgrind")) {
         test_skip("valgrind", "RLIMIT_NOFILE is valgrind's own");
     }
     move(*state, again_and_again);
-    /* As above: its allocator's lock, held by another thread at the fork, stays locked. */
-    if (!test_profile_is("asan")) {
-        move(*state, again_in_a_fork);
-    }
+    move(*state, again_in_a_fork);
+    move(*state, forked_by_each_that_failed);
 }
 
 /* By then the numbers are files of the daemon's own: the library neither reads nor closes
@@ -475,9 +543,7 @@ static void closed_and_opened_others(struct moved *moved)
     char got[8] = { 0 };
     int fd, i, others[64][2];
 
-    for (fd = 3; fd < 256; fd++) {
-        (void)(fd == moved->done ? 0 : close(fd));
-    }
+    close_all_but(moved->done, -1);
     for (i = 0; i < 64; i++) {
         check_ok(pipe2(others[i], O_CLOEXEC));
         put(others[i][1], "mine");
@@ -500,6 +566,54 @@ static void a_fork_and_a_close_of_all(void **state)
     check_log((struct bed *)*state, "by a new pipe\n");
 }
 
+/* The numbers of what the fork left are those of the library's new descriptors. */
+static void goes_on_after_a_close(struct sss_sigchild_ctx *ctx, struct sss_log *log)
+{
+    int fd;
+
+    close_all_but(-1, -1);
+    check_ok(sss_sigchld_ctx_after_fork(ctx));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "by a new pipe\n");
+    check_ok(close(fd));
+    flush_log(log);
+    _exit(7);
+}
+
+static void forked_and_closed(void *arg)
+{
+    struct sss_log_params params = log_params(arg);
+    struct sss_sigchild_ctx *ctx;
+    struct sss_log *log;
+    pid_t pid;
+    int fd;
+
+    close_all_but(-1, -1);
+    ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
+    check_ok(sss_log_open(NULL, ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "before\n");
+    check_ok(close(fd));
+    flush_log(log);
+    let_others_sleep();
+    pid = fork();
+    check(pid != -1);
+    if (pid == 0) {
+        alarm(6 * DEADLINE_MS / 1000);
+        goes_on_after_a_close(ctx, log);
+    }
+    reap(pid, 7);
+    check_ok(sss_log_free(log));
+    check_ok(sss_sigchld_ctx_free(ctx));
+    await(count_threads() == 1);
+}
+
+static void a_fork_and_a_close_by_the_same_numbers(void **state)
+{
+    in_child(forked_and_closed, *state);
+    check_log((struct bed *)*state, "before\nby a new pipe\n");
+}
+
 /* The same without a fork, while the threads wait: what was open is lost. */
 static void closed_in_use(void *arg)
 {
@@ -513,9 +627,7 @@ static void closed_in_use(void *arg)
     fd = log_pipe(log, NULL, NULL);
     put(fd, "before\n");
     flush_log(log);
-    for (fd = 3; fd < 256; fd++) {
-        (void)close(fd);
-    }
+    close_all_but(-1, -1);
     for (i = 0; i < 64; i++) {
         files[i] = memfd_create("mine", MFD_CLOEXEC);
         check(files[i] != -1);
@@ -546,17 +658,15 @@ static void forked_without_its_directory(void *arg)
     struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     struct sss_log *log;
     pid_t pid;
-    int fd;
 
     check_ok(chdir(bed->dir));
     params.path = strrchr(bed->path, '/') + 1;
     check_ok(sss_log_open(NULL, ctx, &params, &log));
+    let_others_sleep();
     pid = fork();
     check(pid != -1);
     if (pid == 0) {
-        for (fd = 3; fd < 256; fd++) {
-            (void)close(fd);
-        }
+        close_all_but(-1, -1);
         check_ok(sss_sigchld_ctx_after_fork(ctx));
         check_int(sss_log_stats(log, &stats), ECHILD);
         check_int(sss_log_free(log), ECHILD);
@@ -600,6 +710,7 @@ static void a_forked_child_keeps_its_own_descriptors(void **state)
 
     put(piped.fd, "opened\n");
     flush_log(piped.log);
+    let_others_sleep();
     in_child(has_its_own_there, piped.log);
     end_piped(&piped);
 }
@@ -630,6 +741,7 @@ static void over_a_fork(struct bed *bed, int done)
     put(fd, "before\nhalf ");
     flush_log(log);
     fds = count_fds();
+    let_others_sleep();
     pid = fork();
     check(pid != -1);
     if (pid != 0) {
@@ -733,6 +845,7 @@ int main(void)
         ON_BED(logs_go_over_a_fork_beside_busy_threads),
         ON_BED(a_fork_without_descriptors),
         ON_BED(a_fork_and_a_close_of_all),
+        ON_BED(a_fork_and_a_close_by_the_same_numbers),
         ON_BED(a_close_of_all_in_use),
         ON_BED(a_relative_path_and_a_close_of_all),
         ON_BED(a_log_goes_over_a_fork),

@@ -133,7 +133,7 @@ static void a_fork_bomb(void **state)
         .mask = SSS_SPAWN_UID | SSS_SPAWN_GID | SSS_SPAWN_RLIMITS,
         .path = program,
         .argv = argv,
-        .uid = 4243,
+        .uid = 10000 + (uid_t)getpid() % 50000, /* no other run has it now */
         .gid = 4243,
         .rlimits = &limit,
         .rlimits_count = 1,
@@ -600,7 +600,8 @@ static void whom_a_shutdown_leaves(void **state)
         check(now_ms() < deadline);
         loop_turn(&bed.loop, 100);
     }
-    check_int(bed.last.processes, 1);
+    check(bed.last.processes >= 1); /* on a busy machine others of it are still dying */
+    until_processes(&bed, a, 1);
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 0, told_down, &bed));
     loop_until(&bed.loop, &bed.shutdowns, 1);
     check_int(bed.shutdown.units_left, 1);

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "support/family.h"
 #include "support/spawn.h"
 #include "support/unit.h"
 
@@ -161,25 +162,15 @@ static void a_sender_of_another_user(void **state)
 /* Sends this to the socket of a unit's program. */
 static void say_to(pid_t program, const char *text)
 {
-    static const char name[] = "NOTIFY_SOCKET=@";
     struct sockaddr_un address = { .sun_family = AF_UNIX };
-    char path[64], *line = NULL;
-    size_t size = 0, length = 0;
-    FILE *file;
+    char name[64];
+    size_t length;
     int fd;
 
-    snprintf(path, sizeof(path), "/proc/%d/environ", (int)program);
-    file = fopen(path, "re");
-    check(file != NULL);
-    while (getdelim(&line, &size, '\0', file) > 0) {
-        if (strncmp(line, name, strlen(name)) == 0) {
-            length = strlen(line) - strlen(name);
-            memcpy(address.sun_path + 1, line + strlen(name), length);
-        }
-    }
-    fclose(file);
-    free(line);
-    check(length > 0);
+    read_variable(program, "NOTIFY_SOCKET", name, sizeof(name));
+    check(name[0] == '@');
+    length = strlen(name + 1);
+    memcpy(address.sun_path + 1, name + 1, length);
     fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     check(fd >= 0);
     check_int(sendto(fd, text, strlen(text), 0, (struct sockaddr *)&address,
@@ -202,8 +193,10 @@ static void a_stranger_is_not_believed(void **state)
 
         bed_start(&bed, SSS_SCOPE_REGISTERED);
         unit.mask |= all ? SSS_UNIT_NOTIFY_ALL : 0;
-        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("say", "STATUS=own", "pause"));
         check_ok(sss_supervisor_start(a));
+        /* It is past execve(2) then, and its environment can be read. */
+        until_text(&bed, a, "own");
         until_states(&bed, "aG");
         pid_t main_pid = unit_status(a).main_pid;
         gate_make(&gate);
@@ -215,12 +208,12 @@ static void a_stranger_is_not_believed(void **state)
             say_to(main_pid, "READY=1\nSTATUS=strange\nMAINPID=1");
             _exit(write(said[1], "s", 1) != 1 || read(gate.rd, &byte, 1) != 0);
         }
+        close(said[1]);
         check_int(read(said[0], &byte, 1), 1);
         loop_settle(&bed.loop);
         until_states(&bed, "aG");
-        assert_string_equal(unit_status(a).text, "");
+        assert_string_equal(unit_status(a).text, "own");
         close(said[0]);
-        close(said[1]);
         gate_open(&gate);
         reap(pid, 0);
         unit_stop(&bed, a);
@@ -261,6 +254,73 @@ static void the_main_process_may_name_another(void **state)
     check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
     unit_stop(&bed, a);
     bed_end(&bed);
+}
+
+/* A main process that a child of ours started. Its parent does not wait for it, and lives. */
+static struct sss_unit_ctx *start_below(struct bed *bed, struct sss_unit *unit)
+{
+    bed_start(bed, SSS_SCOPE_ALL);
+    unit->mask |= SSS_UNIT_NOTIFY_ALL;
+    struct sss_unit_ctx *a =
+        unit_add(bed, unit, ACTIONS("both", "main", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(bed, "aG aR");
+    check(!is_child(unit_status(a).main_pid));
+    return a;
+}
+
+static void a_main_process_that_is_no_child_ends(void **state)
+{
+    (void)state;
+    if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
+        test_skip("linux-4.19 valgrind", "no pidfds");
+    }
+    for (int again = 0; again < 2; again++) {
+        unsigned fds = count_fds();
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        /* No step: SIGKILL for all at once. */
+        unit.mask |= SSS_UNIT_RESTART | SSS_UNIT_STOP_STEPS;
+        unit.restart = again ? SSS_UNIT_RESTART_ALWAYS : SSS_UNIT_RESTART_NEVER;
+        struct sss_unit_ctx *a = start_below(&bed, &unit);
+        check_ok(kill(unit_status(a).main_pid, SIGKILL));
+        until_states(&bed, again ? "aG aR aP aB aG aR" : "aG aR aP aF");
+        if (!again) {
+            check_int(unit_status(a).cause, SSS_UNIT_CAUSE_EXIT);
+            check_int(unit_status(a).wait_status, SSS_WAIT_STATUS_LOST);
+        }
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        check_int(count_fds(), fds);
+    }
+}
+
+/* It ends just before a step that is for it alone: the step is for all then. */
+static void a_stop_of_a_main_process_that_is_gone(void **state)
+{
+    static const struct sss_stop_step steps[] = {
+        { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL },
+        { SIGTERM, SSS_STOP_GROUP, 3600000 * MS, NULL },
+    };
+
+    (void)state;
+    for (size_t at = 0; at < ARRAY_SIZE(steps); at++) {
+        struct bed bed;
+        struct sss_unit unit = notifying("a");
+
+        unit.mask |= SSS_UNIT_STOP_STEPS;
+        unit.stop_steps = &steps[at];
+        unit.stop_steps_count = 1;
+        struct sss_unit_ctx *a = start_below(&bed, &unit);
+        pid_t main_pid = unit_status(a).main_pid;
+        check_ok(kill(main_pid, SIGKILL));
+        await_gone_or_zombie(main_pid);
+        check_ok(sss_supervisor_stop(a));
+        until_states(&bed, "aG aR aP aS");
+        unit_stop(&bed, a);
+        bed_end(&bed);
+    }
 }
 
 static void no_sign_of_life(void **state)
@@ -746,6 +806,8 @@ static void one_log_over_all_starts(void **state)
         lines++;
     }
     check_int(lines, 6);
+    /* The log's descriptors are closed by its threads, which end after it. */
+    await(count_threads() == 1);
     bed_end(&bed);
     unlink(path);
     rmdir(dir);
@@ -822,6 +884,8 @@ int main(void)
         cmocka_unit_test(a_sender_of_another_user),
         cmocka_unit_test(a_stranger_is_not_believed),
         cmocka_unit_test(the_main_process_may_name_another),
+        cmocka_unit_test(a_main_process_that_is_no_child_ends),
+        cmocka_unit_test(a_stop_of_a_main_process_that_is_gone),
         cmocka_unit_test(no_sign_of_life),
         cmocka_unit_test(it_says_that_it_is_broken),
         cmocka_unit_test(a_time_limit_is_moved),

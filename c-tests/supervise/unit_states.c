@@ -405,14 +405,17 @@ static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
 {
     struct bed bed;
     struct sss_unit unit = unit_zero("a");
-    struct fifo fifo;
+    struct fifo fifo, last;
+    pid_t second;
 
     (void)state;
     fifo_make(&fifo);
+    fifo_make(&last);
     bed_start(&bed, SSS_SCOPE_REGISTERED);
     unit.mask |= SSS_UNIT_START_MODE;
     unit.start_mode = SSS_UNIT_FORKING;
-    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("gate", fifo.path, "daemon", "daemon"));
+    struct sss_unit_ctx *a = unit_add(
+        &bed, &unit, ACTIONS("gate", fifo.path, "daemon", "daemon", "gate", last.path, "pause"));
     check_ok(sss_supervisor_start(a));
     until_states(&bed, "aG");
     loop_settle(&bed.loop);
@@ -420,27 +423,54 @@ static void a_daemon_is_ready_when_its_first_process_has_ended(void **state)
     pid_t first = unit_status(a).main_pid;
     fifo_open(&fifo);
     until_states(&bed, "aG aR");
+    /* The one before it may have been the main process meanwhile. */
+    fifo_open_turning(&bed, &last);
     until_processes(&bed, a, 1);
     int64_t deadline = now_ms() + DEADLINE_MS;
-    while (unit_status(a).main_pid == 0 && now_ms() < deadline) {
+    while (children_of_ours(&second, 1) != 1 || unit_status(a).main_pid != second) {
+        check(now_ms() < deadline);
         loop_turn(&bed.loop, 100);
     }
-    pid_t second = unit_status(a).main_pid;
-    check(second > 0 && second != first && is_child(second));
+    check(second != first);
     check_int(bed.adopted.type, SSS_UNIT_EVENT_ADOPTED);
     check(bed.adopted.pid > 0 && bed.adopted.pid != first);
-    /* The action "daemon" is given twice, so this process may fork again and end. Its child
-     * is the main process then. */
-    while (strcmp(bed.states, "aG aR aF") != 0 && now_ms() < deadline) {
-        pid_t main_pid = unit_status(a).main_pid;
-
-        if (main_pid > 0) {
-            kill(main_pid, SIGKILL);
-        }
-        loop_turn(&bed.loop, 100);
-    }
+    check_ok(kill(second, SIGKILL));
     until_states(&bed, "aG aR aF");
     check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
+    unit_stop(&bed, a);
+    bed_end(&bed);
+    fifo_remove(&fifo);
+    fifo_remove(&last);
+}
+
+/* The main process of a daemon ends by a signal that is no failure, and a process that it
+ * left lives on: that is no further step of its start. */
+static void a_daemon_that_a_signal_ends_is_over(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    struct fifo fifo;
+
+    (void)state;
+    fifo_make(&fifo);
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_START_MODE | SSS_UNIT_RESTART | SSS_UNIT_STOP_STEPS;
+    unit.start_mode = SSS_UNIT_FORKING;
+    unit.restart = SSS_UNIT_RESTART_ALWAYS;
+    struct sss_unit_ctx *a =
+        unit_add(&bed, &unit, ACTIONS("daemon", "gate", fifo.path, "leave", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 1);
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    while (unit_status(a).main_pid == 0) {
+        check(now_ms() < deadline);
+        loop_turn(&bed.loop, 100);
+    }
+    fifo_open_turning(&bed, &fifo);
+    until_processes(&bed, a, 2);
+    check_ok(kill(unit_status(a).main_pid, SIGTERM));
+    until_states(&bed, "aG aR aP aB aG aR");
     unit_stop(&bed, a);
     bed_end(&bed);
     fifo_remove(&fifo);
@@ -509,6 +539,46 @@ static void the_owner_decides(void **state)
     until_state(&bed, a, SSS_UNIT_FAILED);
     unit_stop(&bed, a);
     bed_end(&bed);
+}
+
+/* Turns the loop in a callback of the unit, whose task takes what is told now in one step
+ * afterwards: the end of the main process, and that of all. */
+static void hear_of_all(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    pid_t main_pid = unit_status(ctx).main_pid;
+    int64_t deadline = now_ms() + DEADLINE_MS;
+
+    while (is_child(main_pid)) {
+        check(now_ms() < deadline);
+        loop_turn(&bed->loop, 10);
+    }
+    /* The task, which cannot be stepped now, keeps the descriptor readable. */
+    for (int turn = 0; turn < 10; turn++) {
+        loop_turn(&bed->loop, 0);
+    }
+}
+
+/* They are of the run that is over, and not of the one that its end starts. */
+static void a_run_ends_in_one_step(void **state)
+{
+    (void)state;
+    for (int stops = 0; stops < 2; stops++) {
+        struct bed bed;
+        struct sss_unit unit = unit_zero("a");
+
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, "aG aR");
+        bed.then = hear_of_all;
+        bed.then_state = SSS_UNIT_STOPPING;
+        check_ok(stops ? sss_supervisor_stop(a) : sss_supervisor_restart(a));
+        until_states(&bed, stops ? "aG aR aP aS" : "aG aR aP aG aR");
+        loop_settle(&bed.loop);
+        check_int(unit_status(a).processes, !stops);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+    }
 }
 
 /* The order of a and b is held, both ways round. */
@@ -621,6 +691,64 @@ static void one_that_comes_before_fails(void **state)
     unit_stop(&bed, b);
     unit_stop(&bed, a);
     bed_end(&bed);
+}
+
+/* b, which comes after a, is in BACKOFF while its start waits for a: its delay does not start
+ * it. Its crash comes before that start or after it; then a is ready, or fails. */
+static void a_start_waits_in_backoff(void **state)
+{
+    (void)state;
+    for (int way = 0; way < 8; way++) {
+        bool crashes_first = way & 1, fails = way & 2, decides = way & 4;
+        struct bed bed;
+        struct sss_unit unit = unit_notifying("a");
+        struct fifo ready;
+
+        fifo_make(&ready);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit, ACTIONS("gate", ready.path, "say", "READY=1", "pause"));
+        unit = unit_zero("b");
+        unit.mask |= SSS_UNIT_RESTART;
+        unit.restart = SSS_UNIT_RESTART_ALWAYS;
+        unit.delay = unit.delay_max = 3600000 * MS;
+        unit_after_a(&unit);
+        bed.decision = decides ? SSS_UNIT_DECIDE_WAIT : UINT32_MAX;
+        struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+        check_ok(sss_supervisor_start(b));
+        fifo_open_turning(&bed, &ready);
+        until_states(&bed, "aG aR bG bR");
+        check_ok(kill(unit_status(a).main_pid, SIGKILL));
+        until_states(&bed, "aG aR bG bR aF");
+        *bed.states = '\0';
+        if (crashes_first) {
+            check_ok(kill(unit_status(b).main_pid, SIGKILL));
+            until_states(&bed, "bB");
+            check_ok(sss_supervisor_start(b));
+            until_states(&bed, "bB aG");
+        } else {
+            check_ok(sss_supervisor_start(b));
+            until_states(&bed, "aG");
+            check_ok(kill(unit_status(b).main_pid, SIGKILL));
+            until_states(&bed, "aG bB");
+        }
+        loop_settle(&bed.loop);
+        check_int(unit_status(b).waits, 1);
+        check_int(unit_status(b).next, 0);
+        if (fails) {
+            check_ok(kill(unit_status(a).main_pid, SIGKILL));
+            until_states(&bed, crashes_first ? "bB aG aF bF" : "aG bB aF bF");
+            check_int(unit_status(b).cause, SSS_UNIT_CAUSE_DEPENDENCY);
+        } else {
+            fifo_open_turning(&bed, &ready);
+            until_states(&bed, crashes_first ? "bB aG aR bG bR" : "aG bB aR bG bR");
+        }
+        check_int(unit_status(b).waits, 0);
+        unit_stop(&bed, b);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&ready);
+    }
 }
 
 static void down(struct sss_sigchild_ctx *ctx, const struct sss_shutdown_event *event, void *pvt)
@@ -754,6 +882,79 @@ static void a_restart_calls_off_a_stop_that_waits(void **state)
     }
 }
 
+/* b's start waits for a, which is not ready yet, while b is down, is being stopped, or
+ * runs. A restart of b waits too, and starts it once. */
+static void a_restart_waits_as_a_start_does(void **state)
+{
+    static const struct sss_stop_step step = { SIGTERM, SSS_STOP_MAIN, 3600000 * MS, NULL };
+
+    enum { DOWN, STOPPING, RUNNING };
+    static const char *const wanted[] = {
+        "aG aR bG bR", "aG bS aR bG bR", "aG aR bP bG bR",
+    };
+
+    (void)state;
+    for (int how = DOWN; how <= RUNNING; how++) {
+        struct bed bed;
+        struct fifo ready, last;
+        struct sss_unit unit = unit_notifying("a");
+
+        fifo_make(&ready);
+        fifo_make(&last);
+        bed_start(&bed, SSS_SCOPE_ALL);
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit, ACTIONS("gate", ready.path, "say", "READY=1", "pause"));
+        unit = unit_notifying("b");
+        unit.mask |= SSS_UNIT_STOP_STEPS;
+        unit.stop_steps = &step;
+        unit.stop_steps_count = 1;
+        unit_after_a(&unit);
+        struct sss_unit_ctx *b = unit_add(
+            &bed, &unit,
+            ACTIONS("hold", "15", "say", "READY=1", "await", "15", "gate", last.path, "exit", "0"));
+        if (how != DOWN) {
+            check_ok(sss_supervisor_start(b));
+            fifo_open_turning(&bed, &ready);
+            until_states(&bed, "aG aR bG bR");
+            check_ok(kill(unit_status(a).main_pid, SIGKILL));
+            until_states(&bed, "aG aR bG bR aF");
+        }
+        if (how == STOPPING) {
+            check_ok(sss_supervisor_stop(b));
+            until_states(&bed, "aG aR bG bR aF bP");
+        }
+        *bed.states = '\0';
+        check_ok(sss_supervisor_start(b));
+        until_states(&bed, "aG");
+        check_int(unit_status(b).waits, 1);
+        check_ok(sss_supervisor_restart(b));
+        loop_settle(&bed.loop);
+        check_int(unit_status(b).waits, 1);
+        if (how == STOPPING) {
+            fifo_open_turning(&bed, &last);
+            until_states(&bed, "aG bS");
+            loop_settle(&bed.loop);
+            check_int(unit_status(b).waits, 1);
+        }
+        fifo_open_turning(&bed, &ready);
+        if (how == RUNNING) {
+            until_states(&bed, "aG aR bP");
+            fifo_open_turning(&bed, &last);
+        }
+        until_states(&bed, wanted[how]);
+        loop_settle(&bed.loop);
+        check_int(unit_status(b).waits, 0);
+        check_int(unit_status(b).starts, how == DOWN ? 1 : 2);
+        check_ok(sss_supervisor_shutdown(bed.loop.ctx, 0, down, &bed));
+        loop_until(&bed.loop, &bed.shutdowns, 1);
+        unit_stop(&bed, b);
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&ready);
+        fifo_remove(&last);
+    }
+}
+
 /* A unit with another definition: the one that comes after it goes on, and comes after the
  * new one. */
 static void one_takes_the_place_of_another(void **state)
@@ -853,15 +1054,19 @@ int main(void)
         cmocka_unit_test(a_restart_by_main_spares_the_others),
         cmocka_unit_test(a_start_that_cannot_be),
         cmocka_unit_test(a_daemon_is_ready_when_its_first_process_has_ended),
+        cmocka_unit_test(a_daemon_that_a_signal_ends_is_over),
         cmocka_unit_test(a_newline_is_readiness),
         cmocka_unit_test(a_oneshot_ends_with_success),
         cmocka_unit_test(the_owner_decides),
+        cmocka_unit_test(a_run_ends_in_one_step),
         cmocka_unit_test(units_start_and_stop_in_order),
         cmocka_unit_test(a_stop_that_waits_keeps_its_unit_down),
         cmocka_unit_test(a_stop_waits_for_what_a_later_unit_left),
         cmocka_unit_test(one_that_comes_before_fails),
+        cmocka_unit_test(a_start_waits_in_backoff),
         cmocka_unit_test(a_shutdown_ends_all),
         cmocka_unit_test(a_restart_calls_off_a_stop_that_waits),
+        cmocka_unit_test(a_restart_waits_as_a_start_does),
         cmocka_unit_test(one_takes_the_place_of_another),
         cmocka_unit_test(calls_from_another_thread),
         cmocka_unit_test(a_shutdown_without_patience_kills),

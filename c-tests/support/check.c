@@ -149,9 +149,18 @@ int64_t now_ms(void)
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
-unsigned count_fds(void)
+void close_all_but(int first, int second)
 {
-    DIR *dir = opendir("/proc/self/fd");
+    for (int fd = 3; fd < 256; fd++) {
+        if (fd != first && fd != second) {
+            (void)close(fd);
+        }
+    }
+}
+
+static unsigned entries_of(const char *path)
+{
+    DIR *dir = opendir(path);
     unsigned count = 0;
     struct dirent *entry;
 
@@ -160,5 +169,18 @@ unsigned count_fds(void)
         count += entry->d_name[0] != '.';
     }
     check_ok(closedir(dir));
-    return count - 1; /* the directory's own */
+    return count;
+}
+
+unsigned count_fds(void)
+{
+    return entries_of("/proc/self/fd") - 1; /* the directory's own */
+}
+
+unsigned count_threads(void)
+{
+    unsigned count = entries_of("/proc/self/task");
+
+    /* The thread sanitizer begins one of its own with the first other one. */
+    return count - (count > 1 && test_profile_is("tsan"));
 }

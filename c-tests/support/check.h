@@ -48,4 +48,20 @@ int64_t now_ms(void);
 /* How many descriptors the process has open. */
 unsigned count_fds(void);
 
+/* How many threads it has. */
+unsigned count_threads(void);
+
+/* Waits until a condition holds, which other threads or processes bring about. */
+#define await(condition)                                                              \
+    do {                                                                              \
+        int64_t end_ = now_ms() + 6 * DEADLINE_MS;                                    \
+        while (!(condition)) {                                                        \
+            check_at(now_ms() < end_, "in time: " #condition, __FILE__, __LINE__);    \
+            usleep(1000);                                                             \
+        }                                                                             \
+    } while (0)
+
+/* As daemons do: closes all from 3 on but these two, -1 for none. */
+void close_all_but(int first, int second);
+
 #endif

@@ -160,7 +160,7 @@ pid_t child_dead(int end)
     return pid;
 }
 
-static void await(pid_t pid, int state)
+static void await_state(pid_t pid, int state)
 {
     siginfo_t info;
     int code;
@@ -176,17 +176,17 @@ static void await(pid_t pid, int state)
 
 void await_zombie(pid_t pid)
 {
-    await(pid, WEXITED);
+    await_state(pid, WEXITED);
 }
 
 void await_stopped(pid_t pid)
 {
-    await(pid, WSTOPPED);
+    await_state(pid, WSTOPPED);
 }
 
 void await_continued(pid_t pid)
 {
-    await(pid, WCONTINUED);
+    await_state(pid, WCONTINUED);
 }
 
 bool is_child(pid_t pid)

@@ -183,11 +183,13 @@ void until_text(struct bed *bed, struct sss_unit_ctx *ctx, const char *text)
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count)
 {
     int64_t deadline = now_ms() + DEADLINE_MS;
+    unsigned seen;
 
-    while (unit_status(ctx).processes != count && now_ms() < deadline) {
+    /* A second call could find more processes, so what this one found is checked. */
+    while ((seen = unit_status(ctx).processes) != count && now_ms() < deadline) {
         loop_turn(&bed->loop, 100);
     }
-    check_int(unit_status(ctx).processes, count);
+    check_int(seen, count);
 }
 
 unsigned children_of_ours(pid_t *pids, unsigned most)

@@ -80,7 +80,8 @@ pub(crate) enum Command {
     Kill,
     /// A unit that comes before it failed: its start is given up.
     GiveUp,
-    /// Its stop waits for the stops of others. Meanwhile it is not started again.
+    /// Its stop, or its start after a delay, waits for others. Meanwhile it is not started
+    /// again by itself.
     StayDown,
 }
 
@@ -363,7 +364,8 @@ impl Machine {
                 self.kill(now, &mut actions);
             }
             (Command::Kill, _) => return self.command(Command::Stop, now),
-            (Command::GiveUp, State::Stopped | State::Failed) => {
+            (Command::GiveUp, State::Stopped | State::Failed | State::Backoff) => {
+                self.wanted = false;
                 self.cause = Some(Cause::Dependency);
                 self.enter(State::Failed, &mut actions);
             }
@@ -1040,6 +1042,29 @@ mod tests {
         assert_eq!(world.machine.number(), 4);
         world.act(Deed::Command(Command::Start));
         assert_eq!(world.machine.state(), State::Running);
+    }
+
+    #[test]
+    fn a_start_that_is_given_up_in_backoff_has_failed() {
+        for waits in [true, false] {
+            let mut world = World::new(config(), policy(Restart::Always));
+            world.act(Deed::Command(Command::Start));
+            world.act(Deed::EndMain(true));
+            if waits {
+                world.act(Deed::Command(Command::StayDown));
+                assert_eq!(world.machine.deadline(), None);
+            }
+            assert_eq!(world.machine.state(), State::Backoff);
+            world.act(Deed::Command(Command::GiveUp));
+            assert_eq!(world.machine.state(), State::Failed);
+            assert_eq!(world.machine.cause(), Some(Cause::Dependency));
+            assert_eq!(world.machine.deadline(), None);
+            // It is wanted again.
+            world.act(Deed::Command(Command::Start));
+            world.act(Deed::EndMain(true));
+            world.act(Deed::Wait);
+            assert_eq!(world.machine.state(), State::Running);
+        }
     }
 
     #[test]

@@ -16,8 +16,8 @@ struct Place {
     before: Vec<u32>,
     after: Vec<u32>,
     state: Option<State>,
-    /// Its start was asked for, and waits.
-    starting: bool,
+    /// Its start was asked for, or its restart, and waits.
+    starting: Option<Command>,
     /// Its stop was asked for, and waits.
     stopping: bool,
     /// Its stop waits no more, and is not carried out yet: it may have processes.
@@ -40,7 +40,7 @@ impl Place {
 
     fn is_down(&self) -> bool {
         let over = matches!(self.state, None | Some(State::Stopped | State::Failed));
-        over && !self.starting && !self.stopping && !self.ending
+        over && self.starting.is_none() && !self.stopping && !self.ending
     }
 }
 
@@ -73,8 +73,9 @@ impl Order {
                 return Err(Errno::ENOENT.into());
             }
         }
-        // Everything that can fail comes first. Each may start, stop, give up and stay down.
-        let wanted = 4 * (self.places.len() + 1);
+        // Everything that can fail comes first. Each may start, restart, stop, give up and stay
+        // down.
+        let wanted = 5 * (self.places.len() + 1);
         let short = wanted.saturating_sub(self.go.len());
         self.go.try_reserve(short).map_err(memory)?;
         let mut list = Vec::new();
@@ -185,13 +186,16 @@ impl Order {
     pub(crate) fn waits(&self, unit: u32) -> bool {
         self.places
             .get(unit as usize)
-            .is_some_and(|place| place.starting || place.stopping)
+            .is_some_and(|place| place.starting.is_some() || place.stopping)
     }
 
-    /// Whether a start of this unit waits for others.
-    pub(crate) fn is_starting(&self, unit: u32) -> bool {
-        let place = self.places.get(unit as usize);
-        place.is_some_and(|place| place.starting)
+    /// If a start of this unit waits for others, makes it a restart; whether it waits.
+    pub(crate) fn restart_later(&mut self, unit: u32) -> bool {
+        let place = self.places.get_mut(unit as usize);
+        let starting = place.and_then(|place| place.starting.as_mut());
+        starting
+            .map(|command| *command = Command::Restart)
+            .is_some()
     }
 
     /// Starts a unit, and before it all that come before it.
@@ -199,13 +203,23 @@ impl Order {
         if !self.is_there(unit) {
             return;
         }
-        let asked = std::mem::replace(&mut self.places[unit as usize].starting, true);
-        if asked {
+        let place = &mut self.places[unit as usize];
+        if place.starting.is_some() {
             self.cancel_stop(unit);
         } else {
+            place.starting = Some(Command::Start);
             self.begin_start(unit, |before| !before.is_ready());
         }
         self.try_start(unit);
+        self.hold(unit);
+    }
+
+    /// Once its start waits, a unit's delay in BACKOFF does not start it.
+    fn hold(&mut self, unit: u32) {
+        let place = &self.places[unit as usize];
+        if place.starting.is_some() && place.state == Some(State::Backoff) {
+            self.push(Go::Command(unit, Command::StayDown));
+        }
     }
 
     /// Calls off the stops that wait, of a unit that is up and of those before it.
@@ -260,8 +274,9 @@ impl Order {
     /// Cancels a start that waits, or that the removal of another unit has queued.
     pub(crate) fn cancel_start(&mut self, unit: u32) {
         if self.is_there(unit) {
-            self.places[unit as usize].starting = false;
+            self.places[unit as usize].starting = None;
             self.take_back(unit, Command::Start);
+            self.take_back(unit, Command::Restart);
         }
     }
 
@@ -292,6 +307,7 @@ impl Order {
         let over = matches!(state, State::Stopping | State::Stopped);
         place.done = done || (place.done && over);
         let (ready, failed) = (place.is_ready(), state == State::Failed);
+        self.hold(unit);
         for at in 0..self.places[unit as usize].after.len() {
             let other = self.places[unit as usize].after[at];
             if ready {
@@ -316,9 +332,10 @@ impl Order {
             .before
             .iter()
             .all(|&other| self.places[other as usize].is_ready());
-        if place.starting && may {
-            self.places[unit as usize].starting = false;
-            self.push(Go::Command(unit, Command::Start));
+        if may {
+            if let Some(command) = self.places[unit as usize].starting.take() {
+                self.push(Go::Command(unit, command));
+            }
         }
     }
 
@@ -334,7 +351,7 @@ impl Order {
     }
 
     fn give_up(&mut self, unit: u32) {
-        if !std::mem::take(&mut self.places[unit as usize].starting) {
+        if self.places[unit as usize].starting.take().is_none() {
             return;
         }
         self.push(Go::GiveUp(unit));
@@ -485,6 +502,37 @@ mod tests {
         assert_eq!(order.take(), Some(Go::GiveUp(next)));
         assert_eq!(order.take(), Some(Go::GiveUp(last)));
         assert_eq!(order.take(), None);
+    }
+
+    #[test]
+    fn a_start_that_waits_keeps_its_unit_in_backoff() {
+        for crashes_first in [true, false] {
+            for ready in [true, false] {
+                let mut order = Order::default();
+                let base = order.add(&[], None).unwrap();
+                let next = order.add(&[base], None).unwrap();
+                order.entered(next, State::Running, false);
+                if crashes_first {
+                    order.entered(next, State::Backoff, false);
+                }
+                assert_eq!(order.take(), None);
+                order.start(next);
+                assert_eq!(order.take(), start(base));
+                if !crashes_first {
+                    assert_eq!(order.take(), None);
+                    order.entered(next, State::Backoff, false);
+                }
+                assert_eq!(order.take(), stay_down(next));
+                if ready {
+                    order.entered(base, State::Running, false);
+                    assert_eq!(order.take(), start(next));
+                } else {
+                    order.entered(base, State::Failed, false);
+                    assert_eq!(order.take(), Some(Go::GiveUp(next)));
+                }
+                assert_eq!(order.take(), None);
+            }
+        }
     }
 
     #[test]

@@ -427,6 +427,7 @@ pub(crate) fn is_member(service: ServiceId, pid: i32) -> bool {
 }
 
 /// Whether a process is there, and no zombie; true where a shortage keeps us from looking.
+#[inline(never)]
 pub(crate) fn runs(pid: i32) -> bool {
     procfs::stat(pid).map_or_else(Error::is_shortage, |stat| !stat.is_dead())
 }

@@ -30,7 +30,7 @@ use crate::sys::error::Error;
 use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::notify_socket::NotifySocket;
-use crate::sys::{poll, unload};
+use crate::sys::{pidfd, poll, unload, wait};
 
 static UNITS: PerProcess<Mutex<Units>> = PerProcess::new();
 
@@ -145,6 +145,9 @@ struct Unit {
     former: Vec<Run>,
     inbox: Inbox,
     main: i32,
+    /// Readable once the main process has ended, where that is no child of ours: nobody else
+    /// tells us.
+    main_end: Option<OwnedFd>,
     /// The last main process that was known: messages that it sent before it ended may
     /// still come.
     spokesman: i32,
@@ -678,6 +681,7 @@ impl Units {
             former,
             inbox: Inbox::EMPTY,
             main: 0,
+            main_end: None,
             spokesman: 0,
             status: 0,
             error: 0,
@@ -1057,14 +1061,16 @@ impl Units {
         };
         let wishes = std::mem::take(&mut unit.wishes);
         let (ctx, number) = (unit.ctx, unit.number);
-        let group = self.group(ctx);
-        let starts = group.is_some_and(|group| group.order.is_starting(number));
         match wishes.command {
-            Some(Command::Restart) if self.is_up(index) && !starts => {
+            Some(Command::Restart) if self.is_up(index) => {
                 if let Some(group) = self.group(ctx) {
-                    group.order.restart(number);
+                    if group.order.restart_later(number) {
+                        group.order.start(number);
+                    } else {
+                        group.order.restart(number);
+                        self.do_command(index, Command::Restart, now);
+                    }
                 }
-                self.do_command(index, Command::Restart, now);
             }
             Some(Command::Start | Command::Restart) => {
                 if let Some(group) = self.group(ctx) {
@@ -1328,6 +1334,11 @@ impl Units {
             return;
         };
         let inbox = std::mem::replace(&mut unit.inbox, Inbox::EMPTY);
+        if inbox.dead {
+            // Before the end of its main process counts, which may start the next run.
+            unit.lives = false;
+            unit.run.take().into_iter().for_each(run::end);
+        }
         if let Some((status, alone)) = inbox.ended {
             self.main_ended(index, status, alone, inbox.main, now);
         } else if let Some(main) = inbox.main {
@@ -1339,10 +1350,6 @@ impl Units {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        if inbox.dead {
-            unit.lives = false;
-            unit.run.take().into_iter().for_each(run::end);
-        }
         if !unit.lives && unit.former.is_empty() {
             // It does no harm if it was told before.
             self.all_dead(index, now);
@@ -1405,7 +1412,7 @@ impl Units {
         };
         let failed = unit.settings.failed(status);
         let stopping = unit.state == State::Stopping;
-        if unit.settings.mode == Mode::Forking && !failed && !alone && !stopping {
+        if unit.settings.mode == Mode::Forking && status == 0 && !alone && !stopping {
             // A main process that forked and ended goes on in its child, perhaps after
             // more forks. Until the service has found that one, the main process is
             // unknown.
@@ -1435,6 +1442,7 @@ impl Units {
                 if main != 0 {
                     unit.spokesman = main;
                 }
+                unit.watch_main();
                 self.tell(index, What::Main, now);
             }
         }
@@ -1442,9 +1450,17 @@ impl Units {
 
     /// Reads what the unit's program says.
     fn read(&mut self, index: u32, fd: RawFd, now: u64) {
-        let ready = self.unit(index).and_then(|unit| unit.ready.as_ref());
-        if ready.map(AsRawFd::as_raw_fd) == Some(fd) {
+        let Some(unit) = self.unit_mut(index) else {
+            return;
+        };
+        let is = |watched: &Option<OwnedFd>| watched.as_ref().map(AsRawFd::as_raw_fd) == Some(fd);
+        if is(&unit.ready) {
             self.read_ready(index, now);
+            return;
+        }
+        if is(&unit.main_end) {
+            unwatch(unit.task, &mut unit.main_end);
+            self.look(index, now);
             return;
         }
         // When an end was told, all messages before it were read. So what is read now is
@@ -1566,17 +1582,28 @@ impl Unit {
         self.services().map(run::living).sum()
     }
 
+    #[inline(never)]
     fn unwatch_ready(&mut self) {
-        if let Some(ready) = self.ready.take() {
-            task::unwatch_fd(self.task, ready.as_raw_fd());
+        unwatch(self.task, &mut self.ready);
+    }
+
+    /// Watches for the end of a main process that is no child of ours.
+    fn watch_main(&mut self) {
+        unwatch(self.task, &mut self.main_end);
+        if self.main != 0 && !wait::is_child_pid(self.main) {
+            self.main_end = pidfd::open(self.main).ok();
+            if let Some(end) = &self.main_end {
+                let _ = task::watch_fd(self.task, end.as_raw_fd(), Interest::READ);
+            }
         }
     }
 
     fn send(&self, signal: i32, scope: Scope) {
-        // If the main process is not known, all processes get the signal.
+        // If the main process is not known, or has ended, all processes get the signal.
+        let main = self.main != 0 && run::runs(self.main);
         match scope {
-            Scope::Main if self.main != 0 => run::kill_main(self.service(), self.main, signal),
-            Scope::Group if self.main != 0 => run::kill_group(self.service(), self.main, signal),
+            Scope::Main if main => run::kill_main(self.service(), self.main, signal),
+            Scope::Group if main => run::kill_group(self.service(), self.main, signal),
             // The outcome of a step is looked at when its time is over.
             _ => self.services().for_each(|service| {
                 let _ = run::kill_tree(service, signal, self.settings.spares_logins);
@@ -1667,6 +1694,12 @@ impl Unit {
             }),
             _ => None,
         }
+    }
+}
+
+fn unwatch(task: TaskId, fd: &mut Option<OwnedFd>) {
+    if let Some(fd) = fd.take() {
+        task::unwatch_fd(task, fd.as_raw_fd());
     }
 }
 
