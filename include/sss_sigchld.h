@@ -513,9 +513,9 @@ typedef void sss_siginfo_t;
 #define SSS_SERVICE_FORKING 2
 
 /**
- * Spare processes of another user and in another session than the main process,
- * and in other sessions the parents that they hang from: restart sshd, and keep
- * its logins.
+ * Spare logins: processes of another user than the first process, in another session
+ * than the main process. Their parents are spared too, if these are not in the main
+ * process's session. So sshd can be restarted while its logins go on.
  */
 #define SSS_SERVICE_SPARE_LOGINS 1
 
@@ -897,9 +897,8 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_CGROUP 1048576
 
 /**
- * A stop leaves the unit's logins alone, as SSS_SERVICE_SPARE_LOGINS has it: processes
- * of another user in another session than the main process, and those that they hang
- * from. It is over when they alone are left.
+ * A stop leaves the unit's logins alone, which are those that SSS_SERVICE_SPARE_LOGINS
+ * spares. It is over when they alone are left.
  */
 #define SSS_UNIT_SPARE_LOGINS 2097152
 
@@ -1109,8 +1108,8 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_DECIDE_GIVE_UP 2
 
 /**
- * The decision callback's answer: leave it in BACKOFF until
- * sss_supervisor_start().
+ * The decision callback's answer: leave it in BACKOFF until a command comes:
+ * a start, a restart or a stop.
  */
 #define SSS_UNIT_DECIDE_WAIT 3
 
@@ -1450,7 +1449,7 @@ struct sss_spawn {
      */
     uint32_t uid;
     /**
-     * Real, effective and saved group id; see uid, which does not imply it.
+     * Real, effective and saved group id. Setting uid does not set it.
      */
     uint32_t gid;
     /**
@@ -1507,12 +1506,12 @@ struct sss_spawn {
     const char *user;
     /**
      * The signals that are blocked in the child: bit n - 1 stands for signal n.
-     * Without its bit none is.
+     * Without SSS_SPAWN_SIGMASK no signal is blocked.
      */
     uint64_t sigmask;
     /**
      * The signals that the child ignores, not SIGKILL and SIGSTOP: bit n - 1 stands
-     * for signal n. Without its bit none is.
+     * for signal n. Without SSS_SPAWN_SIGIGNORE no signal is ignored.
      */
     uint64_t sigignore;
     /**
@@ -1726,11 +1725,11 @@ struct sss_child_event {
      */
     int64_t system_ns;
     /**
-     * Page faults that needed no reading.
+     * Page faults for which nothing was read from a disk.
      */
     int64_t minor_faults;
     /**
-     * Page faults that needed reading.
+     * Page faults for which something was read from a disk.
      */
     int64_t major_faults;
     /**
@@ -1819,7 +1818,7 @@ struct sss_communicated {
     uint64_t input_written;
     /**
      * 0 where all input was written; EPIPE where the child closed it, or ended,
-     * before.
+     * before; EMSGSIZE where input_fn returned more than there was room for.
      */
     int32_t input_errno;
     /**
@@ -1901,7 +1900,7 @@ struct sss_communicate {
     uint64_t error_limit;
     /**
      * Nanoseconds, 0 or more, from the child's end until its pipes are given up
-     * where others (its own children) hold them open. 1 second by default.
+     * where others (its own children) hold them open; INT64_MAX for never. Default 1 s.
      */
     int64_t drain_ns;
     /**
@@ -1931,11 +1930,12 @@ struct sss_communicate {
  *
  * watch_fd and unwatch must be set. alloc and free may be left out together:
  * then all memory is the library's and every memctx is NULL. defer_new, defer
- * and defer_free may be left out together: then the library wakes itself by its
- * descriptor. watch_sigchld may be left out.
+ * and defer_free may be left out together: then callbacks come straight from
+ * readable() and from sss_sigchld_ctx_signalled(), and not in the loop's next turn.
+ * watch_sigchld may be left out, for a loop without signals: then the context lives
+ * by its descriptor alone, and its options must be 0.
  *
- * A context with a host may only be used from the thread that made it: from
- * any other thread each call returns EPERM.
+ * A context with a host is for the thread that made it: see sss_sigchld(7), CONTRACT.
  */
 struct sss_host {
     /**
@@ -1966,10 +1966,6 @@ struct sss_host {
     /**
      * Prepare calls of fn(arg) from the loop's next turn.
      *
-     * With these three functions every callback comes in the loop's next turn.
-     * Without them callbacks come straight from readable() and from
-     * sss_child_handler().
-     *
      * owner is the context's memory. All allocation happens here, so that
      * defer() cannot fail. Returns NULL when out of memory.
      */
@@ -1977,6 +1973,7 @@ struct sss_host {
     /**
      * Have the loop make the prepared call once, in its next turn and not
      * before this function returned. A second call before that changes nothing.
+     * The library may call it from inside fn.
      */
     void (*defer)(void *deferral);
     /**
@@ -1995,13 +1992,10 @@ struct sss_host {
                         void *arg,
                         void **watch);
     /**
-     * Take SIGCHLD for this loop: unblock it, and from the loop (never from a
-     * signal handler) call sss_child_handler() with ctx as its private_data
-     * and, where the loop has it, the signal's siginfo_t. Writes *watch.
-     * Returns 0 or an errno.
-     *
-     * NULL if the loop has no signals: the context then lives by its
-     * descriptor alone, and options must be 0.
+     * Take SIGCHLD for this loop: unblock it, or whatever else this way of taking
+     * it needs, and from the loop (never from a signal handler) call
+     * sss_sigchld_ctx_signalled() with ctx and, where the loop has it, the signal's
+     * siginfo_t. Writes *watch. Returns 0 or an errno.
      */
     errno_t (*watch_sigchld)(void *owner,
                              void *loop,
@@ -2059,7 +2053,8 @@ struct sss_ctx_params {
     uint32_t flags;
     /**
      * The host's table, copied; NULL: the library's own memory, and callbacks
-     * from sss_child_handler() and sss_sigchld_ctx_dispatch().
+     * from sss_sigchld_ctx_signalled(), sss_child_handler() and
+     * sss_sigchld_ctx_dispatch().
      */
     const struct sss_host *host;
     /**
@@ -2309,7 +2304,8 @@ struct sss_forksrv_params {
     uint32_t flags;
     /**
      * With SSS_FORKSRV_RESTART: so many servers are begun within restart_interval at
-     * most; 0 for 5.
+     * most, 1 to 1,000 (more count as that); 0 for 5. The next one waits until
+     * restart_interval has passed since the first of these.
      */
     uint32_t restart_burst;
     /**
@@ -2321,8 +2317,8 @@ struct sss_forksrv_params {
      */
     int64_t timeout;
     /**
-     * The path of the helper; NULL for the installed one, or what the environment
-     * variable SSS_FORKSRV_HELPER says (but in a set-user-ID program).
+     * The path of the helper; NULL for what the environment variable SSS_FORKSRV_HELPER
+     * says (but not in a set-user-ID program), or the installed one.
      */
     const char *helper;
     /**
@@ -2448,7 +2444,8 @@ struct sss_log_params {
      */
     const char *prefix;
     /**
-     * Syslog and journal: the program's name there. NULL for that of the process.
+     * Syslog and journal: the name of the program there, at most 64 bytes; NULL for the
+     * process's own name.
      */
     const char *identifier;
     /**
@@ -2967,8 +2964,8 @@ struct sss_unit_event {
 };
 
 /**
- * Asked what is to follow the end of a unit's run that nobody asked for: runit's
- * finish. Called as a sss_child_fn_t is.
+ * Asked what is to follow an end of a unit that nobody asked for, or a start that
+ * failed; not a oneshot's success. Called as a sss_child_fn_t is.
  *
  * @param unit   the unit.
  * @param event  the end: state is BACKOFF.
@@ -3092,9 +3089,9 @@ struct sss_unit {
      */
     size_t success_signals_count;
     /**
-     * Names of units that were added before. This one is started after they are
-     * ready, which starts them too, and they are stopped after it is down, which
-     * stops it too. NULL for none.
+     * Names of units that were added before. This one is started when they are ready,
+     * and starting it starts them. They are stopped when this one is down, and stopping
+     * one of them stops it. NULL for none.
      */
     const char *const *after;
     /**
@@ -3102,8 +3099,8 @@ struct sss_unit {
      */
     size_t after_count;
     /**
-     * SSS_UNIT_FORKING: the file with the main process's id; or NULL: it is the
-     * only one that lives on, else it is unknown.
+     * SSS_UNIT_FORKING: the file with the main process's id, which counts as in
+     * sss_service_params.pid_file; or NULL. With another start mode it is EINVAL.
      */
     const char *pid_file;
     /**
@@ -3121,13 +3118,13 @@ struct sss_unit {
      */
     struct sss_log *log;
     /**
-     * Asked after each end that nobody asked for; or NULL.
+     * Asked what is to follow, see sss_unit_decide_fn_t; or NULL.
      */
     sss_unit_decide_fn_t decide;
     /**
-     * SSS_UNIT_GUARD: the path of the guard's program; NULL for the installed one, or
-     * what the environment variable SSS_GUARD_HELPER says (but in a set-user-ID
-     * program).
+     * SSS_UNIT_GUARD: the path of the guard's program; NULL for what the environment
+     * variable SSS_GUARD_HELPER says (but not in a set-user-ID program), or the
+     * installed one.
      */
     const char *guard;
 };
@@ -3679,9 +3676,8 @@ errno_t sss_sigchld_ctx_create(const struct sss_ctx_params *params,
  * The SIGCHLD handler: collect the statuses of children that ended, and call
  * back.
  *
- * Fits tevent_signal_handler_t. From any other loop, call it whenever SIGCHLD
- * was seen, with NULL or 0 for all arguments but private_data. Never call it
- * from a sigaction(2) handler: it takes locks.
+ * Fits tevent_signal_handler_t. Any other loop calls sss_sigchld_ctx_signalled(), which
+ * does the same. Never call either from a sigaction(2) handler: they take locks.
  *
  * With a host that defers it collects, and the callbacks come in the loop's next
  * turn. Otherwise they come before it returns, this context's and those of every
@@ -3739,10 +3735,11 @@ errno_t sss_sigchld_ctx_signalled(struct sss_sigchild_ctx *sigchld_ctx,
  *
  * @param sigchld_ctx  the context; NULL is allowed.
  *
- * @return 0; EBUSY where a destructor of the daemon's on the memory refused, or
- *         from inside a hook of one of its watches; EPERM from a thread that is not the host's loop; ECHILD in a forked
- *         child: there it closes the descriptors that were inherited and frees
- *         the memory, if the memory is the library's.
+ * @return 0; EBUSY where a destructor of the daemon's on the memory refused, or where
+ *         the context is being freed already and the call comes from a hook that this
+ *         runs; EPERM from a thread that is not the host's loop; ECHILD in a forked
+ *         child: there it closes the descriptors that were inherited and frees the
+ *         memory, if the memory is the library's.
  *
  * Thread-safe without a host, but for one context it must be the last call.
  * Not for signal handlers.
@@ -3834,8 +3831,8 @@ errno_t sss_sigchld_ctx_stats(struct sss_sigchild_ctx *sigchld_ctx,
  * It is readable while sss_sigchld_ctx_dispatch() has work. It needs no
  * SIGCHLD: the signal may be at its default, ignored, blocked or somebody
  * else's. From the first call on the children of this context are held by
- * pidfds, unless sss_child_handler() is called for it too. Not for a context
- * with a host, whose loop watches it already.
+ * pidfds, unless sss_sigchld_ctx_signalled() or sss_child_handler() is called for it
+ * too. Not for a context with a host, whose loop watches it already.
  *
  * Stops and continues are told by SIGCHLD only. Where it does not tell of them,
  * unknown children (scope ALL) and children without a pidfd are looked for by time:
@@ -3907,11 +3904,12 @@ errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
  * @param srv         written on success. sss_forksrv_free() ends it.
  *
  * @return 0; EINVAL for a NULL pointer, an unknown flag, flags that exclude each
- *         other, a preload hook without SSS_FORKSRV_FORK, or a negative time; E2BIG
- *         for a struct of a later version; ENOTSUP where nobody polls the context's
- *         descriptor; ENOENT and what else execve(2) says of the helper; EAGAIN,
- *         ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the host's loop;
- *         ECHILD where the context belongs to another process.
+ *         other, a preload hook without SSS_FORKSRV_FORK or a helper with it, an id that
+ *         is UINT32_MAX, or a negative time; E2BIG for a struct of a later version;
+ *         ENOTSUP where nobody polls the context's descriptor; ENOENT and what else
+ *         execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM from a
+ *         thread that is not the host's loop; ECHILD where the context belongs to
+ *         another process.
  *
  * Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal
  * handlers.
@@ -3924,10 +3922,9 @@ errno_t sss_forksrv_start(void *memctx,
 /**
  * Have a fork server launch a child, and call back when it ends.
  *
- * What the spec leaves open is the daemon's at this moment: working directory, umask,
- * resource limits, nice value, environment, descriptors 0 to 2, process group, and its
- * credentials (see SSS_FORKSRV_OWN_CREDENTIALS); what is not in sss_spawn at all is the
- * server's. Returns when the child runs its program. The handle is an ordinary one.
+ * Much of what the spec leaves open is the daemon's at this moment, the credentials
+ * included (but see SSS_FORKSRV_OWN_CREDENTIALS); the rest is the server's. See
+ * sss_forksrv(7). Returns when the child runs its program. The handle is an ordinary one.
  *
  * A launch that fails leaves no process: a child that was made is held until this
  * process lets it go.
@@ -3936,8 +3933,8 @@ errno_t sss_forksrv_start(void *memctx,
  * does not hold up a loop: it returns when the request is made, with a handle that is
  * inert (pid 0) until SSS_FORKSRV_LAUNCHED tells, from the context's loop, that the
  * program runs, or SSS_FORKSRV_FAILED why it does not, at the latest when the request's
- * time is over. To free the handle before gives the launch up. sss_forksrv_free() gives
- * up all that go on, without an event: a child that has not been let go ends.
+ * time is over. Freeing the handle or the server before that gives the launch up,
+ * without an event: a child that has not been let go ends.
  *
  * @param memctx    as for sss_child_register(), with the server's context.
  * @param srv       the server.
@@ -4009,7 +4006,8 @@ errno_t sss_forksrv_launch_function(void *memctx,
  *
  * @return 0; EINVAL for a NULL pointer, pid <= 0 or other options; EAGAIN where the child
  *         lives, with WNOHANG; ECHILD where it is no child of either, or in a process that is
- *         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in time.
+ *         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in
+ *         time; EPERM from a thread that is not the host's loop.
  *
  * Thread-safe without a host. Not for signal handlers.
  */
@@ -4051,7 +4049,8 @@ errno_t sss_forksrv_stop(struct sss_forksrv *srv);
 /**
  * End a fork server and free it. Its children live on and stay watched. No event
  * comes once this returns: where another thread is in the server's callback, this
- * waits for it to return. No launch may be going on.
+ * waits for it to return. No other thread may be inside a function of this server, a
+ * launch that waits included; launches with SSS_SPAWN_ASYNC are given up.
  *
  * @param srv  the server; NULL is allowed.
  *
@@ -4238,7 +4237,8 @@ errno_t sss_log_stats(struct sss_log *log, struct sss_log_stats *stats);
  *
  * No event of it is told once this returns. Its sources end with what they hold now, as
  * by sss_log_drain(), and who still writes to one gets SIGPIPE; what was read is written
- * in the background, unless a write fails. This waits for nothing: sss_log_flush() does.
+ * in the background, unless a write fails, or a target that is full takes nothing for five
+ * seconds. This waits for nothing: sss_log_flush() does.
  *
  * @param log  the log; NULL is allowed.
  *
@@ -4273,8 +4273,9 @@ errno_t sss_log_free(struct sss_log *log);
  *                     sss_service_free(), after DEAD too. May be NULL where
  *                     memctx is not.
  *
- * @return 0; EINVAL for a NULL pointer or an unknown bit; ENOTSUP where nobody polls the context's descriptor; ENOENT
- *         where /proc is not mounted or its kernel does not show children;
+ * @return 0; EINVAL for a NULL pointer, an unknown bit, SSS_SPAWN_GATE, or a pid_file
+ *         without SSS_SERVICE_FORKING; ENOTSUP where nobody polls the context's
+ *         descriptor; ENOENT where /proc is not mounted or does not show children;
  *         EXDEV where /proc is that of another pid namespace; with
  *         SSS_SERVICE_EXACT the errno for which there is no cgroup (ENOENT, EROFS,
  *         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
@@ -4328,9 +4329,9 @@ errno_t sss_service_attach(void *memctx,
  *
  * @param service  the handle; NULL is allowed. It is not used again.
  *
- * @return 0; EBUSY where a destructor that the daemon put on the host's memory
- *         refused; EPERM from a thread that is not the host's loop; ECHILD in a
- *         process that is not the handle's.
+ * @return 0, in a forked child too, where only the memory is freed; EBUSY where a
+ *         destructor that the daemon put on the host's memory refused; EPERM from a
+ *         thread that is not the host's loop.
  *
  * Thread-safe without a host. Not for signal handlers.
  */
@@ -4587,8 +4588,9 @@ errno_t sss_supervisor_start(struct sss_unit_ctx *unit);
 errno_t sss_supervisor_stop(struct sss_unit_ctx *unit);
 
 /**
- * Stop a unit and start it again; start it where it does not run. Units that come
- * after it are left alone.
+ * Stop a unit and start it again; start it where it does not run. Where a start of it
+ * waits for other units, the restart waits with it. Units that come after it are left
+ * alone.
  *
  * @param unit  the unit.
  *

@@ -6,7 +6,7 @@ use nix::errno::Errno;
 
 use super::boundary::errno_t;
 use super::handle::sss_sigchild_ctx;
-use super::host::{Host, Memory, PointerFn};
+use super::host_params::{Host, Memory, PointerFn};
 use crate::reap::id::ContextId;
 use crate::reap::{context, deliver};
 use crate::sys::error::Error;

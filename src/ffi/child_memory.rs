@@ -238,5 +238,9 @@ impl ChildPlace {
 unsafe extern "C" fn child_gone(memory: *mut c_void) {
     // SAFETY: still readable.
     let id = unsafe { (*memory.cast::<ChildMemory>()).id };
-    protect(|| watch::unwatch(id, How::Keep, Ask::Gone(run_hook)));
+    // Without a watch there is no callback to wait for: those of unknown children and of
+    // tasks have no id either.
+    if id != WatchId::NONE {
+        protect(|| watch::unwatch(id, How::Keep, Ask::Gone(run_hook)));
+    }
 }

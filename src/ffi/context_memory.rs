@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::binding::{Binding, Calls};
 use super::boundary::protect;
 use super::handle::{run_hook, sss_sigchild_ctx};
-use super::host::{Host, Memory};
+use super::host_params::{Host, Memory};
 use super::params::Handle;
 use crate::reap::context::Params;
 use crate::reap::id::ContextId;
@@ -25,13 +25,10 @@ pub(crate) struct Context {
     pub(crate) binding: Option<Binding>,
     /// It is being freed.
     pub(crate) ending: bool,
-    /// Its ids in the processes before the fork, the latest first, until all of them was
+    /// Its ids in the processes before the fork, the latest last, until all of them was
     /// taken over: more than one where that failed and the process was forked again.
-    pub(crate) former: [Option<ContextId>; FORMER],
+    pub(crate) former: Vec<ContextId>,
 }
-
-/// So many times in a row it may fail.
-pub(super) const FORMER: usize = 4;
 
 /// Its struct tag, as the host's allocator shows it.
 const CONTEXT_TYPE: &CStr = c"struct sss_sigchild_ctx";
@@ -48,12 +45,14 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
     pub(crate) fn renew(self) -> Result<(), Error> {
         // SAFETY: NULL, or a context that is not freed, which no other thread uses now.
         let ctx = unsafe { self.as_ptr().cast::<Context>().as_mut() }.ok_or(Errno::EINVAL)?;
+        if context::check(ctx.id) == Err(Errno::ECHILD.into()) {
+            ctx.former.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
+        }
         let id = context::after_fork(ctx.id)?;
         if id != ctx.id {
-            ctx.former.rotate_right(1);
-            ctx.former[0] = Some(std::mem::replace(&mut ctx.id, id));
+            ctx.former.push(std::mem::replace(&mut ctx.id, id));
         }
-        let Some(former) = ctx.former[0] else {
+        let Some(&former) = ctx.former.last() else {
             return Ok(());
         };
         // The loop lets go of the descriptors before they are closed: an
@@ -65,12 +64,10 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
         if let Some(binding) = &mut ctx.binding {
             binding.reattach(id, self.as_ptr())?;
         }
-        for former in ctx.former.iter_mut().rev() {
-            if let Some(id_then) = *former {
-                crate::log::after_fork(id_then, id)?;
-            }
-            *former = None;
+        for &former in &ctx.former {
+            crate::log::after_fork(former, id)?;
         }
+        ctx.former = Vec::new();
         wake_own_loop(ctx);
         Ok(())
     }
@@ -96,6 +93,7 @@ impl<'a> Handle<'a, sss_sigchild_ctx> {
                 binding.part();
             }
             let ended = context::free(ctx.id, run_hook);
+            ctx.former = Vec::new();
             // SAFETY: without an allocator of the host's the memory is calloc's.
             unsafe { libc::free(memory.cast()) };
             return ended;
@@ -182,7 +180,7 @@ fn allocate_context(host: Option<&Host>, memctx: *mut c_void) -> Result<*mut Con
             hosted: host.is_some(),
             binding: None,
             ending: false,
-            former: [None; FORMER],
+            former: Vec::new(),
         });
     }
     Ok(memory)
@@ -220,6 +218,7 @@ unsafe extern "C" fn context_gone(memory: *mut c_void) {
                 binding.part();
             }
             let _ = context::free((*memory).id, run_hook);
+            (*memory).former = Vec::new();
         }
     });
 }

@@ -1,24 +1,19 @@
 //! `sss_forksrv_*`: a small process that makes children for a large one.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{c_int, c_void};
 
 use nix::errno::Errno;
 
 use super::boundary::{errno_t, guard, symver};
 use super::child::sss_child_fn_t;
 use super::child_memory::ChildPlace;
-use super::context_memory::{Context, wake_own_loop};
+use super::context_memory::wake_own_loop;
+use super::forksrv_params::{Server, sss_forksrv, sss_forksrv_function_t, sss_forksrv_params};
 use super::handle::{sss_child_ctx, sss_sigchild_ctx};
-use super::helpers;
-use super::object::{Held, Memory, Place};
-use super::params::{Handle, In, Out, Str, event_fn};
-use super::spawn::{SSS_SPAWN_ASYNC, fork_is_forced, sss_spawn, with_pty};
-use crate::forksrv::client::{Asked, Beginning, Client, Event, Kind, Restart, Settings};
-use crate::forksrv::protocol::Way;
-use crate::forksrv::server::OWN_CREDENTIALS;
-use crate::reap;
-use crate::reap::callback::Pvt;
-use crate::reap::id::ContextId;
+use super::object::Place;
+use super::params::{Handle, In, Out};
+use super::spawn_params::{SSS_SPAWN_ASYNC, sss_spawn};
+use crate::forksrv::client::{Asked, Client};
 use crate::reap::register;
 use crate::reap::spawned::Told;
 use crate::reap::watch::{self, Ask, How};
@@ -27,164 +22,6 @@ use crate::sys::cancel::NoCancellation;
 use crate::sys::error::Error;
 use crate::sys::opaque::Opaque;
 use crate::sys::zygote::Hook;
-
-/// A fork server. Opaque.
-#[allow(non_camel_case_types)]
-pub struct sss_forksrv(#[allow(dead_code)] Memory<Server>);
-
-pub(crate) struct Server {
-    client: Client,
-    /// Its memory is there for as long as the context is known.
-    ctx: *mut sss_sigchild_ctx,
-    id: ContextId,
-}
-
-impl Server {
-    /// Its context, if that was not freed.
-    fn context(&self) -> Result<&Context, Error> {
-        reap::context::check(self.id)?;
-        // SAFETY: live, as just seen.
-        unsafe { Handle::from_raw(self.ctx) }.context()
-    }
-}
-
-impl Held for sss_forksrv {
-    type Value = Server;
-    const NAME: &'static CStr = c"struct sss_forksrv";
-}
-
-/// Start the server by fork(2) of the daemon itself, not by exec of the helper:
-/// early, while the daemon is small and has one thread. Only such a server has a
-/// preload hook.
-pub const SSS_FORKSRV_FORK: u32 = 0x1;
-/// Begin another server when one has died; not with SSS_FORKSRV_FORK, as the daemon
-/// has grown since.
-pub const SSS_FORKSRV_RESTART: u32 = 0x2;
-/// Children begin with the server's credentials, not with those that the daemon has
-/// at the launch: for a server that keeps a privilege which the daemon gives up.
-pub const SSS_FORKSRV_OWN_CREDENTIALS: u32 = 0x4;
-/// The server, and so all its children, gain no privilege by exec.
-pub const SSS_FORKSRV_NO_NEW_PRIVS: u32 = 0x8;
-/// Children are the daemon's own from the start (CLONE_PARENT), or launches fail with
-/// EINVAL. Without this and SSS_FORKSRV_SERVERS_CHILDREN the server decides.
-pub const SSS_FORKSRV_CLONE_PARENT: u32 = 0x10;
-/// Children are the server's, until that dies.
-pub const SSS_FORKSRV_SERVERS_CHILDREN: u32 = 0x20;
-/// sss_forksrv_params.uid counts: the server runs with it, and without supplementary
-/// groups.
-pub const SSS_FORKSRV_UID: u32 = 0x40;
-/// sss_forksrv_params.gid counts.
-pub const SSS_FORKSRV_GID: u32 = 0x80;
-
-const KNOWN: u32 = SSS_FORKSRV_FORK
-    | SSS_FORKSRV_RESTART
-    | SSS_FORKSRV_OWN_CREDENTIALS
-    | SSS_FORKSRV_NO_NEW_PRIVS
-    | SSS_FORKSRV_CLONE_PARENT
-    | SSS_FORKSRV_SERVERS_CHILDREN
-    | SSS_FORKSRV_UID
-    | SSS_FORKSRV_GID;
-
-/// The server takes requests.
-pub const SSS_FORKSRV_READY: u32 = 1;
-/// The server died, or (pid 0, with an errno) could not be begun anew. Its children
-/// live on as the daemon's own.
-pub const SSS_FORKSRV_CRASHED: u32 = 2;
-/// Another server has taken its place.
-pub const SSS_FORKSRV_RESTARTED: u32 = 3;
-/// The server ended, as sss_forksrv_stop() told it to.
-pub const SSS_FORKSRV_STOPPED: u32 = 4;
-/// A launch with SSS_SPAWN_ASYNC is over: the program runs, or has run already. The
-/// child's callback is called after this.
-pub const SSS_FORKSRV_LAUNCHED: u32 = 5;
-/// A launch with SSS_SPAWN_ASYNC has failed. There is no process, and no callback will
-/// be called; the handle is still to be freed.
-pub const SSS_FORKSRV_FAILED: u32 = 6;
-
-const _: () = {
-    assert!(SSS_FORKSRV_READY == Kind::Ready as u32);
-    assert!(SSS_FORKSRV_CRASHED == Kind::Crashed as u32);
-    assert!(SSS_FORKSRV_RESTARTED == Kind::Restarted as u32);
-    assert!(SSS_FORKSRV_STOPPED == Kind::Stopped as u32);
-    assert!(SSS_FORKSRV_LAUNCHED == Kind::Launched as u32);
-    assert!(SSS_FORKSRV_FAILED == Kind::Failed as u32);
-    assert!(size_of::<sss_forksrv_event>() == size_of::<Event>());
-};
-
-/// What happened to a fork server.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct sss_forksrv_event {
-    /// SSS_FORKSRV_READY, CRASHED, RESTARTED, STOPPED, LAUNCHED or FAILED; ignore others.
-    pub event: u32,
-    /// The server's pid; after its end a number only. LAUNCHED: the child's.
-    pub pid: i32,
-    /// CRASHED and STOPPED: as waitpid(2) gives it, or SSS_WAIT_STATUS_LOST.
-    pub wait_status: i32,
-    /// CRASHED with pid 0: why no other server could be begun. FAILED: what
-    /// sss_forksrv_launch() would return. Else 0.
-    pub error: i32,
-    /// How many took the place of one that died.
-    pub restarts: u64,
-    /// LAUNCHED and FAILED: the handle, as sss_forksrv_launch() wrote it; NULL where
-    /// it was asked for none.
-    pub child: *mut sss_child_ctx,
-    /// FAILED: the SSS_SPAWN_STEP_* that failed, or 0.
-    pub step: u32,
-    /// 0.
-    pub padding: u32,
-    /// 0.
-    pub reserved: [u64; 2],
-}
-
-/// Told of a server's events, from the loop. It may call everything, and free the
-/// server.
-#[allow(non_camel_case_types)]
-pub type sss_forksrv_fn_t = Option<
-    unsafe extern "C" fn(srv: *mut sss_forksrv, event: *const sss_forksrv_event, pvt: *mut c_void),
->;
-
-/// Runs in the server before it is ready. Anything but 0, up to 255, ends the server
-/// with that code.
-#[allow(non_camel_case_types)]
-pub type sss_forksrv_preload_t = Option<unsafe extern "C" fn(pvt: *mut c_void) -> c_int>;
-
-/// A fork server to be. Zero it, set size, and what else is needed. It is not kept.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct sss_forksrv_params<'a> {
-    /// sizeof(struct sss_forksrv_params), which tells the struct's version.
-    pub size: usize,
-    /// SSS_FORKSRV_*, ORed.
-    pub flags: u32,
-    /// With SSS_FORKSRV_RESTART: so many servers are begun within restart_interval at
-    /// most; 0 for 5.
-    pub restart_burst: u32,
-    /// In nanoseconds; 0 for ten seconds.
-    pub restart_interval: i64,
-    /// How long a request may take, in nanoseconds; 0 for ten seconds.
-    pub timeout: i64,
-    /// The path of the helper; NULL for the installed one, or what the environment
-    /// variable SSS_FORKSRV_HELPER says (but in a set-user-ID program).
-    pub helper: Str<'a>,
-    /// Told of events, or NULL.
-    pub event: sss_forksrv_fn_t,
-    /// Handed to event as it is; borrowed until the server is freed.
-    pub pvt: *mut c_void,
-    /// With SSS_FORKSRV_FORK: runs in the server before it is ready, or NULL. What it
-    /// loads is there for each function that is launched without exec.
-    pub preload: sss_forksrv_preload_t,
-    /// Handed to preload.
-    pub preload_pvt: *mut c_void,
-    /// The server's user id, for good.
-    pub uid: u32,
-    /// The server's group id, for good.
-    pub gid: u32,
-}
-
-/// How often servers are begun where nothing else is said.
-const BURST: u32 = 5;
-const TEN_SECONDS: u64 = 10_000_000_000;
 
 /// Start a fork server: a process that makes children for this one.
 ///
@@ -201,11 +38,12 @@ const TEN_SECONDS: u64 = 10_000_000_000;
 /// @param srv         written on success. sss_forksrv_free() ends it.
 ///
 /// @return 0; EINVAL for a NULL pointer, an unknown flag, flags that exclude each
-///         other, a preload hook without SSS_FORKSRV_FORK, or a negative time; E2BIG
-///         for a struct of a later version; ENOTSUP where nobody polls the context's
-///         descriptor; ENOENT and what else execve(2) says of the helper; EAGAIN,
-///         ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the host's loop;
-///         ECHILD where the context belongs to another process.
+///         other, a preload hook without SSS_FORKSRV_FORK or a helper with it, an id that
+///         is UINT32_MAX, or a negative time; E2BIG for a struct of a later version;
+///         ENOTSUP where nobody polls the context's descriptor; ENOENT and what else
+///         execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM from a
+///         thread that is not the host's loop; ECHILD where the context belongs to
+///         another process.
 ///
 /// Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal
 /// handlers.
@@ -220,7 +58,7 @@ pub extern "C" fn sss_forksrv_start(
         let _uncancelled = NoCancellation::begin();
         let (ctx, params, srv) = (sigchld_ctx.context()?, params.read()?, srv.required()?);
         let place = Place::<sss_forksrv>::new(ctx, memctx)?;
-        let settings = settings(&params, place.pointer())?;
+        let settings = params.settings(place.pointer())?;
         let made = Client::start(ctx.id, settings)
             .map(|client| Server {
                 client,
@@ -235,81 +73,11 @@ pub extern "C" fn sss_forksrv_start(
 }
 symver!("sss_forksrv_start");
 
-fn settings(params: &sss_forksrv_params, srv: *mut sss_forksrv) -> Result<Settings, Error> {
-    let has = |flag| params.flags & flag != 0;
-    let fork = has(SSS_FORKSRV_FORK);
-    if params.flags & !KNOWN != 0
-        || fork && (has(SSS_FORKSRV_RESTART) || params.helper.get().is_some())
-        || !fork && params.preload.is_some()
-        || has(SSS_FORKSRV_CLONE_PARENT) && has(SSS_FORKSRV_SERVERS_CHILDREN)
-        || has(SSS_FORKSRV_UID) && params.uid == u32::MAX
-        || has(SSS_FORKSRV_GID) && params.gid == u32::MAX
-    {
-        return Err(Errno::EINVAL.into());
-    }
-    // A server with fewer rights cannot give the daemon's own to a child.
-    let dropped = has(SSS_FORKSRV_UID) || has(SSS_FORKSRV_GID);
-    Ok(Settings {
-        beginning: if fork {
-            Beginning::Fork(params.preload.map(|call| Hook {
-                call,
-                pvt: Opaque(params.preload_pvt),
-            }))
-        } else {
-            Beginning::Exec(
-                helpers::path(params.helper, c"SSS_FORKSRV_HELPER", "sss-forksrv")?,
-                fork_is_forced(),
-            )
-        },
-        way: match (
-            has(SSS_FORKSRV_CLONE_PARENT),
-            has(SSS_FORKSRV_SERVERS_CHILDREN),
-        ) {
-            (true, _) => Way::Clients,
-            (_, true) => Way::Servers,
-            _ => Way::Any,
-        },
-        options: if has(SSS_FORKSRV_OWN_CREDENTIALS) || dropped {
-            OWN_CREDENTIALS
-        } else {
-            0
-        },
-        restart: has(SSS_FORKSRV_RESTART)
-            .then(|| {
-                Ok::<_, Error>(Restart {
-                    burst: match params.restart_burst {
-                        0 => BURST,
-                        burst => burst.min(1000),
-                    },
-                    interval: time(params.restart_interval)?,
-                })
-            })
-            .transpose()?,
-        timeout: time(params.timeout)?,
-        event: params.event.map(event_fn),
-        source: Pvt(srv.cast()),
-        pvt: Pvt(params.pvt),
-        uid: has(SSS_FORKSRV_UID).then_some(params.uid),
-        gid: has(SSS_FORKSRV_GID).then_some(params.gid),
-        no_new_privs: has(SSS_FORKSRV_NO_NEW_PRIVS),
-    })
-}
-
-/// Nanoseconds, of which 0 is ten seconds.
-fn time(nanoseconds: i64) -> Result<u64, Error> {
-    match u64::try_from(nanoseconds) {
-        Ok(0) => Ok(TEN_SECONDS),
-        Ok(time) => Ok(time),
-        Err(_) => Err(Errno::EINVAL.into()),
-    }
-}
-
 /// Have a fork server launch a child, and call back when it ends.
 ///
-/// What the spec leaves open is the daemon's at this moment: working directory, umask,
-/// resource limits, nice value, environment, descriptors 0 to 2, process group, and its
-/// credentials (see SSS_FORKSRV_OWN_CREDENTIALS); what is not in sss_spawn at all is the
-/// server's. Returns when the child runs its program. The handle is an ordinary one.
+/// Much of what the spec leaves open is the daemon's at this moment, the credentials
+/// included (but see SSS_FORKSRV_OWN_CREDENTIALS); the rest is the server's. See
+/// sss_forksrv(7). Returns when the child runs its program. The handle is an ordinary one.
 ///
 /// A launch that fails leaves no process: a child that was made is held until this
 /// process lets it go.
@@ -318,8 +86,8 @@ fn time(nanoseconds: i64) -> Result<u64, Error> {
 /// does not hold up a loop: it returns when the request is made, with a handle that is
 /// inert (pid 0) until SSS_FORKSRV_LAUNCHED tells, from the context's loop, that the
 /// program runs, or SSS_FORKSRV_FAILED why it does not, at the latest when the request's
-/// time is over. To free the handle before gives the launch up. sss_forksrv_free() gives
-/// up all that go on, without an event: a child that has not been let go ends.
+/// time is over. Freeing the handle or the server before that gives the launch up,
+/// without an event: a child that has not been let go ends.
 ///
 /// @param memctx    as for sss_child_register(), with the server's context.
 /// @param srv       the server.
@@ -346,10 +114,6 @@ pub extern "C" fn sss_forksrv_launch(
     guard(|| launch(memctx, srv, spawn, None, cb, pvt, child_ctx))
 }
 symver!("sss_forksrv_launch");
-
-/// Runs in a launched process; what it returns, 0 to 255, is the exit code.
-#[allow(non_camel_case_types)]
-pub type sss_forksrv_function_t = Option<unsafe extern "C" fn(arg: *mut c_void) -> c_int>;
 
 /// Have a server that was started with SSS_FORKSRV_FORK launch a process that runs a
 /// function, not a program.
@@ -418,8 +182,7 @@ fn launch(
             callback: called,
             pvt: with,
         };
-        let settled = with_pty(
-            &given,
+        let settled = given.with_pty(
             |spec| {
                 // The loop may tell of the child before this returns, so the handle is
                 // shown now.
@@ -437,8 +200,7 @@ fn launch(
         return settled;
     }
     let told = Told::Callback(called, with);
-    let settled = with_pty(
-        &given,
+    let settled = given.with_pty(
         |spec| {
             let started = server.client.launch(spec, function, told)?;
             Ok((started.watch, started.pty))
@@ -463,7 +225,8 @@ fn launch(
 ///
 /// @return 0; EINVAL for a NULL pointer, pid <= 0 or other options; EAGAIN where the child
 ///         lives, with WNOHANG; ECHILD where it is no child of either, or in a process that is
-///         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in time.
+///         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in
+///         time; EPERM from a thread that is not the host's loop.
 ///
 /// Thread-safe without a host. Not for signal handlers.
 #[unsafe(no_mangle)]
@@ -523,7 +286,8 @@ symver!("sss_forksrv_stop");
 
 /// End a fork server and free it. Its children live on and stay watched. No event
 /// comes once this returns: where another thread is in the server's callback, this
-/// waits for it to return. No launch may be going on.
+/// waits for it to return. No other thread may be inside a function of this server, a
+/// launch that waits included; launches with SSS_SPAWN_ASYNC are given up.
 ///
 /// @param srv  the server; NULL is allowed.
 ///

@@ -183,7 +183,7 @@ mod tests {
             hosted: false,
             binding: None,
             ending: false,
-            former: [None; crate::ffi::context_memory::FORMER],
+            former: Vec::new(),
         };
         let null = std::ptr::null_mut();
         let mut object = null;

@@ -6,7 +6,7 @@ use super::binding::{Binding, Calls};
 use super::boundary::protect;
 use super::context_memory::{Context, wake_own_loop};
 use super::handle::{set_current, tagged};
-use super::watch::sss_child_event;
+use super::watch_params::sss_child_event;
 use crate::reap::callback::Call;
 use crate::reap::deliver::{self, Progress};
 use crate::reap::drain;
@@ -75,7 +75,7 @@ fn deliver_to(ctx: ContextId, budget: u32) -> Stopped {
         progress = Progress::After(turn);
         let outer = set_current(match (&call, turn.watch()) {
             (_, None) => std::ptr::null_mut(),
-            (Call::Event { source, .. } | Call::Ask { source, .. }, Some(_)) => source.0.cast(),
+            (Call::Told { source, .. }, Some(_)) => source.0.cast(),
             (_, Some(id)) => tagged(id),
         });
         match &call {
