@@ -4,6 +4,7 @@
 import asyncio
 import ctypes
 import os
+import signal
 import sys
 
 lib = ctypes.CDLL("libsss_sigchld.so.0")
@@ -54,4 +55,5 @@ async def main():
     print("exit codes:", await asyncio.gather(*map(children.wait, pids)))
 
 
+signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # our parent may have ignored it
 asyncio.run(main())

@@ -3,6 +3,7 @@
  * its workers, prints how long each launch took, and kills the server half-way.
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -58,10 +59,12 @@ static void server_event(struct sss_forksrv *server, const struct sss_forksrv_ev
 
 static int turn(struct pool *pool)
 {
-    if (poll(&pool->wake, 1, 60000) != 1 || sss_sigchld_ctx_dispatch(pool->sigchld, 0) != 0) {
-        return -1;
+    int events = poll(&pool->wake, 1, 60000);
+
+    if (events == -1 && errno == EINTR) {
+        return 0;
     }
-    return 0;
+    return events == 1 && sss_sigchld_ctx_dispatch(pool->sigchld, 0) == 0 ? 0 : -1;
 }
 
 static long microseconds(void)
@@ -88,6 +91,9 @@ static int launch(struct pool *pool, int number)
             return 0;
         }
         printf("worker %d: %s\n", number, strerror(ret));
+        if (ret != ECONNRESET && ret != ENOTCONN) {
+            return -1; /* it is not for want of a server */
+        }
         pool->ready = 0;
         while (!pool->ready) {
             if (turn(pool) != 0) {
@@ -108,6 +114,7 @@ int main(int argc, char **argv)
     char *memory;
     int i;
 
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     memory = mmap(NULL, megabytes << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED || sss_sigchld_ctx_create(&params, &pool.sigchld) != 0 ||
         sss_sigchld_ctx_fd(pool.sigchld, &pool.wake.fd) != 0) {

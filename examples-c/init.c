@@ -253,6 +253,7 @@ static void traced(struct sss_service *service, const struct sss_service_event *
 /* In the child: undoes what we changed for ourselves, and executes the program. */
 static void execute(char **argv, const sigset_t *mask, int go)
 {
+    ssize_t got;
     char byte;
     int error;
 
@@ -261,7 +262,11 @@ static void execute(char **argv, const sigset_t *mask, int go)
         /* In the background SIGTTOU would stop us; it is still blocked. */
         tcsetpgrp(STDIN_FILENO, getpgrp());
     }
-    while (read(go, &byte, 1) == -1 && errno == EINTR) {
+    do {
+        got = read(go, &byte, 1);
+    } while (got == -1 && errno == EINTR);
+    if (got != 1) {
+        _exit(1); /* nobody watches us */
     }
     close(go);
     if (options.parent_death != 0) {
@@ -294,6 +299,8 @@ static int start(struct sss_sigchild_ctx *ctx, char **argv, const sigset_t *mask
         execute(argv, mask, go[0]);
     }
     close(go[0]);
+    /* The child does so too. Whoever comes first, from here on signals reach its group. */
+    (void)setpgid(program.pid, program.pid);
     if (options.trace) {
         ret = sss_service_attach(NULL, ctx, program.pid, NULL, traced, NULL, &service);
         if (ret != 0) {
@@ -307,6 +314,7 @@ static int start(struct sss_sigchild_ctx *ctx, char **argv, const sigset_t *mask
             return fail("cannot watch the program", ret);
         }
     }
+    (void)!write(go[1], "", 1);
     close(go[1]);
     say(2, "started %s, pid %d", argv[0], program.pid);
     return 0;
@@ -366,6 +374,7 @@ static int signals_begin(sigset_t *before)
         sigdelset(&all, ours[i]);
     }
     sigprocmask(SIG_SETMASK, &all, before);
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     sigdelset(&all, SIGTTIN);
     sigdelset(&all, SIGTTOU);
     return signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);

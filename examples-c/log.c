@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +68,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: log DIRECTORY -- PROGRAM [ARGUMENT...]\n");
         return 125;
     }
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     spawn.argv = (const char *const *)argv + 3;
     spawn.path = argv[3];
     params.dir_fd = open(argv[1], O_DIRECTORY | O_CLOEXEC);

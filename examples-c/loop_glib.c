@@ -1,4 +1,5 @@
 /* loop_glib COMMAND [ARGUMENT...]: GLib's g_child_watch_add(), done by the library. */
+#include <signal.h>
 #include <stdio.h>
 #include <sss_sigchld/glib.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@ int main(int argc, char **argv)
     GMainLoop *loop = g_main_loop_new(NULL, FALSE);
     pid_t pid;
 
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     if (argc < 2 || (pid = fork()) == -1) {
         return 1;
     }

@@ -1,5 +1,6 @@
 /* loop_sd_event COMMAND [ARGUMENT...]: sd_event_add_child(), done by the library. */
 #define _GNU_SOURCE
+#include <signal.h>
 #include <stdio.h>
 #include <sss_sigchld/sd_event.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@ int main(int argc, char **argv)
     sd_event *event;
     pid_t pid;
 
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     if (argc < 2 || sd_event_default(&event) < 0 ||
         sss_sd_event_ctx_create(event, SSS_SCOPE_REGISTERED, &sigchld) != 0 ||
         (pid = fork()) == -1) {

@@ -83,7 +83,7 @@ static void stopped(struct sss_sigchild_ctx *sigchld, const struct sss_shutdown_
     }
 }
 
-/* Asked again while it stops, it goes on stopping. */
+/* A second call fails with EALREADY, and the shutdown that is under way goes on. */
 static void stop(struct monitor *monitor, int status)
 {
     if (sss_supervisor_shutdown(monitor->sigchld, 10 * SECOND, stopped, monitor) == 0) {
@@ -169,6 +169,7 @@ int main(int argc, char **argv)
     if (argc == 3 && strcmp(argv[1], "--service") == 0) {
         service(argv[2]);
     }
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     sigemptyset(&mask);
     sigaddset(&mask, SIGTERM);
     sigaddset(&mask, SIGINT);

@@ -107,6 +107,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: popen [-i TEXT] COMMAND [ARGUMENT...]\n");
         return 2;
     }
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     if (sss_sigchld_ctx_create(&params, &ctx) != 0 || sss_sigchld_ctx_fd(ctx, &wake.fd) != 0) {
         return 1;
     }

@@ -1,4 +1,5 @@
 // raii COMMAND [ARGUMENT...]: a child that ends with its object, on poll(2).
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <poll.h>
@@ -9,6 +10,7 @@ int main(int argc, char **argv)
     if (argc < 2) {
         return 1;
     }
+    std::signal(SIGCHLD, SIG_DFL); // our parent may have ignored it
     try {
         sss::context context;
         sss_spawn spec{};

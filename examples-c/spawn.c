@@ -21,7 +21,7 @@
 
 #include <sss_sigchld.h>
 
-enum { CHUNK = 64 * 1024, PATIENCE_MS = 60000 };
+enum { CHUNK = 64 * 1024 };
 enum { IN, OUT, ERR, STREAMS }; /* the child's descriptors 0, 1 and 2 */
 
 struct stream {
@@ -229,14 +229,10 @@ static errno_t turn(struct filter *filter, int wake)
         { .fd = streams[ERR].fd, .events = POLLIN },
         { .fd = wake, .events = POLLIN },
     };
-    int ready = poll(polled, STREAMS + 1, PATIENCE_MS);
     errno_t ret = 0;
 
-    if (ready == -1) {
+    if (poll(polled, STREAMS + 1, -1) == -1) {
         return errno == EINTR ? 0 : errno;
-    }
-    if (ready == 0) {
-        return ETIMEDOUT;
     }
     if (polled[IN].revents != 0) {
         ret = feed(&streams[IN]);

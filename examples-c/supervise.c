@@ -641,6 +641,10 @@ static bool set_key(struct unit *unit, const char *key, const char *value, int l
     }
     if (strcmp(key, "delay-max") == 0) {
         unit->delay_max_line = line;
+        if (!(params->mask & SSS_UNIT_DELAY)) { /* one bit for both */
+            params->mask |= SSS_UNIT_DELAY;
+            params->delay = 100000000;
+        }
         return parse_time(value, &params->delay_max);
     }
     if (strcmp(key, "jitter") == 0) {
@@ -860,8 +864,8 @@ static bool sort_units(struct unit **units, const char *file, struct complaint *
     return true;
 }
 
-/* The library's rule for a name, and a verb must be able to say it: without quotes, and
- * as no option. */
+/* The library's rule for a name; no quotes and no leading dash either, so that a verb can
+ * name the unit. */
 static bool may_be_in_name(char byte)
 {
     return (unsigned char)byte > ' ' && byte != 0x7f && strchr("/'\"\\", byte) == NULL;
@@ -877,7 +881,7 @@ static bool is_name(const char *name)
     return *name != '\0' && *name != '-' && strlen(name) <= 255;
 }
 
-/* The name of a program that is a unit: what a name may not have is an underscore. */
+/* A program's name as a unit's: with an underscore for what a unit's name may not have. */
 static char *name_of(const char *program)
 {
     const char *slash = strrchr(program, '/');
@@ -1098,7 +1102,7 @@ static void say_state(const struct unit *unit, const struct sss_unit_event *even
 
 static void begin_shutdown(int exit_code);
 
-/* As that of sss-init, also where we were told to stop it. */
+/* The exit code that sss-init would have, also where we were told to stop the program. */
 static int single_exit_code(const struct sss_unit_event *event)
 {
     if (event->error != 0) { /* it could not be started */
@@ -1121,7 +1125,7 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
         } else if (event->state != SSS_UNIT_RELOADING) {
             end_health(unit);
         }
-        /* The one program of a command line is what it is all about. */
+        /* When the one program of a command line has ended, so do we. */
         if (sup.single &&
             (event->state == SSS_UNIT_FAILED || event->state == SSS_UNIT_STOPPED)) {
             begin_shutdown(0);
@@ -1224,8 +1228,9 @@ static errno_t add_unit(struct unit *unit)
     errno_t ret;
 
     spawn.envp = (const char *const *)env;
-    /* A terminal's ^C is for us alone, who stop the units in their order. The one program
-     * of a command line stays in our group: it may read from the terminal. */
+    /* In groups of their own: a terminal's ^C reaches us alone, and we stop the units in
+     * order. The one program of a command line stays in our group: it may read from the
+     * terminal. */
     if (!sup.single) {
         spawn.mask |= SSS_SPAWN_PGRP;
     }
@@ -1237,7 +1242,7 @@ static errno_t add_unit(struct unit *unit)
         spawn.mask |= SSS_SPAWN_USER;
         spawn.user = unit->user;
     }
-    /* By reload-config: the old one goes on, and stands in nobody's way. */
+    /* After reload-config an older unit of this name may still be there, until it is down. */
     unit->params.mask |= SSS_UNIT_REPLACE;
     unit->params.name = unit->name;
     unit->params.spawn = &spawn;
@@ -1430,6 +1435,11 @@ static char *log_tail(const struct unit *unit, size_t most)
     from = st.st_size > (off_t)most ? st.st_size - (off_t)most : 0;
     text = need(malloc(most + 1));
     length = pread(fd, text, most, from);
+    for (ssize_t at = 0; at < length; at++) {
+        if (text[at] == '\0') {
+            text[at] = ' ';
+        }
+    }
     text[length > 0 ? length : 0] = '\0';
     line = from > 0 ? strchr(text, '\n') : NULL;
     if (line != NULL) {
@@ -1479,7 +1489,7 @@ static void reply_status(struct client *client, const struct unit *unit)
     reply(client, "\n");
 }
 
-/* Whether this is so of any unit that it comes after. Those stand before it in the list. */
+/* Whether `is_so` holds for a unit that this one comes after. Those are before it in the list. */
 static bool comes_after(const struct unit *unit, bool (*is_so)(const struct unit *before))
 {
     for (char **name = unit->after; name != NULL && *name != NULL; name++) {
@@ -1548,8 +1558,9 @@ static unsigned retire(struct unit *unit)
 
 static void tidy_units(void);
 
-/* Reads the configuration again: what is gone is stopped, what is new is started, what
- * changed is both, but for what a verb had stopped. A file with a mistake changes nothing. */
+/* Reads the configuration again: stops what is gone, starts what is new, and does both with
+ * what changed. What a verb had stopped is not started. A file with a mistake changes
+ * nothing. */
 static void reload_config(struct client *client)
 {
     struct unit *read, *next, *list = NULL, **end = &list;
@@ -1594,7 +1605,7 @@ static void reload_config(struct client *client)
     tidy_units();
 }
 
-/* Whether a retired unit is down, but for logins that it spares. */
+/* Whether a retired unit is down. Unless `wholly`, logins that it spares may live on. */
 static bool is_down(const struct unit *unit, bool wholly)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
@@ -1608,7 +1619,7 @@ static bool is_down(const struct unit *unit, bool wholly)
              (unit->params.mask & SSS_UNIT_SPARE_LOGINS) != 0));
 }
 
-/* Whether a retired unit is still there that comes after this one. */
+/* Whether a retired unit that comes after this one is still there. */
 static bool stops_later(const struct unit *unit)
 {
     for (struct unit *other = sup.retired; other != NULL; other = other->next) {
@@ -1637,8 +1648,9 @@ static void refuse(struct unit *unit, const char *why)
     say(unit, "cannot be added: %s", why);
 }
 
-/* Adds what is new, so that nothing is stopped that comes after what changed; stops what
- * was retired, in reverse order; frees what is down of it, and starts what waited for that. */
+/* Adds what is new first: the units after one that changed then come after its new version,
+ * and are not stopped with the old one. Then stops what was retired, in reverse order, frees
+ * what of it is down, and starts what waited for that. */
 static void tidy_units(void)
 {
     struct unit **at = &sup.retired;
@@ -1846,8 +1858,8 @@ static struct client **free_place(void)
     return NULL;
 }
 
-/* Those that say nothing do not keep others out: the one that has been silent for the
- * longest goes. False if there is none. */
+/* Closes the client that has been silent for the longest, so that silent clients do not keep
+ * others out. False if there is no client. */
 static bool end_idlest_client(void)
 {
     struct client **idlest = NULL;
@@ -1877,7 +1889,8 @@ static void accept_client(void)
         fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     }
     if (fd < 0 && (errno == EMFILE || errno == ENFILE) && sup.spare >= 0) {
-        /* A client that is left waiting would have the loop turn without end. */
+        /* The spare descriptor takes the client, which is then turned away. If it were left
+         * waiting, the listener would stay readable, and the loop would never sleep. */
         close(sup.spare);
         fd = accept4(sup.listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd >= 0) {
@@ -1898,8 +1911,8 @@ static void accept_client(void)
     (*place)->last = ++sup.client_moves;
 }
 
-/* Where the control socket is if nobody says: of this user's, or of the system's. One that
- * is too long for an address is refused there, and not cut here. */
+/* The control socket if none is given: this user's, or the system's. A path that is too long
+ * is not cut here: socket_address() refuses it. */
 static const char *default_socket(void)
 {
     static char path[PATH_MAX];
@@ -1926,7 +1939,7 @@ static bool is_socket(const char *path, struct stat *st)
     return lstat(path, st) == 0 && S_ISSOCK(st->st_mode);
 }
 
-/* A socket file that nobody listens on is left over from one that was killed. */
+/* Replaces a socket file that nobody listens on: a supervisor that was killed has left it. */
 static void open_socket(void)
 {
     struct sockaddr_un address;
@@ -1940,11 +1953,11 @@ static void open_socket(void)
     if (sup.listener < 0 || probe < 0) {
         die("socket: %s", strerror(errno));
     }
-    /* One that has no time to answer is there as well. */
+    /* EAGAIN: its queue of clients is full, so it is there. */
     if (connect(probe, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
         die("%s: another sss-supervise is there", sup.socket_path);
     }
-    /* A file of another kind refuses a connection too. */
+    /* A file that is no socket gives ECONNREFUSED too, and stays. */
     if (errno == ECONNREFUSED && is_socket(sup.socket_path, &st)) {
         unlink(sup.socket_path);
     }
@@ -1959,7 +1972,7 @@ static void open_socket(void)
     sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-/* Leaves alone what another one has made there meanwhile. */
+/* Removes the socket file, unless another process has made a new one in its place. */
 static void close_socket(void)
 {
     struct stat st;
@@ -2061,7 +2074,7 @@ static size_t character_length(const char *text)
                                                                                        : length;
 }
 
-/* A log line may be of any bytes, JSON is of UTF-8 alone. */
+/* A log line may have any bytes, JSON only UTF-8. */
 static void print_json_text(const char *text)
 {
     putchar('"');
@@ -2177,9 +2190,8 @@ static uint32_t unknown_child(int pid, int wait_status, void *pvt)
     return SSS_UNKNOWN_TAKEN;
 }
 
-/* The one program gets what sss-init would pass on, but for what stops it as a unit, and
- * for SIGPIPE, which our own output may bring. Faults are our own, and stops by the
- * terminal the shell's business. */
+/* The signals that the one program gets from us: all but those of our own faults, SIGPIPE,
+ * which our own output may cause, and the job control signals, which concern the shell. */
 static void add_forwarded(sigset_t *mask)
 {
     static const int kept[] = { SIGFPE,  SIGILL,  SIGSEGV, SIGBUS,  SIGABRT, SIGTRAP,
@@ -2206,6 +2218,7 @@ static int open_signals(void)
     sigaddset(&mask, SIGHUP);
     sigprocmask(SIG_BLOCK, &mask, NULL);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     fd = signalfd(-1, &mask, SFD_CLOEXEC | SFD_NONBLOCK);
     if (fd < 0) {
         die("signalfd: %s", strerror(errno));
@@ -2217,13 +2230,13 @@ static void forward(const struct signalfd_siginfo *info)
 {
     struct sss_unit_status status = { .size = sizeof(status) };
 
-    /* What a terminal's key sends, the kernel sends to the program too; but a terminal that
-     * hangs up tells the leader of its session alone. */
+    /* The kernel sends the signal of a terminal's key to the program too, so it is not passed
+     * on. When a terminal hangs up, only the leader of its session gets SIGHUP. */
     bool for_us = info->ssi_signo == SIGHUP && getsid(0) == getpid();
 
     if ((info->ssi_code <= 0 || for_us) && sss_supervisor_status(sup.units->ctx, &status) == 0 &&
         status.main_pid > 0) {
-        /* It is reaped by this thread alone, and not now. */
+        /* Only this thread reaps it, and not now: the pid is still its own. */
         kill(status.main_pid, (int)info->ssi_signo);
     }
 }
@@ -2245,7 +2258,7 @@ static void take_signals(int fd)
         case SIGTERM:
         case SIGINT:
             if (sup.stopping) {
-                /* The second one: no more patience. */
+                /* The second one: kill at once. */
                 sss_supervisor_shutdown(sup.sigchld, 0, shutdown_done, NULL);
             } else {
                 begin_shutdown(0);
@@ -2290,7 +2303,7 @@ static void open_context(void)
     }
 }
 
-/* What our own supervisor has told us is for no command of ours. */
+/* These are from our own supervisor: no program that we start may answer it. */
 static void forget_our_supervisor(void)
 {
     static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",
@@ -2323,7 +2336,7 @@ static int run(void)
             { .fd = signals, .events = POLLIN },
             { .fd = sup.listener, .events = POLLIN },
         };
-        nfds_t count = 3; /* poll() refuses more than the limit of descriptors */
+        nfds_t count = 3; /* poll() refuses more entries than RLIMIT_NOFILE */
 
         for (size_t at = 0; at < MAX_CLIENTS; at++) {
             struct client *client = sup.clients[at];

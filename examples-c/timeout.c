@@ -428,6 +428,7 @@ int main(int argc, char **argv)
     int ret;
 
     parse(&job, argc, argv);
+    signal(SIGCHLD, SIG_DFL); /* our parent may have ignored it */
     fds[1].fd = open_signals(&job);
     ret = sss_sigchld_ctx_create(&params, &job.ctx);
     if (ret == 0) {

@@ -4,6 +4,8 @@
 
 #include <sss_sigchld/libev.h>
 
+#include "support/memory.h"
+
 static void *default_loop_new(void)
 {
     struct ev_loop *loop = ev_default_loop(0);
@@ -162,6 +164,31 @@ static void libev_waits_for_the_last_context(void **state)
     check_no_children();
 }
 
+static void without_memory_nothing_is_left(void **state)
+{
+    struct ev_loop *loop = default_loop_new();
+    struct sss_sigchild_ctx *ctx = NULL;
+    struct memory memory;
+    unsigned fail_at = 0; /* what is made once */
+    errno_t ret;
+
+    (void)state;
+    memory_needed();
+    do {
+        memory_begin(fail_at);
+        ret = sss_ev_ctx_create(loop, SSS_SCOPE_REGISTERED, &ctx);
+        if (ret == 0) {
+            check_ok(sss_sigchld_ctx_free(ctx));
+        }
+        memory = memory_end();
+        if (fail_at > 0) {
+            check_int(ret, memory.failed > 0 ? ENOMEM : 0);
+            check_int(memory.bytes, 0);
+        }
+    } while (fail_at++ == 0 || memory.failed > 0);
+    ev_loop_destroy(loop);
+}
+
 int main(void)
 {
     static const struct waking_on ways[] = {
@@ -211,6 +238,7 @@ int main(void)
         cmocka_unit_test(child_watchers),
         cmocka_unit_test(libev_reaps_again),
         cmocka_unit_test(libev_waits_for_the_last_context),
+        cmocka_unit_test(without_memory_nothing_is_left),
     };
 
     return BEHAVIOURS_RUN(ways, own);

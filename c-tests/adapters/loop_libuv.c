@@ -80,6 +80,43 @@ static void child_handles(void **state)
     loop_free(loop);
 }
 
+static void a_stop_is_not_told_as_an_end(void **state)
+{
+    struct sss_ctx_params params = params_zero();
+    uv_loop_t *loop = loop_new();
+    struct sss_sigchild_ctx *ctx;
+    struct heard told = { 0 };
+    sss_uv_child_t child = { .data = &told };
+    struct gate gate;
+
+    (void)state;
+    params.mask = SSS_CTX_PARAM_OPTIONS;
+    params.options = WUNTRACED | WCONTINUED;
+    params.host = sss_uv_signal_host();
+    params.loop = loop;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
+    gate_make(&gate);
+    check_ok(sss_uv_child_start(ctx, &child, child_at(&gate, 5), exited));
+    check_ok(kill(child.pid, SIGSTOP));
+    while (stats_of(ctx).delivered < 1) {
+        turn(loop);
+    }
+    check_int(told.calls, 0);
+    check_ok(kill(child.pid, SIGCONT));
+    while (stats_of(ctx).delivered < 2) {
+        turn(loop);
+    }
+    check_int(told.calls, 0);
+    gate_open(&gate);
+    while (told.calls == 0) {
+        turn(loop);
+    }
+    check_int(told.exit_status, 5);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    turn_now(loop);
+    loop_free(loop);
+}
+
 /* uv_loop_close() says so where the loop cannot be closed yet. */
 static void the_loop_waits_for_the_context(void **state)
 {
@@ -185,6 +222,7 @@ int main(void)
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_handles),
+        cmocka_unit_test(a_stop_is_not_told_as_an_end),
         cmocka_unit_test(the_loop_waits_for_the_context),
         cmocka_unit_test(a_walk_closes_the_handles),
     };

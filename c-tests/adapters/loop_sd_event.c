@@ -92,6 +92,48 @@ static void child_sources(void **state)
     sd_event_unref(event);
 }
 
+static void a_stop_is_not_told_as_an_end(void **state)
+{
+    struct sss_ctx_params params = params_zero();
+    sd_event *event = loop_new();
+    struct sss_sigchild_ctx *ctx;
+    struct heard told = { 0 };
+    struct gate gate;
+    pid_t pid;
+
+    (void)state;
+    bed_mask(SIG_BLOCK);
+    params.mask = SSS_CTX_PARAM_OPTIONS;
+    params.options = WUNTRACED | WCONTINUED;
+    params.host = sss_sd_event_signalfd_host();
+    params.loop = event;
+    check_ok(sss_sigchld_ctx_create(&params, &ctx));
+    gate_make(&gate);
+    pid = child_at(&gate, 5);
+    check_ok(sss_sd_event_add_child(ctx, event, NULL, pid, ended, &told));
+    check_ok(kill(pid, SIGSTOP));
+    while (stats_of(ctx).delivered < 1) {
+        turn(event);
+    }
+    turn_now(event); /* the source's callback is a turn later */
+    check_int(told.calls, 0);
+    check_ok(kill(pid, SIGCONT));
+    while (stats_of(ctx).delivered < 2) {
+        turn(event);
+    }
+    turn_now(event);
+    check_int(told.calls, 0);
+    gate_open(&gate);
+    while (told.calls == 0) {
+        turn(event);
+    }
+    check_int(told.info.si_code, CLD_EXITED);
+    check_int(told.info.si_status, 5);
+    check_ok(sss_sigchld_ctx_free(ctx));
+    sd_event_unref(event);
+    bed_mask(SIG_UNBLOCK);
+}
+
 /* A source that outlives the context is inert. */
 static void a_source_after_its_context(void **state)
 {
@@ -159,6 +201,7 @@ int main(void)
     };
     static const struct CMUnitTest own[] = {
         cmocka_unit_test(child_sources),
+        cmocka_unit_test(a_stop_is_not_told_as_an_end),
         cmocka_unit_test(a_source_after_its_context),
         cmocka_unit_test(a_signal_that_is_not_blocked_is_refused),
     };

@@ -266,6 +266,48 @@ static void a_callback_knows_its_object(struct bed *bed)
     check_int(one.seen.calls, 0);
 }
 
+static void see_current(struct sss_child_ctx *child, const struct sss_child_event *event,
+                        void *pvt)
+{
+    struct told *told = (struct told *)pvt;
+
+    (void)event;
+    told->calls++;
+    check_ok(sss_child_current(&told->current));
+    check(told->current == child);
+}
+
+static errno_t watch_richly(struct bed *bed, const struct sss_watch *watch,
+                            struct sss_child_ctx **child)
+{
+    return sss_child_watch(bed->mem, bed->ctx, watch, child);
+}
+
+static void a_rich_callback_knows_its_object(struct bed *bed)
+{
+    struct told told = { NULL, 0 };
+    struct sss_child_ctx *child = NULL;
+    struct sss_watch watch;
+    struct gate gate;
+    errno_t ret;
+
+    bed_start(bed, SSS_SCOPE_REGISTERED, 0);
+    gate_make(&gate);
+    memset(&watch, 0, sizeof(watch));
+    watch.size = sizeof(watch);
+    watch.mask = SSS_WATCH_PID;
+    watch.pid = child_at(&gate, 1);
+    watch.cb = see_current;
+    watch.pvt = &told;
+    while (bed_again(ret = watch_richly(bed, &watch, &child))) {
+    }
+    check_ok(ret);
+    gate_open(&gate);
+    bed_until(bed, &told.calls, 1);
+    check(told.current == child);
+    check_ok(talloc_free(child));
+}
+
 static errno_t reserve(struct bed *bed, struct sss_child_ctx **child)
 {
     return sss_child_reserve(bed->mem, bed->ctx, child);
@@ -309,6 +351,7 @@ int main(void)
         ROW(the_library_frees_talloc_s_objects),
         ROW(release_hands_the_child_back),
         ROW(a_callback_knows_its_object),
+        ROW(a_rich_callback_knows_its_object),
         ROW(a_reserved_object_waits_for_its_child),
     };
 

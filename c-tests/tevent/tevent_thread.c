@@ -1,8 +1,11 @@
 /* pkgs: talloc tevent */
-/* talloc and tevent belong to one thread: from another thread each call is EPERM. */
+/* talloc and tevent belong to one thread: from another thread each call is EPERM. Threads
+ * with contexts of their own do not wait for each other. */
 #include "tevent/bed.h"
 
 #include <pthread.h>
+
+#include "support/spawn.h"
 
 struct shared {
     struct bed *bed;
@@ -130,12 +133,71 @@ static void released_when_another_reaps_it(struct bed *bed)
     check_ok(sss_sigchld_ctx_free(another.ctx));
 }
 
+/* A callback of another thread's, held until it may return. */
+struct held {
+    int in[2], go[2]; /* pipes: it has begun; it may go on */
+};
+
+static uint32_t hold(int pid, int wait_status, void *pvt)
+{
+    const struct held *held = pvt;
+    char byte;
+
+    (void)pid;
+    (void)wait_status;
+    check_int(write(held->in[1], "", 1), 1);
+    check_int(read(held->go[0], &byte, 1), 1);
+    return SSS_UNKNOWN_TAKEN;
+}
+
+static void *take_an_unknown_one(void *pvt)
+{
+    struct sss_sigchild_ctx *ctx = ctx_make(SSS_SCOPE_ALL, 0);
+    struct loop loop;
+    pid_t pid;
+
+    check_ok(sss_sigchld_ctx_set_unknown_fn(ctx, hold, pvt));
+    loop_start(&loop, ctx, WAKE_DESCRIPTOR);
+    pid = child_dead(1);
+    loop_until_reaped(&loop, pid);
+    loop_end(&loop);
+    return NULL;
+}
+
+/* That callback may wait for a lock that the failing call's caller holds. */
+static void a_failing_call_waits_for_no_other_s_callback(struct bed *bed)
+{
+    const char *const argv[] = { "nothing", NULL };
+    struct sss_spawn spawn = spawn_zero();
+    struct sss_child_ctx *child = NULL;
+    struct held held;
+    pthread_t thread;
+    char byte;
+
+    bed_start(bed, SSS_SCOPE_REGISTERED, 0);
+    check_ok(pipe(held.in) | pipe(held.go));
+    spawn.path = "/nothing/there";
+    spawn.argv = argv;
+    alarm(DEADLINE_MS / 1000); /* ends the program */
+    check_ok(pthread_create(&thread, NULL, take_an_unknown_one, &held));
+    check_int(read(held.in[0], &byte, 1), 1);
+    check_int(sss_child_spawn(bed->mem, bed->ctx, &spawn, see, NULL, &child), ENOENT);
+    check_int(sss_child_register(bed->mem, bed->ctx, getpid(), see, NULL, &child), ESRCH);
+    alarm(0);
+    check(child == NULL);
+    check_int(write(held.go[1], "", 1), 1);
+    check_ok(pthread_join(thread, NULL));
+    check_ok(close(held.in[0]) | close(held.in[1]));
+    check_ok(close(held.go[0]) | close(held.go[1]));
+}
+
 int main(void)
 {
     static const struct row rows[] = {
         ROW(another_is_refused),
         ROW(another_has_a_context_of_its_own),
         ROW(released_when_another_reaps_it),
+        ROW(a_failing_call_waits_for_no_other_s_callback),
     };
 
     return BED_RUN(rows, BED_HOSTS);

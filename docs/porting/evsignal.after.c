@@ -6,8 +6,12 @@
 /* begin */
 static void ended(int pid, int wait_status, void *arg)
 {
+    struct service *service = arg;
+
     (void)pid;
-    service_ended(arg, wait_status);
+    sss_child_free(service->child);
+    service->child = NULL;
+    service_ended(service, wait_status);
 }
 
 static errno_t watch(struct sss_sigchild_ctx *sigchld, struct service *service)

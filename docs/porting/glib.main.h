@@ -1,5 +1,6 @@
 int main(void)
 {
+    signal(SIGCHLD, SIG_DFL);
     for (int i = 0; i < 2; i++) {
         services[i].pid = start_process(3 + i);
         watch(&services[i]);

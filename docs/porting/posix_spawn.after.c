@@ -27,6 +27,7 @@ int main(void)
     struct sss_ctx_params params = { .size = sizeof(params) };
     struct sss_sigchild_ctx *sigchld;
 
+    signal(SIGCHLD, SIG_DFL);
     if (sss_sigchld_ctx_create(&params, &sigchld) != 0) {
         return 1;
     }

@@ -24,6 +24,7 @@ int main(void)
     struct sss_sigchild_ctx *sigchld;
     sd_event *event;
 
+    signal(SIGCHLD, SIG_DFL);
     if (sd_event_default(&event) < 0 ||
         sss_sd_event_ctx_create(event, SSS_SCOPE_REGISTERED, &sigchld) != 0) {
         return 1;

@@ -8,8 +8,12 @@ static const char *scripts[] = { "exit 3", "exit 4" };
 /* begin */
 static void child_done(int pid, int wait_status, void *pvt)
 {
+    struct service *svc = pvt;
+
     (void)pid;
-    service_ended(pvt, wait_status);
+    sss_child_free(svc->child);
+    svc->child = NULL;
+    service_ended(svc, wait_status);
 }
 
 static errno_t start(TALLOC_CTX *mem_ctx, struct sss_sigchild_ctx *sigchld_ctx,

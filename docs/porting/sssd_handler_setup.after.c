@@ -6,8 +6,11 @@
 
 static void child_done(int child_status, struct tevent_signal *sige, void *pvt)
 {
+    struct service *svc = *(struct service **)pvt;
+
     (void)sige; /* NULL */
-    service_ended(*(struct service **)pvt, child_status);
+    talloc_free(pvt);
+    service_ended(svc, child_status);
 }
 
 static errno_t watch(struct tevent_context *ev, struct service *svc,
@@ -15,12 +18,17 @@ static errno_t watch(struct tevent_context *ev, struct service *svc,
 {
     /* pvt is a talloc object here: its end cancels the callback. */
     struct service **pvt = talloc(ev, struct service *);
+    errno_t ret;
 
     if (pvt == NULL) {
         return ENOMEM;
     }
     *pvt = svc;
-    return sss_child_handler_setup(ev, svc->pid, child_done, pvt, child);
+    ret = sss_child_handler_setup(ev, svc->pid, child_done, pvt, child);
+    if (ret != 0) {
+        talloc_free(pvt);
+    }
+    return ret;
 }
 /* end */
 

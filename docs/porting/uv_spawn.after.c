@@ -8,8 +8,12 @@ static char *const scripts[] = { (char *)"exit 3", (char *)"exit 4" };
 /* begin */
 static void ended(int pid, int wait_status, void *pvt)
 {
+    struct service *service = pvt;
+
     (void)pid;
-    service_ended(pvt, wait_status);
+    sss_child_free(service->child);
+    service->child = NULL;
+    service_ended(service, wait_status);
 }
 
 static errno_t start(struct sss_sigchild_ctx *sigchld, char *script,

@@ -22,8 +22,12 @@ static void reap_children(struct sss_sigchild_ctx *sigchld) /* from the loop */
 
 static void ended(int pid, int wait_status, void *pvt)
 {
+    struct service *service = pvt;
+
     (void)pid;
-    service_ended(pvt, wait_status);
+    sss_child_free(service->child);
+    service->child = NULL;
+    service_ended(service, wait_status);
 }
 
 static errno_t watch(struct sss_sigchild_ctx *sigchld, struct service *service)

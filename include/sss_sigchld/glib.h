@@ -98,9 +98,7 @@ static inline void sss_glib_unwatch(void *ptr)
     struct sss_glib_source *own = watch->source;
     GSList *contexts = (GSList *)g_private_get(&sss_glib_shared);
 
-    if (watch->shared != NULL) {
-        g_private_set(&sss_glib_shared, g_slist_remove(contexts, watch->shared));
-    }
+    g_private_set(&sss_glib_shared, g_slist_remove(contexts, watch->shared));
     if (own != NULL) {
         own->watch = NULL;
         if (watch->shared != NULL) {

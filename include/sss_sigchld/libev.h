@@ -54,15 +54,13 @@ static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int even
  */
 static inline errno_t sss_ev_hold_reaper(struct sss_ev_watch *watch)
 {
+    ev_signal probe, *last = &probe;
     struct sss_ev_reaper *own;
-    ev_watcher_list *last;
-    ev_signal probe;
 
     ev_signal_init(&probe, sss_ev_no_reap, SIGCHLD);
     ev_signal_start(watch->loop, &probe);
-    last = (ev_watcher_list *)(void *)&probe;
     while (last->next != NULL) {
-        last = last->next;
+        last = (ev_signal *)(void *)last->next;
     }
     ev_signal_stop(watch->loop, &probe);
     if (last->priority != EV_MAXPRI) {
@@ -74,12 +72,12 @@ static inline errno_t sss_ev_hold_reaper(struct sss_ev_watch *watch)
         if (own == NULL) {
             return ENOMEM;
         }
-        own->cb = ev_cb((ev_signal *)(void *)last);
+        own->cb = ev_cb(last);
         last->data = own;
-        ev_set_cb((ev_signal *)(void *)last, sss_ev_no_reap);
+        ev_set_cb(last, sss_ev_no_reap);
     }
     own->held++;
-    watch->reaper = (ev_signal *)(void *)last;
+    watch->reaper = last;
     return 0;
 }
 
@@ -158,13 +156,12 @@ static inline errno_t sss_ev_start_beside(void *ptr, void *loop, int fd)
 static inline errno_t sss_ev_start(void *ptr, void *loop, int fd)
 {
     struct sss_ev_watch *watch = (struct sss_ev_watch *)ptr;
-    errno_t ret = 0;
+    errno_t ret = sss_ev_start_beside(ptr, loop, fd);
 
-    (void)sss_ev_start_beside(watch, loop, fd);
     if (watch->call.readable != NULL && ev_is_default_loop(watch->loop)) {
         ret = sss_ev_hold_reaper(watch);
         if (ret != 0) {
-            sss_ev_stop(watch);
+            sss_ev_unwatch(watch);
         }
     }
     return ret;
@@ -202,15 +199,13 @@ SSS_ADAPTER_HOST(sss_ev_beside_host, sss_ev_watch_beside, NULL, sss_ev_unwatch)
 static inline errno_t sss_ev_ctx_create(struct ev_loop *loop, uint32_t scope,
                                         struct sss_sigchild_ctx **ctx)
 {
-    const struct sss_host *host = sss_ev_fd_host();
-
-    if (loop != NULL && ev_is_default_loop(loop)) {
-        host = sss_ev_signal_host();
-    }
-    return sss_adapter_ctx_create(host, loop, scope, ctx);
+    return sss_adapter_ctx_create(ev_is_default_loop(loop) ? sss_ev_signal_host()
+                                                           : sss_ev_fd_host(),
+                                  loop, scope, ctx);
 }
 
-/** As ev_child, on any loop; yours, until it is stopped. */
+/** As ev_child, on any loop; yours, until it is stopped. The context's options say whether
+ * stops and continues are told. */
 struct sss_ev_child {
     void *data;  /* rw: yours */
     int pid;     /* ro */

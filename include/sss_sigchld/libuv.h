@@ -141,7 +141,7 @@ static inline void sss_uv_child_ended(int pid, int wait_status, void *pvt)
         child->exit_cb(child, WEXITSTATUS(wait_status), 0);
     } else if (WIFSIGNALED(wait_status)) {
         child->exit_cb(child, 0, WTERMSIG(wait_status));
-    } else { /* the status could not be had */
+    } else if (wait_status == SSS_WAIT_STATUS_LOST) { /* and not a stop */
         child->exit_cb(child, -ECHILD, 0);
     }
 }

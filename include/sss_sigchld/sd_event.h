@@ -12,7 +12,6 @@
 #define SSS_SIGCHLD_SD_EVENT_H
 
 #include <sys/epoll.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 
 #include <sss_sigchld/adapter.h>
@@ -120,6 +119,9 @@ static inline void sss_sd_event_child_ended(int pid, int wait_status, void *pvt)
 {
     struct sss_sd_event_child *child = (struct sss_sd_event_child *)pvt;
 
+    if (WIFSTOPPED(wait_status) || WIFCONTINUED(wait_status)) {
+        return;
+    }
     child->info.si_signo = SIGCHLD;
     child->info.si_pid = pid;
     if (WIFEXITED(wait_status)) {
@@ -163,7 +165,6 @@ static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx, sd_event 
                                          sd_event_child_handler_t callback, void *userdata)
 {
     struct sss_sd_event_child *child;
-    sd_event_source *source;
     int code;
 
     child = (struct sss_sd_event_child *)calloc(1, sizeof(*child));
@@ -177,17 +178,16 @@ static inline int sss_sd_event_add_child(struct sss_sigchild_ctx *ctx, sd_event 
         free(child);
         return code;
     }
-    source = child->source;
-    (void)sd_event_source_set_destroy_callback(source, sss_sd_event_child_gone);
-    (void)sd_event_source_set_enabled(source, SD_EVENT_OFF);
+    (void)sd_event_source_set_destroy_callback(child->source, sss_sd_event_child_gone);
+    (void)sd_event_source_set_enabled(child->source, SD_EVENT_OFF);
     code = -sss_child_register(NULL, ctx, pid, sss_sd_event_child_ended, child, &child->child);
     if (code == 0 && ret == NULL) {
-        code = sd_event_source_set_floating(source, 1);
+        code = sd_event_source_set_floating(child->source, 1);
     }
     if (code >= 0 && ret != NULL) {
-        *ret = source;
+        *ret = child->source;
     } else {
-        sd_event_source_unref(source);
+        sd_event_source_unref(child->source);
     }
     return code < 0 ? code : 0;
 }

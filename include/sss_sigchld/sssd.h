@@ -189,7 +189,8 @@ sss_sssd_handler_register(struct sss_child_ctx_old *handler,
  * All handlers of a loop share one context, of scope REGISTERED, that lives as
  * long as the loop: any number of them costs one signal handler, and nobody
  * else's child is ever waited for. A second handler for the same child takes
- * the first one's place.
+ * the first one's place. A daemon that may inherit an ignored SIGCHLD sets it to
+ * its default at its start: the first handler is set up after its child started.
  *
  * @param ev         the loop, which owns the handler.
  * @param pid        a child of this process, greater than 0.
