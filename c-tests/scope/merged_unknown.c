@@ -185,7 +185,8 @@ static void one_was_taken_and_the_timer_merged(void **state)
     die_one_after_the_other(&gate, pid, &taken_gate, taken);
     reap(taken, 2);
     loop_until(loop, &seen.calls, 1);
-    if (loop->ctxfd == -1) {
+    /* On a busy machine the timer may have made the look already: then no signal comes. */
+    if (loop->ctxfd == -1 && taken_seen.calls == 0) {
         await_sigchld_pending();
     }
     gate_open(&last_gate);

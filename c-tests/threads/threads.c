@@ -223,7 +223,7 @@ static void two_dispatch(void **state)
     enum { COUNT = 200 };
     struct alone a = { .loop = *state };
     struct sss_child_ctx *children[COUNT];
-    int64_t deadline = now_ms() + DEADLINE_MS;
+    int64_t deadline;
     pthread_t other;
     int i;
 
@@ -232,6 +232,7 @@ static void two_dispatch(void **state)
         check_ok(sss_child_register(NULL, a.loop->ctx, child_at(NULL, 0), be_alone, &a,
                                     &children[i]));
     }
+    deadline = now_ms() + DEADLINE_MS;
     while (atomic_load(&a.calls) < COUNT && now_ms() < deadline) {
         loop_turn(a.loop, 10);
     }
