@@ -15,6 +15,13 @@ static bool readable(struct loop *loop, int timeout_ms)
     return ready == 1;
 }
 
+/* Waits until there is no work. Where nothing tells it of ends the library looks by itself, ever
+ * more rarely: it may do so just now. */
+static void await_idle(struct loop *loop)
+{
+    await((loop_settle(loop), !readable(loop, 0)));
+}
+
 static void flags(void **state)
 {
     struct loop *loop = *state;
@@ -33,20 +40,18 @@ static void idle_until_work(void **state)
     struct gate gate;
     pid_t pid;
 
-    check(!readable(loop, 0));
+    await_idle(loop);
     check_ok(sss_sigchld_ctx_dispatch(loop->ctx, 0)); /* never blocks */
     gate_make(&gate);
     pid = child_at(&gate, 1);
     check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &child));
-    loop_settle(loop);
-    check(!readable(loop, 0));
+    await_idle(loop);
     gate_open(&gate);
     check(readable(loop, DEADLINE_MS));
     check_int(seen.calls, 0);
     loop_until(loop, &seen.calls, 1);
     check_seen(&seen, pid, 1);
-    loop_settle(loop);
-    check(!readable(loop, 0));
+    await_idle(loop);
     check_ok(sss_child_free(child));
 }
 

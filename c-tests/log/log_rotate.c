@@ -349,6 +349,24 @@ static void logrotate_needed(const struct bed *bed)
     }
 }
 
+/* Whether the process has a file open that has this path now. */
+static bool is_open(const char *path)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    struct dirent *entry;
+    bool found = false;
+
+    check(dir != NULL);
+    while (!found && (entry = readdir(dir)) != NULL) {
+        char target[64] = "";
+        ssize_t length = readlinkat(dirfd(dir), entry->d_name, target, sizeof(target) - 1);
+
+        found = length > 0 && strcmp(target, path) == 0;
+    }
+    check_ok(closedir(dir));
+    return found;
+}
+
 static void logrotate_creates(void **state)
 {
     struct bed *bed = *state;
@@ -365,6 +383,7 @@ static void logrotate_creates(void **state)
     put(fd, "lf\ntwo\n");
     flush_log(log);
     check_ok(sss_log_reopen(log));
+    await(is_open(bed->path)); /* logrotate has renamed the file that was open */
     put(fd, "three\n");
     check_ok(close(fd));
     flush_log(log);

@@ -379,14 +379,20 @@ static unsigned long sleeps(void)
     return sum;
 }
 
-/* To be called before a fork: under asan waits until all other threads sleep, as its
- * allocator's lock stays locked in a child that is forked while another thread holds it. */
-static void let_others_sleep(void)
+/* Waits until all other threads sleep. */
+static void others_sleep(void)
 {
     unsigned long before, now = 0;
 
+    await((before = now, now = sleeps()) != 0 && now == before);
+}
+
+/* To be called before a fork: under asan its allocator's lock stays locked in a child that is
+ * forked while another thread holds it. */
+static void let_others_sleep(void)
+{
     if (test_profile_is("asan")) {
-        await((before = now, now = sleeps()) != 0 && now == before);
+        others_sleep();
     }
 }
 
@@ -740,8 +746,9 @@ static void over_a_fork(struct bed *bed, int done)
     fd = log_pipe(log, NULL, NULL);
     put(fd, "before\nhalf ");
     flush_log(log);
+    /* A writer that still holds its target would keep its descriptors open in the child. */
+    others_sleep();
     fds = count_fds();
-    let_others_sleep();
     pid = fork();
     check(pid != -1);
     if (pid != 0) {
