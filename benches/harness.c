@@ -41,7 +41,7 @@
 #define WARM_UP 105
 #define SPIN_NS 50000
 #define DEADLINE_S 240
-#define READY_S 20
+#define READY_S 240
 #define STACK_SIZE 4096
 #define SHARED_FD 0 /* where the spawned program looks for it */
 #define FDS_WANTED 65536

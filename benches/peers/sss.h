@@ -5,10 +5,12 @@
 
 #include "../harness.h"
 
+#include <errno.h>
 #include <sss_sigchld.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static struct sss_sigchild_ctx *ctx;
 
@@ -51,12 +53,24 @@ static inline errno_t sss_watch_it(pid_t pid, unsigned slot, struct sss_child_ct
 }
 #endif
 
+/* A daemon with many children lets them have most of its descriptors. By default it is half,
+ * which is too few for 10,000 children where the hard limit is 20,000. */
+static inline uint32_t most_pidfds(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+        bench_error("getrlimit: %s", strerror(errno));
+    return (uint32_t)(limit.rlim_cur / 10 * 9);
+}
+
 static inline int sss_create(uint32_t scope, const struct sss_host *host, void *loop)
 {
     struct sss_ctx_params params = {
         .size = sizeof(params),
-        .mask = SSS_CTX_PARAM_SCOPE,
+        .mask = SSS_CTX_PARAM_SCOPE | SSS_CTX_PARAM_MAX_PIDFDS,
         .scope = scope,
+        .max_pidfds = most_pidfds(),
         .host = host,
         .memctx = host != NULL && host->alloc != NULL ? loop : NULL,
         .loop = loop,

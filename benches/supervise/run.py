@@ -16,6 +16,7 @@ size is also looked at while it is idle. --write puts the results into
 import argparse
 import os
 import pathlib
+import select
 import shutil
 import signal
 import statistics
@@ -94,6 +95,8 @@ class Peer:
         self.spawn("supervisord", "-c", conf)
 
     def told(self):
+        if not select.select([self.fifo], [], [], 60)[0]:
+            raise SystemExit("the unit did not start within a minute")
         return struct.unpack("qq", os.read(self.fifo, 16))
 
     def round(self):
@@ -135,11 +138,10 @@ def end_units(program):
     """runsv and s6-supervise may be gone before their units."""
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
-            exe = os.readlink(f"/proc/{pid}/exe")
+            if os.readlink(f"/proc/{pid}/exe").startswith(os.path.dirname(program) + "/"):
+                os.kill(int(pid), signal.SIGKILL)
         except OSError:
             continue
-        if exe.startswith(os.path.dirname(program) + "/"):
-            os.kill(int(pid), signal.SIGKILL)
 
 
 def measure(folder, size, rounds, settle, idle):
