@@ -888,11 +888,12 @@ static void moved_out_of_its_cgroup(void **state)
 static void leftovers_of_a_crash(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
-    char own[512], paths[2][600], procs[700];
+    char own[512], paths[2][600], procs[700], text[16];
     struct bed bed;
     struct gate gate;
     pid_t crashed = child_dead(0), inside;
     bool removed;
+    int fd;
 
     (void)state;
     reap(crashed, 0);
@@ -907,7 +908,13 @@ static void leftovers_of_a_crash(void **state)
     gate_make(&gate);
     inside = child_at(&gate, 0);
     snprintf(procs, sizeof(procs), "%s/cgroup.procs", paths[1]);
-    write_pid(procs, inside);
+    /* A daemon of another test that runs now may remove it until the process is in it. */
+    while ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1) {
+        check(errno == ENOENT && (mkdir(paths[1], 0755) == 0 || errno == EEXIST));
+    }
+    snprintf(text, sizeof(text), "%d", (int)inside);
+    check(write(fd, text, strlen(text)) > 0);
+    check_ok(close(fd));
     loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
     family_begin(&bed.family);
     bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
@@ -918,8 +925,79 @@ static void leftovers_of_a_crash(void **state)
     gate_open(&gate);
     reap(inside, 0);
     bed_free(&bed);
-    check_ok(rmdir(paths[1]));
+    check(rmdir(paths[1]) == 0 || errno == ENOENT);
     check(removed);
+}
+
+/* The start time of a process, in clock ticks: field 22 of /proc/PID/stat. */
+static unsigned long long started(pid_t pid)
+{
+    char path[64], text[1024] = "", *field;
+    FILE *file;
+
+    snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    check(fread(text, 1, sizeof(text) - 1, file) > 0);
+    check_ok(fclose(file));
+    field = strrchr(text, ')');
+    for (int i = 2; i < 22; i++) {
+        check(field != NULL);
+        field = strchr(field + 1, ' ');
+    }
+    check(field != NULL);
+    return strtoull(field, NULL, 10);
+}
+
+/* Another daemon has made a cgroup, and no process is in it yet. Wherever descriptors run out
+ * here, it stays. */
+static void a_cgroup_of_a_living_daemon_stays(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
+    struct sss_spawn spawn = spawn_zero();
+    const char *argv[] = { "true", NULL };
+    char own[512], path[600];
+    struct rlimit limit, low;
+    struct loop loop;
+    struct gate gate;
+    pid_t daemon;
+
+    (void)state;
+    gate_make(&gate);
+    daemon = child_at(&gate, 0);
+    own_cgroup(own);
+    snprintf(path, sizeof(path), "%s/sss-%d-%llu-0000000000000000", own, (int)daemon,
+             started(daemon));
+    if (own[0] == '\0' || mkdir(path, 0755) != 0) {
+        gate_open(&gate);
+        reap(daemon, 0);
+        test_lacks("no cgroup can be made here");
+    }
+    loop_start(&loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    spawn.path = "/bin/true";
+    spawn.argv = argv;
+    check_ok(getrlimit(RLIMIT_NOFILE, &limit));
+    low = limit;
+    low.rlim_cur = (rlim_t)dup(STDERR_FILENO); /* as many as are open */
+    check_ok(close((int)low.rlim_cur));
+    for (unsigned more = 0; more < 16; more++, low.rlim_cur++) {
+        struct sss_service *service = NULL;
+        struct told told = { .count = 0 };
+        errno_t ret;
+
+        check_ok(setrlimit(RLIMIT_NOFILE, &low));
+        ret = sss_service_spawn(NULL, loop.ctx, &spawn, &params, tell_service, &told, &service);
+        check_ok(setrlimit(RLIMIT_NOFILE, &limit));
+        check_ok(access(path, F_OK));
+        if (ret == 0) {
+            loop_until_dead(&loop, &told);
+            check_ok(sss_service_free(service));
+        }
+    }
+    loop_end(&loop);
+    gate_open(&gate);
+    reap(daemon, 0);
+    (void)rmdir(path); /* a daemon of another test may have found it */
 }
 
 /* A process below one service ends, and its parent waits for it. The next process with its pid
@@ -1359,6 +1437,7 @@ int main(void)
         cmocka_unit_test(attached_with_a_cgroup),
         cmocka_unit_test(moved_out_of_its_cgroup),
         cmocka_unit_test(leftovers_of_a_crash),
+        cmocka_unit_test(a_cgroup_of_a_living_daemon_stays),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(asked_in_two_contexts),

@@ -532,6 +532,14 @@ static void measure(struct daemon *d)
     size->heap = mallinfo2().uordblks;
     size->resident = resident * (size_t)sysconf(_SC_PAGESIZE);
     size->fds = count_fds();
+    /* A log's thread may still be about to close what it has read to its end. */
+    for (int i = 0; i < 20; i++) {
+        unsigned fds;
+
+        usleep(5000);
+        fds = count_fds();
+        size->fds = fds < size->fds ? fds : size->fds;
+    }
     size->mappings = lines_of("/proc/self/maps");
     size->threads = count_threads();
     printf("round %u: heap %zu, resident %zu, %u descriptors, %u mappings, %u threads\n",

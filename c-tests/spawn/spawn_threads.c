@@ -433,6 +433,7 @@ static void *spawn_until_cancelled(void *pvt)
         spawn_next(cancelled);
         pthread_testcancel();
     }
+    pause(); /* until it is cancelled */
     return NULL;
 }
 

@@ -670,7 +670,7 @@ mod tests {
     #[test]
     fn a_task_has_room_for_its_deadline_beside_those_of_rich_watches() {
         let turns = Loop::new();
-        let mut held = child();
+        let held = child();
         let pid = i32::try_from(held.id()).unwrap();
         for _ in 0..40 {
             let step = Step {
@@ -698,8 +698,7 @@ mod tests {
             remove(id);
         }
         drop(turns);
-        held.kill().unwrap();
-        held.wait().unwrap();
+        end(held);
     }
 
     #[test]
@@ -732,6 +731,13 @@ mod tests {
             .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap()
+    }
+
+    /// For a child whose context is gone: another test's context may have it now, and wait for
+    /// it.
+    fn end(mut held: std::process::Child) {
+        held.kill().unwrap();
+        let _ = held.wait();
     }
 
     #[test]
@@ -959,7 +965,7 @@ mod tests {
     fn a_context_that_ends_drops_its_tasks() {
         let (dropped, is_dropped) = std::sync::mpsc::channel();
         let turns = Loop::new();
-        let mut held = child();
+        let held = child();
         let task = Noting::new(Some(dropped));
         let id = add(turns.ctx, &Arc::try_new(task).unwrap()).unwrap();
         watch_child(id, i32::try_from(held.id()).unwrap(), None, 1, false).unwrap();
@@ -969,8 +975,7 @@ mod tests {
         post(id);
         set_deadline(id, Some(1));
         remove(id);
-        held.kill().unwrap();
-        held.wait().unwrap();
+        end(held);
     }
 
     #[test]

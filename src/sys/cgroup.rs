@@ -256,7 +256,9 @@ fn remove_leftovers(parent: &CStr) {
     for entry in above.iter().flatten() {
         let name = entry.file_name();
         if let Some((pid, started)) = maker(name.to_bytes()) {
-            let lives = procfs::stat(pid).is_ok_and(|stat| stat.started == started);
+            // A shortage says nothing of it.
+            let lives =
+                procfs::stat(pid).map_or_else(Error::is_shortage, |stat| stat.started == started);
             if !lives {
                 let _ = unlinkat(&directory, name, UnlinkatFlags::RemoveDir);
             }
