@@ -20,7 +20,7 @@ static void tell(int fd)
     check_int(write(fd, "", 1), 1);
 }
 
-static void await(int fd)
+static void await_byte(int fd)
 {
     char byte;
 
@@ -57,7 +57,7 @@ static void *free_it(void *pvt)
 {
     struct scene *scene = pvt;
 
-    await(scene->in[0]);
+    await_byte(scene->in[0]);
     check_ok(sss_child_free(scene->child));
     scene->freed_during = !scene->over;
     return NULL;
@@ -154,7 +154,7 @@ static void *free_ctx(void *pvt)
 {
     struct scene *scene = pvt;
 
-    await(scene->in[0]);
+    await_byte(scene->in[0]);
     check_ok(sss_sigchld_ctx_free(scene->ctx));
     scene->freed_during = !scene->over;
     return NULL;
@@ -188,7 +188,7 @@ static void inner(int pid, int wait_status, void *pvt)
     (void)pid;
     (void)wait_status;
     tell(scene->in[1]);
-    await(scene->go[0]); /* until the other watch has been freed */
+    await_byte(scene->go[0]); /* until the other watch has been freed */
 }
 
 static void outer(int pid, int wait_status, void *pvt)
@@ -204,7 +204,7 @@ static void *free_other(void *pvt)
 {
     struct scene *scene = pvt;
 
-    await(scene->in[0]);
+    await_byte(scene->in[0]);
     check_ok(sss_child_free(scene->other));
     tell(scene->go[1]);
     return NULL;
@@ -261,7 +261,7 @@ static void a_second_dispatcher_does_not_spin(void **state)
     scene_make(&scene);
     check_ok(sss_child_register(NULL, scene.ctx, child_dead(1), slow, &scene, &children[0]));
     check_ok(pthread_create(&thread, NULL, dispatch_thread, &scene));
-    await(scene.in[0]);
+    await_byte(scene.in[0]);
     check_ok(sss_child_register(NULL, scene.ctx, child_dead(2), see, &seen, &children[1]));
     poller = (struct pollfd){ scene.fd, POLLIN, 0 };
     while (turns < 100 && poll(&poller, 1, 50) == 1) {
