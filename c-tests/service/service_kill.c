@@ -227,6 +227,38 @@ static void spared_by_predicate(void **state)
     bed_free(&bed);
 }
 
+/* Answers when the five seconds that a kill goes on for are over. */
+static int spare_none_late(const struct sss_service_member *member, void *pvt)
+{
+    const int64_t *until = pvt;
+
+    (void)member;
+    while (now_ms() < *until) {
+        usleep(10000);
+    }
+    return 0;
+}
+
+/* They were stopped, and the kill is given up: they do not stay stopped. */
+static void given_up(void **state)
+{
+    int64_t until;
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL,
+                                    .spare_fn = spare_none_late, .spare_pvt = &until };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct bed bed;
+
+    (void)state;
+    bed_make(&bed, PLAIN);
+    family_fork(&bed.family, bed.first);
+    until = now_ms() + 5100;
+    check_ok(sss_service_kill(bed.service, &how, &killed));
+    check_int(killed.signalled, 2);
+    check(killed.left > 0); /* who is left was not seen */
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
 /* As sshd's logins: a monitor of the daemon's own user in a session of its own, and
  * below it another user. */
 static void logins_are_spared(void **state)
@@ -343,6 +375,7 @@ int main(void)
         cmocka_unit_test(whose_first_thread_ended),
         cmocka_unit_test(who_cannot_die),
         cmocka_unit_test(spared_by_predicate),
+        cmocka_unit_test(given_up),
         cmocka_unit_test(logins_are_spared),
         cmocka_unit_test(another_signal),
         cmocka_unit_test(more_than_descriptors),

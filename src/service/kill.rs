@@ -241,6 +241,11 @@ impl Round {
             waited += self.wait_for_ends(PATIENCE.min(WHOLE_PATIENCE.saturating_sub(waited)));
             self.targets.retain(Target::lives);
         }
+        if !seen_whole {
+            // None of those that are stopped stays so.
+            self.kill_held();
+            self.kill_stopped();
+        }
         let left = self.targets.iter().filter(|target| !target.refused);
         let left = u32::try_from(left.count()).unwrap_or(u32::MAX);
         // Given up while new processes still came: some of them are not among the targets.
