@@ -87,8 +87,10 @@ static void give_room_to_connector(void)
 
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_NETLINK
             && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0
-            && protocol == NETLINK_CONNECTOR) {
-            check_ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)));
+            && protocol == NETLINK_CONNECTOR
+            && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0) {
+            /* An ordinary user gets as much as the system allows. */
+            check_ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
         }
     }
 }
