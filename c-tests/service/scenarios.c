@@ -8,6 +8,7 @@
 
 #include "support/family.h"
 #include "support/kernel.h"
+#include "support/records.h"
 #include "support/spawn.h"
 
 /* Processes by their letters: P is the first, and each fork names the next. */
@@ -77,20 +78,18 @@ static void check_told(const struct scenario *scenario, const struct told *told,
     (void)way;
 }
 
-/* Other tests fork while the loop waits for a processor: room for their records too, so that
- * none is lost. */
+/* Records of all processes come to the library, also while its loop waits for a processor and
+ * other tests fork. Where the socket had no room for one, it would be lost. */
 static void give_room_to_connector(void)
 {
     for (int fd = 3; fd < 1024; fd++) {
-        int domain = 0, protocol = 0, size = 64 << 20;
+        int domain = 0, protocol = 0;
         socklen_t length = sizeof(int);
 
         if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_NETLINK
             && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0
-            && protocol == NETLINK_CONNECTOR
-            && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0) {
-            /* An ordinary user gets as much as the system allows. */
-            check_ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+            && protocol == NETLINK_CONNECTOR) {
+            records_room(fd);
         }
     }
 }

@@ -11,6 +11,16 @@
 
 #include "support/check.h"
 
+void records_room(int fd)
+{
+    int size = 64 << 20;
+
+    if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0) {
+        /* An ordinary user gets as much as the system allows. */
+        check_ok(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
+    }
+}
+
 bool records_open(struct records *records)
 {
     struct sockaddr_nl address = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
@@ -19,7 +29,6 @@ bool records_open(struct records *records)
         struct cn_msg message;
         enum proc_cn_mcast_op operation;
     } __attribute__((packed)) request;
-    int size = 64 << 20;
 
     memset(records, 0, sizeof(*records));
     records->fd = socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
@@ -27,10 +36,7 @@ bool records_open(struct records *records)
     if (records->fd == -1) {
         return false;
     }
-    /* Room for what comes while the thread waits for a processor. */
-    if (setsockopt(records->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) != 0) {
-        check_ok(setsockopt(records->fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size)));
-    }
+    records_room(records->fd);
     memset(&request, 0, sizeof(request));
     request.header.nlmsg_len = sizeof(request);
     request.header.nlmsg_type = NLMSG_DONE;

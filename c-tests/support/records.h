@@ -18,6 +18,8 @@ struct records {
     void *pvt;
 };
 
+/* Gives a socket room for records that come while their reader waits for a processor. */
+void records_room(int fd);
 /* Asks for records; false where nobody may have them. */
 bool records_open(struct records *records);
 /* Begins to take those that have come since. */
