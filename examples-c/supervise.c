@@ -1125,7 +1125,7 @@ static void unit_event(struct sss_unit_ctx *ctx, const struct sss_unit_event *ev
         } else if (event->state != SSS_UNIT_RELOADING) {
             end_health(unit);
         }
-        /* When the one program of a command line has ended, so do we. */
+        /* The command line named one program. It has ended, so sss-supervise ends too. */
         if (sup.single &&
             (event->state == SSS_UNIT_FAILED || event->state == SSS_UNIT_STOPPED)) {
             begin_shutdown(0);
@@ -2074,7 +2074,7 @@ static size_t character_length(const char *text)
                                                                                        : length;
 }
 
-/* A log line may have any bytes, JSON only UTF-8. */
+/* A line of a log may hold any bytes, and JSON may hold only UTF-8. */
 static void print_json_text(const char *text)
 {
     putchar('"');

@@ -180,7 +180,7 @@ static void its_context_is_freed(struct server_bed *bed, uint32_t manner, bool s
     zombie = launch_at(bed->srv, &second, 6, see, &seen);
     pid = pid_of(child);
     dead = pid_of(zombie);
-    /* It cannot end yet: until then its children are not ours. */
+    /* A stopped server cannot end, and until it has ended its children are not ours. */
     check_ok(kill(server, SIGSTOP));
     await_state(server, 'T');
     gate_open(&second);

@@ -387,8 +387,8 @@ static void others_sleep(void)
     await((before = now, now = sleeps()) != 0 && now == before);
 }
 
-/* To be called before a fork: under asan its allocator's lock stays locked in a child that is
- * forked while another thread holds it. */
+/* To be called before a fork under asan: a child that is forked while another thread holds the
+ * allocator's lock finds it locked for ever. */
 static void let_others_sleep(void)
 {
     if (test_profile_is("asan")) {
@@ -509,7 +509,8 @@ static void move(struct bed *bed, void (*daemon)(struct moved *))
     _exit(0);
 }
 
-/* Each process fails, and is forked once more: the last takes all along from the first. */
+/* The call fails in each process, and that process forks the next one. In the last it succeeds,
+ * and moves the logs that the first process opened. */
 static void forked_by_each_that_failed(struct moved *moved)
 {
     unsigned before = count_fds();

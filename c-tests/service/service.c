@@ -888,7 +888,7 @@ static void moved_out_of_its_cgroup(void **state)
 static void leftovers_of_a_crash(void **state)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
-    char own[512], paths[2][600], procs[700], text[16];
+    char own[512], paths[2][600], procs[700];
     struct bed bed;
     struct gate gate;
     pid_t crashed = child_dead(0), inside;
@@ -912,8 +912,7 @@ static void leftovers_of_a_crash(void **state)
     while ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1) {
         check(errno == ENOENT && (mkdir(paths[1], 0755) == 0 || errno == EEXIST));
     }
-    snprintf(text, sizeof(text), "%d", (int)inside);
-    check(write(fd, text, strlen(text)) > 0);
+    check(dprintf(fd, "%d\n", (int)inside) > 0);
     check_ok(close(fd));
     loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
     family_begin(&bed.family);

@@ -148,8 +148,9 @@ static void take_no_notice(int signum)
     (void)signum;
 }
 
-/* The search for a child finds the end of another, whose handle is freed and of which no
- * signal tells. The new watch gets the other's place, and keeps its own deadline. */
+/* While a child is looked up for a new watch, the library finds that another child has ended,
+ * whose handle was freed before and whose end no signal told. The new watch gets the place of
+ * the other one in the table, and keeps its own deadline. */
 static void a_deadline_is_of_its_own_child(struct bed *bed)
 {
     const struct sss_deadline_step step = { .after_ns = 2 * MS, .signum = SIGKILL };

@@ -108,7 +108,8 @@ pub struct sss_host {
     pub unwatch: Option<unsafe extern "C" fn(watch: *mut c_void)>,
 }
 
-/// A host's table, checked: what must be set is, and what comes together does.
+/// A host's table after its checks: the functions that every host has are set, and of those
+/// that belong together either all are set or none.
 #[derive(Clone, Copy)]
 pub(crate) struct Host {
     pub(super) memory: Option<Memory>,
