@@ -12,19 +12,30 @@
 static struct trace trace;
 
 /* Used by the library instead of libc's. While system calls are counted the clock stands
- * still, so that the time for which the lock is held or a look rests does not depend on the
- * machine. */
+ * still, or goes on by the same time at each reading, so that the time for which the lock is
+ * held or a look rests does not depend on the machine. */
 static bool stopped;
+static int64_t stopped_at_ns, each_reading_ns;
 
 int clock_gettime(clockid_t clock, struct timespec *now)
 {
-    static const struct timespec then = { .tv_sec = 1000 };
-
     if (stopped && clock == CLOCK_MONOTONIC) {
-        *now = then;
+        stopped_at_ns += each_reading_ns;
+        now->tv_sec = stopped_at_ns / 1000000000;
+        now->tv_nsec = stopped_at_ns % 1000000000;
         return 0;
     }
     return (int)syscall(SYS_clock_gettime, clock, now);
+}
+
+static void clock_stop(void)
+{
+    struct timespec now;
+
+    check_ok(clock_gettime(CLOCK_MONOTONIC, &now));
+    stopped = true;
+    stopped_at_ns = now.tv_sec * INT64_C(1000000000) + now.tv_nsec;
+    each_reading_ns = 0;
 }
 
 /* One short-lived child in an otherwise empty process. */
@@ -103,7 +114,7 @@ static void one_child(const struct cost *cost)
     const struct way *way = &cost->way;
     struct one one;
 
-    stopped = true;
+    clock_stop();
     memset(&one, 0, sizeof(one));
     loop_start(&one.loop, ctx_make(way->scope, 0), way->waking);
     warm_up(&one.loop);
@@ -140,6 +151,157 @@ static void system_calls_of_an_exit(void **state)
     if (kernel_has_pidfds()) {
         one_child(&descriptor);
     }
+}
+
+enum { MANY = 1000, MOST_WAITS = 10, READING_NS = 900 };
+
+/* A child of which SIGCHLD tells, or whose SIGCHLD merged with another one's. */
+struct ending {
+    struct gate gate;
+    struct seen seen;
+    struct sss_child_ctx *child;
+    pid_t pid;
+};
+
+/* Children that end, with many idle ones between them. */
+struct among_many {
+    struct loop loop;
+    struct ending endings[4];
+    struct gate gate;
+    struct sss_child_ctx *idle[MANY];
+    pid_t pids[MANY];
+    pid_t named;
+};
+
+static void watch_ending(struct among_many *all, int i)
+{
+    struct ending *ending = &all->endings[i];
+
+    gate_make(&ending->gate);
+    ending->pid = child_at(&ending->gate, i);
+    check_ok(sss_child_register(NULL, all->loop.ctx, ending->pid, see, &ending->seen,
+                                &ending->child));
+}
+
+static void among_many_start(struct among_many *all, uint32_t scope)
+{
+    int i;
+
+    memset(all, 0, sizeof(*all));
+    loop_start(&all->loop, ctx_make(scope, 0), WAKE_SIGNAL);
+    watch_ending(all, 0);
+    watch_ending(all, 1);
+    gate_make(&all->gate);
+    for (i = 0; i < MANY; i++) {
+        all->pids[i] = child_at(&all->gate, 0);
+        check_ok(sss_child_register(NULL, all->loop.ctx, all->pids[i], NULL, NULL,
+                                    &all->idle[i]));
+    }
+    watch_ending(all, 2);
+    watch_ending(all, 3);
+}
+
+static void end_one(struct among_many *all, int i)
+{
+    gate_open(&all->endings[i].gate);
+    await_zombie(all->endings[i].pid);
+}
+
+static void among_many_end(struct among_many *all)
+{
+    int i;
+
+    stopped = false;
+    end_one(all, 2);
+    for (i = 0; i < 4; i++) {
+        loop_until(&all->loop, &all->endings[i].seen.calls, 1);
+        check_seen(&all->endings[i].seen, all->endings[i].pid, i);
+        check_ok(sss_child_free(all->endings[i].child));
+    }
+    gate_open(&all->gate);
+    for (i = 0; i < MANY; i++) {
+        loop_until_reaped(&all->loop, all->pids[i]);
+        check_ok(sss_child_free(all->idle[i]));
+    }
+    loop_end(&all->loop);
+}
+
+static void passing_on(void *pvt)
+{
+    struct among_many *all = pvt;
+    siginfo_t info;
+
+    memset(&info, 0, sizeof(info));
+    info.si_code = CLD_EXITED;
+    info.si_pid = all->named;
+    trace_on();
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, all->loop.ctx);
+    trace_off();
+}
+
+/* Passes on a SIGCHLD that names this one; how many waits that takes. */
+static unsigned waits_when_named(struct among_many *all, int i)
+{
+    all->named = all->endings[i].pid;
+    trace_run(passing_on, all, &trace);
+    return trace_count(&trace, SYS_wait4) + trace_count(&trace, SYS_waitid);
+}
+
+/* While waitpid(-1) may not be called again so soon, another child whose SIGCHLD merged is
+ * not looked for by waiting for each. */
+static void merged_while_a_walk_rests(void **state)
+{
+    struct among_many all;
+    uint64_t walks;
+
+    (void)state;
+    trace_needed();
+    among_many_start(&all, SSS_SCOPE_ALL);
+    clock_stop();
+    each_reading_ns = READING_NS;
+    end_one(&all, 0);
+    (void)waits_when_named(&all, 0);
+    each_reading_ns = 0;
+    walks = stats_of(all.loop.ctx).walks;
+
+    end_one(&all, 3);
+    end_one(&all, 1);
+    check(waits_when_named(&all, 3) <= MOST_WAITS);
+    check_seen(&all.endings[3].seen, all.endings[3].pid, 3);
+    check_seen(&all.endings[1].seen, all.endings[1].pid, 1);
+    check_int(stats_of(all.loop.ctx).walks, walks);
+
+    among_many_end(&all);
+}
+
+/* Another's zombie hides those behind it from WNOWAIT, so that each child is waited for. This
+ * is not done again at each SIGCHLD. */
+static void behind_a_strangers_zombie(void **state)
+{
+    pid_t stranger = child_dead(9);
+    struct among_many all;
+
+    (void)state;
+    trace_needed();
+    among_many_start(&all, SSS_SCOPE_REGISTERED);
+    loop_settle(&all.loop);
+    clock_stop();
+    each_reading_ns = READING_NS;
+    end_one(&all, 0);
+    check(waits_when_named(&all, 0) >= MANY);
+    each_reading_ns = 0;
+
+    end_one(&all, 3);
+    end_one(&all, 1);
+    check(waits_when_named(&all, 3) <= MOST_WAITS);
+    check_seen(&all.endings[3].seen, all.endings[3].pid, 3);
+    check_int(all.endings[1].seen.calls, 0);
+    stopped_at_ns += 1000000000;
+    check(waits_when_named(&all, 3) >= MANY);
+    check_seen(&all.endings[1].seen, all.endings[1].pid, 1);
+
+    reap(stranger, 9);
+    among_many_end(&all);
 }
 
 static void no_allocation(void **state)
@@ -260,6 +422,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(system_calls_of_an_exit),
+        cmocka_unit_test(merged_while_a_walk_rests),
+        cmocka_unit_test(behind_a_strangers_zombie),
         EACH_WAY(no_allocation),
         EACH_WAY(no_allocation_when_steady),
         ONE_WAY(no_descriptor, "_all_signal", 0),

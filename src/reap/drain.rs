@@ -6,9 +6,8 @@ use nix::errno::Errno;
 use super::agenda::Debt;
 use super::id::ContextId;
 use super::pidfds::Promoted;
-use super::policy::{Facts, Look, Plan, UNHEARD_FIRST, When};
+use super::policy::{Facts, Look, Plan, Seen, UNHEARD_FIRST, When};
 use super::process::{Attending, Locked, Reaper, lock};
-use super::sweep::Seen;
 use crate::sys::clock;
 use crate::sys::error::Error;
 

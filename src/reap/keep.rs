@@ -11,9 +11,8 @@
 //! kept one is the first, those behind it are found by a scan of /proc.
 
 use super::agenda::Debt;
-use super::policy::{HOLD, Look};
+use super::policy::{HOLD, Look, Seen};
 use super::process::Reaper;
-use super::sweep::Seen;
 use super::table::{Flags, NIL};
 use crate::sys::error::Error;
 
@@ -215,7 +214,7 @@ impl Reaper {
     /// the unknown are found when the kept one is gone.
     pub(crate) fn end_scan(&mut self, all: Result<bool, Error>, began: u64) {
         let now = self.kernel.now();
-        let rests_until = self.policy.looked(Look::Scan, false, now - began, now);
+        let rests_until = self.policy.looked(Look::Scan, Seen::All, now - began, now);
         if all == Ok(false) && self.keep.hidden {
             self.agenda.owe(Debt::Scan, rests_until);
         }

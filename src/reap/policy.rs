@@ -82,6 +82,17 @@ impl Look {
     }
 }
 
+/// How much a look has seen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Seen {
+    All,
+    /// It held the lock for as long as it may: there may be more.
+    Some,
+    /// It cannot show all: a zombie that must not be waited for now hides the others, or
+    /// there is no room for more unknown ones.
+    Hidden,
+}
+
 /// How things stand when something woke a context.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts {
@@ -131,6 +142,8 @@ pub(crate) struct Policy {
     promoting: bool,
     /// Until when each kind of look rests.
     rests: [u64; 4],
+    /// The last peek did not show all, so that each child was waited for.
+    hidden: bool,
     /// How long until the next look at the unheard.
     unheard: u64,
     /// How long until the next check whether SIGCHLD is still passed on.
@@ -143,6 +156,7 @@ impl Policy {
             vain: 0,
             promoting: false,
             rests: [0; 4],
+            hidden: false,
             unheard: UNHEARD_FIRST,
             doubt: LOOK_WITHIN,
         }
@@ -168,7 +182,7 @@ impl Policy {
         } else if facts.can_walk && walk_rested && (facts.walk || dear) {
             // A walk that is made anyway shows the known too.
             Look::Walk
-        } else if facts.can_peek && !facts.can_walk && dear {
+        } else if facts.can_peek && dear {
             Look::Peek
         } else {
             Look::Each
@@ -184,7 +198,11 @@ impl Policy {
     }
 
     fn when(&self, look: Look, facts: &Facts) -> When {
-        let from = self.rests[look as usize];
+        let mut from = self.rests[look as usize];
+        if look == Look::Peek && self.hidden {
+            // The next one may end in a wait for each again.
+            from = from.max(self.rests[Look::Each as usize]);
+        }
         let dear = match look {
             Look::Each => look.is_dear(facts.waits),
             Look::Peek | Look::Walk | Look::Scan => look.is_dear(facts.children),
@@ -203,10 +221,13 @@ impl Policy {
 
     /// A look was made and took so long; returns until when its kind rests. A look that
     /// was interrupted found something all the while, and so rests less.
-    pub(crate) fn looked(&mut self, look: Look, broken_off: bool, took: u64, now: u64) -> u64 {
+    pub(crate) fn looked(&mut self, look: Look, seen: Seen, took: u64, now: u64) -> u64 {
+        if look == Look::Peek {
+            self.hidden = seen == Seen::Hidden;
+        }
         let rest = if took <= look.at_once() {
             0
-        } else if broken_off {
+        } else if seen == Seen::Some {
             took * Look::Each.share()
         } else {
             took * look.share()
@@ -359,8 +380,8 @@ mod tests {
             children: 3,
             ..FACTS
         };
-        policy.looked(Look::Walk, false, LOOK_WITHIN, few.now);
-        policy.looked(Look::Each, false, LOOK_WITHIN, few.now);
+        policy.looked(Look::Walk, Seen::All, LOOK_WITHIN, few.now);
+        policy.looked(Look::Each, Seen::All, LOOK_WITHIN, few.now);
         let plan = policy.plan(&few);
         assert_eq!((plan.walk, plan.sweep), (When::Now, When::Now));
     }
@@ -374,9 +395,9 @@ mod tests {
             children: 10_000,
             ..FACTS
         };
-        assert_eq!(policy.looked(Look::Walk, false, 900, all.now), all.now);
+        assert_eq!(policy.looked(Look::Walk, Seen::All, 900, all.now), all.now);
         assert_eq!(policy.plan(&all).walk, When::Now);
-        let from = policy.looked(Look::Walk, false, 100_000, all.now);
+        let from = policy.looked(Look::Walk, Seen::All, 100_000, all.now);
         assert_eq!(from, all.now + 48_000_000);
         assert_eq!(policy.plan(&all).walk, When::At(all.now + LOOK_WITHIN));
         assert_eq!(policy.plan(&Facts { now: from, ..all }).walk, When::Now);
@@ -385,8 +406,41 @@ mod tests {
             ..all
         };
         assert_eq!(policy.plan(&unnamed).walk, When::Now);
-        let from = policy.looked(Look::Walk, false, 1_000_000_000, 5);
+        let from = policy.looked(Look::Walk, Seen::All, 1_000_000_000, 5);
         assert_eq!(from, 5 + LOOK_WITHIN);
+    }
+
+    #[test]
+    fn many_are_asked_for_in_one_go_while_a_walk_rests() {
+        let mut policy = Policy::new();
+        let all = Facts {
+            walk: true,
+            can_walk: true,
+            waits: 1_000,
+            children: 1_000,
+            ..FACTS
+        };
+        policy.looked(Look::Walk, Seen::All, 1_000_000, all.now);
+        let plan = policy.plan(&all);
+        assert_eq!(plan.walk, When::At(all.now + LOOK_WITHIN));
+        assert_eq!((plan.sweep, plan.by), (When::Now, Look::Peek));
+    }
+
+    #[test]
+    fn a_peek_that_ends_in_a_wait_for_each_rests_as_long_as_that() {
+        let mut policy = Policy::new();
+        let many = Facts {
+            waits: 1_000,
+            children: 1_000,
+            ..FACTS
+        };
+        let after = policy.looked(Look::Each, Seen::All, 300_000, many.now);
+        policy.looked(Look::Peek, Seen::All, 900, many.now);
+        assert_eq!(policy.plan(&many).sweep, When::Now);
+        policy.looked(Look::Peek, Seen::Hidden, 900, many.now);
+        assert_eq!(policy.plan(&many).sweep, When::At(after));
+        let rested = Facts { now: after, ..many };
+        assert_eq!(policy.plan(&rested).sweep, When::Now);
     }
 
     #[test]

@@ -5,21 +5,10 @@ use nix::errno::Errno;
 
 use super::agenda::Debt;
 use super::event::Facts;
-use super::policy::{BETWEEN_CLOCKS, HOLD, LOOK_WITHIN, Look};
+use super::policy::{BETWEEN_CLOCKS, HOLD, LOOK_WITHIN, Look, Seen};
 use super::process::Reaper;
 use super::status::classify;
 use super::table::{Flags, NIL, Standing};
-
-/// How much a look has seen.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Seen {
-    All,
-    /// It held the lock for as long as it may: there may be more.
-    Some,
-    /// It cannot show all: a zombie that must not be waited for now hides the others, or
-    /// there is no room for more unknown ones.
-    Hidden,
-}
 
 impl Reaper {
     /// Waits for each young child, and for each old one that may stop: O(n). Goes on
@@ -236,9 +225,7 @@ impl Reaper {
     /// look stopped early, its remainder is owed for the end of that time.
     pub(crate) fn looked(&mut self, look: Look, seen: Seen, now: u64) {
         let after = self.kernel.now();
-        let rests_until = self
-            .policy
-            .looked(look, seen == Seen::Some, after - now, after);
+        let rests_until = self.policy.looked(look, seen, after - now, after);
         if seen == Seen::Some {
             let debt = match look {
                 Look::Walk => Debt::Walk,
