@@ -17,6 +17,7 @@
 
 #include <ev.h>
 #include <sss_sigchld/adapter.h>
+#include <sss_sigchld/libev_reaper.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -33,64 +34,6 @@ struct sss_ev_watch {
     } on;
     ev_signal *reaper; /* libev's own, which does nothing meanwhile */
 };
-
-/* At the data of libev's own ev_signal, which waits for every child, while it is kept from
- * that: libev leaves the data alone, and all of the process find it there. */
-struct sss_ev_reaper {
-    unsigned held;
-    void (*cb)(struct ev_loop *loop, ev_signal *sig, int events);
-};
-
-static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int events)
-{
-    (void)loop;
-    (void)sig;
-    (void)events;
-}
-
-/*
- * The reaper is the first ev_signal of SIGCHLD on the default loop, and so the last in
- * the list that a new one heads.
- */
-static inline errno_t sss_ev_hold_reaper(struct sss_ev_watch *watch)
-{
-    ev_signal probe, *last = &probe;
-    struct sss_ev_reaper *own;
-
-    ev_signal_init(&probe, sss_ev_no_reap, SIGCHLD);
-    ev_signal_start(watch->loop, &probe);
-    while (last->next != NULL) {
-        last = (ev_signal *)(void *)last->next;
-    }
-    ev_signal_stop(watch->loop, &probe);
-    if (last->priority != EV_MAXPRI) {
-        return 0; /* a libev without ev_child */
-    }
-    own = (struct sss_ev_reaper *)last->data;
-    if (own == NULL) {
-        own = (struct sss_ev_reaper *)calloc(1, sizeof(*own));
-        if (own == NULL) {
-            return ENOMEM;
-        }
-        own->cb = ev_cb(last);
-        last->data = own;
-        ev_set_cb(last, sss_ev_no_reap);
-    }
-    own->held++;
-    watch->reaper = last;
-    return 0;
-}
-
-static inline void sss_ev_let_reap(ev_signal *reaper)
-{
-    struct sss_ev_reaper *own = (struct sss_ev_reaper *)reaper->data;
-
-    if (--own->held == 0) {
-        ev_set_cb(reaper, own->cb);
-        reaper->data = NULL;
-        free(own);
-    }
-}
 
 static inline void sss_ev_stop(struct sss_ev_watch *watch)
 {
@@ -120,8 +63,8 @@ static inline void sss_ev_unwatch(void *ptr)
 
     if (loop != NULL) {
         sss_ev_stop(watch);
-        if (watch->reaper != NULL && watch->reaper->data == NULL) {
-            ev_feed_event(loop, watch->reaper, EV_SIGNAL); /* for what ended meanwhile */
+        if (watch->reaper != NULL) {
+            sss_ev_reap_again(loop, watch->reaper);
         }
     }
     free(watch);
@@ -159,7 +102,7 @@ static inline errno_t sss_ev_start(void *ptr, void *loop, int fd)
     errno_t ret = sss_ev_start_beside(ptr, loop, fd);
 
     if (watch->call.readable != NULL && ev_is_default_loop(watch->loop)) {
-        ret = sss_ev_hold_reaper(watch);
+        ret = sss_ev_hold_reaper(watch->loop, &watch->reaper);
         if (ret != 0) {
             sss_ev_unwatch(watch);
         }
