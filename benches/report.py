@@ -478,13 +478,11 @@ def readme_table(results):
 PLAIN_LOOP = "the plain loop"
 LOSSES = [
     ("no other child, by the own signalfd", ("steady", 0, None), "cpu_ns", "sss-signalfd", "raw", PLAIN_LOOP),
-    ("100 others, by the own signalfd", ("steady", 100, None), "cpu_ns", "sss-signalfd", "raw", PLAIN_LOOP),
     ("no other child, by the descriptor", ("steady", 0, None), "cpu_ns", "sss-fd", "raw", PLAIN_LOOP),
     ("no other child, by tevent's signal handler", ("steady", 0, None), "cpu_ns", "sss-tevent", "sssd", "SSSD's scheme"),
     ("100 children dead at once", ("dead", 100, 21), "loop_ns", "sss-signalfd", "raw", PLAIN_LOOP),
     ("the same with their registration", ("dead", 100, 21), "cpu_ns", "sss-signalfd", "raw", PLAIN_LOOP),
     ("10,000 long-idle children dead at once", ("old", 10000, None), "loop_ns", "sss-signalfd", "raw", PLAIN_LOOP),
-    ("a live burst of 10,000, in scope ALL", ("burst", 10000, "chain"), "cpu_ns", "sss-signalfd-all", "pidfd", "pidfds by hand"),
     ("a live burst of 10,000, by the descriptor", ("burst", 10000, "chain"), "cpu_ns", "sss-fd", "pidfd", "pidfds by hand"),
     ("a live burst of 10,000, by tevent's signal handler", ("burst", 10000, "chain"), "cpu_ns", "sss-tevent", "pidfd", "pidfds by hand"),
 ]  # fmt: skip
