@@ -11,9 +11,9 @@
 
 static struct trace trace;
 
-/* Used by the library instead of libc's. While system calls are counted the clock stands
- * still, or goes on by the same time at each reading, so that the time for which the lock is
- * held or a look rests does not depend on the machine. */
+/* The library calls this in place of libc's. While system calls are counted the clock stands
+ * still, or each reading moves it on by the same time. So it does not depend on the machine
+ * how long the lock is held or a look rests. */
 static bool stopped;
 static int64_t stopped_at_ns, each_reading_ns;
 
@@ -56,20 +56,29 @@ static void registering(void *pvt)
     trace_off();
 }
 
-static void collecting(void *pvt)
+/* Passes on a SIGCHLD that names this child, and counts what the library calls. */
+static void pass_on(struct sss_sigchild_ctx *ctx, pid_t pid)
 {
-    struct one *one = pvt;
     siginfo_t info;
 
     memset(&info, 0, sizeof(info));
     info.si_code = CLD_EXITED;
-    info.si_pid = one->pid;
+    info.si_pid = pid;
     trace_on();
-    if (one->loop.ctxfd != -1) {
-        check_ok(sss_sigchld_ctx_dispatch(one->loop.ctx, 0));
-    } else {
-        sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, one->loop.ctx);
+    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, ctx);
+    trace_off();
+}
+
+static void collecting(void *pvt)
+{
+    struct one *one = pvt;
+
+    if (one->loop.ctxfd == -1) {
+        pass_on(one->loop.ctx, one->pid);
+        return;
     }
+    trace_on();
+    check_ok(sss_sigchld_ctx_dispatch(one->loop.ctx, 0));
     trace_off();
 }
 
@@ -155,7 +164,7 @@ static void system_calls_of_an_exit(void **state)
 
 enum { MANY = 1000, MOST_WAITS = 10, READING_NS = 900 };
 
-/* A child of which SIGCHLD tells, or whose SIGCHLD merged with another one's. */
+/* A child that ends: its SIGCHLD names it, or has merged with another child's. */
 struct ending {
     struct gate gate;
     struct seen seen;
@@ -163,7 +172,7 @@ struct ending {
     pid_t pid;
 };
 
-/* Children that end, with many idle ones between them. */
+/* Two of these children are registered before the many idle ones, and two after them. */
 struct among_many {
     struct loop loop;
     struct ending endings[4];
@@ -229,17 +238,11 @@ static void among_many_end(struct among_many *all)
 static void passing_on(void *pvt)
 {
     struct among_many *all = pvt;
-    siginfo_t info;
 
-    memset(&info, 0, sizeof(info));
-    info.si_code = CLD_EXITED;
-    info.si_pid = all->named;
-    trace_on();
-    sss_child_handler(NULL, NULL, SIGCHLD, 1, &info, all->loop.ctx);
-    trace_off();
+    pass_on(all->loop.ctx, all->named);
 }
 
-/* Passes on a SIGCHLD that names this one; how many waits that takes. */
+/* Passes on a SIGCHLD that names this child. Returns how many waits the library made. */
 static unsigned waits_when_named(struct among_many *all, int i)
 {
     all->named = all->endings[i].pid;
@@ -247,8 +250,8 @@ static unsigned waits_when_named(struct among_many *all, int i)
     return trace_count(&trace, SYS_wait4) + trace_count(&trace, SYS_waitid);
 }
 
-/* While waitpid(-1) may not be called again so soon, another child whose SIGCHLD merged is
- * not looked for by waiting for each. */
+/* A second child has ended, and its SIGCHLD merged. While waitpid(-1) rests, the library finds
+ * that child by WNOWAIT, without a wait for each of the others. */
 static void merged_while_a_walk_rests(void **state)
 {
     struct among_many all;
@@ -274,8 +277,8 @@ static void merged_while_a_walk_rests(void **state)
     among_many_end(&all);
 }
 
-/* Another's zombie hides those behind it from WNOWAIT, so that each child is waited for. This
- * is not done again at each SIGCHLD. */
+/* A zombie that is not the library's hides those behind it from WNOWAIT, so the library waits
+ * for each child. It does not do that again at each SIGCHLD. */
 static void behind_a_strangers_zombie(void **state)
 {
     pid_t stranger = child_dead(9);

@@ -19,8 +19,8 @@
 extern "C" {
 #endif
 
-/* At the data of libev's own ev_signal, which waits for every child, while it is kept from
- * that: libev leaves the data alone, and all of the process find it there. */
+/* While libev's own ev_signal is kept from waiting, its data pointer points to this. libev
+ * does not use that pointer, so every unit of the program finds the same structure there. */
 struct sss_ev_reaper {
     unsigned held;
     void (*cb)(struct ev_loop *loop, ev_signal *sig, int events);
@@ -34,8 +34,9 @@ static inline void sss_ev_no_reap(struct ev_loop *loop, ev_signal *sig, int even
 }
 
 /*
- * Writes the reaper, where this libev has one. It is the first ev_signal of SIGCHLD on the
- * default loop, and so the last in the list that a new one heads.
+ * Finds libev's own ev_signal, if this libev has one, and keeps it from waiting. It was the
+ * first one for SIGCHLD on the default loop. libev puts new ones at the head of their list, so
+ * it is the last.
  */
 static inline errno_t sss_ev_hold_reaper(struct ev_loop *loop, ev_signal **reaper)
 {
@@ -77,7 +78,8 @@ static inline void sss_ev_let_reap(ev_signal *reaper)
     }
 }
 
-/* Looks for what ended while it was kept from that, unless another context still keeps it. */
+/* Has libev wait for the children that ended meanwhile, unless another context still keeps it
+ * from waiting. */
 static inline void sss_ev_reap_again(struct ev_loop *loop, ev_signal *reaper)
 {
     if (reaper->data == NULL) {

@@ -86,10 +86,10 @@ impl Look {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Seen {
     All,
-    /// It held the lock for as long as it may: there may be more.
+    /// It stopped early, as it had held the lock for as long as it may. There may be more.
     Some,
-    /// It cannot show all: a zombie that must not be waited for now hides the others, or
-    /// there is no room for more unknown ones.
+    /// It cannot show all. A zombie that must not be waited for now hides the others, or
+    /// there is no room to keep more unknown children.
     Hidden,
 }
 
@@ -142,7 +142,7 @@ pub(crate) struct Policy {
     promoting: bool,
     /// Until when each kind of look rests.
     rests: [u64; 4],
-    /// The last peek did not show all, so that each child was waited for.
+    /// Whether the last peek could not show all. Then each child was waited for.
     hidden: bool,
     /// How long until the next look at the unheard.
     unheard: u64,
@@ -200,7 +200,8 @@ impl Policy {
     fn when(&self, look: Look, facts: &Facts) -> When {
         let mut from = self.rests[look as usize];
         if look == Look::Peek && self.hidden {
-            // The next one may end in a wait for each again.
+            // Another zombie hid the others then, and each child was waited for. That may
+            // happen again, so the peek rests as long as such a wait.
             from = from.max(self.rests[Look::Each as usize]);
         }
         let dear = match look {
