@@ -310,27 +310,24 @@ SOAK_SECONDS ?= 600
 soak: stage
 	$(CTESTS) soak SOAK_SECONDS=$(SOAK_SECONDS) $(addprefix SOAK_TESTS=,$(SOAK_TESTS))
 
+# All families, an hour and a half: benches/README.md. BENCH_ARGS=--short runs everything
+# once, judges statuses alone, and writes nothing.
 .PHONY: bench
 bench: stage
 	$(MAKE) --no-print-directory -C benches O=$(O)/bench PKG_CONFIG="$(PKG_CONFIG)" \
 		SSS_CFLAGS=-I$(STAGE)/include \
 		SSS_LIBS="-L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld"
-	SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv \
-		python3 benches/run.py $(O)/bench $(BENCH_ARGS)
-	python3 benches/watch/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
-	SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv \
-		python3 benches/forksrv/run.py $(O)/bench $(filter --short,$(BENCH_ARGS))
-	python3 benches/log/run.py $(O)/bench/log $(filter --short,$(BENCH_ARGS))
-	$(CC) -O2 -g -std=gnu11 -Wall -Wextra -I$(STAGE)/include benches/service/adoption.c \
-		-o $(O)/bench/service-adoption -L$(STAGE)/lib -Wl,-rpath,$(STAGE)/lib -lsss_sigchld
-	python3 benches/service/run.py $(O)/bench/service-adoption --no-results \
-		--rounds $(if $(findstring --short,$(BENCH_ARGS)),1,15)
-	mkdir -p $(O)/bench/supervise
 	cp $(STAGE)/bin/sss-supervise $(O)/bench/supervise
-	$(CC) -O2 -std=gnu11 -Wall -Wextra -static benches/supervise/restarted.c \
-		-o $(O)/bench/supervise/restarted
-	LD_LIBRARY_PATH=$(STAGE)/lib python3 benches/supervise/run.py $(O)/bench/supervise \
-		$(filter --short,$(BENCH_ARGS))
+	export SSS_FORKSRV_HELPER=$(STAGE)/libexec/sss_sigchld/sss-forksrv; \
+	for what in $(or $(BENCH_ARGS),"" "--make vfork" --adapters --spawn); do \
+		python3 benches/run.py $(O)/bench $$what || exit; \
+	done; \
+	python3 benches/forksrv/run.py $(O)/bench $(BENCH_ARGS)
+	python3 benches/watch/run.py $(O)/bench $(BENCH_ARGS)
+	python3 benches/log/run.py $(O)/bench/log $(BENCH_ARGS)
+	python3 benches/service/run.py $(O)/bench/service-adoption $(BENCH_ARGS)
+	LD_LIBRARY_PATH=$(STAGE)/lib python3 benches/supervise/run.py $(O)/bench/supervise $(BENCH_ARGS)
+	$(if $(BENCH_ARGS),,python3 benches/report.py)
 
 .PHONY: check-reproducible
 check-reproducible:

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT OR Apache-2.0
 """Runs the bench's programs, interleaved, and writes benches/results/*.json.
 
-    run.py BUILD [--pairs 30] [--make vfork] [--out NAME] [--resume]
+    run.py BUILD [--pairs 15] [--make vfork] [--out NAME] [--resume]
     run.py BUILD --out NAME [--cases steady,dead] [--sizes 0,100] [--subjects raw,sss-fd] ...
     run.py BUILD --adapters [--pairs 15]
     run.py BUILD --spawn [--pairs 15] [--slow-pairs 3]
@@ -396,7 +396,7 @@ def split(text):
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("build")
-    parser.add_argument("--pairs", type=int, help="default: 30; with --adapters and --spawn 15, with --sweep 5")
+    parser.add_argument("--pairs", type=int, help="default: 15; with --sweep 5")
     parser.add_argument("--slow-pairs", type=int, help="of --spawn's slow peers; default: 3")
     parser.add_argument("--cases", type=split)
     parser.add_argument("--sizes", type=lambda text: {int(n) for n in text.split(",")})
@@ -442,7 +442,7 @@ def plan(arguments, bench):
         return "adapters", ADAPTERS, [s for s in bench.subjects() if s in ADAPTED + BESIDE_ADAPTED], 15, None
     name = "bench" if bench.make == "fork" else bench.make
     subjects = [s for s in bench.subjects() if s not in ADAPTED]
-    return name, VFORK if bench.make == "vfork" else FULL, subjects, 30, None
+    return name, VFORK if bench.make == "vfork" else FULL, subjects, 15, None
 
 
 def is_wanted(case, arguments):

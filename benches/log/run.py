@@ -5,13 +5,13 @@
 DIR has harness and sss, as benches/Makefile builds them. Each round runs every
 subject once, in a new order; the file system is a tmpfs where one can be had at
 /dev/shm, so that the disk is in no figure. Prints a table for one child and one for
-100, or one of them; with --write puts them into results/log.md in the place of those
-that it has.
+100, or one of them, and puts them into results/log.md in the place of those that it
+has. --short runs everything once, and writes nothing.
 
 --library NAME=FILE, which may be given more than once, runs our own subjects once
 more with that shared library in the place of the one they are linked with, and tells
-the ratio to it. Only our subjects and cat are run then. So builds that differ in one
-constant are compared; README.md has an example.
+the ratio to it. Only our subjects and cat are run then, and nothing is written. So builds
+that differ in one constant are compared; README.md has an example.
 """
 
 import argparse
@@ -124,10 +124,9 @@ def table(results, children, megabytes, rounds):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("dir")
-    parser.add_argument("--short", action="store_true", help="once, and little")
+    parser.add_argument("--short", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--children", type=int, choices=(1, 100), help="this table only")
-    parser.add_argument("--write", action="store_true")
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--library", action="append", default=[], metavar="NAME=FILE")
     args = parser.parse_args()
@@ -136,8 +135,6 @@ def main():
     for file in libraries.values():
         if not os.access(file, os.R_OK):
             parser.error(f"{file} cannot be read")
-    if args.write and libraries:
-        parser.error("--write is for the present library only")
     rounds = 1 if args.short else args.rounds
     megabytes = 5 if args.short else args.megabytes
     there = []
@@ -168,7 +165,7 @@ def main():
                 results[subject].append(run(args.dir, subject, children, megabytes, libraries))
         tables[children] = table(results, children, megabytes, rounds)
         print("\n".join(tables[children]))
-    if args.write:
+    if not args.short and not libraries:
         write(f"{BENCHES}/results/log.md", head, tables)
 
 

@@ -1,11 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT OR Apache-2.0
-"""Runs benches/service/adoption.c, its subjects interleaved: run.py PROGRAM [--rounds N].
+"""Runs adoption.c, its subjects interleaved, and writes benches/results/service.md.
 
-Writes results/service.json and results/service.md beside this script. A subject that the
-system does not allow is left out, and said so."""
+    run.py PROGRAM [--rounds 15] [--short]
+
+A subject that the system does not allow is left out, and said so. --short runs everything
+once, and writes nothing.
+"""
+
 import argparse
-import json
 import os
 import pathlib
 import statistics
@@ -19,7 +22,6 @@ own processes beside it, and the daemon's again once each service's first proces
 orphan that lives. What a context or a socket needs once is in it, shared among the services.
 
 """
-
 
 # The program's exit code where the system refuses what the subject needs.
 REFUSED = 77
@@ -91,25 +93,18 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("program")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--no-results", action="store_true")
-    parser.add_argument("--memory-only", action="store_true",
-                        help="the times are those of the results")
+    parser.add_argument("--short", action="store_true")
     arguments = parser.parse_args()
     os.environ.setdefault("BENCH_CGROUP", cgroup_mount())
-    results = pathlib.Path(__file__).parent / "results"
-    kernel, processors = os.uname().release, os.cpu_count()
-    rounds, measured = arguments.rounds, {}
-    if arguments.memory_only:
-        former = json.loads((results / "service.json").read_text())
-        kernel, processors = former["kernel"], former["processors"]
-        rounds, measured = former["rounds"], former["measured"]
-    for _ in range(0 if arguments.memory_only else rounds):
+    results = pathlib.Path(__file__).resolve().parent.parent / "results"
+    rounds = 1 if arguments.short else arguments.rounds
+    measured, held = {}, {}
+    for _ in range(rounds):
         for services in SERVICES:
             for subject in SUBJECTS:
                 found = once(arguments.program, subject, services)
                 if found:
                     measured.setdefault(f"{subject} {services}", []).append(found)
-    held = {}
     for services in SERVICES:
         for subject in SUBJECTS:
             found = memory_once(arguments.program, subject, services) \
@@ -118,13 +113,10 @@ def main():
                 held[f"{subject} {services}"] = found
     text = "\n".join(table(measured)) + "\n\n" + MEMORY + "\n".join(memory_table(held)) + "\n"
     print(text)
-    if not arguments.no_results:
-        (results / "service.json").write_text(json.dumps(
-            {"kernel": kernel, "processors": processors, "rounds": rounds,
-             "measured": measured, "held": held}, indent=1) + "\n")
+    if not arguments.short:
         (results / "service.md").write_text(
             "# What it costs to learn of an adopted process\n\n"
-            f"Linux {kernel}, {processors} processors, medians of {rounds} "
+            f"Linux {os.uname().release}, {os.cpu_count()} processors, medians of {rounds} "
             "interleaved rounds of 100 orphans (one where there is one service). Each orphan's "
             "cost is that of two ends, one adoption and one dead service. `plain` reaps by "
             "`waitpid(-1)` and attributes nothing; `plain-again` is the same program, as a "

@@ -2,15 +2,15 @@
 """From the death of a unit to the exec of the next one, and what idle units cost,
 beside s6-supervise, runsv and supervisord.
 
-    run.py FOLDER [--short] [--sizes 1,100,1000] [--rounds 21] [--write]
+    run.py FOLDER [--short] [--sizes 1,100,1000] [--rounds 21]
 
 FOLDER has restarted and sss-supervise. All supervisors stand side by side, each with
 as many idle units; in a round the one unit that is watched is killed under each of them
 in turn. runsv does not start a program again that ran for less than a second until that
 second is over: so each has run longer when it is killed. s6-supervise pauses for a second
 after each death, and supervisord looks once a second, which is in their figures. The last
-size is also looked at while it is idle. --write puts the results into
-../results/supervise.md.
+size is also looked at while it is idle. Writes ../results/supervise.md. --short has two
+rounds with a few units, and writes nothing.
 """
 
 import argparse
@@ -219,7 +219,6 @@ def main():
     parser.add_argument("--short", action="store_true")
     parser.add_argument("--sizes", default="1,100,1000")
     parser.add_argument("--rounds", type=int, default=21)
-    parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     sizes = [20] if arguments.short else [int(size) for size in arguments.sizes.split(",")]
     results = pathlib.Path(__file__).resolve().parent.parent / "results"
@@ -231,7 +230,7 @@ def main():
             os.path.abspath(arguments.folder), size, rounds, settle, idle if size == sizes[-1] else 0)
     text = "\n".join(text_of(measured)) + "\n"
     print(text)
-    if arguments.write:
+    if not arguments.short:
         (results / "supervise.md").write_text(text)
 
 
