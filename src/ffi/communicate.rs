@@ -42,8 +42,8 @@ use crate::sys::cancel::NoCancellation;
 ///         input and input_fn, a field without the stream that it belongs to,
 ///         ERROR_TO_OUTPUT with ERROR or without OUTPUT, a drain_ns below 0, a
 ///         descriptor map that names a pipe's target (step SSS_SPAWN_STEP_FDS), or
-///         a deadline as sss_child_set_deadline() refuses; ENOTSUP where nobody
-///         polls the context's descriptor; EMFILE, ENFILE (step
+///         a deadline as sss_child_set_deadline() refuses; ENOTSUP without a host where
+///         sss_sigchld_ctx_fd() was never called; EMFILE, ENFILE (step
 ///         SSS_SPAWN_STEP_FDS) for the pipes.
 ///
 /// Thread-safe without a host, as sss_child_spawn(). Not for signal handlers, and

@@ -40,9 +40,9 @@ use crate::sys::zygote::Hook;
 /// @return 0; EINVAL for a NULL pointer, an unknown flag, flags that exclude each
 ///         other, a preload hook without SSS_FORKSRV_FORK or a helper with it, an id that
 ///         is UINT32_MAX, or a negative time; E2BIG for a struct of a later version;
-///         ENOTSUP where nobody polls the context's descriptor; ENOENT and what else
-///         execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM from a
-///         thread that is not the host's loop; ECHILD where the context belongs to
+///         ENOTSUP without a host where sss_sigchld_ctx_fd() was never called; ENOENT and
+///         what else execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM
+///         from a thread that is not the host's loop; ECHILD where the context belongs to
 ///         another process.
 ///
 /// Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal

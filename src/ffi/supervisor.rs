@@ -50,10 +50,10 @@ fn checked(sigchld_ctx: Handle<'_, sss_sigchild_ctx>) -> Result<&Context, Error>
 ///         of a later version that uses what this library does not know; EEXIST for a
 ///         name that the context has, without SSS_UNIT_REPLACE; ENOENT for an unknown
 ///         name in unit->after, ELOOP for one that comes after the unit to replace;
-///         EBADF for a closed descriptor; ENOTSUP where nobody polls the context's
-///         descriptor; ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the
-///         host's loop; ECHILD where the context belongs to another process. Nothing
-///         has changed then.
+///         EBADF for a closed descriptor; ENOTSUP without a host where
+///         sss_sigchld_ctx_fd() was never called; ENOMEM, EMFILE, ENFILE; EPERM from a
+///         thread that is not the host's loop; ECHILD where the context belongs to another
+///         process. Nothing has changed then.
 ///
 /// Thread-safe without a host. Not for signal handlers, and no cancellation point.
 #[unsafe(no_mangle)]
@@ -255,8 +255,8 @@ symver!("sss_supervisor_remove");
 ///
 /// @return 0; EINVAL for a NULL context or a timeout below 0; EALREADY during another
 ///         shutdown, which keeps its cb and ends within this timeout where that is
-///         earlier; ENOTSUP where nobody polls the context's descriptor; ENOMEM;
-///         EPERM from a thread that is not the host's loop; ECHILD where the context
+///         earlier; ENOTSUP without a host where sss_sigchld_ctx_fd() was never called;
+///         ENOMEM; EPERM from a thread that is not the host's loop; ECHILD where the context
 ///         belongs to another process.
 ///
 /// Thread-safe without a host. Not for signal handlers.

@@ -278,7 +278,7 @@ pub type sss_unit_decide_fn_t = Option<
 pub struct sss_unit<'a> {
     /// sizeof(struct sss_unit), which tells the struct's version.
     pub size: usize,
-    /// SSS_UNIT_*, ORed: which integer fields count, and what else is wanted.
+    /// SSS_UNIT_*, ORed: which integer fields and stop_steps count, and what else is wanted.
     pub mask: u32,
     /// SSS_UNIT_LONG_LIVED or SSS_UNIT_ONESHOT; default SSS_UNIT_LONG_LIVED.
     pub kind: u32,

@@ -90,8 +90,8 @@ symver!("sss_child_watch");
 ///         step without a signal or with an unknown whom, a time below 0, or one
 ///         whose sum with the former ones and the clock passes INT64_MAX; E2BIG
 ///         as for sss_child_watch(); ESRCH where the child has ended or the
-///         handle was freed; ENOTSUP for a handle of another function, or where
-///         nobody polls the context's descriptor; ENOMEM; EPERM, ECHILD: as
+///         handle was freed; ENOTSUP for a handle of another function, or without
+///         a host where sss_sigchld_ctx_fd() was never called; ENOMEM; EPERM, ECHILD: as
 ///         sss_child_kill().
 ///
 /// Thread-safe without a host. Not for signal handlers.
