@@ -3,6 +3,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/signalfd.h>
 
 static void each_gets_its_own(void **state)
 {
@@ -38,6 +39,55 @@ static void each_gets_its_own(void **state)
     }
     check_ok(sss_sigchld_ctx_free(contexts[1]));
     check_ok(sss_sigchld_ctx_free(contexts[2]));
+}
+
+/* A child's pidfd is in the descriptor of one context, and the SIGCHLD of its end is left to
+ * that. Then this context's watch ends, and the other context is told all the same. */
+static void the_one_that_would_be_woken_leaves(void **state)
+{
+    int frees;
+
+    (void)state;
+    for (frees = 0; frees < 2; frees++) {
+        struct sss_child_ctx *polled, *signalled;
+        struct seen none = { 0 }, seen = { 0 };
+        siginfo_t stranger = { .si_code = CLD_EXITED };
+        struct signalfd_siginfo info;
+        struct loop own, other;
+        struct gate gate;
+        pid_t pid;
+
+        loop_start(&own, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+        loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_SIGNAL);
+        gate_make(&gate);
+        pid = child_at(&gate, 7);
+        check_ok(sss_child_register(NULL, own.ctx, pid, see, &none, &polled));
+        check_ok(sss_child_register(NULL, other.ctx, pid, see, &seen, &signalled));
+        gate_open(&gate);
+        await_zombie(pid);
+        /* The signal of another child's end, with which this one's has merged. */
+        stranger.si_pid = getpid();
+        check_int(read(other.sigfd, &info, sizeof(info)), sizeof(info));
+        check_ok(sss_sigchld_ctx_signalled(other.ctx, &stranger));
+        check_int(seen.calls, 0);
+        check_int(is_child(pid), 1);
+        if (frees) {
+            loop_end(&own);
+        }
+        check_ok(sss_child_free(polled));
+        if (!frees) {
+            check_int(loop_turn(&own, DEADLINE_MS), 1); /* which wakes the other */
+        }
+        loop_until(&other, &seen.calls, 1);
+        check_seen(&seen, pid, 7);
+        check_int(none.calls, 0);
+        check_ok(sss_child_free(signalled));
+        if (!frees) {
+            loop_end(&own);
+        }
+        loop_end(&other);
+    }
+    check_no_children();
 }
 
 /* One signal loop serves every context whose descriptor was never asked for. */
@@ -221,6 +271,7 @@ int main(void)
         EACH_WAY(both_watch_one_child),
         EACH_WAY(the_first_need_not_turn),
         EACH_WAY(freeing_one_leaves_the_other),
+        cmocka_unit_test(the_one_that_would_be_woken_leaves),
         cmocka_unit_test(one_handler_serves_all),
         cmocka_unit_test(one_per_thread),
     };

@@ -120,14 +120,16 @@ static void released_when_another_reaps_it(struct bed *bed)
 {
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
+    int status = 0;
 
     bed_start(bed, SSS_SCOPE_ALL, 0);
     another.ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     gate_make(&another.gate);
-    another.pid = child_at(&another.gate, 0);
+    another.pid = child_at(&another.gate, 5);
     child = bed_watch(bed, bed->mem, another.pid, see, &seen);
     talloc_set_destructor(child, reap_by_another);
-    check_ok(sss_child_release(child, NULL));
+    check_ok(sss_child_release(child, &status));
+    check_int(status, status_of(5));
     bed_settle(bed);
     check_int(seen.calls, 0);
     check_ok(sss_sigchld_ctx_free(another.ctx));

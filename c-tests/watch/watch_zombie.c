@@ -208,6 +208,68 @@ static void a_watch_that_comes_while_it_lies(void **state)
     check_ok(sss_child_free(children[2]));
 }
 
+/* Of two registrations the newer one alone is told, also where the end is known by then. */
+static void registered_twice_while_it_lies(void **state)
+{
+    struct loop *loop = *state;
+    struct sss_child_ctx *keeper, *former, *newer;
+    struct seen seen = { 0 }, inert = { 0 };
+    struct told told = { 0 };
+    pid_t pid = child_dead(4);
+
+    keeper = keep(loop->ctx, pid, &told);
+    check(is_child(pid));
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &inert, &former));
+    check_ok(sss_child_register(NULL, loop->ctx, pid, see, &seen, &newer));
+    check_int(stats_of(loop->ctx).watches, 2);
+    loop_until(loop, &seen.calls, 1);
+    loop_settle(loop);
+    check_seen(&seen, pid, 4);
+    check_told(&told, pid, 4);
+    check_int(inert.calls, 0);
+    check_int(stats_of(loop->ctx).watches, 0);
+    check_ok(sss_child_free(keeper) | sss_child_free(former) | sss_child_free(newer));
+}
+
+struct again {
+    struct sss_sigchild_ctx *ctx;
+    struct sss_child_ctx *child;
+    struct seen first, second;
+};
+
+static void register_again(int pid, int wait_status, void *pvt)
+{
+    struct again *again = pvt;
+
+    see(pid, wait_status, &again->first);
+    check_ok(sss_child_register(NULL, again->ctx, pid, see, &again->second, &again->child));
+}
+
+/* Another context keeps it, which has not been told yet. */
+static void registered_by_its_callback_while_it_lies(void **state)
+{
+    struct loop *loop = *state;
+    struct again again = { .ctx = loop->ctx };
+    struct sss_child_ctx *keeper, *child;
+    struct told told = { 0 };
+    struct loop other;
+    pid_t pid;
+
+    loop_start(&other, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    pid = child_dead(4);
+    keeper = keep(other.ctx, pid, &told);
+    check(is_child(pid));
+    check_ok(sss_child_register(NULL, loop->ctx, pid, register_again, &again, &child));
+    loop_until(loop, &again.second.calls, 1);
+    check_seen(&again.first, pid, 4);
+    check_seen(&again.second, pid, 4);
+    check_int(stats_of(loop->ctx).watches, 0);
+    loop_until(&other, &told.calls, 1);
+    check_told(&told, pid, 4);
+    check_ok(sss_child_free(keeper) | sss_child_free(child) | sss_child_free(again.child));
+    loop_end(&other);
+}
+
 static void its_context_is_freed_while_it_lies(void **state)
 {
     struct loop *loop = *state, other;
@@ -526,6 +588,8 @@ int main(void)
         EACH_WAY(freed_while_it_lies),
         EACH_WAY(several_keepers_one_of_them_freed_in_between),
         EACH_WAY(a_watch_that_comes_while_it_lies),
+        EACH_WAY(registered_twice_while_it_lies),
+        EACH_WAY(registered_by_its_callback_while_it_lies),
         EACH_WAY(its_context_is_freed_while_it_lies),
         EACH_WAY(its_context_is_freed_in_its_callback),
         EACH_WAY(one_that_others_take_is_not_kept),

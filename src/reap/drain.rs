@@ -220,8 +220,10 @@ impl Reaper {
         if facts.waits == 0 {
             self.agenda.paid(Debt::Each);
         }
-        // A walk that was put off before stays owed for then.
-        if owner.is_none() || walk == When::Now || self.agenda.is_due(Debt::Walk, now) {
+        // A walk that is owed for later stays owed, also where that time has come since the
+        // facts were collected.
+        let planned = facts.walk && self.agenda.is_due(Debt::Walk, now);
+        if owner.is_none() || walk == When::Now || planned {
             self.agenda.paid(Debt::Walk);
         }
         for (when, debt) in [(walk, Debt::Walk), (sweep, Debt::Sweep)] {

@@ -158,6 +158,7 @@ impl Reaper {
     pub(crate) fn walk_beside_kept(&mut self, owner: u16, now: u64) -> Seen {
         // Each walk takes at least one, however long the kernel needs to find it.
         let mut found = false;
+        let mut refused = None;
         loop {
             let ctx = self.at(owner);
             if !self.parked.has_room(ctx.params.unknown.is_some()) {
@@ -193,8 +194,9 @@ impl Reaper {
                 self.agenda.owe(Debt::Scan, self.policy.scan_at(now));
                 return Seen::Hidden;
             }
-            if !self.wait_unknown(owner, pid, 0) {
-                // A tracer holds it, or it is gone meanwhile.
+            // Another thread may have waited for it meanwhile. A tracer may hold it: then it
+            // stays, and hides those behind it.
+            if !self.wait_unknown(owner, pid, 0) && refused.replace(pid) == Some(pid) {
                 return Seen::Hidden;
             }
         }

@@ -769,3 +769,19 @@ fn a_descriptor_is_lost_part_by_part() {
     assert!(lost > 2);
     assert_eq!(daemon.reaper.table.young(), 1_000);
 }
+
+/// A walk falls due after pay() has read the clock, and before the facts are collected.
+#[test]
+fn a_walk_that_falls_due_meanwhile_stays_owed() {
+    let mut daemon = Daemon::new(Scope::All, [libc::WUNTRACED, 0]);
+    for _ in 0..100 {
+        daemon.make(0, false);
+    }
+    daemon.reaper.serve(0);
+    let now = daemon.model.now();
+    daemon.reaper.agenda.owe(Debt::Each, now);
+    daemon.reaper.agenda.owe(Debt::Walk, now + 75);
+    daemon.reaper.pay();
+    assert!(!daemon.reaper.agenda.is_due(Debt::Each, now));
+    assert!(daemon.reaper.agenda.is_owed(Debt::Walk));
+}

@@ -250,6 +250,17 @@ impl Reaper {
             self.close_pidfd(pidfd, ours);
             self.hear_without_pidfd(leader);
         }
+        // The child may have ended, and its SIGCHLD may have been left to the epoll that the
+        // pidfd has just been taken out of.
+        if left.is_some() {
+            let now = self.kernel.now();
+            let debt = if joined.is_err() {
+                Debt::Each
+            } else {
+                Debt::Pidfds
+            };
+            self.agenda.owe(debt, now);
+        }
     }
 
     /// A number that the table has is no pidfd: the daemon has closed it, and perhaps

@@ -222,6 +222,8 @@ pub(crate) struct Reaper {
     pub(crate) tasks: Tasks,
     /// The gates that hold spawned children, with the slots of their watches.
     pub(crate) gates: Vec<(u32, Gate)>,
+    /// Statuses of watches that are being released and have ended meanwhile.
+    pub(crate) released: Vec<(WatchId, i32)>,
     pub(crate) parked: ParkingLot,
     pub(crate) remotes: Remotes,
     pub(crate) policy: Policy,
@@ -320,6 +322,7 @@ impl Reaper {
             guard: Guard::default(),
             tasks: Tasks::new(),
             gates: Vec::new(),
+            released: Vec::new(),
             parked: ParkingLot::new(),
             remotes: Remotes::new(),
             policy: Policy::new(),

@@ -132,12 +132,13 @@ impl Reaper {
             }
             self.tell_lying(leader, at);
         } else if let Some(pidfd) = found.pidfd {
-            if let Err(errno) = self.adopt_pidfd(leader, pidfd) {
+            let adopted = self.adopt_pidfd(leader, pidfd);
+            if let Err(errno) = adopted {
                 self.no_pidfd(errno);
                 self.hear_without_pidfd(leader);
             }
-            // If the child is dead already, nobody polls the pidfd that would tell.
-            if !self.at(me).polled {
+            // If the child is dead already, nobody polls a pidfd that would tell.
+            if adopted.is_err() || !self.at(me).polled {
                 self.wait_child(leader);
             }
         } else if let Some(change) = found.change {
@@ -403,8 +404,8 @@ impl Reaper {
         let mut at = self.table.find(pid).unwrap_or(NIL);
         while at != NIL {
             let slot = self.table.slot(at);
-            if at != but && slot.context == me && !slot.is(Flags::ABANDONED) && slot.sink.is_plain()
-            {
+            let over = slot.flags.intersects(Flags::ABANDONED | Flags::INERT);
+            if at != but && slot.context == me && !over && slot.sink.is_plain() {
                 return Some(at);
             }
             at = self.table.next_watch(at);
@@ -418,6 +419,7 @@ impl Reaper {
         self.leave(at);
         let slot = self.table.slot_mut(at);
         slot.flags |= Flags::INERT;
+        slot.flags -= Flags::ENDED;
         slot.jobs = Jobs::NONE;
         let (context, held) = (slot.context, !slot.is(Flags::UNHELD));
         self.at_mut(context).watches -= 1;

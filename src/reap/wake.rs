@@ -136,6 +136,7 @@ impl Reaper {
     /// The last context is gone: no timer any more, unless its signal is pending.
     pub(crate) fn end_timer(&mut self) {
         self.agenda.clear();
+        self.mute = false;
         self.signal_at = None;
         let Some(timer) = self.timer.take() else {
             return;

@@ -30,8 +30,14 @@ pub(crate) fn let_free_itself(id: WatchId) {
     };
     reaper.table.slot_mut(at).flags |= Flags::UNHELD;
     // Another thread may have told the end already.
-    if reaper.table.slot(at).is(Flags::INERT) && !reaper.is_told(at) {
+    let slot = *reaper.table.slot(at);
+    if slot.is(Flags::INERT) && !reaper.is_told(at) {
+        let companion = reaper.companion(slot.sink);
         reaper.end_watch(at, false);
+        drop(reaper);
+        if let Some(companion) = companion {
+            super::task::remove(companion);
+        }
     }
 }
 
@@ -180,11 +186,21 @@ pub(crate) fn unwatch(id: WatchId, how: How, ask: Ask) -> Result<Released, Error
             reaper.table.slot_mut(at).flags |= Flags::RELEASE;
         }
         drop(reaper);
-        if free() {
+        let freed = free();
+        if freed && how == How::Keep {
             return Ok(released);
         }
-        own.lock().lives_on(id);
-        return Err(Errno::EBUSY.into());
+        // A destructor of the daemon's may have forked.
+        let mut reaper = lock(id.depth())?;
+        if !freed {
+            reaper.lives_on(id);
+            return Err(Errno::EBUSY.into());
+        }
+        let ended = reaper.released.iter().position(|&(watch, _)| watch == id);
+        return Ok(match ended {
+            Some(at) => Released::Ended(reaper.released.swap_remove(at).1),
+            None => released,
+        });
     }
     let Some(at) = there else {
         return Ok(released);
@@ -282,7 +298,8 @@ impl Reaper {
         // A child that is still held at its gate ends when the gate is dropped.
         self.take_gate(at);
         let slot = self.table.slot_mut(at);
-        let release = release || slot.is(Flags::RELEASE);
+        let marked = slot.is(Flags::RELEASE);
+        let release = release || marked;
         let over = slot.is(Flags::INERT);
         let ended = slot.is(Flags::ENDED);
         let reserved = slot.is_reserved();
@@ -292,6 +309,9 @@ impl Reaper {
         self.reserved -= u32::from(reserved);
         if !over {
             self.at_mut(context).watches -= 1;
+        }
+        if marked {
+            self.ended_unseen(at);
         }
         if let Some(task) = task {
             self.tasks.entry_mut(task).watches -= 1;
@@ -398,6 +418,17 @@ impl Reaper {
             Err(Errno::ESRCH.into())
         } else {
             Ok(Released::Back)
+        }
+    }
+
+    /// A watch ends as the host frees its memory. If its child has ended since the release
+    /// began, unwatch() finds the status here.
+    fn ended_unseen(&mut self, at: u32) {
+        let id = WatchId::new(at, self.table.slot(at).generation, self.depth);
+        if let Ok(Released::Ended(status)) = self.released(at, How::Release) {
+            if self.released.try_reserve(1).is_ok() {
+                self.released.push((id, status));
+            }
         }
     }
 
