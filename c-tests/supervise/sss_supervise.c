@@ -737,7 +737,7 @@ static void every_key(void **state)
               "[delays]\ncommand = sh -c 'exit 1'\nrestart = always\ndelay = 100ms\n"
               "delay-max = 0.2s\njitter = 0\nstable = 1h\nstart-limit = 4/1h\n"
               "[doubles]\ncommand = sh -c 'exit 1'\nrestart = always\n"
-              "delay-max = 10s\njitter = 0\nstart-limit = 3/1h\n"
+              "delay-max = 10s\njitter = 0\nstable = 1h\nstart-limit = 3/1h\n"
               "[stable]\ncommand = sh -c 'sleep 0.05; exit 1'\nrestart = on-failure\n"
               "delay = 100ms\ndelay-max = 200ms\nstable = 1ms\nstart-limit = 3/1d\n"
               "[success]\ncommand = sh -c 'exit 3'\nsuccess = 2 3\nrestart = on-failure\n"
@@ -1328,6 +1328,8 @@ static void killed_supervisor(void **state)
 static void a_second_signal_kills(void **state)
 {
     struct sup sup;
+    int64_t begun;
+    pid_t pid;
 
     (void)state;
     for (int at = 0; at < 4; at++) {
@@ -1336,11 +1338,22 @@ static void a_second_signal_kills(void **state)
                         "prefix = yes\nstop = SIGTERM tree 1h\n");
         sup_start(&sup);
         sup_await(&sup, "a| deaf");
+        sup.seen = 0; /* the log's lines come in no order with the states */
+        pid = sup_await_number(&sup, "a: RUNNING, pid ");
         check_ok(kill(sup.pid, at & 1 ? SIGINT : SIGTERM));
         sup_await(&sup, "a: STOPPING");
+        begun = now_ms();
         check_ok(kill(sup.pid, at & 2 ? SIGINT : SIGTERM));
-        sup_await(&sup, "a: STOPPED, killed by SIGKILL");
         sup_finish(&sup, 0);
+        if (strstr(sup.text, "a: left behind: ") == NULL) {
+            check(strstr(sup.text, "a: STOPPED, killed by SIGKILL") != NULL);
+        } else {
+            /* It gave up, after two seconds, on what a busy machine had not ended yet. */
+            check(now_ms() - begun >= 2000 - 20);
+            while (lives(pid)) {
+                check(now_ms() < begun + DEADLINE_MS);
+            }
+        }
         sup_free(&sup);
     }
 }
@@ -1666,11 +1679,10 @@ static void a_stop_by_command(void **state)
                     "stop = run 1h sh -c 'kill -USR1 $MAINPID', SIGKILL tree 1h\n");
     sup_start(&sup);
     sup_await(&sup, "a| ready");
-    check_ok(kill(sup.pid, SIGTERM));
-    sup_await(&sup, "a: STOPPED, exited with 0");
-    sup_finish(&sup, 0);
-    check(strstr(sup.text, "a| asked") != NULL);
-    sup_free(&sup);
+    CTL(&sup, &ran, "stop", "a");
+    sup_await_any(&sup, "a: STOPPED, exited with 0");
+    sup_await_any(&sup, "a| asked"); /* while it runs: at its end its logs have five seconds */
+    sup_end(&sup);
 }
 
 /* As pid 1 of a container it reaps what nobody claims, and SIGTERM ends it. */

@@ -392,7 +392,7 @@ static void a_time_limit_is_moved(void **state)
         until_states(&bed, cases[at].told);
         loop_settle(&bed.loop);
         check_int(unit_status(a).state, cases[at].stays);
-        check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, NULL));
+        bed_kill_all(&bed);
         unit_stop(&bed, a);
         unit_stop(&bed, b);
         bed_end(&bed);

@@ -1032,9 +1032,10 @@ static void a_shutdown_without_patience_kills(void **state)
     until_states(&bed, "aG aR");
     check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, down, &bed));
     until_states(&bed, "aG aR aP");
+    int64_t begun = now_ms();
     check_int(sss_supervisor_shutdown(bed.loop.ctx, 0, NULL, NULL), EALREADY);
-    loop_until(&bed.loop, &bed.shutdowns, 1);
-    check_int(bed.shutdown.processes_left, 0);
+    until_killed(&bed, a, begun);
+    check_int(unit_status(a).processes, 0);
     check_ok(sss_supervisor_remove(a));
     bed_end(&bed);
 }

@@ -222,6 +222,36 @@ void until_no_children(struct bed *bed)
     }
 }
 
+/* Two seconds, less two ticks of now_ms()'s clock. */
+enum { GIVES_UP_MS = 2000 - 20 };
+
+void until_killed(struct bed *bed, struct sss_unit_ctx *ctx, int64_t begun)
+{
+    loop_until(&bed->loop, &bed->shutdowns, 1);
+    if (bed->shutdown.units_left == 0) {
+        check_int(bed->shutdown.processes_left, 0);
+        return;
+    }
+    check(now_ms() - begun >= GIVES_UP_MS);
+    until_state(bed, ctx, SSS_UNIT_STOPPED);
+}
+
+void bed_kill_all(struct bed *bed)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    errno_t ret;
+
+    do {
+        struct sss_shutdown_event left = { .size = sizeof(left) };
+        int64_t begun = now_ms();
+
+        check(begun < deadline);
+        ret = sss_supervisor_shutdown_wait(bed->loop.ctx, 0, &left);
+        check_int(ret, left.units_left > 0 ? ETIMEDOUT : 0);
+        check(ret == 0 || now_ms() - begun >= GIVES_UP_MS);
+    } while (ret != 0);
+}
+
 void fifo_make(struct fifo *fifo)
 {
     snprintf(fifo->dir, sizeof(fifo->dir), "/tmp/unit-XXXXXX");

@@ -60,6 +60,12 @@ void until_text(struct bed *bed, struct sss_unit_ctx *ctx, const char *text);
 void until_processes(struct bed *bed, struct sss_unit_ctx *ctx, unsigned count);
 /* Turns the loop until this process has no child. */
 void until_no_children(struct bed *bed);
+/* A shutdown gives up two seconds after SIGKILL, and no earlier, on what a busy machine has
+ * not ended yet. These two go on until all are dead. The first turns the loop until the
+ * shutdown is told, whose patience ended after `begun`. */
+void until_killed(struct bed *bed, struct sss_unit_ctx *ctx, int64_t begun);
+/* sss_supervisor_shutdown_wait() without patience. */
+void bed_kill_all(struct bed *bed);
 /* Our children: how many, the first of them in pids. */
 unsigned children_of_ours(pid_t *pids, unsigned most);
 
