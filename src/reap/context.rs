@@ -320,7 +320,7 @@ impl Reaper {
             return false;
         }
         if !slot.is(Flags::ABANDONED) {
-            self.end_watch(at, false);
+            self.end_watch_seldom(at);
         }
         let slot = self.table.slot(at);
         if slot.is(Flags::LEADS) && slot.context == index {

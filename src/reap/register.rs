@@ -424,7 +424,7 @@ impl Reaper {
         let (context, held) = (slot.context, !slot.is(Flags::UNHELD));
         self.at_mut(context).watches -= 1;
         if !held && !self.is_told(at) {
-            self.end_watch(at, false);
+            self.end_watch_seldom(at);
         }
     }
 

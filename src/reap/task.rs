@@ -287,7 +287,7 @@ impl Reaper {
         while self.tasks.entry(id.index).watches > 0 && at < self.table.bound() {
             let slot = self.table.slot(at);
             if slot.is(Flags::USED) && slot.sink.task() == Some(id.index) {
-                self.end_watch(at, false);
+                self.end_watch_seldom(at);
             }
             at += 1;
         }
@@ -443,7 +443,7 @@ impl Reaper {
         if slot.is(Flags::KEEPS) {
             self.tasks.entry_mut(task).kept = Some(at);
         } else {
-            self.end_watch(at, false);
+            self.end_watch_seldom(at);
         }
         Some(Why::Child(ChildEnd {
             token: self.tokens[at as usize],
@@ -476,7 +476,7 @@ impl Reaper {
         }
         let fd = entry.stepped_fd.take();
         if let Some(at) = entry.kept.take() {
-            self.end_watch(at, false);
+            self.end_watch_seldom(at);
         }
         let entry = self.tasks.entry_mut(index);
         if entry.task.is_none() {

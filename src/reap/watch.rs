@@ -33,7 +33,7 @@ pub(crate) fn let_free_itself(id: WatchId) {
     let slot = *reaper.table.slot(at);
     if slot.is(Flags::INERT) && !reaper.is_told(at) {
         let companion = reaper.companion(slot.sink);
-        reaper.end_watch(at, false);
+        reaper.end_watch_seldom(at);
         drop(reaper);
         if let Some(companion) = companion {
             super::task::remove(companion);
@@ -289,6 +289,13 @@ pub(crate) fn next_from(ctx: ContextId, cursor: &mut u32) -> Option<Seen> {
 }
 
 impl Reaper {
+    /// end_watch() for calls that are rare: a copy of it in each would make the library
+    /// larger.
+    #[inline(never)]
+    pub(crate) fn end_watch_seldom(&mut self, at: u32) {
+        self.end_watch(at, false);
+    }
+
     #[inline(always)]
     pub(crate) fn end_watch(&mut self, at: u32, release: bool) {
         self.take_hook(at);
