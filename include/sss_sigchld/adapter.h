@@ -177,7 +177,8 @@ static inline errno_t sss_adapter_signalfd_watch(sss_adapter_watch_fn *watch, vo
     return ret;
 }
 
-/* Either watch of such a host. */
+/* Ends a watch of such a host. That of the signalfd also gives the mask back and closes the
+ * signalfd. */
 static inline void sss_adapter_signalfd_unwatch(void (*unwatch)(void *watch), void *watch)
 {
     struct sss_adapter_call call = *(struct sss_adapter_call *)watch;

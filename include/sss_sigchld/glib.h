@@ -144,7 +144,8 @@ static inline errno_t sss_glib_watch_shared(void *owner, void *loop, int fd,
     }
     watch = (struct sss_glib_watch *)*out;
     watch->main = (GMainContext *)loop;
-    watch->shared = (struct sss_sigchild_ctx *)owner; /* here: a fork makes a new source */
+    /* Set with each source: sss_sigchld_ctx_after_fork() makes a new one. */
+    watch->shared = (struct sss_sigchild_ctx *)owner;
     g_private_set(&sss_glib_shared, g_slist_prepend(contexts, owner));
     g_dataset_set_data(loop, "sss-sigchld", watch);
     return 0;

@@ -212,7 +212,7 @@ impl Reaper {
             }
         };
         let entry = self.tasks.entry(index);
-        // Nothing was called.
+        // The task does not run: there is no step to go on with.
         entry.runner?;
         let Some(task) = entry.task.clone() else {
             // It was removed meanwhile.

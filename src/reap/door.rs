@@ -24,8 +24,8 @@ use crate::sys::usage::Usage;
 /// How often a status that is on its way to a pidfd is asked for, before it is left for
 /// later. The processor is yielded after each try.
 const PATIENCE: u32 = 64;
-/// How much later it is asked for again, in nanoseconds: an event of the pidfd may reach
-/// nobody.
+/// How much later it is asked for again, in nanoseconds: an event of the pidfd
+/// reaches nobody where no loop polls its epoll.
 const RETRY: u64 = 1_000_000;
 
 impl Reaper {

@@ -317,9 +317,8 @@ impl Reaper {
         } else if self.prompt_keeper() {
             // It may be a service's.
         } else if let Some(owner) = owner {
-            let ctx = self.at(owner);
-            if self.parked.has_room(ctx.params.unknown.is_some()) {
-                self.wait_unknown(owner, pid, ctx.params.options);
+            if self.has_room_for_unknown(owner) {
+                self.wait_unknown(owner, pid, self.at(owner).params.options);
             }
         }
     }

@@ -160,9 +160,7 @@ impl Reaper {
         let mut found = false;
         let mut refused = None;
         loop {
-            let ctx = self.at(owner);
-            if !self.parked.has_room(ctx.params.unknown.is_some()) {
-                self.at_mut(owner).walk_again = true;
+            if !self.has_room_for_unknown(owner) {
                 return Seen::Hidden;
             }
             let pid = match self.kernel.any_dead() {
@@ -234,12 +232,7 @@ impl Reaper {
                 if !self.table.slot(leader).is(Flags::ZOMBIE) {
                     self.wait_child(leader);
                 }
-            } else if !self
-                .parked
-                .has_room(self.at(owner).params.unknown.is_some())
-            {
-                // The delivery asks for the rest.
-                self.at_mut(owner).walk_again = true;
+            } else if !self.has_room_for_unknown(owner) {
                 ended.clear();
             } else {
                 self.wait_unknown(owner, pid, 0);

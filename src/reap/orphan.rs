@@ -62,9 +62,7 @@ pub(crate) fn give(ctx: ContextId, pid: i32) -> Given {
         return Given::Done;
     }
     if let Some(owner) = reaper.for_unknown() {
-        let told = reaper.at(owner).params.unknown.is_some();
-        if !reaper.parked.has_room(told) {
-            reaper.at_mut(owner).walk_again = true;
+        if !reaper.has_room_for_unknown(owner) {
             return Given::Later;
         }
         reaper.wait_unknown(owner, pid, 0);

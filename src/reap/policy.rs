@@ -272,7 +272,7 @@ impl Policy {
         self.vain = 0;
     }
 
-    /// The unheard were looked at: how long until the next time.
+    /// A look at children of which nothing tells was made: how long until the next one.
     pub(crate) fn unheard(&mut self, found: bool, young: u32) -> u64 {
         // A look costs this much at least: it gets a sixtieth of the time.
         let first = (u64::from(young) * PID_WAIT * 60).clamp(UNHEARD_FIRST, LOOK_WITHIN);

@@ -256,6 +256,9 @@ impl Reaper {
         Some(leader)
     }
 
+    /// What is known of a child that is to be watched. Where SIGCHLD cannot be relied on, a
+    /// pidfd is opened for it. Else it is waited for once, which also takes an end that came
+    /// before. ESRCH where it is no child of ours.
     pub(crate) fn find_child(
         &mut self,
         me: u16,
@@ -283,7 +286,7 @@ impl Reaper {
                     // Nobody polls the pidfd. Where only a wait with __WALL sees the
                     // child, it sends no SIGCHLD either.
                     if !self.at(me).polled && self.kernel.look(pid, None).is_err() {
-                        self.is_mute(me);
+                        self.hear_by_time(me);
                     }
                     return Ok(self.held(pid, pidfd));
                 }
@@ -299,7 +302,7 @@ impl Reaper {
             if looked.is_err() && !held {
                 // Neither SIGCHLD nor a wait for any child ever tells of it.
                 let pidfd = self.open_pidfd(me, pid)?;
-                self.is_mute(me);
+                self.hear_by_time(me);
                 return Ok(self.held(pid, pidfd));
             }
             if let Some(errno) = refused {
@@ -323,7 +326,7 @@ impl Reaper {
             // Neither SIGCHLD nor a wait for any child ever tells of it.
             Err(_) => match self.open_pidfd(me, pid) {
                 Ok(pidfd) => {
-                    self.is_mute(me);
+                    self.hear_by_time(me);
                     return Ok(self.held(pid, pidfd));
                 }
                 Err(_) => {
@@ -351,9 +354,9 @@ impl Reaper {
             && self.remotes.holds(pid)
     }
 
-    /// A child that has a pidfd sends no SIGCHLD. If nobody polls the pidfd, the child is
-    /// looked at from time to time.
-    fn is_mute(&mut self, me: u16) {
+    /// A child sends no SIGCHLD, but has a pidfd. If nobody polls that, the child is looked at
+    /// from time to time.
+    fn hear_by_time(&mut self, me: u16) {
         if !self.at(me).polled {
             self.mute = true;
             self.owe_unheard();

@@ -143,6 +143,18 @@ impl Reaper {
         true
     }
 
+    /// Whether one more unknown child can be waited for. If not the others stay zombies, so
+    /// nothing is lost: once those that were collected have been told, the delivery asks for
+    /// another walk.
+    pub(crate) fn has_room_for_unknown(&mut self, owner: u16) -> bool {
+        let told = self.at(owner).params.unknown.is_some();
+        let room = self.parked.has_room(told);
+        if !room {
+            self.at_mut(owner).walk_again = true;
+        }
+        room
+    }
+
     /// Waits for any child until there is none: the full look at the unknown. For each
     /// wait the kernel walks over all children. Call `take_all_pidfds` first: a child
     /// that other code reaped must be told before its pid is another's.
@@ -156,14 +168,10 @@ impl Reaper {
         }
         let look_around = Look::Walk.is_dear(self.children());
         loop {
-            let ctx = self.at(owner);
-            if !self.parked.has_room(ctx.params.unknown.is_some()) {
-                // The others stay zombies, so nothing is lost. Once those that were
-                // collected have been told, the delivery asks for another walk.
-                self.at_mut(owner).walk_again = true;
+            if !self.has_room_for_unknown(owner) {
                 return Seen::Hidden;
             }
-            let found = self.wait_any(ctx.params.options);
+            let found = self.wait_any(self.at(owner).params.options);
             if let Ok(Some((pid, status, usage))) = found {
                 let facts = Facts::used(usage);
                 self.found(owner, pid, status, facts, look_around);
