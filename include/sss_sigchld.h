@@ -2988,7 +2988,7 @@ struct sss_unit {
      */
     size_t size;
     /**
-     * SSS_UNIT_*, ORed: which integer fields count, and what else is wanted.
+     * SSS_UNIT_*, ORed: which integer fields and stop_steps count, and what else is wanted.
      */
     uint32_t mask;
     /**
@@ -3611,8 +3611,8 @@ errno_t sss_child_pidfd(struct sss_child_ctx *child, int *pidfd);
  *         input and input_fn, a field without the stream that it belongs to,
  *         ERROR_TO_OUTPUT with ERROR or without OUTPUT, a drain_ns below 0, a
  *         descriptor map that names a pipe's target (step SSS_SPAWN_STEP_FDS), or
- *         a deadline as sss_child_set_deadline() refuses; ENOTSUP where nobody
- *         polls the context's descriptor; EMFILE, ENFILE (step
+ *         a deadline as sss_child_set_deadline() refuses; ENOTSUP without a host where
+ *         sss_sigchld_ctx_fd() was never called; EMFILE, ENFILE (step
  *         SSS_SPAWN_STEP_FDS) for the pipes.
  *
  * Thread-safe without a host, as sss_child_spawn(). Not for signal handlers, and
@@ -3906,9 +3906,9 @@ errno_t sss_sigchld_ctx_audit(struct sss_sigchild_ctx *sigchld_ctx,
  * @return 0; EINVAL for a NULL pointer, an unknown flag, flags that exclude each
  *         other, a preload hook without SSS_FORKSRV_FORK or a helper with it, an id that
  *         is UINT32_MAX, or a negative time; E2BIG for a struct of a later version;
- *         ENOTSUP where nobody polls the context's descriptor; ENOENT and what else
- *         execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM from a
- *         thread that is not the host's loop; ECHILD where the context belongs to
+ *         ENOTSUP without a host where sss_sigchld_ctx_fd() was never called; ENOENT and
+ *         what else execve(2) says of the helper; EAGAIN, ENOMEM, EMFILE, ENFILE; EPERM
+ *         from a thread that is not the host's loop; ECHILD where the context belongs to
  *         another process.
  *
  * Thread-safe without a host, but with SSS_FORKSRV_FORK see fork(2). Not for signal
@@ -4274,9 +4274,9 @@ errno_t sss_log_free(struct sss_log *log);
  *                     memctx is not.
  *
  * @return 0; EINVAL for a NULL pointer, an unknown bit, SSS_SPAWN_GATE, or a pid_file
- *         without SSS_SERVICE_FORKING; ENOTSUP where nobody polls the context's
- *         descriptor; ENOENT where /proc is not mounted or does not show children;
- *         EXDEV where /proc is that of another pid namespace; with
+ *         without SSS_SERVICE_FORKING; ENOTSUP without a host where
+ *         sss_sigchld_ctx_fd() was never called; ENOENT where /proc is not mounted or
+ *         does not show children; EXDEV where /proc is that of another pid namespace; with
  *         SSS_SERVICE_EXACT the errno for which there is no cgroup (ENOENT, EROFS,
  *         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
  *
@@ -4542,10 +4542,10 @@ errno_t sss_child_open_gate(struct sss_child_ctx *child);
  *         of a later version that uses what this library does not know; EEXIST for a
  *         name that the context has, without SSS_UNIT_REPLACE; ENOENT for an unknown
  *         name in unit->after, ELOOP for one that comes after the unit to replace;
- *         EBADF for a closed descriptor; ENOTSUP where nobody polls the context's
- *         descriptor; ENOMEM, EMFILE, ENFILE; EPERM from a thread that is not the
- *         host's loop; ECHILD where the context belongs to another process. Nothing
- *         has changed then.
+ *         EBADF for a closed descriptor; ENOTSUP without a host where
+ *         sss_sigchld_ctx_fd() was never called; ENOMEM, EMFILE, ENFILE; EPERM from a
+ *         thread that is not the host's loop; ECHILD where the context belongs to another
+ *         process. Nothing has changed then.
  *
  * Thread-safe without a host. Not for signal handlers, and no cancellation point.
  */
@@ -4675,8 +4675,8 @@ errno_t sss_supervisor_remove(struct sss_unit_ctx *unit);
  *
  * @return 0; EINVAL for a NULL context or a timeout below 0; EALREADY during another
  *         shutdown, which keeps its cb and ends within this timeout where that is
- *         earlier; ENOTSUP where nobody polls the context's descriptor; ENOMEM;
- *         EPERM from a thread that is not the host's loop; ECHILD where the context
+ *         earlier; ENOTSUP without a host where sss_sigchld_ctx_fd() was never called;
+ *         ENOMEM; EPERM from a thread that is not the host's loop; ECHILD where the context
  *         belongs to another process.
  *
  * Thread-safe without a host. Not for signal handlers.
@@ -4774,8 +4774,8 @@ errno_t sss_child_watch(void *memctx,
  *         step without a signal or with an unknown whom, a time below 0, or one
  *         whose sum with the former ones and the clock passes INT64_MAX; E2BIG
  *         as for sss_child_watch(); ESRCH where the child has ended or the
- *         handle was freed; ENOTSUP for a handle of another function, or where
- *         nobody polls the context's descriptor; ENOMEM; EPERM, ECHILD: as
+ *         handle was freed; ENOTSUP for a handle of another function, or without
+ *         a host where sss_sigchld_ctx_fd() was never called; ENOMEM; EPERM, ECHILD: as
  *         sss_child_kill().
  *
  * Thread-safe without a host. Not for signal handlers.

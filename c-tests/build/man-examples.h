@@ -47,7 +47,7 @@ extern struct sss_child_ctx *child;
 #define log the_log /* not libm's */
 extern struct sss_log *log;
 extern struct sss_forksrv *server;
-extern struct sss_unit_ctx *unit_ctx;
+extern struct sss_unit_ctx *unit_ctx, *provider_ctx, *responder_ctx;
 extern struct service *service;
 extern struct helper *helper;
 extern struct job *job;

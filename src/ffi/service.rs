@@ -43,8 +43,8 @@ use crate::sys::subreaper;
 ///
 /// @return 0; EINVAL for a NULL pointer, an unknown bit, SSS_SPAWN_GATE, or a pid_file
 ///         without SSS_SERVICE_FORKING; ENOTSUP without a host where
-///         sss_sigchld_ctx_fd() was never called; ENOENT where /proc is not mounted or does not show children;
-///         EXDEV where /proc is that of another pid namespace; with
+///         sss_sigchld_ctx_fd() was never called; ENOENT where /proc is not mounted or
+///         does not show children; EXDEV where /proc is that of another pid namespace; with
 ///         SSS_SERVICE_EXACT the errno for which there is no cgroup (ENOENT, EROFS,
 ///         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
 ///
