@@ -3,6 +3,8 @@
 #include "support/test.h"
 
 #include <linux/fs.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 
@@ -466,6 +468,71 @@ static void flush_without_time_only_asks(void **state)
     let_go(&stuck);
 }
 
+/* Its child always has more to write, and its target is always behind. */
+struct endless {
+    struct stuck stuck;
+    atomic_bool stop;
+};
+
+static void *put_lines(void *arg)
+{
+    struct endless *endless = arg;
+    char line[100];
+
+    memset(line, 'x', sizeof(line));
+    line[99] = '\n';
+    while (!atomic_load(&endless->stop)) {
+        put_bytes(endless->stuck.fd, line, sizeof(line));
+    }
+    return NULL;
+}
+
+/* Reads only while half a megabyte waits in the log, so that its queue is never empty. */
+static void *read_behind(void *arg)
+{
+    struct endless *endless = arg;
+    struct sss_log_stats stats = { .size = sizeof(stats) };
+    static char bytes[1 << 16];
+
+    do {
+        /* Once it is told to stop the log may be freed. */
+        while (!atomic_load(&endless->stop) && sss_log_stats(endless->stuck.log, &stats) == 0
+               && stats.bytes_queued < 500000) {
+            sched_yield();
+        }
+    } while (read(endless->stuck.pipe[0], bytes, sizeof(bytes)) > 0);
+    return NULL;
+}
+
+static void flush_beside_children_that_write(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct endless endless;
+    struct stuck *stuck = &endless.stuck;
+    pthread_t writer, reader;
+    unsigned lines;
+
+    for (lines = 0; lines < 2; lines++) {
+        atomic_init(&endless.stop, false);
+        check_ok(pipe2(stuck->pipe, O_CLOEXEC));
+        params.target = SSS_LOG_TO_FD;
+        params.mask = SSS_LOG_FD | SSS_LOG_BLOCK | (lines ? SSS_LOG_LINES : 0);
+        params.fd = stuck->pipe[1];
+        stuck->log = log_of(bed, &params);
+        stuck->fd = log_pipe(stuck->log, NULL, NULL);
+        check_ok(pthread_create(&writer, NULL, put_lines, &endless));
+        await(stats_of_log(stuck->log).bytes_queued > 500000);
+        check_ok(pthread_create(&reader, NULL, read_behind, &endless));
+        flush_log(stuck->log);
+        check(stats_of_log(stuck->log).bytes_queued > 0);
+        atomic_store(&endless.stop, true);
+        check_ok(pthread_join(writer, NULL) | close(stuck->fd) | close(stuck->pipe[1]));
+        check_ok(sss_log_free(stuck->log));
+        check_ok(pthread_join(reader, NULL) | close(stuck->pipe[0]));
+    }
+}
+
 static void flush_waits_until_what_was_dropped_is_told(void **state)
 {
     static char line[100], text[1 << 17];
@@ -602,6 +669,7 @@ int main(void)
         ON_BED(a_freed_log_waits_for_a_slow_receiver),
         ON_BED(nothing_waits_for_ever_for_a_log_that_is_freed),
         ON_BED(flush_without_time_only_asks),
+        ON_BED(flush_beside_children_that_write),
         ON_BED(flush_waits_until_what_was_dropped_is_told),
         ON_BED(bytes_are_dropped_and_counted),
         ON_BED(a_frozen_file_system),

@@ -42,6 +42,14 @@ impl Spares {
     }
 }
 
+/// What flush() waits for.
+pub(crate) struct Mark {
+    /// So many bytes of the queue are to be written.
+    added: u64,
+    /// What was dropped is told behind them.
+    untold: bool,
+}
+
 #[derive(Debug)]
 pub(crate) struct Backlog {
     pub(crate) queue: Queue,
@@ -130,9 +138,23 @@ impl Backlog {
         self.closed = true;
     }
 
-    /// Whether all that came is written, and what was dropped is told.
-    pub(crate) fn is_written(&self) -> bool {
-        self.queue.bytes() == 0 && self.untold.is_nothing()
+    /// All that has come by now.
+    pub(crate) fn mark(&self, setup: &Setup) -> Mark {
+        Mark {
+            added: self.queue.added(),
+            untold: setup.lines && !self.untold.is_nothing(),
+        }
+    }
+
+    /// Whether all that had come at the mark is written, and what was dropped by then told,
+    /// whatever comes meanwhile.
+    pub(crate) fn is_past(&self, mark: &mut Mark) -> bool {
+        if mark.untold && self.queue.added() > mark.added {
+            // The notice is queued before anything else.
+            mark.added = self.queue.added();
+            mark.untold = false;
+        }
+        !mark.untold && self.queue.is_past(mark.added)
     }
 
     /// Whether nothing of it is to be written any more.

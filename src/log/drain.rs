@@ -10,7 +10,7 @@ use super::mailbox::{self, Kind};
 use super::queue::CHUNK;
 use super::source::{Reading, Source};
 use super::threads::Threads;
-use crate::sys::{clock, file};
+use crate::sys::{clock, file, pipe};
 
 /// The most that one read takes: the size of a pipe. benches/README.md tells how to
 /// measure other sizes.
@@ -34,6 +34,24 @@ pub(crate) enum After {
 }
 
 impl Source {
+    /// Begins to count what is queued of it, for flush().
+    pub(super) fn owe(&self) {
+        // The kernel does not tell all of what a terminal or a socket for datagrams holds,
+        // but that is less than a turn. Besides there is what was read and found no room, and
+        // an end to be read.
+        let held = pipe::unread(self.fd.as_fd()).max(TURN) + CHUNK;
+        self.owed.store(held, Ordering::Relaxed);
+    }
+
+    pub(super) fn owes(&self) -> bool {
+        self.owed.load(Ordering::Relaxed) > 0
+    }
+
+    fn queued(&self, bytes: usize) {
+        let left = self.owed.load(Ordering::Relaxed).saturating_sub(bytes);
+        self.owed.store(left, Ordering::Relaxed);
+    }
+
     /// Reads what there is, within bounds; nothing unless `is_there`, as then the
     /// descriptor is not the source's any more. `scratch` is the reader's.
     pub(crate) fn read(&self, threads: &Threads, scratch: &mut Vec<u8>, is_there: bool) -> After {
@@ -46,12 +64,16 @@ impl Source {
                 Ok(0) => return After::NoRoom,
                 Ok(more) => got += more,
                 Err(After::Ended) if !self.finish(&mut reading, threads) => return After::NoRoom,
-                Err(after) => return after,
+                Err(after) => {
+                    self.queued(usize::MAX);
+                    return after;
+                }
             }
         }
         // It should have ended, but somebody writes to it faster than it is read.
         if late && self.finish(&mut reading, threads) {
             reading.ended = true;
+            self.queued(usize::MAX);
             return After::Ended;
         }
         After::HasMore
@@ -120,6 +142,7 @@ impl Source {
             }
         } else {
             self.pass(threads, scratch);
+            self.queued(got);
         }
         Ok(got)
     }
@@ -158,6 +181,7 @@ impl Source {
             backlog.put(&log.setup, blocks, line, self.origin(), &mut spare)
         });
         drop(backlog);
+        self.queued(used);
         threads.deliver(log);
         used
     }

@@ -19,7 +19,7 @@
 
 use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 
@@ -140,6 +140,7 @@ fn attach_own(
         ends_by: AtomicU64::new(0),
         over: AtomicBool::new(false),
         reading: Mutex::new(Reading::new(splitter)),
+        owed: AtomicUsize::new(0),
     })?;
     Ok(id)
 }
@@ -329,6 +330,7 @@ fn take_source_along(own: &Threads, source: &Source, log: Arc<Log>) -> Result<()
         ends_by: AtomicU64::new(source.ends_by.load(Ordering::Relaxed)),
         over: AtomicBool::new(false),
         reading: Mutex::new(Reading::new(splitter)),
+        owed: AtomicUsize::new(0),
     })
 }
 

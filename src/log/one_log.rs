@@ -80,8 +80,9 @@ pub(super) struct Work {
     pub(super) ends_by: u64,
     pub(super) sources: u32,
     /// How often flush() asked for all sources to be read, and up to which of these
-    /// requests that was done.
+    /// requests that has begun and was done.
     pub(super) asked: u64,
+    pub(super) begun: u64,
     pub(super) done: u64,
 }
 
@@ -118,6 +119,7 @@ impl Log {
                 ends_by: u64::MAX,
                 sources: 0,
                 asked: 0,
+                begun: 0,
                 done: 0,
             }),
         }

@@ -33,6 +33,8 @@ pub(crate) struct Queue {
     chunks: VecDeque<Vec<u8>>,
     bytes: usize,
     limit: usize,
+    /// All that was ever added, in bytes.
+    added: u64,
 }
 
 impl Queue {
@@ -41,12 +43,23 @@ impl Queue {
             chunks: VecDeque::new(),
             bytes: 0,
             limit,
+            added: 0,
         }
     }
 
     /// Bytes that are not written yet.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// How many bytes were ever added.
+    pub(crate) fn added(&self) -> u64 {
+        self.added
+    }
+
+    /// Whether the first so many bytes that were ever added are written or given up.
+    pub(crate) fn is_past(&self, added: u64) -> bool {
+        self.added - self.bytes as u64 >= added
     }
 
     pub(crate) fn room(&self) -> usize {
@@ -78,8 +91,13 @@ impl Queue {
             self.chunks.push_back(chunk);
             self.extend_last(parts);
         }
-        self.bytes += length;
+        self.count(length);
         Ok(())
+    }
+
+    fn count(&mut self, added: usize) {
+        self.bytes += added;
+        self.added += added as u64;
     }
 
     fn extend_last(&mut self, parts: &[&[u8]]) {
@@ -95,7 +113,7 @@ impl Queue {
         if self.chunks.try_reserve(1).is_err() {
             return Err(chunk);
         }
-        self.bytes += chunk.len();
+        self.count(chunk.len());
         self.chunks.push_back(chunk);
         Ok(())
     }

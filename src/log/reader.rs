@@ -149,26 +149,37 @@ impl Threads {
         }
     }
 
-    /// Reads all sources of the logs that flush() waits for. One that is held has
-    /// its turn once it has room.
+    /// Reads all sources of the logs that flush() waits for, until what they held when this
+    /// began is queued. One that is held has its turn once it has room.
     fn read_for_flush(&self, poller: &Poller, scratch: &mut Vec<u8>) {
         let mut state = self.state.lock();
         for at in 0..state.logs.len() {
             let Some(log) = state.logs.get(at).cloned() else {
                 break;
             };
-            let (asked, done) = {
-                let work = log.work.lock();
-                (work.asked, work.done)
+            let (begins, begun) = {
+                let mut work = log.work.lock();
+                if work.asked == work.done {
+                    continue;
+                }
+                let begins = work.begun == work.done;
+                if begins {
+                    work.begun = work.asked;
+                }
+                (begins, work.begun)
             };
-            if asked == done {
-                continue;
-            }
             let mut all = true;
             for index in 0..state.sources.len() {
                 let (generation, used) = &state.sources[index];
                 let token = token(index, *generation);
-                if used.as_ref().is_none_or(|source| source.log.id != log.id) {
+                let own = used.as_ref().filter(|source| source.log.id == log.id);
+                let Some(source) = own.cloned() else {
+                    continue;
+                };
+                if begins {
+                    source.owe();
+                }
+                if !source.owes() {
                     continue;
                 }
                 if state.held.contains(&token) {
@@ -177,12 +188,16 @@ impl Threads {
                 }
                 drop(state);
                 let after = self.read_source(token, poller, scratch, false);
+                let owes = source.owes();
+                drop(source);
                 state = self.state.lock();
-                all &= matches!(after, None | Some(After::Waits | After::Ended));
-                state.flushing |= after == Some(After::HasMore);
+                all &= !owes;
+                state.flushing |= owes && after != Some(After::NoRoom);
             }
             if all {
-                log.work.lock().done = asked;
+                let mut work = log.work.lock();
+                work.done = begun;
+                state.flushing |= work.asked != begun;
             }
         }
         drop(state);

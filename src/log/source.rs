@@ -1,7 +1,7 @@
 //! A descriptor that a log reads.
 
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use super::lines::Splitter;
 use super::one_log::Log;
@@ -26,6 +26,9 @@ pub(crate) struct Source {
     /// It has ended, which its owner may know already.
     pub(crate) over: AtomicBool,
     pub(crate) reading: Mutex<Reading>,
+    /// For flush(): how much is to be queued until what it held is; 0 once it is. The
+    /// reader's alone.
+    pub(crate) owed: AtomicUsize,
 }
 
 pub(crate) struct Reading {

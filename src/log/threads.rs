@@ -347,27 +347,27 @@ impl Threads {
     pub(crate) fn flush(&self, log: &Arc<Log>, until: u64) -> Result<(), Error> {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let mut state = self.state.lock();
-        // A quick answer for callers that only ask: where all is written already, the
-        // reader need not look.
-        if state.sources_of(log.id).all(|source| source.is_read())
-            && log.backlog.lock().is_written()
-        {
-            drop(state);
-            self.waiting.fetch_sub(1, Ordering::AcqRel);
-            return Ok(());
-        }
-        let round = {
+        let mut round = 0;
+        // Where all is read already, as it may be for callers that only ask, the reader need
+        // not look.
+        if !state.sources_of(log.id).all(|source| source.is_read()) {
             let mut work = log.work.lock();
             work.asked += 1;
-            work.asked
-        };
-        state.flushing = true;
-        if let Some(poller) = &state.poller {
-            poller.wake();
+            round = work.asked;
+            drop(work);
+            state.flushing = true;
+            if let Some(poller) = &state.poller {
+                poller.wake();
+            }
         }
+        let mut mark = None;
         let flushed = loop {
-            if log.work.lock().done >= round && log.backlog.lock().is_written() {
-                break Ok(());
+            if log.work.lock().done >= round {
+                let backlog = log.backlog.lock();
+                let mark = mark.get_or_insert_with(|| backlog.mark(&log.setup));
+                if backlog.is_past(mark) {
+                    break Ok(());
+                }
             }
             let now = clock::now();
             if now >= until {
