@@ -107,6 +107,51 @@ static void a_full_disk_blocks_who_may_be_blocked(void **state)
     end_disk(&disk);
 }
 
+/* Appends bytes to a file, as many as its disk takes and no more than `most`; how many. */
+static size_t append(const char *path, size_t most)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    char x[1] = { 'x' };
+    size_t count = 0;
+
+    check(fd != -1);
+    while (count < most && write(fd, x, 1) == 1) {
+        count++;
+    }
+    check(count == most || errno == ENOSPC);
+    check_ok(close(fd));
+    return count;
+}
+
+/* The disk has been filled in the middle of a line, and has room for a part of the mark. */
+static void a_log_with_a_torn_line_is_opened_on_a_full_disk(void **state)
+{
+    enum { TORN = 4096 - 5 };
+    struct bed *bed = *state;
+    char filler[64], other[80], *text;
+    struct bed disk = small_disk(bed, filler, sizeof(filler));
+    struct sss_log_params params = log_params(&disk);
+    struct sss_log *log;
+    int fd;
+
+    check_int(append(disk.path, TORN), TORN);
+    snprintf(other, sizeof(other), "%s/other", disk.dir);
+    check(append(other, 1 << 20) > 0);
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\n");
+    await(stats_of_log(log).errors >= 2);
+    check_ok(unlink(filler));
+    put(fd, "two\n");
+    check_ok(close(fd));
+    flush_log(log);
+    check_ok(sss_log_free(log));
+    text = file_text(disk.path);
+    check_text(text + TORN, " [no newline]\none\ntwo\n", __FILE__, __LINE__);
+    free(text);
+    end_disk(&disk);
+}
+
 static void a_full_disk_drops_else_and_tells(void **state)
 {
     struct bed *bed = *state;
@@ -659,6 +704,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         ON_BED(a_full_disk_blocks_who_may_be_blocked),
+        ON_BED(a_log_with_a_torn_line_is_opened_on_a_full_disk),
         ON_BED(a_full_disk_drops_else_and_tells),
         ON_BED(a_directory_that_was_removed_is_found_again),
         ON_BED(a_file_that_was_removed_is_made_again),

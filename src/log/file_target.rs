@@ -31,8 +31,22 @@ struct Opened {
     size: u64,
     /// It does not end in a newline.
     mid_line: bool,
+    /// The rest of the mark behind a line that a former writer did not finish.
+    mark: &'static [u8],
     /// When it was made, CLOCK_REALTIME.
     made: u64,
+}
+
+impl Opened {
+    /// Writes what is left of the mark.
+    fn end_former_line(&mut self) -> Result<(), Error> {
+        while !self.mark.is_empty() {
+            let written = file::write(self.fd.as_fd(), self.mark)?;
+            self.size += written as u64;
+            self.mark = self.mark.get(written..).unwrap_or_default();
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +119,9 @@ impl File {
     ) -> Result<(), Error> {
         self.look(path, setup, done);
         self.open(path, setup)?;
+        if let Some(opened) = &mut self.opened {
+            opened.end_former_line()?;
+        }
         while !pending.is_empty() {
             let Some(opened) = &self.opened else {
                 return Err(Errno::ENOENT.into());
@@ -162,7 +179,10 @@ impl File {
         match file::stat(opened.fd.as_fd()) {
             Ok(found) if found.links > 0 && opened.fd.is_of(found.file) => {
                 opened.size = found.size;
-                opened.mid_line &= found.size > 0;
+                if found.size == 0 {
+                    opened.mid_line = false;
+                    opened.mark = b"";
+                }
             }
             Err(error) if error != Errno::EBADF => {}
             // Or the daemon has closed it, and the number may be another file's.
@@ -205,15 +225,13 @@ impl File {
             self.dir = None;
             opened = self.open_in_directory(path);
         }
-        let opened = opened?;
+        let mut opened = opened?;
         // The file ends in the middle of a line: its former writer ended there.
         if setup.lines && opened.mid_line {
-            let mut opened = opened;
-            let mark = End::Missing.mark();
-            opened.size += file::write(opened.fd.as_fd(), mark)? as u64;
-            opened.size += file::write(opened.fd.as_fd(), b"\n")? as u64;
             opened.mid_line = false;
-            return Ok(opened);
+            opened.mark = End::Missing.mark();
+            // What a full disk does not take now is written before the first line.
+            let _ = opened.end_former_line();
         }
         Ok(opened)
     }
@@ -234,6 +252,7 @@ impl File {
             fd: fd.into(),
             size: found.size,
             mid_line: last.is_some_and(|last| last != b'\n'),
+            mark: b"",
             made: found.made.unwrap_or_else(|| {
                 // Made by the last rotation, if there was one.
                 let times = times(dir.as_fd(), path.name).unwrap_or_default();
@@ -284,8 +303,8 @@ impl File {
         }
         let fresh = self.open_in_directory(path)?;
         if file::stat(fresh.fd.as_fd())?.is_same_file(&current) {
-            // The name is a symbolic link: the link was renamed, not the file, which
-            // would be found full again and again.
+            // The name is a symbolic link, so nothing was renamed above. The new open found
+            // the same full file: without this error it would rotate for ever.
             return Err(Errno::ELOOP.into());
         }
         self.opened = Some(fresh);

@@ -33,9 +33,9 @@ impl End {
     /// What is written in the log behind a line that ends so.
     pub(crate) fn mark(self) -> &'static [u8] {
         match self {
-            End::Newline => b"",
-            End::Split => b" [line continues]",
-            End::Missing => b" [no newline]",
+            End::Newline => b"\n",
+            End::Split => b" [line continues]\n",
+            End::Missing => b" [no newline]\n",
         }
     }
 }
@@ -177,7 +177,7 @@ pub(crate) struct Format {
 pub(crate) type Text<'a> = [&'a [u8]; 8];
 
 impl Format {
-    /// The text of a line: prefix, time, label, the line, its mark, a newline.
+    /// The text of a line: prefix, time, label, the line, its mark.
     pub(crate) fn text<'a>(
         &'a self,
         line: &Line<'a>,
@@ -196,11 +196,7 @@ impl Format {
         }
         text[5] = line.head;
         text[6] = line.tail;
-        text[7] = match line.end {
-            End::Newline => b"\n",
-            End::Split => b" [line continues]\n",
-            End::Missing => b" [no newline]\n",
-        };
+        text[7] = line.end.mark();
         text
     }
 }
