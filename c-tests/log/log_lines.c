@@ -460,6 +460,73 @@ static void told_by_edges(void **state)
     check_ok(sss_log_free(log));
 }
 
+/* The context is freed in the callback of the first line. */
+struct ending {
+    struct sss_sigchild_ctx *ctx;
+    unsigned events;
+};
+
+static void end_context(struct sss_log *log, const struct sss_log_event *event, void *pvt)
+{
+    struct ending *ending = pvt;
+
+    (void)log;
+    ending->events++;
+    check_ok(sss_sigchld_ctx_free(ending->ctx));
+    check_ok(strcmp(event->text, "one"));
+}
+
+static void lines_that_nobody_is_told_are_counted(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    struct ending ending = { .ctx = ctx_make(SSS_SCOPE_REGISTERED, 0) };
+    struct sss_log *log;
+    int fd, ctxfd;
+
+    check_ok(sss_sigchld_ctx_fd(ending.ctx, &ctxfd));
+    params.target = SSS_LOG_TO_CALLBACK;
+    params.path = NULL;
+    params.event_fn = end_context;
+    params.pvt = &ending;
+    check_ok(sss_log_open(NULL, ending.ctx, &params, &log));
+    fd = log_pipe(log, NULL, NULL);
+    put(fd, "one\ntwo\n\nthree\nfour");
+    check_ok(close(fd));
+    await(stats_of_log(log).sources == 0);
+    check_ok(sss_sigchld_ctx_dispatch(ending.ctx, 0));
+    check_int(ending.events, 1);
+    check_int(stats_of_log(log).lines, 5);
+    check_int(stats_of_log(log).dropped_lines, 4);
+    check_int(stats_of_log(log).bytes_queued, 0);
+    check_ok(sss_log_free(log));
+}
+
+/* Only the end of a source is told of a log that goes to a file. */
+static void a_file_s_lines_do_not_wake_the_loop(void **state)
+{
+    struct bed *bed = *state;
+    struct sss_log_params params = log_params(bed);
+    static struct told told;
+    struct pollfd loop = { .fd = bed->loop.ctxfd, .events = POLLIN };
+    struct sss_log *log;
+    int fd;
+
+    params.event_fn = tell;
+    params.pvt = &told;
+    log = log_of(bed, &params);
+    fd = log_pipe(log, NULL, NULL);
+    check_ok(sss_sigchld_ctx_dispatch(bed->loop.ctx, 0));
+    put(fd, "one\n");
+    flush_log(log);
+    check_int(poll(&loop, 1, 0), 0);
+    check_ok(close(fd));
+    check_int(poll(&loop, 1, DEADLINE_MS), 1);
+    loop_until(&bed->loop, &told.drained, 1);
+    check_int(told.events, 1);
+    check_ok(sss_log_free(log));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -479,6 +546,8 @@ int main(void)
         ON_BED(the_callback_is_told_what_was_dropped),
         ON_BED(another_descriptor_out),
         ON_BED(told_by_edges),
+        ON_BED(lines_that_nobody_is_told_are_counted),
+        ON_BED(a_file_s_lines_do_not_wake_the_loop),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -1,6 +1,6 @@
 //! What a log tells the daemon, by the context's loop.
 
-use super::mailbox;
+use super::mailbox::{self, Kind};
 use super::one_log::Log;
 use super::telling::Begun;
 use super::threads::LOGS;
@@ -42,7 +42,9 @@ impl Task for Teller {
             let at = telling.told;
             if let Some((event, length)) = mailbox::read(&telling.chunk[at..]) {
                 let record = (told.record)(&event);
+                let is_line = matches!(event.kind, Kind::Line | Kind::Partial);
                 telling.told += length;
+                telling.lines += u64::from(is_line);
                 return Some(Call::Event {
                     call: told.call,
                     source: told.handle,
@@ -83,8 +85,18 @@ impl Drop for Teller {
             return;
         }
         if let Some(threads) = LOGS.get() {
-            self.log.backlog.lock().close();
-            threads.value.has_told(&self.log);
+            let log = &self.log;
+            // Its chunk stays: the callback that ends the context may still look at it.
+            let telling = log.telling.lock();
+            let mut backlog = log.backlog.lock();
+            let lines = backlog.lost.lines + backlog.lines - telling.lines;
+            backlog.queue.is_done(telling.chunk.len());
+            backlog.lost.bytes += (telling.chunk.len() - telling.told) as u64;
+            backlog.close();
+            // close() takes the bytes for text.
+            backlog.lost.lines = lines;
+            drop(backlog);
+            threads.value.has_told(log);
         }
     }
 }

@@ -36,6 +36,8 @@ impl Slot {
 pub(crate) struct Telling {
     pub(super) chunk: Vec<u8>,
     pub(super) told: usize,
+    /// How many lines were told, of this chunk and those before.
+    pub(super) lines: u64,
 }
 
 impl Telling {
@@ -43,6 +45,7 @@ impl Telling {
         Telling {
             chunk: Vec::new(),
             told: 0,
+            lines: 0,
         }
     }
 }
