@@ -6,8 +6,8 @@ use super::drain::After;
 use super::one_log::Phase;
 use super::queue;
 use super::threads::{LOGS, PATIENCE, State, Threads, Writer, token};
-use crate::sys::clock;
 use crate::sys::poller::{Poller, Ready};
+use crate::sys::{clock, poll};
 
 impl Threads {
     pub(super) fn run_reader(&'static self) {
@@ -37,8 +37,9 @@ impl Threads {
                 match queue::memory(queue::CHUNK) {
                     Ok(chunk) => scratch = chunk,
                     Err(_) => {
-                        // Children wait until there is memory again.
-                        poller.poll(Some(100), &mut Ready::new());
+                        // Children wait until there is memory again. The poller does not: it
+                        // would tell of them at once.
+                        poll::readable(None, 100_000_000);
                         continue;
                     }
                 }
