@@ -241,6 +241,8 @@ impl Source {
             self.put_off_end();
         }
         drop(backlog);
+        // Whatever the target is: the end is told by the loop.
+        log.task.post();
         threads.deliver(log);
         told
     }

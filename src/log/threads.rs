@@ -288,10 +288,9 @@ impl Threads {
 
     /// Something was put into a log's queue: wakes a writer, or the context's loop.
     pub(crate) fn deliver(&self, log: &Arc<Log>) {
-        if log.setup.told.is_some() {
+        if log.setup.tells_lines() {
             log.task.post();
-        }
-        if !log.setup.tells_lines() {
+        } else {
             let mut state = self.state.lock();
             self.schedule(&mut state, log);
         }
