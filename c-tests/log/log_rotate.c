@@ -501,16 +501,22 @@ static void one_that_cannot_be_removed_ends_no_rotation(void **state)
     check_log(bed, "ijklmnop\nqrstuvwx\n");
 }
 
+struct without {
+    const struct bed *bed;
+    int error;
+};
+
 static void written_without_statx(void *pvt)
 {
-    const struct bed *bed = pvt;
+    const struct without *without = pvt;
+    const struct bed *bed = without->bed;
     struct sss_sigchild_ctx *ctx;
     struct sss_log_params params = log_params(bed);
     struct sss_log *log;
     char moved[64];
     int fd;
 
-    filter_deny(SYS_statx, ENOSYS);
+    filter_deny(SYS_statx, without->error);
     ctx = ctx_make(SSS_SCOPE_REGISTERED, 0);
     check_ok(sss_log_open(NULL, ctx, &params, &log));
     fd = log_pipe(log, NULL, NULL);
@@ -530,7 +536,14 @@ static void written_without_statx(void *pvt)
  * log's until it is to be opened anew. */
 static void without_statx(void **state)
 {
-    in_child(written_without_statx, *state);
+    static const int errors[] = { ENOSYS, EPERM };
+    struct without without = { .bed = *state };
+    unsigned i;
+
+    for (i = 0; i < 2; i++) {
+        without.error = errors[i];
+        in_child(written_without_statx, &without);
+    }
 }
 
 int main(void)

@@ -3,6 +3,7 @@
 
 use std::ffi::CStr;
 use std::io::Write;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use nix::dir::Dir;
@@ -126,17 +127,7 @@ pub(crate) fn stat(fd: BorrowedFd) -> Result<Stat, Error> {
 /// gone for good, is not asked.
 pub(crate) fn file_of(fd: BorrowedFd) -> Result<File, Error> {
     let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_DONT_SYNC;
-    match statx(fd.as_raw_fd(), c"", flags) {
-        Ok(found) => Ok(found.file),
-        // No statx here: glibc does it by fstatat(2), but for these flags; and old filters
-        // of containers refuse it.
-        Err(error) if [Errno::ENOSYS, Errno::EINVAL, Errno::EPERM].contains(&error.errno) => {
-            let found = nix::sys::stat::fstat(fd).during(Call::statx)?;
-            let device = (libc::major(found.st_dev), libc::minor(found.st_dev));
-            Ok((found.st_ino, device))
-        }
-        Err(error) => Err(error),
-    }
+    Ok(statx(fd.as_raw_fd(), c"", flags)?.file)
 }
 
 pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Error> {
@@ -145,10 +136,17 @@ pub(crate) fn stat_at(dir: BorrowedFd, name: &CStr) -> Result<Stat, Error> {
 
 fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Error> {
     let wanted = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-    let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+    let mut found = MaybeUninit::<libc::statx>::zeroed();
     // SAFETY: a string and a struct that outlive the call.
     let code = unsafe { libc::statx(fd, name.as_ptr(), flags, wanted, found.as_mut_ptr()) };
-    Call::statx.result(code)?;
+    match Errno::result(code) {
+        // No statx here: glibc does it by fstatat(2), but for some flags; and old filters of
+        // containers refuse it.
+        Err(Errno::ENOSYS | Errno::EINVAL | Errno::EPERM) => {
+            fstatat(fd, name, flags & !libc::AT_STATX_DONT_SYNC, &mut found)?;
+        }
+        done => drop(done.during(Call::statx)?),
+    }
     // SAFETY: zeros, or what the kernel wrote.
     let found = unsafe { found.assume_init() };
     let time = |time: libc::statx_timestamp| {
@@ -165,6 +163,33 @@ fn statx(fd: RawFd, name: &CStr, flags: i32) -> Result<Stat, Error> {
     })
 }
 
+/// The same, without the time at which the file was made.
+fn fstatat(
+    fd: RawFd,
+    name: &CStr,
+    flags: i32,
+    found: &mut MaybeUninit<libc::statx>,
+) -> Result<(), Error> {
+    let mut old = MaybeUninit::<libc::stat>::zeroed();
+    // SAFETY: a string and a struct that outlive the call.
+    let code = unsafe { libc::fstatat(fd, name.as_ptr(), old.as_mut_ptr(), flags) };
+    Call::stat.result(code)?;
+    // SAFETY: zeros are valid for both, or what the kernel wrote.
+    let (old, found) = unsafe { (old.assume_init(), found.assume_init_mut()) };
+    #[allow(clippy::cast_possible_truncation, reason = "as statx(2) tells them")]
+    {
+        found.stx_mode = old.st_mode as u16;
+        found.stx_nlink = old.st_nlink as u32;
+        found.stx_ctime.tv_nsec = old.st_ctime_nsec.unsigned_abs() as u32;
+    }
+    found.stx_size = old.st_size.unsigned_abs();
+    found.stx_ino = old.st_ino;
+    found.stx_dev_major = libc::major(old.st_dev);
+    found.stx_dev_minor = libc::minor(old.st_dev);
+    found.stx_ctime.tv_sec = old.st_ctime;
+    Ok(())
+}
+
 /// A directory, and the mount by which it is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
@@ -177,7 +202,7 @@ impl Place {
     /// None where the kernel does not tell (before Linux 5.8).
     pub(crate) fn of(path: &CStr) -> Option<Self> {
         let wanted = libc::STATX_INO | libc::STATX_MNT_ID;
-        let mut found = std::mem::MaybeUninit::<libc::statx>::zeroed();
+        let mut found = MaybeUninit::<libc::statx>::zeroed();
         // SAFETY: a string and a struct that outlive the call.
         let code =
             unsafe { libc::statx(libc::AT_FDCWD, path.as_ptr(), 0, wanted, found.as_mut_ptr()) };
