@@ -1531,7 +1531,7 @@ struct sss_room {
      */
     size_t size;
     /**
-     * The place, valid until the callback returns.
+     * The place, valid until the callback returns or frees the child's handle.
      */
     void *data;
     /**

@@ -53,7 +53,7 @@ pub struct sss_chunk {
 pub struct sss_room {
     /// sizeof(struct sss_room) of the library.
     pub size: usize,
-    /// The place, valid until the callback returns.
+    /// The place, valid until the callback returns or frees the child's handle.
     pub data: *mut c_void,
     /// How many bytes fit.
     pub capacity: usize,
