@@ -1,12 +1,12 @@
 //! pipe(2), and reading and writing without blocking and without SIGPIPE.
 
-use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use super::error::{Call, During, Error};
+use super::file;
 
 /// The end that the library keeps, which does not block, and the child's.
 #[derive(Debug)]
@@ -18,13 +18,13 @@ pub(crate) struct Pipe {
 impl Pipe {
     /// The child writes, the library reads.
     pub(crate) fn from_child() -> Result<Self, Error> {
-        let (ours, childs) = make()?;
+        let (ours, childs) = file::pipe()?;
         Self { ours, childs }.ready()
     }
 
     /// The library writes, the child reads.
     pub(crate) fn to_child() -> Result<Self, Error> {
-        let (childs, ours) = make()?;
+        let (childs, ours) = file::pipe()?;
         Self { ours, childs }.ready()
     }
 
@@ -40,11 +40,6 @@ impl Pipe {
 /// How much a pipe is to hold.
 const SIZE: i32 = 256 * 1024;
 
-/// The end to read and the end to write, both close-on-exec.
-fn make() -> Result<(OwnedFd, OwnedFd), Error> {
-    super::file::pipe()
-}
-
 /// Appends to `buffer` what is there to read, as much as it has room for, and
 /// `most` at most. 0 at the end of the file, None where there is nothing now.
 pub(crate) fn read(
@@ -52,22 +47,16 @@ pub(crate) fn read(
     buffer: &mut Vec<u8>,
     most: usize,
 ) -> Result<Option<usize>, Error> {
-    let room: &mut [MaybeUninit<u8>] = buffer.spare_capacity_mut();
-    let most = most.min(room.len());
-    let room = &mut room[..most];
+    now(|| file::read_onto(from, buffer, most))
+}
+
+/// What a call on a descriptor that does not block says; None where it would block.
+fn now(mut call: impl FnMut() -> Result<usize, Error>) -> Result<Option<usize>, Error> {
     loop {
-        // SAFETY: writes no more than the room.
-        let got = unsafe { libc::read(from.as_raw_fd(), room.as_mut_ptr().cast(), room.len()) };
-        match Errno::result(got) {
-            Ok(got) => {
-                let got = got.unsigned_abs();
-                // SAFETY: so many bytes behind the length were written.
-                unsafe { buffer.set_len(buffer.len() + got) };
-                return Ok(Some(got));
-            }
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(Call::read.failed(errno)),
+        match call() {
+            Err(error) if error == Errno::EAGAIN => return Ok(None),
+            Err(error) if error == Errno::EINTR => {}
+            done => return done.map(Some),
         }
     }
 }
@@ -86,11 +75,7 @@ pub(crate) fn unread(from: BorrowedFd) -> usize {
 /// Reads and drops bytes that nobody wants.
 pub(crate) fn skip(from: BorrowedFd) -> Result<Option<usize>, Error> {
     let mut nowhere = [0u8; 16 * 1024];
-    match nix::unistd::read(from, &mut nowhere) {
-        Ok(got) => Ok(Some(got)),
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(errno) => Err(Call::read.failed(errno)),
-    }
+    now(|| nix::unistd::read(from, &mut nowhere).during(Call::read))
 }
 
 /// Writes as much as there is room for: None where there is none now, EPIPE where
@@ -100,19 +85,9 @@ pub(crate) fn write(
     bytes: &[u8],
     quiet: &mut NoSigpipe,
 ) -> Result<Option<usize>, Error> {
-    loop {
-        // SAFETY: reads no more than the slice.
-        let put = unsafe { libc::write(to.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
-        match Errno::result(put) {
-            Ok(put) => return Ok(Some(put.unsigned_abs())),
-            Err(Errno::EAGAIN) => return Ok(None),
-            Err(Errno::EINTR) => {}
-            Err(errno) => {
-                quiet.raised |= errno == Errno::EPIPE;
-                return Err(Call::write.failed(errno));
-            }
-        }
-    }
+    let put = now(|| file::write(to, bytes));
+    quiet.raised |= put.is_err_and(|error| error == Errno::EPIPE);
+    put
 }
 
 /// Keeps the SIGPIPE of a write from the daemon: blocked in this thread, and
