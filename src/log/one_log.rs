@@ -75,8 +75,8 @@ pub(crate) struct Log {
 pub(super) struct Work {
     pub(super) phase: Phase,
     pub(super) pause: u64,
-    /// If the log is freed and its target full, it is given up at this time, unless the
-    /// target takes some before. Otherwise it is the time in the State, which is for all logs.
+    /// When a freed log with a full target is given up. Each write that takes something moves
+    /// it on. Never later than the State's, which is set at unload.
     pub(super) ends_by: u64,
     pub(super) sources: u32,
     /// How often flush() asked for all sources to be read, and up to which of these

@@ -49,7 +49,8 @@ impl Source {
         by != 0 && clock::now() >= by
     }
 
-    /// A late source has no memory to tell its end: that is tried again later.
+    /// There was no memory for the event of its end. The deadline is moved on, so that the
+    /// end is tried again and not dropped.
     pub(super) fn put_off_end(&self) {
         if self.is_late() {
             self.ends_by

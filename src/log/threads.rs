@@ -53,7 +53,7 @@ pub(crate) struct State {
     pub(super) attention: Vec<u64>,
     /// Sources for which there was no room.
     pub(super) held: Vec<u64>,
-    /// A log of theirs may have room again.
+    /// Some queue has drained: the reader tries the sources in `held` again.
     pub(super) may_go_on: bool,
     pub(super) ready: VecDeque<Arc<Log>>,
     /// A log may be pausing.
