@@ -476,6 +476,78 @@ static void a_daemon_that_a_signal_ends_is_over(void **state)
     fifo_remove(&fifo);
 }
 
+static struct fifo go;
+
+/* The first process goes on and ends, and so does the child that it leaves. Only then the
+ * loop turns again. */
+static void let_both_generations_end(struct bed *bed, struct sss_unit_ctx *ctx)
+{
+    pid_t first = unit_status(ctx).main_pid, children[2];
+
+    (void)bed;
+    fifo_open(&go);
+    await_zombie(first);
+    check_int(children_of_ours(children, 2), 2);
+    await_zombie(children[children[0] == first]);
+}
+
+/* Its end is that of the daemon, and not that of the process which left it. */
+static void a_daemon_ends_with_its_first_process(void **state)
+{
+    static const char *const codes[] = { "0", "1" };
+
+    (void)state;
+    for (int code = 0; code < 2; code++) {
+        struct bed bed;
+        struct sss_unit unit = unit_zero("a");
+
+        fifo_make(&go);
+        bed_start(&bed, SSS_SCOPE_REGISTERED);
+        bed.then = let_both_generations_end;
+        bed.then_state = SSS_UNIT_STARTING;
+        unit.mask |= SSS_UNIT_START_MODE;
+        unit.start_mode = SSS_UNIT_FORKING;
+        struct sss_unit_ctx *a =
+            unit_add(&bed, &unit, ACTIONS("gate", go.path, "daemon", "exit", codes[code]));
+        check_ok(sss_supervisor_start(a));
+        until_states(&bed, code == 0 ? "aG aS" : "aG aF");
+        check_int(bed.last.wait_status, status_of(code));
+        unit_stop(&bed, a);
+        bed_end(&bed);
+        fifo_remove(&go);
+    }
+}
+
+/* The ends of its processes were told, so none is taken for a failure. */
+static void a_daemon_whose_main_process_is_unknown_ends(void **state)
+{
+    static const int kill_is_fine = SIGKILL;
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+    pid_t pids[3];
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_START_MODE;
+    unit.start_mode = SSS_UNIT_FORKING;
+    unit.success_signals = &kill_is_fine;
+    unit.success_signals_count = 1;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("leave", "leave", "daemon"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 3);
+    check_int(unit_status(a).main_pid, 0);
+    check_int(children_of_ours(pids, 3), 3);
+    for (int at = 0; at < 3; at++) {
+        check_ok(kill(pids[at], SIGKILL));
+        await_zombie(pids[at]);
+    }
+    until_states(&bed, "aG aR aS");
+    check_int(bed.last.wait_status, status_of(BY_SIGNAL(SIGKILL)));
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 static void a_newline_is_readiness(void **state)
 {
     struct bed bed;
@@ -1056,6 +1128,8 @@ int main(void)
         cmocka_unit_test(a_start_that_cannot_be),
         cmocka_unit_test(a_daemon_is_ready_when_its_first_process_has_ended),
         cmocka_unit_test(a_daemon_that_a_signal_ends_is_over),
+        cmocka_unit_test(a_daemon_ends_with_its_first_process),
+        cmocka_unit_test(a_daemon_whose_main_process_is_unknown_ends),
         cmocka_unit_test(a_newline_is_readiness),
         cmocka_unit_test(a_oneshot_ends_with_success),
         cmocka_unit_test(the_owner_decides),

@@ -151,6 +151,9 @@ struct Unit {
     /// The last main process that was known: messages that it sent before it ended may
     /// still come.
     spokesman: i32,
+    /// How the last process of the present run ended, or the first that failed, since the end
+    /// of its last main process.
+    last: i32,
     status: i32,
     error: i32,
     restarts: u64,
@@ -550,6 +553,13 @@ pub(crate) fn told(id: UnitId, seen: Seen) {
             return;
         }
         run::EXITED if current => {
+            if seen.pid == unit.main || !unit.settings.failed(unit.last) {
+                unit.last = seen.status;
+            }
+            if unit.inbox.main == Some(seen.pid) {
+                // It ended before it could become the main process.
+                unit.inbox.main = Some(0);
+            }
             if seen.pid == unit.main {
                 let alone = !unit.services().any(run::lives);
                 unit.inbox.ended = Some((seen.status, alone));
@@ -683,6 +693,7 @@ impl Units {
             main: 0,
             main_end: None,
             spokesman: 0,
+            last: 0,
             status: 0,
             error: 0,
             restarts: 0,
@@ -926,6 +937,8 @@ impl Units {
         if alone {
             unit.former.drain(..).for_each(run::end);
             unit.inbox.dead = unit.lives;
+            // Some of the ends were not told.
+            unit.last = LOST;
         }
         self.take_inbox(index, now);
     }
@@ -1179,6 +1192,7 @@ impl Units {
         unit.lives = true;
         unit.main = started.pid;
         unit.spokesman = started.pid;
+        unit.last = 0;
         unit.error = 0;
         if let Some(ready) = started.ready {
             // If this fails the unit is not ready in time, which is told.
@@ -1350,28 +1364,27 @@ impl Units {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
-        if !unit.lives && unit.former.is_empty() {
+        let alone = unit.former.is_empty();
+        if !unit.lives && (alone || unit.machine.has_main()) {
             // It does no harm if it was told before.
-            self.all_dead(index, now);
+            self.all_dead(index, alone, now);
         } else {
             self.leave_logins(index, now);
         }
     }
 
-    /// The last process of a run that counts is dead.
-    fn all_dead(&mut self, index: u32, now: u64) {
+    /// The last process of a run that counts is dead; with `alone` none of a former run lives.
+    fn all_dead(&mut self, index: u32, alone: bool, now: u64) {
         let Some(unit) = self.unit_mut(index) else {
             return;
         };
         if unit.machine.has_main() {
-            // It is not known which process it was, nor how it ended.
+            // If it is not known which process it was, it may be any that was told of. Nobody
+            // told how one ended that was no child of ours.
+            unit.status = if unit.main == 0 { unit.last } else { LOST };
             unit.main = 0;
-            unit.status = LOST;
-            let event = Event::MainEnded {
-                failed: unit.settings.failed(LOST),
-                alone: true,
-            };
-            self.event(index, event, now);
+            let failed = unit.settings.failed(unit.status);
+            self.event(index, Event::MainEnded { failed, alone }, now);
         } else {
             self.event(index, Event::AllDead, now);
         }
@@ -1396,7 +1409,7 @@ impl Units {
         }
         unit.former.extend(unit.run.take());
         unit.lives = false;
-        self.all_dead(index, now);
+        self.all_dead(index, true, now);
     }
 
     fn main_ended(
@@ -1411,8 +1424,13 @@ impl Units {
             return;
         };
         let failed = unit.settings.failed(status);
-        let stopping = unit.state == State::Stopping;
-        if unit.settings.mode == Mode::Forking && status == 0 && !alone && !stopping {
+        let goes_on = match unit.state {
+            State::Stopping => false,
+            // Its child may be dead already, and its end is still to be told.
+            State::Starting => true,
+            _ => !alone,
+        };
+        if unit.settings.mode == Mode::Forking && status == 0 && goes_on {
             // A main process that forked and ended goes on in its child, perhaps after
             // more forks. Until the service has found that one, the main process is
             // unknown.
@@ -1420,7 +1438,9 @@ impl Units {
             if let Some(successor) = successor {
                 self.set_main(index, successor, now);
             }
-            self.event(index, Event::Ready, now);
+            if !alone {
+                self.event(index, Event::Ready, now);
+            }
             return;
         }
         // If the main process had ended before, its status stays.
