@@ -462,9 +462,11 @@ pub(crate) enum Line {
     End,
 }
 
+/// Reads a part only: a program that writes without end keeps its pipe full, and what is
+/// left comes again.
 pub(crate) fn read_line(fd: &OwnedFd) -> Line {
     let mut bytes = [0; 256];
-    loop {
+    for _ in 0..MOST_READS {
         match nix::unistd::read(fd.as_fd(), &mut bytes) {
             Ok(0) => return Line::End,
             Ok(length) if bytes[..length].contains(&b'\n') => return Line::Whole,
@@ -473,7 +475,11 @@ pub(crate) fn read_line(fd: &OwnedFd) -> Line {
             Err(_) => return Line::End,
         }
     }
+    Line::Nothing
 }
+
+/// As much as a pipe holds, unless its size was changed.
+const MOST_READS: u32 = 256;
 
 /// A spec's own map must leave room for what the unit adds.
 pub(crate) fn check_targets(
@@ -499,4 +505,15 @@ pub(crate) fn check_targets(
         return Err(Errno::EINVAL.into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_that_never_ends_is_not_read_without_end() {
+        let endless = std::fs::File::open("/dev/zero").unwrap();
+        assert!(matches!(read_line(&endless.into()), Line::Nothing));
+    }
 }
