@@ -1087,7 +1087,7 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_CAUSE_LIMIT 5
 
 /**
- * sss_unit_event.cause: a unit that comes before it failed.
+ * sss_unit_event.cause: a unit that it waited for failed, or ended.
  */
 #define SSS_UNIT_CAUSE_DEPENDENCY 6
 
@@ -4562,7 +4562,8 @@ errno_t sss_supervisor_add(void *memctx,
  * Returns at once: the start is made by the loop, and events tell of it. A unit
  * that runs is left alone; one in BACKOFF or FAILED is started now, and its count of
  * starts begins anew. Until those that come before it are ready it stays as it is,
- * and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails.
+ * and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails, or ends and is not
+ * started again.
  *
  * @param unit  the unit.
  *

@@ -765,6 +765,27 @@ static void one_that_comes_before_fails(void **state)
     bed_end(&bed);
 }
 
+/* It ends with success before it is ready: b would wait for it for ever. */
+static void one_that_comes_before_ends(void **state)
+{
+    struct bed bed;
+    struct sss_unit unit = unit_notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_ALL);
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("exit", "0"));
+    unit = unit_zero("b");
+    unit_after_a(&unit);
+    struct sss_unit_ctx *b = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(b));
+    until_states(&bed, "aG aS bF");
+    check_int(unit_status(b).cause, SSS_UNIT_CAUSE_DEPENDENCY);
+    check_int(unit_status(b).waits, 0);
+    unit_stop(&bed, b);
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 /* b, which comes after a, is in BACKOFF while its start waits for a: its delay does not start
  * it. Its crash comes before that start or after it; then a is ready, or fails. */
 static void a_start_waits_in_backoff(void **state)
@@ -1138,6 +1159,7 @@ int main(void)
         cmocka_unit_test(a_stop_that_waits_keeps_its_unit_down),
         cmocka_unit_test(a_stop_waits_for_what_a_later_unit_left),
         cmocka_unit_test(one_that_comes_before_fails),
+        cmocka_unit_test(one_that_comes_before_ends),
         cmocka_unit_test(a_start_waits_in_backoff),
         cmocka_unit_test(a_shutdown_ends_all),
         cmocka_unit_test(a_restart_calls_off_a_stop_that_waits),

@@ -89,7 +89,8 @@ symver!("sss_supervisor_add");
 /// Returns at once: the start is made by the loop, and events tell of it. A unit
 /// that runs is left alone; one in BACKOFF or FAILED is started now, and its count of
 /// starts begins anew. Until those that come before it are ready it stays as it is,
-/// and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails.
+/// and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails, or ends and is not
+/// started again.
 ///
 /// @param unit  the unit.
 ///

@@ -157,7 +157,7 @@ pub const SSS_UNIT_CAUSE_NOT_READY: u32 = 3;
 pub const SSS_UNIT_CAUSE_WATCHDOG: u32 = 4;
 /// sss_unit_event.cause: it was started too often.
 pub const SSS_UNIT_CAUSE_LIMIT: u32 = 5;
-/// sss_unit_event.cause: a unit that comes before it failed.
+/// sss_unit_event.cause: a unit that it waited for failed, or ended.
 pub const SSS_UNIT_CAUSE_DEPENDENCY: u32 = 6;
 
 /// The decision callback's answer: as the unit's policy says.

@@ -1,5 +1,5 @@
 //! Which unit waits for which: a start waits until all that come before are
-//! ready, a stop until all that come after are down. Pure.
+//! ready, or one of them is down; a stop until all that come after are down. Pure.
 //!
 //! A unit names only units that were added before it, and one that takes the place of
 //! another is checked, so there are no cycles.
@@ -306,13 +306,24 @@ impl Order {
         // It stays done while processes that it left are stopped.
         let over = matches!(state, State::Stopping | State::Stopped);
         place.done = done || (place.done && over);
-        let (ready, failed) = (place.is_ready(), state == State::Failed);
+        let ready = place.is_ready();
+        let queued = |command| self.go.contains(&Go::Command(unit, command));
+        let gone = match state {
+            State::Failed => true,
+            // Those that wait would do so for ever, unless it is about to start.
+            State::Stopped => {
+                place.starting.is_none() && !queued(Command::Start) && !queued(Command::Restart)
+            }
+            _ => false,
+        };
+        // The one that replaces it waits for its end.
+        let gone = gone && !place.replaced;
         self.hold(unit);
         for at in 0..self.places[unit as usize].after.len() {
             let other = self.places[unit as usize].after[at];
             if ready {
                 self.try_start(other);
-            } else if failed {
+            } else if gone {
                 self.give_up(other);
             }
         }
@@ -502,6 +513,34 @@ mod tests {
         assert_eq!(order.take(), Some(Go::GiveUp(next)));
         assert_eq!(order.take(), Some(Go::GiveUp(last)));
         assert_eq!(order.take(), None);
+    }
+
+    #[test]
+    fn what_comes_before_stopped_before_it_was_ready() {
+        let mut order = Order::default();
+        let base = order.add(&[], None).unwrap();
+        let other = order.add(&[], None).unwrap();
+        let next = order.add(&[base, other], None).unwrap();
+        for ready in [false, true] {
+            order.start(next);
+            assert_eq!(order.take(), start(base));
+            assert_eq!(order.take(), start(other));
+            order.entered(base, State::Starting, false);
+            if ready {
+                order.entered(base, State::Running, false);
+            }
+            order.entered(base, State::Stopped, false);
+            assert_eq!(order.take(), Some(Go::GiveUp(next)));
+            assert_eq!(order.take(), None);
+            assert!(!order.waits(next));
+        }
+        // It is about to be started again.
+        order.start(next);
+        order.entered(base, State::Stopped, false);
+        assert_eq!(order.take(), start(base));
+        assert_eq!(order.take(), start(other));
+        assert_eq!(order.take(), None);
+        assert!(order.waits(next));
     }
 
     #[test]
