@@ -382,6 +382,34 @@ static void a_restart_by_main_spares_the_others(void **state)
     fifo_remove(&fifo);
 }
 
+/* Its main process is dead when the step that is for it alone is taken, and its end is not
+ * told yet. */
+static void a_restart_of_a_dead_main_process_spares_the_others(void **state)
+{
+    static const struct sss_stop_step step = { SIGUSR1, SSS_STOP_MAIN, 3600000 * MS, NULL };
+    struct bed bed;
+    struct sss_unit unit = unit_notifying("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    unit.mask |= SSS_UNIT_OVER_MAIN | SSS_UNIT_STOP_STEPS;
+    unit.stop_steps = &step;
+    unit.stop_steps_count = 1;
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("leave", "say", "READY=1", "pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    until_processes(&bed, a, 2);
+    pid_t main_pid = unit_status(a).main_pid;
+    check_ok(kill(main_pid, SIGKILL));
+    await_zombie(main_pid);
+    check_ok(sss_supervisor_restart(a));
+    until_states(&bed, "aG aR aP aG aR");
+    until_processes(&bed, a, 3);
+    check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, NULL));
+    unit_stop(&bed, a);
+    bed_end(&bed);
+}
+
 static void a_start_that_cannot_be(void **state)
 {
     struct bed bed;
@@ -1146,6 +1174,7 @@ int main(void)
         cmocka_unit_test(a_stop_reaches_a_group),
         cmocka_unit_test(what_is_left_is_stopped_before_the_next_start),
         cmocka_unit_test(a_restart_by_main_spares_the_others),
+        cmocka_unit_test(a_restart_of_a_dead_main_process_spares_the_others),
         cmocka_unit_test(a_start_that_cannot_be),
         cmocka_unit_test(a_daemon_is_ready_when_its_first_process_has_ended),
         cmocka_unit_test(a_daemon_that_a_signal_ends_is_over),

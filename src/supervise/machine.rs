@@ -281,6 +281,11 @@ impl Machine {
         self.tree
     }
 
+    /// Whether the processes that outlive the main one are left alone.
+    pub(crate) fn spares_others(&self) -> bool {
+        self.config.over == Over::Main && (self.wanted || self.again)
+    }
+
     /// How often it has to give a sign of life; 0 for never.
     pub(crate) fn watchdog(&self) -> u64 {
         self.config.watchdog
@@ -524,8 +529,7 @@ impl Machine {
         }
         // A stop ends all processes. With Over::Main a restart leaves those alone that
         // outlive their main process.
-        let spares = self.config.over == Over::Main && (self.wanted || self.again);
-        if alone || spares {
+        if alone || self.spares_others() {
             self.over(now, actions);
         } else if self.state != State::Stopping {
             self.stop(now, actions);

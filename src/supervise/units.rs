@@ -1208,6 +1208,9 @@ impl Units {
         };
         match unit.settings.steps.get(step) {
             Some(&Step::Signal(signal, scope)) => {
+                let Some(scope) = unit.reach(scope) else {
+                    return;
+                };
                 for signal in [signal, libc::SIGCONT] {
                     unit.send(signal, scope);
                 }
@@ -1618,14 +1621,24 @@ impl Unit {
         }
     }
 
+    /// Whom a step reaches now: if the main process is not known, or has ended, all. None
+    /// where its end is still to be told and the others are left alone by then.
+    fn reach(&self, scope: Scope) -> Option<Scope> {
+        if self.main == 0 {
+            return Some(Scope::Tree);
+        }
+        if scope == Scope::Tree || run::runs(self.main) {
+            return Some(scope);
+        }
+        (!self.machine.spares_others()).then_some(Scope::Tree)
+    }
+
     fn send(&self, signal: i32, scope: Scope) {
-        // If the main process is not known, or has ended, all processes get the signal.
-        let main = self.main != 0 && run::runs(self.main);
         match scope {
-            Scope::Main if main => run::kill_main(self.service(), self.main, signal),
-            Scope::Group if main => run::kill_group(self.service(), self.main, signal),
+            Scope::Main => run::kill_main(self.service(), self.main, signal),
+            Scope::Group => run::kill_group(self.service(), self.main, signal),
             // The outcome of a step is looked at when its time is over.
-            _ => self.services().for_each(|service| {
+            Scope::Tree => self.services().for_each(|service| {
                 let _ = run::kill_tree(service, signal, self.settings.spares_logins);
             }),
         }
