@@ -178,6 +178,8 @@ const MOST: usize = 6;
 
 /// How long until a kill that found nobody, for want of descriptors, is tried again.
 const KILL_AGAIN: u64 = 100_000_000;
+/// How long until a kill that left survivors is tried again.
+const KILL_SURVIVORS: u64 = 10_000_000_000;
 
 /// The actions of one step.
 #[derive(Clone, Copy, Debug)]
@@ -221,6 +223,8 @@ pub(crate) struct Machine {
     step: usize,
     /// SIGKILL was sent.
     killed: bool,
+    /// Some survived it for too long.
+    survived: bool,
     /// The time limit of the state.
     limit: Option<u64>,
     /// Until when a sign of life has to come.
@@ -249,6 +253,7 @@ impl Machine {
             cause: None,
             step: 0,
             killed: false,
+            survived: false,
             limit: None,
             alive_by: None,
             random: seed | 1,
@@ -462,6 +467,7 @@ impl Machine {
     fn enter(&mut self, state: State, actions: &mut Actions) {
         self.state = state;
         self.limit = None;
+        self.survived = false;
         self.reload_asked = None;
         if !matches!(state, State::Running | State::Reloading) {
             self.alive_by = None;
@@ -570,7 +576,7 @@ impl Machine {
 
     fn kill(&mut self, now: u64, actions: &mut Actions) {
         self.killed = true;
-        self.limit = after(now, self.config.kill_within);
+        self.limit = after(now, self.config.kill_within).or(after(now, KILL_SURVIVORS));
         actions.push(Action::Kill);
     }
 
@@ -589,7 +595,16 @@ impl Machine {
             // The program has not said that it is done: it is taken as running with its
             // former configuration.
             State::Reloading => self.enter(State::Running, actions),
-            State::Stopping if self.killed => actions.push(Action::Unkillable),
+            State::Stopping if self.killed => {
+                let told = std::mem::replace(&mut self.survived, true);
+                if !told && self.config.kill_within > 0 {
+                    actions.push(Action::Unkillable);
+                }
+                // A kill gives up where processes come faster than it finds them, and no
+                // command leads out of this state.
+                self.kill(now, actions);
+                self.limit = after(now, KILL_SURVIVORS);
+            }
             State::Stopping => {
                 self.step += 1;
                 match self.config.steps.get(self.step) {
@@ -1013,6 +1028,30 @@ mod tests {
             machine.event(Event::KillFailed, now);
         }
         assert_eq!(machine.state(), State::Stopping);
+    }
+
+    #[test]
+    fn those_that_survive_a_kill_are_killed_again_and_told_once() {
+        for kill_within in [0, 20 * MS] {
+            let config = Config {
+                steps: Vec::new(),
+                kill_within,
+                ..config()
+            };
+            let mut machine = Machine::new(config, policy(Restart::Never), 1).unwrap();
+            machine.command(Command::Start, 0).unwrap();
+            machine.event(Event::Spawned, 0);
+            machine.command(Command::Stop, 0).unwrap();
+            let mut told = 0;
+            for _ in 0..3 {
+                let now = machine.deadline().unwrap();
+                let actions = machine.event(Event::Time, now);
+                assert!(actions.iter().any(|action| action == Action::Kill));
+                let is_told = |action: &Action| *action == Action::Unkillable;
+                told += actions.iter().filter(is_told).count();
+            }
+            assert_eq!(told, usize::from(kill_within > 0));
+        }
     }
 
     proptest! {
