@@ -409,6 +409,8 @@ impl Machine {
                 self.cause = Some(Cause::Start);
                 self.over(now, &mut actions);
             }
+            // A oneshot is ready once it has ended, whatever it says before.
+            Event::Ready if self.is_oneshot() && self.state == State::Starting => {}
             Event::Ready => self.ready(now, &mut actions),
             Event::MainEnded { failed, alone } => self.main_ended(failed, alone, now, &mut actions),
             Event::AllDead => self.all_dead(now, &mut actions),
@@ -1013,6 +1015,20 @@ mod tests {
                 let restart = [Restart::Never, Restart::OnFailure, Restart::Always][restart];
                 (config, policy(restart))
             })
+    }
+
+    #[test]
+    fn a_oneshot_is_not_ready_by_its_word() {
+        let config = Config {
+            kind: Kind::Oneshot,
+            ..config()
+        };
+        let mut world = World::new(config, policy(Restart::Never));
+        world.act(Deed::Command(Command::Start));
+        world.act(Deed::Say(Event::Ready));
+        assert_eq!(world.machine.state(), State::Starting);
+        world.act(Deed::EndMain(true));
+        assert_eq!(world.machine.state(), State::Failed);
     }
 
     #[test]
