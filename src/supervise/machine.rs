@@ -443,6 +443,8 @@ impl Machine {
                     self.fail(Cause::Watchdog, now, &mut actions);
                 }
             }
+            // A process of a former run has no say in when the next one starts.
+            Event::Extend(_) if !self.is_up() && self.state != State::Stopping => {}
             Event::Extend(time) => {
                 let to = now.saturating_add(time);
                 self.limit = self.limit.map(|limit| limit.max(to));
@@ -1101,6 +1103,17 @@ mod tests {
         assert_eq!(world.machine.number(), 4);
         world.act(Deed::Command(Command::Start));
         assert_eq!(world.machine.state(), State::Running);
+    }
+
+    #[test]
+    fn a_delay_before_a_start_is_not_extended() {
+        let mut world = World::new(config(), policy(Restart::Always));
+        world.act(Deed::Command(Command::Start));
+        world.act(Deed::EndMain(true));
+        assert_eq!(world.machine.state(), State::Backoff);
+        let before = world.machine.deadline();
+        world.event(Event::Extend(1_000 * MS));
+        assert_eq!(world.machine.deadline(), before);
     }
 
     #[test]
