@@ -1138,6 +1138,32 @@ static void calls_from_another_thread(void **state)
     bed_end(&bed);
 }
 
+/* Also while a shutdown of it goes on. */
+static void calls_after_the_end_of_the_context(void **state)
+{
+    struct sss_unit_status status = { .size = sizeof(status) };
+    struct bed bed;
+    struct sss_unit unit = unit_zero("a");
+
+    (void)state;
+    bed_start(&bed, SSS_SCOPE_REGISTERED);
+    struct sss_unit_ctx *a = unit_add(&bed, &unit, ACTIONS("pause"));
+    check_ok(sss_supervisor_start(a));
+    until_states(&bed, "aG aR");
+    pid_t main_pid = unit_status(a).main_pid;
+    check_ok(sss_supervisor_shutdown(bed.loop.ctx, 3600000 * MS, down, &bed));
+    loop_end(&bed.loop);
+    check_int(sss_supervisor_start(a), ESRCH);
+    check_int(sss_supervisor_stop(a), ESRCH);
+    check_int(sss_supervisor_restart(a), ESRCH);
+    check_int(sss_supervisor_reload(a), ESRCH);
+    check_int(sss_supervisor_status(a, &status), ESRCH);
+    check_ok(sss_supervisor_remove(a));
+    check_int(bed.shutdowns, 0);
+    check_ok(kill(main_pid, SIGKILL));
+    check_int(waitpid(main_pid, NULL, 0), main_pid);
+}
+
 static void a_shutdown_without_patience_kills(void **state)
 {
     struct bed bed;
@@ -1195,6 +1221,7 @@ int main(void)
         cmocka_unit_test(a_restart_waits_as_a_start_does),
         cmocka_unit_test(one_takes_the_place_of_another),
         cmocka_unit_test(calls_from_another_thread),
+        cmocka_unit_test(calls_after_the_end_of_the_context),
         cmocka_unit_test(a_shutdown_without_patience_kills),
     };
 

@@ -431,7 +431,7 @@ const LAST_PAUSE: u64 = 10_000_000;
 /// not run; ESHUTDOWN for a start during a shutdown; ESRCH where the unit is gone.
 pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Error> {
     let mut units = units()?;
-    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    let index = units.expect(id)?;
     let starts = matches!(command, Command::Start | Command::Restart);
     if starts && units.is_shutting_down(index) {
         return Err(Errno::ESHUTDOWN.into());
@@ -453,7 +453,7 @@ pub(crate) fn command(id: UnitId, command: Command) -> Result<(), Error> {
 /// How a unit stands.
 pub(crate) fn standing(id: UnitId) -> Result<Standing, Error> {
     let units = units()?;
-    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    let index = units.expect(id)?;
     units.standing(index).ok_or(Errno::ESRCH.into())
 }
 
@@ -475,7 +475,7 @@ pub(crate) fn next(ctx: ContextId, cursor: &mut u32) -> Option<UnitId> {
 /// What a unit was made of, for its name and who is told.
 pub(crate) fn with<T>(id: UnitId, f: impl FnOnce(&Settings) -> T) -> Result<T, Error> {
     let units = units()?;
-    let index = units.find(id).ok_or(Errno::ESRCH)?;
+    let index = units.expect(id)?;
     units
         .unit(index)
         .map(|unit| f(&unit.settings))
@@ -609,6 +609,19 @@ impl Units {
         ((index as usize) < self.slots.len() && self.id(index) == id)
             .then_some(index)
             .filter(|&index| self.unit(index).is_some())
+    }
+
+    /// The same for a call of the daemon's: ESRCH also where the context was freed. The unit
+    /// itself is forgotten later.
+    fn expect(&self, id: UnitId) -> Result<u32, Error> {
+        let index = self.find(id).filter(|&index| !self.is_ended(index));
+        index.ok_or(Errno::ESRCH.into())
+    }
+
+    /// Whether the context of a unit was freed: the task is gone with it.
+    fn is_ended(&self, index: u32) -> bool {
+        let unit = self.unit(index);
+        unit.is_some_and(|unit| !task::is_there(unit.task))
     }
 
     fn unit(&self, index: u32) -> Option<&Unit> {
@@ -751,20 +764,22 @@ impl Units {
     }
 
     fn drop_groups(&mut self) {
-        let groups = &mut self.groups;
-        groups.retain(|group| group.units > 0 || group.shutdown.is_some());
+        self.groups.retain(|group| {
+            let shutdown = group.shutdown.as_ref();
+            // If its task is gone, so is the context.
+            let goes_on = |of: &Shutdown| of.task.is_none_or(task::is_there);
+            group.units > 0 || shutdown.is_some_and(goes_on)
+        });
     }
 
-    /// Forgets units whose context was freed: its tasks are gone with it.
+    /// Forgets units whose context was freed.
     fn drop_ended(&mut self) {
         for index in 0..u32::try_from(self.slots.len()).unwrap_or(0) {
-            let ended = self
-                .unit(index)
-                .is_some_and(|unit| !task::is_there(unit.task));
-            if ended {
+            if self.is_ended(index) {
                 drop(self.take(index));
             }
         }
+        self.drop_groups();
     }
 
     /// Whether a shutdown is in progress. If so, it is to be over by this time.
