@@ -646,14 +646,11 @@ static void killed(struct bed *bed, struct sss_unit_ctx *ctx)
     atomic_store(&asker.over, true);
 }
 
-/* No call waits for the kill. If the machine lets the thread run too late, the test tries
- * again. */
-static void a_kill_keeps_no_call_waiting(void **state)
+/* If the machine lets the thread run too late, this tries again. */
+static void kill_by(const struct sss_stop_step *step)
 {
     int64_t deadline = now_ms() + 6 * DEADLINE_MS;
 
-    (void)state;
-    needs_root("make a pid namespace");
     do {
         struct sss_unit unit = unit_notifying("a");
         struct bed bed;
@@ -666,6 +663,8 @@ static void a_kill_keeps_no_call_waiting(void **state)
         bed.then = killed;
         bed.then_state = SSS_UNIT_STOPPING;
         unit.mask |= SSS_UNIT_STOP_STEPS | SSS_UNIT_NOTIFY_ALL;
+        unit.stop_steps = step;
+        unit.stop_steps_count = step != NULL;
         asker.unit = unit_add(&bed, &unit, ACTIONS("init", "say", "READY=1", "pause"));
         check_ok(sss_supervisor_start(asker.unit));
         until_states(&bed, "aG aR");
@@ -683,6 +682,17 @@ static void a_kill_keeps_no_call_waiting(void **state)
         unit_stop(&bed, asker.unit);
         bed_end(&bed);
     } while (asker.calls < 10);
+}
+
+/* No call waits for the kill that follows the last step, nor for a step that kills. */
+static void a_kill_keeps_no_call_waiting(void **state)
+{
+    static const struct sss_stop_step step = { SIGKILL, SSS_STOP_TREE, 3600000 * MS, NULL };
+
+    (void)state;
+    needs_root("make a pid namespace");
+    kill_by(NULL);
+    kill_by(&step);
 }
 
 /* A child that is not the main process speaks, and is dead and reaped before anybody

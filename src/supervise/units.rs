@@ -1163,12 +1163,7 @@ impl Units {
                     self.event(index, event, now);
                 }
                 Action::Step(step) => self.take_step(index, step),
-                Action::Kill => {
-                    if let Some(unit) = self.unit_mut(index) {
-                        unit.to_kill = unit.services().count();
-                        self.kills = true;
-                    }
-                }
+                Action::Kill => self.kill(index),
                 Action::Reload => {
                     if let Some(unit) = self.unit_mut(index) {
                         run::kill_main(unit.service(), unit.main, unit.settings.reload_signal);
@@ -1217,6 +1212,14 @@ impl Units {
         Ok(())
     }
 
+    /// Has SIGKILL sent once the lock is free.
+    fn kill(&mut self, index: u32) {
+        if let Some(unit) = self.unit_mut(index) {
+            unit.to_kill = unit.services().count();
+            self.kills = true;
+        }
+    }
+
     fn take_step(&mut self, index: u32, step: usize) {
         let Some(unit) = self.unit_mut(index) else {
             return;
@@ -1226,6 +1229,10 @@ impl Units {
                 let Some(scope) = unit.reach(scope) else {
                     return;
                 };
+                if (signal, scope) == (libc::SIGKILL, Scope::Tree) {
+                    self.kill(index);
+                    return;
+                }
                 for signal in [signal, libc::SIGCONT] {
                     unit.send(signal, scope);
                 }
