@@ -328,7 +328,8 @@ impl Task for ShutdownTask {
             let late = why == Why::Deadline;
             if late {
                 // First finds the processes that are dead and whose ends are about to be told.
-                for index in units.units_of(self.ctx) {
+                let mut cursor = 0;
+                while let Some(index) = units.next_of(self.ctx, &mut cursor) {
                     units.look(index, now);
                 }
                 units.shut_down_late(self.ctx, now);
@@ -399,7 +400,8 @@ pub(crate) fn shutdown_wait(ctx: ContextId, timeout: u64) -> Result<Left, Error>
     loop {
         let mut units = units()?;
         let now = clock::now();
-        for index in units.units_of(ctx) {
+        let mut cursor = 0;
+        while let Some(index) = units.next_of(ctx, &mut cursor) {
             units.look(index, now);
             let deadline = units.unit(index).and_then(|unit| unit.machine.deadline());
             if deadline.is_some_and(|deadline| deadline <= now) {
@@ -460,16 +462,7 @@ pub(crate) fn standing(id: UnitId) -> Result<Standing, Error> {
 /// The next unit of a context at or after `cursor`.
 pub(crate) fn next(ctx: ContextId, cursor: &mut u32) -> Option<UnitId> {
     let units = units().ok()?;
-    while (*cursor as usize) < units.slots.len() {
-        let index = *cursor;
-        *cursor += 1;
-        if let Some(unit) = units.unit(index) {
-            if unit.ctx == ctx {
-                return Some(units.id(index));
-            }
-        }
-    }
-    None
+    units.next_of(ctx, cursor).map(|index| units.id(index))
 }
 
 /// What a unit was made of, for its name and who is told.
@@ -815,7 +808,8 @@ impl Units {
             given_up: false,
             told,
         });
-        for index in self.units_of(ctx) {
+        let mut cursor = 0;
+        while let Some(index) = self.next_of(ctx, &mut cursor) {
             let Some(unit) = self.unit_mut(index) else {
                 continue;
             };
@@ -840,14 +834,16 @@ impl Units {
         Ok(())
     }
 
-    fn units_of(&self, ctx: ContextId) -> impl Iterator<Item = u32> + use<> {
-        let bound = u32::try_from(self.slots.len()).unwrap_or(0);
-        let of = |index: &u32| self.unit(*index).is_some_and(|unit| unit.ctx == ctx);
-        let mut list = Vec::new();
-        if list.try_reserve_exact(self.slots.len()).is_ok() {
-            list.extend((0..bound).filter(of));
+    /// The next unit of a context at or after `cursor`.
+    fn next_of(&self, ctx: ContextId, cursor: &mut u32) -> Option<u32> {
+        while (*cursor as usize) < self.slots.len() {
+            let index = *cursor;
+            *cursor += 1;
+            if self.unit(index).is_some_and(|unit| unit.ctx == ctx) {
+                return Some(index);
+            }
         }
-        list.into_iter()
+        None
     }
 
     fn is_shutting_down(&self, index: u32) -> bool {
@@ -867,7 +863,8 @@ impl Units {
             shutdown.given_up = true;
             return;
         }
-        for index in self.units_of(ctx) {
+        let mut cursor = 0;
+        while let Some(index) = self.next_of(ctx, &mut cursor) {
             self.do_command(index, Command::Kill, now);
         }
         self.settle(ctx, None, now);
@@ -896,7 +893,8 @@ impl Units {
             units: 0,
             processes: 0,
         };
-        for index in self.units_of(ctx) {
+        let mut cursor = 0;
+        while let Some(index) = self.next_of(ctx, &mut cursor) {
             let unit = self.unit(index)?;
             if !unit.is_down() {
                 left.units += 1;
