@@ -205,13 +205,19 @@ pub extern "C" fn sss_supervisor_foreach(
     let (mut cursor, pvt) = (0, Pvt(pvt));
     loop {
         let shown = protect(|| {
-            let id = units::next(ctx, &mut cursor)?;
-            let standing = units::standing(id).ok()?;
-            let (unit, name) = units::with(id, |settings| {
-                (settings.sink.source, settings.name.as_c_str().as_ptr())
-            })
-            .ok()?;
-            Some((unit, sss_unit_status::of(name, &standing)))
+            loop {
+                let id = units::next(ctx, &mut cursor)?;
+                // Another thread may have removed it just now.
+                let Ok(standing) = units::standing(id) else {
+                    continue;
+                };
+                let told = units::with(id, |settings| {
+                    (settings.sink.source, settings.name.as_c_str().as_ptr())
+                });
+                if let Ok((unit, name)) = told {
+                    return Some((unit, sss_unit_status::of(name, &standing)));
+                }
+            }
         });
         let Some(Some((unit, status))) = shown else {
             return 0;
