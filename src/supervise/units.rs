@@ -306,10 +306,15 @@ pub(crate) fn add(
     after: &[&std::ffi::CStr],
 ) -> Result<UnitId, Error> {
     let own = made()?;
-    let notify = settings.talks.then(NotifySocket::new).transpose()?;
+    let mut notify = settings.talks.then(NotifySocket::new).transpose()?;
     let mut units = own.value.lock();
     units.drop_ended();
-    units.add(ctx, settings, machine, after, notify)
+    let mut unwanted = None;
+    let added = units.add(ctx, settings, machine, after, &mut notify, &mut unwanted);
+    drop(units);
+    // Not with the lock: somebody who found the socket may have had the task stepped.
+    unwanted.into_iter().for_each(task::remove);
+    added
 }
 
 /// The task of a shutdown.
@@ -635,13 +640,15 @@ impl Units {
             .find(|unit| unit.ctx == ctx && !unit.replaced && unit.settings.name.as_c_str() == name)
     }
 
+    /// On failure the task in `unwanted` is to be removed.
     fn add(
         &mut self,
         ctx: ContextId,
         settings: Settings,
         machine: Machine,
         after: &[&std::ffi::CStr],
-        notify: Option<NotifySocket>,
+        notify: &mut Option<NotifySocket>,
+        unwanted: &mut Option<TaskId>,
     ) -> Result<UnitId, Error> {
         let replaced = self
             .named(ctx, settings.name.as_c_str())
@@ -674,15 +681,9 @@ impl Units {
         let watched = notify.as_ref().map_or(Ok(()), |socket| {
             task::watch_fd(task, socket.as_fd().as_raw_fd(), Interest::READ)
         });
-        let number = watched.and_then(|()| self.enlist(ctx, index, &before, replaced));
-        let number = match number {
-            Ok(number) => number,
-            Err(errno) => {
-                // The task was never stepped, so there is nothing else to undo.
-                task::remove(task);
-                return Err(errno);
-            }
-        };
+        *unwanted = Some(task);
+        let number = watched.and_then(|()| self.enlist(ctx, index, &before, replaced))?;
+        *unwanted = None;
         if let Some(former) = self.named(ctx, settings.name.as_c_str()) {
             former.replaced = true;
         }
@@ -707,7 +708,7 @@ impl Units {
             text: Text::EMPTY,
             wishes: Wishes::default(),
             due,
-            notify,
+            notify: notify.take(),
             ready: None,
             armed: None,
             lives: false,
