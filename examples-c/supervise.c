@@ -1039,7 +1039,13 @@ static const char *ending(int wait_status, char *buffer, size_t size)
     if (WIFEXITED(wait_status)) {
         snprintf(buffer, size, "exited with %d", WEXITSTATUS(wait_status));
     } else if (WIFSIGNALED(wait_status)) {
-        snprintf(buffer, size, "killed by SIG%s", sigabbrev_np(WTERMSIG(wait_status)));
+        const char *name = sigabbrev_np(WTERMSIG(wait_status));
+
+        if (name != NULL) {
+            snprintf(buffer, size, "killed by SIG%s", name);
+        } else { /* a realtime signal */
+            snprintf(buffer, size, "killed by signal %d", WTERMSIG(wait_status));
+        }
     } else {
         snprintf(buffer, size, "ended");
     }
@@ -1423,7 +1429,10 @@ static void reply_text(struct client *client, const char *text)
 /* The last bytes of a unit's log, from the beginning of a line on. */
 static char *log_tail(const struct unit *unit, size_t most)
 {
-    int fd = unit->log_path == NULL ? -1 : open(unit->log_path, O_RDONLY | O_CLOEXEC);
+    /* Of a FIFO that was put in its place an open(2) would wait for a writer. */
+    int fd = unit->log_path == NULL
+                 ? -1
+                 : open(unit->log_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     struct stat st;
     char *text = NULL, *line;
     off_t from;

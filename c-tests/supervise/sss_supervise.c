@@ -1118,6 +1118,28 @@ static void status_of_any_bytes(void **state)
     free(unit);
 }
 
+/* A FIFO in the place of a log keeps nobody waiting; a realtime signal has no name. */
+static void odd_ends_and_logs(void **state)
+{
+    struct sup sup;
+    char path[64];
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup,
+              "[a]\ncommand = sleep 1000\nlog = %s/log\n[b]\ncommand = sh -c 'kill -40 $$'\n",
+              sup.dir);
+    sup_start(&sup);
+    sup_await(&sup, "a: RUNNING");
+    sup_await_any(&sup, "b: FAILED, killed by signal 40\n");
+    snprintf(path, sizeof(path), "%s/log", sup.dir);
+    check_ok(unlink(path));
+    check_ok(mkfifo(path, 0600));
+    CTL(&sup, &ran, "status", "a");
+    check(strstr(ran.text, "RUNNING") != NULL);
+    sup_end(&sup);
+}
+
 /* Where the control socket is by default. */
 static void runtime_directory(void **state)
 {
@@ -1863,6 +1885,7 @@ int main(void)
         cmocka_unit_test(silent_clients_give_way),
         cmocka_unit_test(clients_beyond_its_descriptors),
         cmocka_unit_test(status_of_any_bytes),
+        cmocka_unit_test(odd_ends_and_logs),
         cmocka_unit_test(runtime_directory),
         cmocka_unit_test(a_hundred_units),
         cmocka_unit_test(killed_units),
