@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -1948,23 +1949,43 @@ static bool is_socket(const char *path, struct stat *st)
     return lstat(path, st) == 0 && S_ISSOCK(st->st_mode);
 }
 
-/* Replaces a socket file that nobody listens on: a supervisor that was killed has left it. */
-static void open_socket(void)
+/* Locks the place of the socket: of several supervisors that find a dead one's socket there,
+ * only one may replace it, and the others find that one's. -1 where no lock file can be made;
+ * then no socket can be made there either. */
+static int lock_place(const char *path)
 {
-    struct sockaddr_un address;
-    struct stat st;
-    mode_t mask;
-    int probe;
+    struct stat held, named;
+    int fd;
 
-    socket_address(sup.socket_path, &address);
+    while ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)) >= 0) {
+        /* Who had the lock before has removed the file: then this one locks nothing. */
+        if (flock(fd, LOCK_EX) != 0 || fstat(fd, &held) != 0 ||
+            (lstat(path, &named) == 0 && named.st_dev == held.st_dev &&
+             named.st_ino == held.st_ino)) {
+            break;
+        }
+        close(fd);
+    }
+    return fd;
+}
+
+/* Replaces a socket file that nobody listens on: a supervisor that was killed has left it.
+ * NULL, or why there is no socket. */
+static const char *make_socket(const struct sockaddr_un *address)
+{
+    int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    struct stat st;
+    int bound;
+    mode_t mask;
+
     sup.listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (sup.listener < 0 || probe < 0) {
-        die("socket: %s", strerror(errno));
+        return strerror(errno);
     }
     /* EAGAIN: its queue of clients is full, so it is there. */
-    if (connect(probe, (struct sockaddr *)&address, sizeof(address)) == 0 || errno == EAGAIN) {
-        die("%s: another sss-supervise is there", sup.socket_path);
+    if (connect(probe, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+        errno == EAGAIN) {
+        return "another sss-supervise is there";
     }
     /* A file that is no socket gives ECONNREFUSED too, and stays. */
     if (errno == ECONNREFUSED && is_socket(sup.socket_path, &st)) {
@@ -1972,11 +1993,29 @@ static void open_socket(void)
     }
     close(probe);
     mask = umask(0177);
-    if (bind(sup.listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
-        listen(sup.listener, 16) != 0) {
-        die("%s: %s", sup.socket_path, strerror(errno));
-    }
+    bound = bind(sup.listener, (const struct sockaddr *)address, sizeof(*address));
     umask(mask);
+    return bound == 0 && listen(sup.listener, 16) == 0 ? NULL : strerror(errno);
+}
+
+static void open_socket(void)
+{
+    char lock_path[sizeof(((struct sockaddr_un *)NULL)->sun_path) + 8];
+    struct sockaddr_un address;
+    const char *problem;
+    int lock;
+
+    socket_address(sup.socket_path, &address);
+    snprintf(lock_path, sizeof(lock_path), "%s.lock", address.sun_path);
+    lock = lock_place(lock_path);
+    problem = make_socket(&address);
+    if (lock >= 0) {
+        unlink(lock_path);
+        close(lock);
+    }
+    if (problem != NULL) {
+        die("%s: %s", sup.socket_path, problem);
+    }
     (void)is_socket(sup.socket_path, &sup.socket_file);
     sup.spare = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -576,6 +577,66 @@ static void what_stands_in_the_sockets_place(void **state)
     check(access(place, F_OK) != 0);
     sup_free(&first);
     sup_free(&second);
+}
+
+/* A socket at this path; nobody answers it unless somebody listens. */
+static int bind_socket(const char *path)
+{
+    struct sockaddr_un address = { .sun_family = AF_UNIX };
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    check(fd >= 0);
+    strcpy(address.sun_path, path);
+    check_ok(bind(fd, (struct sockaddr *)&address, sizeof(address)));
+    return fd;
+}
+
+static bool waits_for_a_lock(pid_t pid)
+{
+    FILE *locks = fopen("/proc/locks", "re");
+    char line[256], wanted[32];
+    bool waits = false;
+
+    check(locks != NULL);
+    snprintf(wanted, sizeof(wanted), " WRITE %d ", (int)pid);
+    while (fgets(line, sizeof(line), locks) != NULL) {
+        waits |= strstr(line, "->") != NULL && strstr(line, wanted) != NULL;
+    }
+    check_ok(fclose(locks));
+    return waits;
+}
+
+/* Another supervisor replaces a dead one's socket just then: its own one is not taken away. */
+static void two_replace_a_socket(void **state)
+{
+    int64_t deadline = now_ms() + DEADLINE_MS;
+    char path[80];
+    struct sup sup;
+    int lock, listener;
+
+    (void)state;
+    sup_make(&sup);
+    configure(&sup, "[a]\ncommand = sleep 1000\n");
+    check_ok(close(bind_socket(sup.socket)));
+    snprintf(path, sizeof(path), "%s.lock", sup.socket);
+    lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    check(lock >= 0);
+    check_ok(flock(lock, LOCK_EX));
+    sup_start(&sup);
+    while (!waits_for_a_lock(sup.pid)) {
+        check(now_ms() < deadline);
+        usleep(1000);
+    }
+    check_ok(unlink(sup.socket));
+    listener = bind_socket(sup.socket);
+    check_ok(listen(listener, 1));
+    check_ok(unlink(path));
+    check_ok(close(lock));
+    sup_await(&sup, "another sss-supervise is there");
+    sup_finish(&sup, 2);
+    check(access(path, F_OK) != 0);
+    check_ok(close(listener));
+    sup_free(&sup);
 }
 
 static void bad_configurations(void **state)
@@ -1877,6 +1938,7 @@ int main(void)
         cmocka_unit_test(reload_starts_nothing_that_was_stopped),
         cmocka_unit_test(reload_starts_no_old_definition),
         cmocka_unit_test(what_stands_in_the_sockets_place),
+        cmocka_unit_test(two_replace_a_socket),
         cmocka_unit_test(bad_configurations),
         cmocka_unit_test(logs_that_cannot_be),
         cmocka_unit_test(every_key),
