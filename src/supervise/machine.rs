@@ -117,7 +117,7 @@ pub(crate) enum Event {
     Spawned,
     SpawnFailed,
     Ready,
-    /// The main process ended; with `alone` nobody else of the run lives.
+    /// The main process ended; with `alone` no other process of this or a former run lives.
     MainEnded {
         failed: bool,
         alone: bool,

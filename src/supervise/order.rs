@@ -93,7 +93,7 @@ impl Order {
             let formers = self.places[former as usize].before.iter();
             list.extend(formers.filter(|&&other| self.places[other as usize].replaced));
         }
-        // The former's own list, once it has given its heirs away.
+        // The replaced unit's new `after` list: empty, with room for the unit that replaces it.
         let mut heirs = Vec::new();
         heirs
             .try_reserve(usize::from(former.is_some()))

@@ -86,7 +86,8 @@ enum Due {
 }
 
 impl Due {
-    /// Whether a later event tells at least as much, so that this one may be left out.
+    /// Whether it may be dropped when the queue is full. Essential events and questions may
+    /// not.
     fn is_passing(&self) -> bool {
         matches!(self, Due::Tell(report) if report.what != What::Essential)
     }
