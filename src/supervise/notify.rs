@@ -27,12 +27,6 @@ pub(crate) enum Said<'a> {
     Watchdog(u64),
     /// The present time limit moves: at least this long from now, in nanoseconds.
     Extend(u64),
-    /// BARRIER=1: the sender waits until the descriptor with it is closed.
-    Barrier,
-    /// FDSTORE and the like: such descriptors are not kept here.
-    FdStore,
-    /// EXIT_STATUS and ERRNO are for the log only.
-    Errno(i32),
 }
 
 /// What the lines of a datagram say, in order.
@@ -65,11 +59,8 @@ fn line(line: &[u8]) -> Option<Said<'_>> {
         },
         b"WATCHDOG_USEC" => microseconds(value).map(Said::Watchdog),
         b"EXTEND_TIMEOUT_USEC" => microseconds(value).map(Said::Extend),
-        b"BARRIER" => (value == b"1").then_some(Said::Barrier),
-        b"FDSTORE" => (value == b"1").then_some(Said::FdStore),
-        b"ERRNO" => number(value)
-            .and_then(|errno| i32::try_from(errno).ok())
-            .map(Said::Errno),
+        // BARRIER, FDSTORE, ERRNO and the like ask nothing of us: the descriptors that came
+        // with the datagram are closed with it.
         _ => None,
     }
 }
@@ -114,7 +105,6 @@ mod tests {
             [
                 Said::Ping,
                 Said::Broken,
-                Said::Barrier,
                 Said::Stopping,
                 Said::Extend(1_000)
             ]

@@ -7,7 +7,7 @@
 use nix::errno::Errno;
 
 use super::machine::{Command, State};
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 
 /// A unit's place in the order, and what it waits for.
 #[derive(Debug, Default)]
@@ -77,11 +77,11 @@ impl Order {
         // down.
         let wanted = 5 * (self.places.len() + 1);
         let short = wanted.saturating_sub(self.go.len());
-        self.go.try_reserve(short).map_err(memory)?;
+        self.go.try_reserve(short).map_err(out_of_memory)?;
         let mut list = Vec::new();
         let formers = former.map_or(0, |former| self.places[former as usize].before.len() + 1);
         list.try_reserve_exact(before.len() + formers)
-            .map_err(memory)?;
+            .map_err(out_of_memory)?;
         // It waits for the former's end.
         for &other in before.iter().chain(&former) {
             if !list.contains(&other) {
@@ -97,13 +97,13 @@ impl Order {
         let mut heirs = Vec::new();
         heirs
             .try_reserve(usize::from(former.is_some()))
-            .map_err(memory)?;
+            .map_err(out_of_memory)?;
         for &other in &list {
             let after = &mut self.places[other as usize].after;
-            after.try_reserve(1).map_err(memory)?;
+            after.try_reserve(1).map_err(out_of_memory)?;
         }
         if number == self.places.len() {
-            self.places.try_reserve(1).map_err(memory)?;
+            self.places.try_reserve(1).map_err(out_of_memory)?;
             self.places.push(Place::default());
         }
         if let Some(former) = former {
@@ -390,10 +390,6 @@ impl Order {
     pub(crate) fn take(&mut self) -> Option<Go> {
         (!self.go.is_empty()).then(|| self.go.remove(0))
     }
-}
-
-fn memory<E>(_: E) -> Errno {
-    Errno::ENOMEM
 }
 
 /// Takes a unit out of a list, in which it may stand once.

@@ -26,7 +26,7 @@ use crate::reap::task::{self, Arc, Interest, Task, TaskId, Why};
 use crate::service::tracker::ServiceId;
 use crate::sys::bits::ToSigned;
 use crate::sys::clock;
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 use crate::sys::fork::{Generation, PerProcess};
 use crate::sys::lock::{Mutex, MutexGuard};
 use crate::sys::notify_socket::NotifySocket;
@@ -248,10 +248,6 @@ pub(crate) struct Units {
 
 fn units() -> Result<MutexGuard<'static, Units>, Error> {
     Ok(UNITS.get().ok_or(Errno::ECHILD)?.value.lock())
-}
-
-fn memory<E>(_: E) -> Errno {
-    Errno::ENOMEM
 }
 
 /// The task of one unit.
@@ -658,21 +654,23 @@ impl Units {
             return Err(Errno::EEXIST.into());
         }
         let mut before = Vec::new();
-        before.try_reserve_exact(after.len()).map_err(memory)?;
+        before
+            .try_reserve_exact(after.len())
+            .map_err(out_of_memory)?;
         for name in after {
             before.push(self.named(ctx, name).ok_or(Errno::ENOENT)?.number);
         }
         let (mut due, mut former) = (Vec::new(), Vec::new());
-        due.try_reserve_exact(MOST_EVENTS).map_err(memory)?;
-        former.try_reserve(1).map_err(memory)?;
-        self.slots.try_reserve(1).map_err(memory)?;
+        due.try_reserve_exact(MOST_EVENTS).map_err(out_of_memory)?;
+        former.try_reserve(1).map_err(out_of_memory)?;
+        self.slots.try_reserve(1).map_err(out_of_memory)?;
         let all = self.slots.len() + 1;
         let short = all.saturating_sub(self.touched.len());
-        self.touched.try_reserve(short).map_err(memory)?;
+        self.touched.try_reserve(short).map_err(out_of_memory)?;
         self.make_group(ctx)?;
         let free = self.slots.iter().position(|slot| slot.unit.is_none());
         let index = free.unwrap_or(self.slots.len());
-        let index = u32::try_from(index).map_err(memory)?;
+        let index = u32::try_from(index).map_err(out_of_memory)?;
         if free.is_none() {
             self.slots.push(Slot::default());
         }
@@ -732,10 +730,10 @@ impl Units {
         former: Option<u32>,
     ) -> Result<u32, Error> {
         let group = self.group(ctx).ok_or(Errno::EINVAL)?;
-        group.slots.try_reserve(1).map_err(memory)?;
+        group.slots.try_reserve(1).map_err(out_of_memory)?;
         let most = (group.units as usize + 1) * MOST_EVENTS;
         let short = most.saturating_sub(group.turns.len());
-        group.turns.try_reserve(short).map_err(memory)?;
+        group.turns.try_reserve(short).map_err(out_of_memory)?;
         let number = group.order.add(before, former)?;
         while group.slots.len() <= number as usize {
             group.slots.push(index);
@@ -960,7 +958,7 @@ impl Units {
 
     fn make_group(&mut self, ctx: ContextId) -> Result<(), Error> {
         if self.group(ctx).is_none() {
-            self.groups.try_reserve(1).map_err(memory)?;
+            self.groups.try_reserve(1).map_err(out_of_memory)?;
             self.groups.push(Group {
                 ctx,
                 order: Order::default(),
@@ -1185,7 +1183,7 @@ impl Units {
     fn start(&mut self, index: u32) -> Result<(), Error> {
         let id = self.id(index);
         let unit = self.unit_mut(index).ok_or(Errno::ESRCH)?;
-        unit.former.try_reserve(1).map_err(memory)?;
+        unit.former.try_reserve(1).map_err(out_of_memory)?;
         unit.unwatch_ready();
         let started = run::start(
             unit.ctx,
@@ -1582,8 +1580,7 @@ impl Units {
                 }
                 return;
             }
-            // FDSTORE is not for us; the descriptors are closed.
-            Said::Since(_) | Said::Barrier | Said::FdStore | Said::Errno(_) => return,
+            Said::Since(_) => return,
         };
         self.event(index, event, now);
     }
