@@ -3,6 +3,7 @@
 //! CAP_NET_ADMIN; where the kernel does not acknowledge a request, there is no connector.
 
 use super::bits::ToSigned;
+use super::clock;
 use super::error::{Call, Error};
 use super::fd::again;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -27,8 +28,8 @@ const CONNECTOR: usize = 16;
 const EVENT: usize = CONNECTOR + 20;
 const DATA: usize = EVENT + 16;
 
-/// How long the kernel may take to acknowledge, in milliseconds.
-const PATIENCE: u16 = 200;
+/// How long the kernel may take to acknowledge, in nanoseconds.
+const PATIENCE: u64 = 200_000_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Message {
@@ -104,19 +105,34 @@ impl Connector {
         socket.filter()?;
         socket.bind()?;
         socket.control(LISTEN)?;
-        let mut waiting = [PollFd::new(socket.0.as_fd(), PollFlags::POLLIN)];
+        socket.await_acknowledgement()?;
+        Ok(socket)
+    }
+
+    /// Where another process listens, records come without an end, also if the kernel did
+    /// not take our request: so the patience is one for all that is read.
+    fn await_acknowledgement(&self) -> Result<(), Error> {
+        let until = clock::now() + PATIENCE;
+        let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         loop {
-            match socket.read()? {
-                Read::Message(Message::Acknowledged(0)) => return Ok(socket),
+            let left = until.saturating_sub(clock::now());
+            if left == 0 {
+                return Err(Call::sendmsg.failed(Errno::ENOTSUP));
+            }
+            match self.read()? {
+                Read::Message(Message::Acknowledged(0)) => return Ok(()),
                 Read::Message(Message::Acknowledged(_)) => {
                     return Err(Call::sendmsg.failed(Errno::EPERM));
                 }
+                // An overrun is told before the messages that are there.
                 Read::Message(_) | Read::Overrun => {}
-                Read::Nothing => match poll(&mut waiting, PollTimeout::from(PATIENCE)) {
-                    Ok(0) => return Err(Call::sendmsg.failed(Errno::ENOTSUP)),
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(errno) => return Err(Call::poll.failed(errno)),
-                },
+                Read::Nothing => {
+                    let left = u8::try_from(left / 1_000_000).unwrap_or(u8::MAX);
+                    match poll(&mut waiting, PollTimeout::from(left)) {
+                        Ok(_) | Err(Errno::EINTR) => {}
+                        Err(errno) => return Err(Call::poll.failed(errno)),
+                    }
+                }
             }
         }
     }
@@ -268,6 +284,34 @@ mod tests {
         fn whatever_comes_is_read(message in proptest::collection::vec(any::<u8>(), 0..100)) {
             let _ = parse(&message);
         }
+    }
+
+    #[test]
+    fn records_without_an_acknowledgement_do_not_keep_us() {
+        use std::os::unix::net::UnixDatagram;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        use std::time::{Duration, Instant};
+
+        const LONGEST: Duration = Duration::from_secs(20);
+        let (ours, kernels) = UnixDatagram::pair().unwrap();
+        let connector = Connector(ours.into());
+        let over = AtomicBool::new(false);
+        let (refused, in_time) = std::thread::scope(|scope| {
+            let talker = scope.spawn(|| {
+                let begun = Instant::now();
+                while !over.load(Ordering::Relaxed) && begun.elapsed() < LONGEST {
+                    kernels.send(&fork(1, 2, 2)).unwrap();
+                }
+                begun.elapsed() < LONGEST
+            });
+            let refused = connector.await_acknowledgement();
+            over.store(true, Ordering::Relaxed);
+            // The talker may wait for room.
+            while connector.read() != Ok(Read::Nothing) {}
+            (refused, talker.join().unwrap())
+        });
+        assert_eq!(refused, Err(Errno::ENOTSUP.into()));
+        assert!(in_time);
     }
 
     #[test]
