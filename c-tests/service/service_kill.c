@@ -2,10 +2,15 @@
 #include "support/test.h"
 
 #include "support/family.h"
+#include "support/hold.h"
 #include "support/spawn.h"
 
+#include <poll.h>
+#include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 struct bed {
     struct loop loop;
@@ -296,6 +301,111 @@ static void logins_are_spared(void **state)
     bed_free(&bed);
 }
 
+/* Once the main process is gone its session still tells a login from a worker that runs as
+ * another user. */
+static void logins_without_a_main_process(void **state)
+{
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL,
+                                    .flags = SSS_SERVICE_SPARE_LOGINS };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct bed bed;
+    pid_t worker, login;
+
+    (void)state;
+    if (getuid() != 0) {
+        test_skip("user", "needs another user");
+    }
+    bed_make(&bed, PLAIN);
+    worker = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, worker, "u 65534");
+    login = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, login, "s");
+    family_order(&bed.family, login, "u 65534");
+    /* What they fork reports when the orders before have been obeyed. */
+    family_fork(&bed.family, worker);
+    family_fork(&bed.family, login);
+    family_exit(&bed.family, bed.first, 0);
+    family_settle(&bed.family, &bed.loop);
+    kill_whole(bed.service, &how, &killed);
+    check_int(killed.spared, 2);
+    loop_until_reaped(&bed.loop, worker);
+    check(process_state(login) != 0 && process_state(login) != 'Z');
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
+struct killing {
+    struct bed *bed;
+    pid_t login;
+    errno_t error;
+    atomic_int listener;
+    atomic_bool over;
+};
+
+static void *kill_all_but_logins(void *pvt)
+{
+    const struct hold hold = { SYS_openat, ANY_ARG };
+    struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL,
+                                    .flags = SSS_SERVICE_SPARE_LOGINS };
+    struct killing *killing = pvt;
+
+    atomic_store(&killing->listener, hold_begin((const struct hold[2]){ hold, hold }));
+    killing->error = sss_service_kill(killing->bed->service, &how, NULL);
+    atomic_store(&killing->over, true);
+    return NULL;
+}
+
+/* While descriptors are out it is not known whose a process is. */
+static void logins_without_descriptors(void **state)
+{
+    struct bed bed;
+    struct killing killing = { .bed = &bed, .listener = -2 };
+    struct pollfd held_one = { .events = POLLIN };
+    char status[32];
+    unsigned refused = 0;
+    pthread_t killer;
+
+    (void)state;
+    if (getuid() != 0) {
+        test_skip("user", "needs another user");
+    }
+    hold_needed();
+    bed_make(&bed, PLAIN);
+    killing.login = family_fork(&bed.family, bed.first);
+    family_order(&bed.family, killing.login, "s");
+    family_order(&bed.family, killing.login, "u 65534");
+    family_fork(&bed.family, killing.login);
+    snprintf(status, sizeof(status), "/proc/%d/status", (int)killing.login);
+    check_int(pthread_create(&killer, NULL, kill_all_but_logins, &killing), 0);
+    while (atomic_load(&killing.listener) == -2) {
+        usleep(1000);
+    }
+    check(killing.listener != -1);
+    held_one.fd = killing.listener;
+    while (!atomic_load(&killing.over)) {
+        struct held held;
+
+        if (poll(&held_one, 1, 1) != 1 || !hold_take(killing.listener, &held)) {
+            continue;
+        }
+        if (strcmp((const char *)(uintptr_t)held.args[1], status) == 0) {
+            refused++;
+            check(hold_fail(killing.listener, &held, EMFILE));
+        } else {
+            hold_release(killing.listener, &held);
+        }
+    }
+    check_int(pthread_join(killer, NULL), 0);
+    check_ok(close(killing.listener));
+    check(refused > 0);
+    check_int(killing.error, EMFILE);
+    check(process_state(killing.login) != 0 && process_state(killing.login) != 'Z');
+    check_ok(sss_service_kill(bed.service, NULL, NULL));
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+}
+
 /* Any other signal is sent once to each. */
 static void another_signal(void **state)
 {
@@ -377,6 +487,8 @@ int main(void)
         cmocka_unit_test(spared_by_predicate),
         cmocka_unit_test(given_up),
         cmocka_unit_test(logins_are_spared),
+        cmocka_unit_test(logins_without_a_main_process),
+        cmocka_unit_test(logins_without_descriptors),
         cmocka_unit_test(another_signal),
         cmocka_unit_test(more_than_descriptors),
         cmocka_unit_test(refused),

@@ -14,7 +14,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::ledger::{Identity, Key, State};
 use super::tracker::{ServiceId, Tracker, identity, with};
 use crate::reap::orphan;
-use crate::sys::error::Error;
+use crate::sys::error::{Error, unless_short};
 use crate::sys::{clock, pidfd, procfs, signal, wait};
 
 /// How long a kill goes on while new processes come, in nanoseconds.
@@ -364,15 +364,10 @@ fn members(
     key: Key,
 ) -> Result<(Vec<(Member, Option<Identity>)>, u64), Error> {
     tracker.look()?;
-    tracker.walk_now(key.index);
+    tracker.walk(Some(key.index), u64::MAX);
+    tracker.note_main(key.index)?;
     let service = tracker.ledger.get(key).ok_or(Errno::ESRCH)?;
-    let first = if service.main == 0 {
-        service.root
-    } else {
-        service.main
-    };
-    let session = procfs::stat(first).ok().map(|stat| stat.session);
-    let owner = tracker.owner(key);
+    let (owner, session) = tracker.owner_and_session(key);
     let me = nix::unistd::getpid().as_raw();
     let mut found = Vec::new();
     found
@@ -383,11 +378,9 @@ fn members(
         if process.dead {
             continue;
         }
-        let stat = match procfs::stat(process.pid) {
-            Ok(stat) => stat,
-            // Without descriptors all would look as if they were gone.
-            Err(error) if error.is_shortage() => return Err(error),
-            Err(_) => continue,
+        // Without descriptors all would look as if they were gone.
+        let Some(stat) = unless_short(procfs::stat(process.pid))? else {
+            continue;
         };
         if stat.is_dead() || process.pid == me {
             let ours = process.state == State::Ours;
@@ -396,7 +389,10 @@ fn members(
             }
             continue;
         }
-        let uid = procfs::real_uid(process.pid).unwrap_or(owner);
+        // A login whose user is not known would be killed.
+        let Some(uid) = unless_short(procfs::real_uid(process.pid))? else {
+            continue;
+        };
         let known = match process.state {
             State::Below(identity) => Some(identity),
             State::Ours | State::Ended => None,

@@ -288,6 +288,19 @@ impl Ledger {
             .find_mut(hash(pid), |process| process.pid == pid)
     }
 
+    /// A service's main process, or the first one while there is no other, if it was not
+    /// seen to end.
+    pub(crate) fn main_or_first(&self, index: u32) -> Option<i32> {
+        let service = self.at(index)?;
+        let pid = if service.main == 0 {
+            service.root
+        } else {
+            service.main
+        };
+        let is_member = |one: &&Process| one.service == index && one.state != State::Ended;
+        self.process(pid).filter(is_member).map(|one| one.pid)
+    }
+
     /// The processes of a service that were not seen to end.
     pub(crate) fn members(&self, index: u32) -> impl Iterator<Item = &Process> {
         self.processes
@@ -521,12 +534,7 @@ impl Ledger {
         let Some(service) = self.at(index) else {
             return;
         };
-        let (main, root) = (service.main, service.root);
-        if main != 0
-            || self
-                .process(root)
-                .is_some_and(|first| first.service == index && first.state != State::Ended)
-        {
+        if service.main != 0 || self.main_or_first(index).is_some() {
             return;
         }
         let mut found = 0;

@@ -141,8 +141,10 @@ struct Extra {
     keeper: TaskId,
     cgroup: Option<Cgroup>,
     pid_file: Option<CString>,
-    /// The user that the first process ran as.
-    owner: u32,
+    /// The user that the first process ran as, once that could be read.
+    owner: Option<u32>,
+    /// The session of the main process; kept when that has ended.
+    session: Option<i32>,
     descent: bool,
     refused: Refused,
     used: u32,
@@ -402,7 +404,8 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
         keeper,
         cgroup,
         pid_file: wish.pid_file,
-        owner: 0,
+        owner: None,
+        session: None,
         descent: wish.descent,
         refused,
         used,
@@ -720,12 +723,25 @@ impl Tracker {
         self.extra(key)?.cgroup.as_ref()
     }
 
-    pub(super) fn owner(&self, key: Key) -> u32 {
-        self.extra(key).map_or(0, |extra| extra.owner)
+    /// The user that a service's first process ran as, and the session of its main one.
+    pub(super) fn owner_and_session(&self, key: Key) -> (u32, Option<i32>) {
+        self.extra(key)
+            .map_or((0, None), |extra| (extra.owner.unwrap_or(0), extra.session))
     }
 
-    pub(super) fn walk_now(&mut self, service: u32) {
-        self.walk(Some(service), u64::MAX);
+    /// Reads them where the main process is there, as a zombie too: after its end the pid
+    /// may be a stranger's.
+    pub(super) fn note_main(&mut self, service: u32) -> Result<(), Error> {
+        let Some(main) = self.ledger.main_or_first(service) else {
+            return Ok(());
+        };
+        let stat = unless_short(procfs::stat(main))?;
+        let uid = unless_short(procfs::real_uid(main))?;
+        if let Some(Some(extra)) = self.extras.get_mut(service as usize) {
+            extra.session = stat.map(|stat| stat.session).or(extra.session);
+            extra.owner = extra.owner.or(uid);
+        }
+        Ok(())
     }
 
     /// The context's keeper, made where there is none.
@@ -1207,10 +1223,8 @@ impl Tracker {
     fn started(&mut self, key: Key, pid: i32) {
         self.forget_foreign(pid);
         self.ledger.started(key, pid);
-        let owner = procfs::real_uid(pid).unwrap_or(0);
-        if let Some(extra) = self.extra_mut(key) {
-            extra.owner = owner;
-        }
+        // In a shortage it is read again later.
+        let _ = self.note_main(key.index);
         self.changed();
     }
 
@@ -1342,6 +1356,11 @@ impl Tracker {
     /// end that is to be told is put off. Whether it is.
     fn child_ended(&mut self, end: ChildEnd, teller: Option<TaskId>) -> bool {
         let service = self.ledger.process(end.pid).map(|process| process.service);
+        if let Some(service) = service {
+            if self.ledger.main_or_first(service) == Some(end.pid) {
+                let _ = self.note_main(service);
+            }
+        }
         // One look is enough for all that were dead before it began.
         if end.found >= self.look_began || !self.agreed {
             if let (Err(error), Some(task)) = (self.look(), teller) {
@@ -1575,8 +1594,10 @@ impl Tracker {
         let key = id.key();
         loop {
             let what = self.ledger.next(key)?;
-            if let What::Exited { pid, .. } = what {
-                self.note_told(pid);
+            match what {
+                What::Exited { pid, .. } => self.note_told(pid),
+                What::MainChanged { .. } => drop(self.note_main(key.index)),
+                _ => {}
             }
             let service = self.ledger.get(key)?;
             let report = Report {
