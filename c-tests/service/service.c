@@ -505,6 +505,59 @@ static void free_it(struct sss_service *service, const struct sss_service_event 
     *freeing->service = NULL;
 }
 
+struct freeing_other {
+    struct sss_service *service;
+    const struct told *told;
+    unsigned calls;
+};
+
+static void free_service(int pid, int wait_status, void *pvt)
+{
+    struct freeing_other *freeing = pvt;
+
+    (void)pid;
+    (void)wait_status;
+    if (freeing->calls++ == 0) {
+        check_int(freeing->told->count, 0);
+        check_ok(sss_service_free(freeing->service));
+    }
+}
+
+static void a_watched_zombie(struct loop *loop, struct freeing_other *freeing)
+{
+    pid_t pid = child_dead(0);
+
+    check_ok(sss_child_register(NULL, loop->ctx, pid, free_service, freeing, NULL));
+}
+
+/* Its first process has ended, and the service is freed before it hears of that. The child that
+ * the process left stays claimed too: it is reaped. */
+static void freed_before_an_end_is_told(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);
+    struct freeing_other freeing = { .calls = 0 };
+    struct bed bed;
+    pid_t child;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    a_watched_zombie(&bed.loop, &freeing);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    freeing.service = bed.service;
+    freeing.told = &bed.told;
+    child = family_fork(&bed.family, bed.first);
+    family_exit(&bed.family, bed.first, 0);
+    a_watched_zombie(&bed.loop, &freeing); /* whichever is told first */
+    loop_until(&bed.loop, &freeing.calls, 2);
+    bed.service = NULL;
+    family_exit(&bed.family, child, 0);
+    family_settle(&bed.family, &bed.loop);
+    check(!is_child(child));
+    check_int(bed.told.count, 0);
+    bed_free(&bed);
+}
+
 struct looking {
     struct told told;
     size_t listed;
@@ -1450,6 +1503,7 @@ int main(void)
         cmocka_unit_test(turns_of_one_callback),
         cmocka_unit_test(another_user_and_session),
         cmocka_unit_test(freed_while_it_lives),
+        cmocka_unit_test(freed_before_an_end_is_told),
         cmocka_unit_test(looked_at_from_its_callback),
         cmocka_unit_test(dead_behind_the_last_zombie),
         cmocka_unit_test(no_descriptors),

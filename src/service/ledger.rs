@@ -481,6 +481,21 @@ impl Ledger {
         self.processes.len()
     }
 
+    /// Keeps those children of ours of a silent service that `keep` says, and forgets the
+    /// others; whether it kept all.
+    pub(crate) fn keep_ours(&mut self, index: u32, mut keep: impl FnMut(i32) -> bool) -> bool {
+        let before = self.processes.len();
+        self.processes.retain(|process| {
+            process.service != index || process.state != State::Ours || keep(process.pid)
+        });
+        let gone = before - self.processes.len();
+        if let Some(service) = self.services.get_mut(index as usize) {
+            service.processes -= u32::try_from(gone).unwrap_or(0);
+        }
+        self.touch(index);
+        gone == 0
+    }
+
     /// Forgets a service and its processes, which nobody watches any more.
     pub(crate) fn abandon(&mut self, key: Key) {
         if self.get(key).is_some() {

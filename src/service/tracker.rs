@@ -1337,18 +1337,11 @@ impl Tracker {
             return;
         };
         let keeper = extra.keeper;
-        let mut ours = Vec::new();
-        for process in self.ledger.members(key.index) {
-            if process.state == State::Ours && ours.try_reserve(1).is_ok() {
-                ours.push(process.pid);
-            }
-        }
-        for pid in ours {
-            if watch(keeper, pid).is_err() {
-                self.ledger
-                    .ended(pid, crate::reap::status::LOST, Usage::default());
-            }
-        }
+        // One that cannot be watched may have been reaped when the watch before was ended:
+        // no look has shown yet which children it left us.
+        self.agreed &= self
+            .ledger
+            .keep_ours(key.index, |pid| watch(keeper, pid).is_ok());
     }
 
     /// A child of a service has ended: first looks for children that came to us by that,
