@@ -1123,6 +1123,88 @@ static void a_pid_of_another(void **state)
     }
 }
 
+/* A process below ends, and its parent waits for it. The next process with its pid is a stranger,
+ * and forks. All that comes before the connector's records of it are read; `known`: but for the
+ * first fork. */
+static void forks_of_a_stranger(bool known)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CONNECTOR, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    struct sss_service_killed killed = { .size = sizeof(killed) };
+    struct family strangers;
+    pid_t child, other, got, below;
+    char order[16], *path;
+    struct bed bed;
+    size_t count;
+
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    check_ok(sss_service_status(bed.service, &status));
+    if (status.evidence != SSS_SERVICE_BY_CONNECTOR) {
+        family_exit(&bed.family, bed.first, 0);
+        loop_until_dead(&bed.loop, &bed.told);
+        bed_free(&bed);
+        test_lacks("no connector to be had");
+    }
+    family_begin(&strangers);
+    path = helper_path("family");
+    other = fork();
+    if (other == 0) {
+        execl(path, "family", strangers.name, NULL);
+        _exit(1);
+    }
+    free(path);
+    check_int(family_report(&strangers), other);
+    child = family_fork(&bed.family, bed.first);
+    if (known) {
+        check(is_listed(bed.service, child, &count));
+    }
+    family_exit(&bed.family, child, 0);
+    family_order(&bed.family, bed.first, "w");
+    family_fork(&bed.family, bed.first);
+    check_int(process_state(child), 0);
+    snprintf(order, sizeof(order), "p %d", child);
+    family_order(&strangers, other, order);
+    got = family_report(&strangers);
+    if (got == child) {
+        below = family_fork(&strangers, child);
+        check(!is_listed(bed.service, below, &count));
+        check(!is_listed(bed.service, child, &count));
+        check_int(count, 2);
+        family_exit(&strangers, below, 0);
+        family_exit(&strangers, child, 0);
+        reap(below, 0);
+    }
+    family_exit(&strangers, other, 0);
+    if (got == child) {
+        reap(child, 0);
+    }
+    reap(other, 0);
+    family_end(&strangers);
+    kill_whole(bed.service, NULL, &killed);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+    if (got != child) {
+        test_lacks("no clone3 with set_tid to be had");
+    }
+}
+
+static void forks_of_a_member_before(void **state)
+{
+    (void)state;
+    if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
+        test_skip("linux-4.19 valgrind", "no pidfd is held there");
+    }
+    forks_of_a_stranger(true);
+}
+
+static void forks_of_nobody_known(void **state)
+{
+    (void)state;
+    forks_of_a_stranger(false);
+}
+
 /* A child of the application's own is no service's. In scope REGISTERED it is left to its
  * owner; if the daemon wants, its callback is asked, or all such children are reaped. */
 struct asked {
@@ -1515,6 +1597,8 @@ int main(void)
         cmocka_unit_test(leftovers_of_a_crash),
         cmocka_unit_test(a_cgroup_of_a_living_daemon_stays),
         cmocka_unit_test(a_pid_of_another),
+        cmocka_unit_test(forks_of_a_member_before),
+        cmocka_unit_test(forks_of_nobody_known),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(asked_in_two_contexts),
         cmocka_unit_test(left_for_a_minute),

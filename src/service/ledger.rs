@@ -65,8 +65,15 @@ pub(crate) struct Process {
     pub(crate) state: State,
     /// The last walk below the service's members found it.
     seen: bool,
-    /// A child of ours that was seen dead: it has no children, and forks no more.
+    /// It was seen dead: it has no children, and forks no more.
     pub(crate) dead: bool,
+}
+
+impl Process {
+    /// It ended below. Its pid may be another process's as soon as its parent has waited.
+    pub(crate) fn has_exited_below(&self) -> bool {
+        self.dead && matches!(self.state, State::Below(_))
+    }
 }
 
 /// Processor time in nanoseconds.
@@ -456,9 +463,8 @@ impl Ledger {
         members.try_reserve(self.processes.len()).map_err(nomem)?;
         for process in self.processes.iter_mut() {
             process.seen = service.is_some_and(|service| service != process.service)
-                || process.state == State::Ended
-                || process.dead;
-            if !process.seen && descends(process.service) {
+                || process.state == State::Ended;
+            if !process.seen && !process.dead && descends(process.service) {
                 members.push(process.pid);
             }
         }
@@ -506,10 +512,10 @@ impl Ledger {
         }
     }
 
-    /// A child of ours is dead, and not reaped yet.
+    /// A process is dead, and not reaped yet.
     pub(crate) fn note_dead(&mut self, pid: i32) {
         if let Some(process) = self.process_mut(pid) {
-            process.dead |= process.state == State::Ours;
+            process.dead = true;
         }
     }
 

@@ -1554,8 +1554,7 @@ impl Tracker {
                     self.forked(parent, child, &mut gone);
                 }
                 Ok(Read::Message(Message::Exit { pid })) => {
-                    prompted |= self.ledger.process(pid).is_some()
-                        || gone.iter().any(|&(known, _)| known == pid);
+                    prompted |= self.exited(pid) || gone.iter().any(|&(known, _)| known == pid);
                 }
                 Ok(Read::Message(_)) => {}
                 Ok(Read::Overrun) => {
@@ -1568,14 +1567,47 @@ impl Tracker {
         prompted
     }
 
+    /// A process ended, or, if the record is old, one that had this pid before. Whether it is
+    /// a member. One below that its parent waits for is gone, and a fork by its pid is a
+    /// stranger's from then on.
+    fn exited(&mut self, pid: i32) -> bool {
+        let Some(process) = self.ledger.process(pid) else {
+            return false;
+        };
+        if let State::Below(known) = process.state {
+            let held = self.below.find(hash(pid), |(held, _)| *held == pid);
+            let ended = held.is_some_and(|(_, fd)| pidfd::has_ended(fd.as_fd()));
+            let dead = procfs::stat(pid).map(|stat| stat.is_dead());
+            // Another one that lives may have begun in the same clock tick.
+            if is_gone(pid, known) || ended && dead == Ok(false) {
+                self.ledger.vanished(pid);
+                self.drop_below(pid);
+            } else if dead == Ok(true) {
+                self.ledger.note_dead(pid);
+            }
+        }
+        true
+    }
+
     fn forked(&mut self, parent: i32, child: i32, gone: &mut Vec<(i32, u32)>) {
         let service = match self.ledger.process(parent) {
+            Some(process) if process.has_exited_below() => return,
             Some(process) => process.service,
             None => match gone.iter().rev().find(|&&(pid, _)| pid == parent) {
                 Some(&(_, service)) => service,
                 None => return,
             },
         };
+        // Its parent by now is that one, or a member or we, who got its orphans. Otherwise the
+        // record is an old one, of pids that are other processes' by now.
+        if let Ok(stat) = procfs::stat(child) {
+            let member = self.ledger.process(stat.parent);
+            if stat.parent != std::process::id().to_signed()
+                && member.is_none_or(|member| member.service != service)
+            {
+                return;
+            }
+        }
         self.add_below(service, child, parent, Evidence::ForkRecord);
         let missing = self.ledger.process(child).is_none();
         if missing && gone.try_reserve(1).is_ok() {
