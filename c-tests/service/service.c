@@ -1315,6 +1315,41 @@ static void asked_in_two_contexts(void **state)
     check_no_children();
 }
 
+/* Whichever loop comes first, the context that has a callback is asked. */
+static void asked_where_it_can_be(void **state)
+{
+    (void)state;
+    for (int asks = 0; asks < 2; asks++) {
+        struct asked asked = { .answer = SSS_UNKNOWN_REAP };
+        struct bed beds[2];
+        size_t count = 0;
+        pid_t own;
+
+        for (int i = 0; i < 2; i++) {
+            bed_make(&beds[i], SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
+        }
+        check_ok(sss_sigchld_ctx_set_unknown_fn(beds[asks].loop.ctx, answer, &asked));
+        own = child_dead(9);
+        check_ok(sss_service_pids(beds[0].service, NULL, &count)); /* a look */
+        loop_settle(&beds[!asks].loop);
+        check_int(asked.calls, 0);
+        loop_until(&beds[asks].loop, &asked.calls, 1);
+        check_int(asked.pid, own);
+        loop_settle(&beds[asks].loop);
+        check(!is_child(own));
+        for (int i = 0; i < 2; i++) {
+            family_exit(&beds[i].family, beds[i].first, 0);
+            loop_until_dead(&beds[i].loop, &beds[i].told);
+        }
+        for (int i = 0; i < 2; i++) {
+            check_ok(sss_service_free(beds[i].service));
+            loop_end(&beds[i].loop);
+            family_end(&beds[i].family);
+        }
+        check_no_children();
+    }
+}
+
 static void count_left(uint32_t level, const char *message, void *pvt)
 {
     (void)level;
@@ -1601,6 +1636,7 @@ int main(void)
         cmocka_unit_test(forks_of_nobody_known),
         cmocka_unit_test(the_applications_own),
         cmocka_unit_test(asked_in_two_contexts),
+        cmocka_unit_test(asked_where_it_can_be),
         cmocka_unit_test(left_for_a_minute),
         cmocka_unit_test(reap_orphans),
         cmocka_unit_test(popen_and_system),

@@ -42,6 +42,17 @@ pub(crate) fn is_watched(depth: u32, pid: i32) -> bool {
     })
 }
 
+/// Whether a context says what becomes of unknown children. Where one has the scope ALL,
+/// nobody needs to say.
+pub(crate) fn answers(ctx: ContextId) -> bool {
+    lock(ctx.depth).is_ok_and(|mut reaper| {
+        reaper.for_unknown().is_some()
+            || reaper.live(ctx).is_some_and(|context| {
+                context.params.unknown.is_some() || context.params.reap_orphans
+            })
+    })
+}
+
 /// What became of an unknown child that ended.
 #[allow(clippy::large_enum_variant, reason = "it is looked at once")]
 pub(crate) enum Given {

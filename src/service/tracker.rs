@@ -1753,6 +1753,13 @@ impl Drop for KeeperTask {
 impl Tracker {
     /// The next ended child that nobody claims, as the scope wants it.
     fn next_unclaimed(&mut self, ctx: ContextId, asking: &AtomicI32) -> Option<Call> {
+        // One that can answer takes them, where there is one. It was posted too.
+        let mut keepers = self.keepers.iter();
+        if self.unclaimed.is_empty()
+            || !orphan::answers(ctx) && keepers.any(|keeper| orphan::answers(keeper.ctx))
+        {
+            return None;
+        }
         while let Some(pid) = self.unclaimed.pop() {
             match orphan::give(ctx, pid) {
                 Given::Done => {}
