@@ -793,6 +793,7 @@ impl Tracker {
         if self.ledger.services().next().is_none() {
             self.close_connector();
             self.environment = false;
+            self.foreign.clear();
             orphan::guard(self.depth, None);
         }
     }
@@ -994,9 +995,12 @@ impl Tracker {
         if tag.and_then(|tag| self.ledger.by_tag(tag)).is_some() {
             return Ok(false);
         }
-        known.look = look;
         let asked = known.asked;
         let since = known.since;
+        if asked && wait::lives(pid) {
+            return Ok(false); // another process has its pid by now
+        }
+        known.look = look;
         if !asked && wait::dead_status(pid).is_some() && !orphan::is_watched(self.depth, pid) {
             self.unclaimed_ended(pid);
         } else if asked && clock::now() - since > SPOKEN_OF_AFTER {
