@@ -6,11 +6,11 @@ use std::io::Write;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
-use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FcntlArg, OFlag, fcntl, openat};
 use nix::sys::stat::Mode;
 
+use super::directory;
 use super::error::{Call, During, Error};
 use super::fd::{above_standard, again};
 
@@ -262,11 +262,11 @@ pub(crate) fn unlink(dir: BorrowedFd, name: &CStr) -> Result<(), Error> {
 /// Shows each name of a directory.
 pub(crate) fn list(dir: BorrowedFd, mut each: impl FnMut(&[u8])) -> Result<(), Error> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let mut opened = again(|| Dir::openat(dir, c".", flags, Mode::empty())).during(Call::openat)?;
-    for entry in opened.iter() {
-        each(entry.during(Call::getdents)?.file_name().to_bytes());
-    }
-    Ok(())
+    let opened = again(|| openat(dir, c".", flags, Mode::empty())).during(Call::openat)?;
+    directory::names(opened.as_fd(), &mut |name| {
+        each(name.to_bytes());
+        Ok(())
+    })
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub(crate) mod clone;
 pub(crate) mod close_range;
 pub(crate) mod connector;
 pub(crate) mod credentials;
+pub(crate) mod directory;
 pub(crate) mod environment;
 pub(crate) mod epoll;
 pub(crate) mod error;

@@ -4,11 +4,12 @@
 //! `try_reserve`.
 
 use super::bits::ToSigned;
+use super::directory;
 use super::error::{Call, During, Error, out_of_memory, unless_short};
 use super::fd::again;
 use std::ffi::CStr;
 use std::fmt::{self, Write};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -147,7 +148,9 @@ pub(crate) fn children_of(
 ) -> Result<(), Error> {
     let task = open_at(format_args!("/proc/{pid}/task"))?;
     scratch.threads.clear();
-    numbered_entries(&task, &mut scratch.threads)?;
+    directory::names(task.as_fd(), &mut |name| {
+        numbers(name.to_bytes(), &mut scratch.threads)
+    })?;
     for at in 0..scratch.threads.len() {
         let thread = scratch.threads[at];
         scratch.text.clear();
@@ -241,43 +244,6 @@ pub(crate) fn own_children(found: &mut Vec<i32>, scratch: &mut Scratch) -> Resul
 fn is_within(part: &[i32], whole: &[i32]) -> bool {
     let mut rest = whole.iter();
     part.iter().all(|one| rest.any(|other| other == one))
-}
-
-/// Appends the entries of a directory that are numbers.
-fn numbered_entries(directory: &OwnedFd, found: &mut Vec<i32>) -> Result<(), Error> {
-    /// The offsets of d_reclen and d_name in struct linux_dirent64.
-    const RECORD_LENGTH: usize = 16;
-    const NAME: usize = 19;
-    let mut buffer = [0_u8; 4096];
-    loop {
-        // SAFETY: writes no more than the buffer's length.
-        let got = unsafe {
-            libc::syscall(
-                libc::SYS_getdents64,
-                directory.as_raw_fd(),
-                buffer.as_mut_ptr(),
-                buffer.len(),
-            )
-        };
-        let Ok(got) = usize::try_from(Call::getdents.result(got)?) else {
-            return Err(Call::getdents.failed(Errno::EIO));
-        };
-        if got == 0 {
-            return Ok(());
-        }
-        let mut at = 0;
-        while at + NAME < got {
-            let length = usize::from(buffer[at + RECORD_LENGTH])
-                | usize::from(buffer[at + RECORD_LENGTH + 1]) << 8;
-            let entry = &buffer[at + NAME..(at + length.max(NAME + 1)).min(got)];
-            let name = entry.split(|&byte| byte == 0).next().unwrap_or(&[]);
-            if let Some(number) = number(name) {
-                found.try_reserve(1).map_err(out_of_memory)?;
-                found.push(number);
-            }
-            at += length.max(NAME + 1);
-        }
-    }
 }
 
 /// The number that a pid file holds.
