@@ -983,6 +983,8 @@ static void leftovers_of_a_crash(void **state)
     }
     gate_make(&gate);
     inside = child_at(&gate, 0);
+    snprintf(procs, sizeof(procs), "%s/inner", paths[0]);
+    check(mkdir(procs, 0755) == 0 || errno == ENOENT);
     snprintf(procs, sizeof(procs), "%s/cgroup.procs", paths[1]);
     /* A daemon of another test that runs now may remove it until the process is in it. */
     while ((fd = open(procs, O_WRONLY | O_CLOEXEC)) == -1) {
@@ -1002,6 +1004,56 @@ static void leftovers_of_a_crash(void **state)
     bed_free(&bed);
     check(rmdir(paths[1]) == 0 || errno == ENOENT);
     check(removed);
+}
+
+/* The directory of a process's cgroup, which is in our own. */
+static void cgroup_of(pid_t pid, char directory[600])
+{
+    char own[512], path[64], line[512];
+    FILE *file;
+
+    own_cgroup(own);
+    snprintf(path, sizeof(path), "/proc/%d/cgroup", (int)pid);
+    file = fopen(path, "re");
+    check(file != NULL);
+    directory[0] = '\0';
+    while (fgets(line, sizeof(line), file) != NULL) {
+        line[strcspn(line, "\n")] = '\0';
+        if (strncmp(line, "0::", 3) == 0) {
+            snprintf(directory, 600, "%s%s", own, strrchr(line, '/'));
+        }
+    }
+    check_ok(fclose(file));
+}
+
+/* What a program made in its cgroup is removed with it. */
+static void cgroups_in_its_cgroup(void **state)
+{
+    struct sss_service_params params = service_params(SSS_SERVICE_BY_CGROUP, 0);
+    struct sss_service_status status = { .size = sizeof(status) };
+    static const char *const inner[] = { "/one", "/one/deeper", "/two" };
+    char directory[600], path[700];
+    struct bed bed;
+
+    (void)state;
+    loop_start(&bed.loop, ctx_make(SSS_SCOPE_REGISTERED, 0), WAKE_DESCRIPTOR);
+    family_begin(&bed.family);
+    bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
+    check_ok(sss_service_status(bed.service, &status));
+    if (status.evidence == SSS_SERVICE_BY_CGROUP) {
+        cgroup_of(bed.first, directory);
+        for (unsigned i = 0; i < ARRAY_SIZE(inner); i++) {
+            snprintf(path, sizeof(path), "%s%s", directory, inner[i]);
+            check_ok(mkdir(path, 0755));
+        }
+    }
+    family_exit(&bed.family, bed.first, 0);
+    loop_until_dead(&bed.loop, &bed.told);
+    bed_free(&bed);
+    if (status.evidence != SSS_SERVICE_BY_CGROUP) {
+        test_lacks("no process can be placed in a cgroup here");
+    }
+    check(access(directory, F_OK) != 0 && errno == ENOENT);
 }
 
 /* The start time of a process, in clock ticks: field 22 of /proc/PID/stat. */
@@ -1668,6 +1720,7 @@ int main(void)
         cmocka_unit_test(attached_with_a_cgroup),
         cmocka_unit_test(moved_out_of_its_cgroup),
         cmocka_unit_test(leftovers_of_a_crash),
+        cmocka_unit_test(cgroups_in_its_cgroup),
         cmocka_unit_test(a_cgroup_of_a_living_daemon_stays),
         cmocka_unit_test(a_pid_of_another),
         cmocka_unit_test(forks_of_a_member_before),

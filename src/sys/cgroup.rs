@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open, openat};
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::{UnlinkatFlags, getpid, read, unlinkat, write};
 
+use super::directory;
 use super::error::{Call, During, Error, out_of_memory};
 use super::fd::again;
 use super::procfs;
@@ -232,8 +233,28 @@ impl Made {
         let Ok(above) = open(self.parent.as_c_str(), DIRECTORY, Mode::empty()) else {
             return;
         };
-        let _ = unlinkat(&above, self.name.as_c_str(), UnlinkatFlags::RemoveDir);
+        remove_tree(above.as_fd(), &self.name, DEEPEST);
     }
+}
+
+/// How many levels of cgroups are removed.
+const DEEPEST: u32 = 8;
+
+/// Removes a cgroup and those that programs made in it, where no process is in them. A file,
+/// "." and ".." are other errors than EBUSY.
+fn remove_tree(above: BorrowedFd, name: &CStr, levels: u32) {
+    let remove = || unlinkat(above, name, UnlinkatFlags::RemoveDir);
+    if levels == 0 || remove() != Err(Errno::EBUSY) {
+        return;
+    }
+    let Ok(inside) = openat(above, name, DIRECTORY, Mode::empty()) else {
+        return;
+    };
+    let _ = directory::names(inside.as_fd(), &mut |name| {
+        remove_tree(inside.as_fd(), name, levels - 1);
+        Ok(())
+    });
+    let _ = remove();
 }
 
 fn number(value: i32) -> Result<Vec<u8>, Error> {
@@ -247,23 +268,20 @@ fn number(value: i32) -> Result<Vec<u8>, Error> {
 /// Removes the empty cgroups of daemons that are no more. One that still has processes
 /// cannot be removed, and is left to the daemon that was started anew.
 fn remove_leftovers(parent: &CStr) {
-    let Ok(mut above) = nix::dir::Dir::open(parent, DIRECTORY, Mode::empty()) else {
+    let Ok(above) = open(parent, DIRECTORY, Mode::empty()) else {
         return;
     };
-    let Ok(directory) = open(parent, DIRECTORY, Mode::empty()) else {
-        return;
-    };
-    for entry in above.iter().flatten() {
-        let name = entry.file_name();
+    let _ = directory::names(above.as_fd(), &mut |name| {
         if let Some((pid, started)) = maker(name.to_bytes()) {
             // A shortage says nothing of it.
             let lives =
                 procfs::stat(pid).map_or_else(Error::is_shortage, |stat| stat.started == started);
             if !lives {
-                let _ = unlinkat(&directory, name, UnlinkatFlags::RemoveDir);
+                remove_tree(above.as_fd(), name, DEEPEST);
             }
         }
-    }
+        Ok(())
+    });
 }
 
 /// Which daemon made the cgroup of this name.
