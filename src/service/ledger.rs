@@ -234,9 +234,7 @@ impl Ledger {
             service.told_main = Some(pid);
         }
         // A former process with this pid is gone: its end is queued, or was never seen.
-        if self.process(pid).is_some() {
-            self.remove(pid);
-        }
+        self.remove(pid);
         self.insert(Process {
             pid,
             parent: 0,
@@ -246,13 +244,6 @@ impl Ledger {
             seen: true,
             dead: false,
         });
-    }
-
-    /// Removes a service whose start failed.
-    pub(crate) fn discard(&mut self, key: Key) {
-        if self.get(key).is_some() {
-            self.release(key.index);
-        }
     }
 
     pub(crate) fn get(&self, key: Key) -> Option<&Service> {
@@ -378,10 +369,8 @@ impl Ledger {
         parent: i32,
         evidence: Evidence,
     ) -> Result<(), Error> {
-        if self.process(pid).is_some() {
-            self.remove(pid);
-        }
         self.room_for_process(service)?;
+        self.remove(pid);
         self.insert(Process {
             pid,
             parent,

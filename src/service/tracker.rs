@@ -374,7 +374,7 @@ fn begin(ctx: ContextId, wish: Wish, sink: Sink) -> Result<Starting, Error> {
     let task = match task {
         Ok(task) => task,
         Err(errno) => {
-            tracker.ledger.discard(key);
+            tracker.ledger.abandon(key);
             return Err(errno);
         }
     };
@@ -542,7 +542,7 @@ fn give_up(id: ServiceId) {
     let task = tracker
         .extra_mut(id.key())
         .and_then(|extra| extra.task.take());
-    tracker.ledger.discard(id.key());
+    tracker.ledger.abandon(id.key());
     let extra = tracker
         .extras
         .get_mut(id.key().index as usize)

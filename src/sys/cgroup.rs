@@ -198,16 +198,17 @@ impl Cgroup {
     /// Whether no process is in it or below it; zombies do not count.
     pub(crate) fn is_empty(&self) -> bool {
         let mut text = [0_u8; 256];
-        let events = match self.open_events() {
-            Ok(events) => events,
+        let got = self
+            .open_events()
+            .and_then(|events| read(&events, &mut text).during(Call::read));
+        match got {
+            Ok(got) => !text[..got]
+                .split(|&byte| byte == b'\n')
+                .any(|line| line == b"populated 1"),
             // The cgroup was removed. A shortage says nothing: it is looked at again
             // later.
-            Err(error) => return !error.is_shortage(),
-        };
-        let got = read(&events, &mut text).unwrap_or(0);
-        !text[..got]
-            .split(|&byte| byte == b'\n')
-            .any(|line| line == b"populated 1")
+            Err(error) => !error.is_shortage(),
+        }
     }
 
     /// Appends the processes that are directly in it.
