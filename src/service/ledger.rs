@@ -627,8 +627,19 @@ impl Ledger {
                 service.fresh = true;
                 self.fresh.push(index);
             }
-        } else if let What::Exited { pid, .. } = what {
-            self.remove(pid);
+        } else {
+            self.forget(index, what);
+        }
+    }
+
+    /// After an EXITED its process leaves the ledger. If other code waited for it, its pid may
+    /// be another process's by now, which stays.
+    fn forget(&mut self, index: u32, what: What) {
+        if let What::Exited { pid, .. } = what {
+            let process = self.process(pid);
+            if process.is_some_and(|one| one.service == index && one.state == State::Ended) {
+                self.remove(pid);
+            }
         }
     }
 
@@ -648,9 +659,7 @@ impl Ledger {
     /// A service's next event. The process of an EXITED leaves the ledger with it.
     pub(crate) fn next(&mut self, key: Key) -> Option<What> {
         let what = self.get_mut(key)?.events.pop_front()?;
-        if let What::Exited { pid, .. } = what {
-            self.remove(pid);
-        }
+        self.forget(key.index, what);
         Some(what)
     }
 
@@ -661,9 +670,7 @@ impl Ledger {
         };
         service.mute = true;
         while let Some(what) = self.services[key.index as usize].events.pop_front() {
-            if let What::Exited { pid, .. } = what {
-                self.remove(pid);
-            }
+            self.forget(key.index, what);
         }
         self.touch(key.index);
         self.release_if_done(key.index);

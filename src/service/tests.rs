@@ -471,6 +471,41 @@ fn a_silent_service_keeps_its_claim_until_it_is_gone() {
     assert_ne!(other.generation, key.generation);
 }
 
+/// Other code waited for the first one, so its pid was free before its EXITED was told.
+#[test]
+fn an_end_that_is_told_late_takes_no_later_process_along() {
+    for silent in [false, true] {
+        let mut ledger = Ledger::default();
+        let former = ledger.add(tag(0), Follow::First).unwrap();
+        let later = ledger.add(tag(1), Follow::First).unwrap();
+        ledger.started(former, 100);
+        ledger.ended(100, -1, Usage::default());
+        ledger.started(later, 100);
+        if silent {
+            ledger.silence(former);
+        } else {
+            let told = ledger.next(former);
+            assert!(matches!(told, Some(What::Exited { pid: 100, .. })));
+        }
+        assert_eq!(ledger.get(former).unwrap().processes, 0);
+        assert_eq!(ledger.get(later).unwrap().processes, 1);
+        assert_eq!(ledger.process(100).unwrap().service, later.index);
+    }
+}
+
+#[test]
+fn a_start_that_fails_leaves_no_process() {
+    let mut ledger = Ledger::default();
+    let failed = ledger.add(tag(0), Follow::First).unwrap();
+    ledger.started(failed, 100);
+    ledger.abandon(failed);
+    let next = ledger.add(tag(1), Follow::First).unwrap();
+    assert_eq!(next.index, failed.index);
+    assert_eq!(ledger.members(next.index).count(), 0);
+    ledger.started(next, 100);
+    assert_eq!(ledger.get(next).unwrap().processes, 1);
+}
+
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     Fork(usize),
