@@ -11,7 +11,7 @@ use hashbrown::HashTable;
 use nix::errno::Errno;
 
 use crate::sys::bits::ToUnsigned;
-use crate::sys::error::Error;
+use crate::sys::error::{Error, out_of_memory};
 
 /// By what a process was attributed; the numbers are the header's.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -167,30 +167,26 @@ pub(crate) struct Ledger {
     pub(crate) orphans: u64,
 }
 
-#[allow(clippy::needless_pass_by_value)] // as map_err() wants it
-fn nomem(_: std::collections::TryReserveError) -> Error {
-    Errno::ENOMEM.into()
-}
-
-fn hash(pid: i32) -> u64 {
+/// Where a pid is in a table.
+pub(super) fn hash(pid: i32) -> u64 {
     u64::from(pid.to_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 impl Ledger {
     /// A service that is about to be started, with room for all that it needs.
     pub(crate) fn add(&mut self, tag: u64, follow: Follow) -> Result<Key, Error> {
-        self.services.try_reserve(1).map_err(nomem)?;
+        self.services.try_reserve(1).map_err(out_of_memory)?;
         let slots = self.services.len() + 1;
         for list in [&mut self.free, &mut self.touched, &mut self.fresh] {
             let short = slots.saturating_sub(list.len());
-            list.try_reserve(short).map_err(nomem)?;
+            list.try_reserve(short).map_err(out_of_memory)?;
         }
         let mut events = VecDeque::new();
         // MAIN_CHANGED and DEAD, and the first process's end.
-        events.try_reserve(3).map_err(nomem)?;
+        events.try_reserve(3).map_err(out_of_memory)?;
         self.processes
             .try_reserve(1, |process| hash(process.pid))
-            .map_err(|_| Errno::ENOMEM)?;
+            .map_err(out_of_memory)?;
         let index = match self.free.pop() {
             Some(index) => index,
             None => u32::try_from(self.services.len()).map_err(|_| Errno::ENOMEM)?,
@@ -318,14 +314,14 @@ impl Ledger {
     fn room_for_process(&mut self, service: u32) -> Result<(), Error> {
         self.processes
             .try_reserve(1, |process| hash(process.pid))
-            .map_err(|_| Errno::ENOMEM)?;
+            .map_err(out_of_memory)?;
         let service = self
             .services
             .get_mut(service as usize)
             .ok_or(Errno::ESRCH)?;
         // ADOPTED and EXITED of each; MAIN_CHANGED after each; DEAD.
         let owed = (service.processes as usize + 1) * 3 + 1;
-        service.events.try_reserve(owed).map_err(nomem)
+        service.events.try_reserve(owed).map_err(out_of_memory)
     }
 
     /// A process lives below a member. One that is known already is the same.
@@ -449,7 +445,9 @@ impl Ledger {
         descends: &dyn Fn(u32) -> bool,
         members: &mut Vec<i32>,
     ) -> Result<(), Error> {
-        members.try_reserve(self.processes.len()).map_err(nomem)?;
+        members
+            .try_reserve(self.processes.len())
+            .map_err(out_of_memory)?;
         for process in self.processes.iter_mut() {
             process.seen = service.is_some_and(|service| service != process.service)
                 || process.state == State::Ended;
@@ -464,7 +462,7 @@ impl Ledger {
     pub(crate) fn unseen(&self, found: &mut Vec<(i32, Identity)>) -> Result<(), Error> {
         for process in self.processes.iter().filter(|process| !process.seen) {
             if let State::Below(identity) = process.state {
-                found.try_reserve(1).map_err(nomem)?;
+                found.try_reserve(1).map_err(out_of_memory)?;
                 found.push((process.pid, identity));
             }
         }

@@ -20,7 +20,7 @@ use hashbrown::HashTable;
 use nix::errno::Errno;
 
 use super::attribute::{Evidence, Facts, Identity, Verdict, look_at};
-use super::ledger::{Follow, Key, Ledger, Outside, State, Usage, What};
+use super::ledger::{Follow, Key, Ledger, Outside, State, Usage, What, hash};
 use super::tag;
 use crate::reap::callback::{Call, EventFn, Pvt, Record};
 use crate::reap::id::{ContextId, WatchId};
@@ -28,7 +28,7 @@ use crate::reap::orphan::{self, Given};
 use crate::reap::spawned::{self, Told};
 use crate::reap::task::{self, Arc, ChildEnd, Interest, Task, TaskId, Why};
 use crate::spawn::{Rlimit, SpawnError, Spec, Step};
-use crate::sys::bits::{ToSigned, ToUnsigned};
+use crate::sys::bits::ToSigned;
 use crate::sys::cgroup::Cgroup;
 use crate::sys::connector::{Connector, Message, Read};
 use crate::sys::error::{Error, unless_short};
@@ -208,10 +208,6 @@ pub(crate) struct Tracker {
     walk_from: u64,
     interval: u64,
     slow_at: u64,
-}
-
-fn hash(pid: i32) -> u64 {
-    u64::from(pid.to_unsigned()).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
 /// This process's services.
