@@ -7,8 +7,8 @@ use super::ledger::{Ledger, Process, State};
 use crate::sys::error::Error;
 use crate::sys::procfs::Said;
 
-/// What may be asked about a child of ours. Where descriptors or memory are out the answer is
-/// an error, and never that there is no such evidence.
+/// What may be asked about a child of ours. When descriptors or memory run out these return
+/// an error, never "no evidence".
 pub(crate) trait Facts {
     fn identity(&mut self, pid: i32) -> Result<Option<Identity>, Error>;
     /// The service whose cgroup it is in.

@@ -52,8 +52,8 @@ const AFTER_SHORTAGE: u64 = 100_000_000;
 /// So long an end waits for such a look. Then it is told, as what it has the daemon close
 /// may be what is missing.
 const LONGEST_SHORTAGE: u64 = 3_000_000_000;
-/// So often children are looked at for one answer, where a look came past one that had just
-/// ended.
+/// At most this many looks for one answer. A look that met a child which had just died may
+/// have missed that child's children, so it is repeated.
 const MOST_LOOKS: u32 = 3;
 /// Walks below the members get one part in so many of the time.
 const SHARE: u64 = 16;
@@ -171,7 +171,7 @@ struct ToldEnd {
     pid: i32,
     /// Tells it from a later process with its pid. None: it could not be read.
     identity: Option<Identity>,
-    /// The number of the look that last saw it, or that was the last before it was told.
+    /// Number of the last look that listed it; a look that does not list it drops it.
     look: u64,
 }
 
@@ -1497,13 +1497,12 @@ impl Tracker {
         self.tell();
     }
 
-    /// Has services with a cgroup settled: it may have become empty without an event for
-    /// us.
+    /// A cgroup may have become empty, or a pid file been written, without an event.
     fn touch_those_with_cgroups(&mut self) {
         for (index, extra) in (0..).zip(&self.extras) {
             let cgroup = extra.as_ref().is_some_and(|extra| extra.cgroup.is_some());
-            let untold = extra.as_ref().is_some_and(|extra| extra.pid_file.is_some());
-            if cgroup || untold {
+            let has_pid_file = extra.as_ref().is_some_and(|extra| extra.pid_file.is_some());
+            if cgroup || has_pid_file {
                 self.ledger.touch(index);
             }
         }
@@ -1687,9 +1686,8 @@ impl Task for ServiceTask {
                 return None;
             }
         }
-        // Another thread may have found the service dead while the last end was told. That
-        // last zombie is reaped after this step, and only then the service is dead: DEAD
-        // comes with the next one.
+        // If DEAD is next, tell it in a step of its own: the zombie of the last EXITED is
+        // reaped only when this step is over.
         if why != Why::Posted && tracker.ledger.is_dead_next(self.id.key()) {
             if let Some(Some(task)) = tracker.extra(self.id.key()).map(|extra| extra.task) {
                 task::post(task);

@@ -26,8 +26,7 @@ pub(crate) struct Cgroup {
     directory: OwnedFd,
     /// As /proc/PID/cgroup shows it for a member.
     path: Vec<u8>,
-    /// Set where we made it and have to remove it: the absolute path of the cgroup that
-    /// it is in.
+    /// Some if we made it: how to remove it.
     made: Option<Made>,
 }
 

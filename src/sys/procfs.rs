@@ -165,8 +165,8 @@ pub(crate) fn children_of(
     Ok(())
 }
 
-/// Our own children by one reading; whether we have one thread only. Then nobody
-/// takes a child out of the list meanwhile, so that nothing is missed.
+/// Our children by one reading. True if we have one thread: then nobody can reap a child
+/// during the reading, so none is missed.
 pub(crate) fn own_children_once(
     found: &mut Vec<i32>,
     scratch: &mut Scratch,
