@@ -21,7 +21,7 @@
 enum { HELLO = 1, LAUNCH = 2, WAIT = 3 };
 enum { FAILED = 3, STATUS = 5 };
 /* The word of the errno in Failed and in Status. */
-enum { FAILED_ERRNO = 4, STATUS_ERRNO = 5 };
+enum { FAILED_ERRNO = 3, STATUS_ERRNO = 5 };
 
 static uint32_t version = 1;
 
@@ -136,10 +136,10 @@ static void launch_request(uint32_t words[REQUEST_WORDS], int64_t until, uint32_
                            uint32_t descriptors)
 {
     request(words, LAUNCH);
-    words[4] = (uint32_t)until;
-    words[5] = (uint32_t)((uint64_t)until >> 32);
-    words[6] = length;
-    words[7] = descriptors;
+    words[2] = (uint32_t)until;
+    words[3] = (uint32_t)((uint64_t)until >> 32);
+    words[4] = length;
+    words[5] = descriptors;
 }
 
 static int64_t in_ms(int64_t milliseconds)

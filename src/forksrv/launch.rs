@@ -14,6 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::memory;
 use super::protocol::{
     DESCRIPTORS_MOST, Directory, Function, Index, Limit, Mapped, Order, PART, REPLY, Reply,
     Request, WAIT_BLOCK, Way,
@@ -401,10 +402,6 @@ impl Sent {
     }
 }
 
-fn memory(error: impl Into<Error>) -> SpawnError {
-    SpawnError::during(Step::Memory, error.into())
-}
-
 /// What is left of a launch that was given up before anything came back: a process
 /// may still come of it, which ends by itself, and has to be reaped.
 pub(crate) struct Stray {
@@ -449,7 +446,7 @@ impl Stray {
                 self.pid = sender;
             }
             match Reply::decode(&bytes[..got.length]) {
-                Ok(Reply::Ready { way, .. }) => self.way = way,
+                Ok(Reply::Ready { way }) => self.way = way,
                 Ok(Reply::Made { pid, way, child }) => {
                     self.way = way;
                     self.made(pid, child);
@@ -550,7 +547,6 @@ impl Beginning {
         seqpacket::pass_credentials(mine.as_fd())?;
         let mine = fd::above_standard(mine)?;
         let request = Request::Launch {
-            token: 0,
             deadline,
             order: u32::try_from(packet.bytes.len()).unwrap_or(u32::MAX),
             descriptors: u32::try_from(packet.fds.len()).unwrap_or(u32::MAX),
@@ -991,12 +987,12 @@ impl Exchange {
         }
         let sender = got.sender.map_or(0, |sender| sender.pid);
         let said = match Reply::decode(&bytes[..got.length]) {
-            Ok(Reply::Ready { way, .. }) => {
+            Ok(Reply::Ready { way }) => {
                 self.pid = sender;
                 self.way = way;
                 Said::Ready
             }
-            Ok(Reply::Failed { step, errno, .. }) => {
+            Ok(Reply::Failed { step, errno }) => {
                 if sender != self.link.pid {
                     self.pid = sender;
                 }

@@ -11,7 +11,13 @@ mod order;
 pub(crate) mod protocol;
 pub(crate) mod server;
 
+use crate::spawn::{SpawnError, Step};
+use crate::sys::error::Error;
 use crate::sys::fd;
+
+fn memory(error: impl Into<Error>) -> SpawnError {
+    SpawnError::during(Step::Memory, error.into())
+}
 
 /// The helper's whole program: its exit code.
 pub(crate) fn helper() -> i32 {

@@ -5,10 +5,10 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
 
+use super::memory;
 use super::protocol::{Directory, Order, Packed, Reply, Way};
 use crate::spawn::post::{Post, Posted, Then, above_targets, post, shares_memory};
 use crate::spawn::{CStringArray, Cwd, FdMap, Rlimit, SpawnError, Spec, Step};
-use crate::sys::error::Error;
 use crate::sys::process_status::{self, Status, StatusFile};
 use crate::sys::program::{Capabilities, LETTER, Letter};
 use crate::sys::seqpacket::{self, Sender};
@@ -66,12 +66,7 @@ pub(crate) struct For<'a> {
 
 /// Words of a reply, as a child that fails sends it.
 fn failed() -> [u32; LETTER] {
-    let bytes = Reply::Failed {
-        step: 0,
-        errno: 0,
-        pid: 0,
-    }
-    .encode();
+    let bytes = Reply::Failed { step: 0, errno: 0 }.encode();
     let mut words = [0; LETTER];
     for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
         *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
@@ -80,8 +75,8 @@ fn failed() -> [u32; LETTER] {
 }
 
 /// Where Reply::Failed has its step and its errno.
-const STEP_WORD: usize = 3;
-const ERRNO_WORD: usize = 4;
+const STEP_WORD: usize = 2;
+const ERRNO_WORD: usize = 3;
 
 /// A process that was made.
 pub(crate) struct Made {
@@ -145,7 +140,6 @@ pub(crate) fn carry_out(
         .transpose()
         .map_err(|error| SpawnError::during(Step::Descriptors, error))?;
     let ready = Reply::Ready {
-        pid: 0,
         way: if whom.siblings {
             Way::Clients
         } else {
@@ -270,10 +264,6 @@ fn pgrp(order: &Order<Packed>, base: &Base) -> Option<i32> {
         .home
         .is_some_and(|own| session == own[0] && group != own[1]);
     order.pgrp.or((moved && !order.session).then_some(group))
-}
-
-fn memory(error: impl Into<Error>) -> SpawnError {
-    SpawnError::during(Step::Memory, error.into())
 }
 
 fn collected<T>(items: impl Iterator<Item = T> + Clone) -> Result<Vec<T>, SpawnError> {

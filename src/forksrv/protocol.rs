@@ -20,7 +20,7 @@ use crate::sys::bits::{ToSigned, ToUnsigned};
 use crate::sys::error::Error;
 
 /// Changes with every change of the protocol: both ends must have the same version.
-pub(crate) const VERSION: u16 = 2;
+pub(crate) const VERSION: u16 = 3;
 
 /// The length of a request.
 pub(crate) const REQUEST: usize = 64;
@@ -46,7 +46,6 @@ pub(crate) enum Request {
     Hello { client: i32, options: u32 },
     /// Make a process.
     Launch {
-        token: u64,
         /// When the client gives up, by CLOCK_MONOTONIC in nanoseconds.
         deadline: u64,
         order: u32,
@@ -78,12 +77,12 @@ pub(crate) enum Way {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// The server is ready for requests.
-    Hello { pid: i32, abilities: u32 },
-    /// From the new process: it waits for one byte, then it goes on. Its pid in
-    /// the server's namespace; in the client's the message's credentials name it.
-    Ready { pid: i32, way: Way },
-    /// There is no process, or there is a dead one: that pid; 0 for none.
-    Failed { step: u32, errno: i32, pid: i32 },
+    Hello,
+    /// From the new process: everything but exec is done, and it waits for one byte. The
+    /// client learns its pid from the message's credentials.
+    Ready { way: Way },
+    /// From the server: there is no process. From the new process: it ends.
+    Failed { step: u32, errno: i32 },
     /// The process was made. Where it is the server's it has a number, and its pidfd
     /// comes with it. Its pid is 0 where the client has pids of its own.
     Made { pid: i32, way: Way, child: u64 },
@@ -97,9 +96,6 @@ pub(crate) enum Reply {
 
 /// Request::Wait's options: answer when the child has ended.
 pub(crate) const WAIT_BLOCK: u32 = 1;
-
-/// Reply::Hello's abilities: it can make children of the client's.
-pub(crate) const CAN_CLONE_PARENT: u32 = 1;
 
 /// What is wrong with a message: it is truncated, too long, or of another version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +138,7 @@ impl Way {
 }
 
 /// The words of a fixed message after magic, version and kind.
-struct Words<const N: usize>([u32; N]);
+struct Words([u32; REQUEST / 4]);
 
 fn low(value: u64) -> u32 {
     #[allow(clippy::cast_possible_truncation, reason = "the lower half")]
@@ -154,20 +150,20 @@ fn both(low: u32, high: u32) -> u64 {
     u64::from(low) | u64::from(high) << 32
 }
 
-impl<const N: usize> Words<N> {
+impl Words {
     fn new(kind: u16, rest: &[u32]) -> Self {
-        let mut words = [0; N];
+        let mut words = [0; REQUEST / 4];
         words[0] = MAGIC;
         words[1] = u32::from(VERSION) << 16 | u32::from(kind);
         words[2..2 + rest.len()].copy_from_slice(rest);
         Words(words)
     }
 
-    fn parse(bytes: &[u8]) -> Result<(u16, Self), Bad> {
-        if bytes.len() != N * 4 {
+    fn parse(bytes: &[u8], length: usize) -> Result<(u16, Self), Bad> {
+        if bytes.len() != length {
             return Err(Bad::Length);
         }
-        let mut words = [0; N];
+        let mut words = [0; REQUEST / 4];
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
             *word = u32::from_ne_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]);
         }
@@ -203,10 +199,9 @@ impl<const N: usize> Words<N> {
 
 impl Request {
     pub(crate) fn encode(&self) -> [u8; REQUEST] {
-        let words: Words<{ REQUEST / 4 }> = match *self {
+        let words = match *self {
             Request::Hello { client, options } => Words::new(1, &[client.to_unsigned(), options]),
             Request::Launch {
-                token,
                 deadline,
                 order,
                 descriptors,
@@ -214,8 +209,6 @@ impl Request {
             } => Words::new(
                 2,
                 &[
-                    low(token),
-                    low(token >> 32),
                     low(deadline),
                     low(deadline >> 32),
                     order,
@@ -245,7 +238,7 @@ impl Request {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Bad> {
-        let (kind, words) = Words::<{ REQUEST / 4 }>::parse(bytes)?;
+        let (kind, words) = Words::parse(bytes, REQUEST)?;
         match kind {
             1 => {
                 let rest = words.rest(2)?;
@@ -255,16 +248,15 @@ impl Request {
                 })
             }
             2 => {
-                let rest = words.rest(7)?;
-                if rest[4] as usize > ORDER_MOST || rest[5] as usize > DESCRIPTORS_MOST {
+                let rest = words.rest(5)?;
+                if rest[2] as usize > ORDER_MOST || rest[3] as usize > DESCRIPTORS_MOST {
                     return Err(Bad::Value);
                 }
                 Ok(Request::Launch {
-                    token: both(rest[0], rest[1]),
-                    deadline: both(rest[2], rest[3]),
-                    order: rest[4],
-                    descriptors: rest[5],
-                    way: Way::from_number(rest[6])?,
+                    deadline: both(rest[0], rest[1]),
+                    order: rest[2],
+                    descriptors: rest[3],
+                    way: Way::from_number(rest[4])?,
                 })
             }
             3 => {
@@ -287,12 +279,10 @@ impl Request {
 
 impl Reply {
     pub(crate) fn encode(&self) -> [u8; REPLY] {
-        let words: Words<{ REPLY / 4 }> = match *self {
-            Reply::Hello { pid, abilities } => Words::new(1, &[pid.to_unsigned(), abilities]),
-            Reply::Ready { pid, way } => Words::new(2, &[pid.to_unsigned(), way.number()]),
-            Reply::Failed { step, errno, pid } => {
-                Words::new(3, &[pid.to_unsigned(), step, errno.to_unsigned()])
-            }
+        let words = match *self {
+            Reply::Hello => Words::new(1, &[]),
+            Reply::Ready { way } => Words::new(2, &[way.number()]),
+            Reply::Failed { step, errno } => Words::new(3, &[step, errno.to_unsigned()]),
             Reply::Made { pid, way, child } => Words::new(
                 4,
                 &[
@@ -326,25 +316,17 @@ impl Reply {
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Bad> {
-        let (kind, words) = Words::<{ REPLY / 4 }>::parse(bytes)?;
+        let (kind, words) = Words::parse(bytes, REPLY)?;
         let pid = words.0[2].to_signed();
         match kind {
-            1 => Ok(Reply::Hello {
-                pid,
-                abilities: words.rest(2)?[1],
-            }),
+            1 => words.rest(0).map(|_| Reply::Hello),
             2 => Ok(Reply::Ready {
-                pid,
-                way: Way::from_number(words.rest(2)?[1])?,
+                way: Way::from_number(words.rest(1)?[0])?,
             }),
-            3 => {
-                let rest = words.rest(3)?;
-                Ok(Reply::Failed {
-                    pid,
-                    step: rest[1],
-                    errno: rest[2].to_signed(),
-                })
-            }
+            3 => words.rest(2).map(|rest| Reply::Failed {
+                step: rest[0],
+                errno: rest[1].to_signed(),
+            }),
             4 => {
                 let rest = words.rest(4)?;
                 Ok(Reply::Made {
@@ -968,7 +950,6 @@ mod tests {
                 options: 1,
             },
             Request::Launch {
-                token: u64::MAX - 1,
                 deadline: 1 << 40,
                 order: 1000,
                 descriptors: 3,
@@ -985,18 +966,11 @@ mod tests {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
         let replies = [
-            Reply::Hello {
-                pid: 8,
-                abilities: CAN_CLONE_PARENT,
-            },
-            Reply::Ready {
-                pid: 9,
-                way: Way::Clients,
-            },
+            Reply::Hello,
+            Reply::Ready { way: Way::Clients },
             Reply::Failed {
                 step: 23,
                 errno: libc::ENOENT,
-                pid: 0,
             },
             Reply::Made {
                 pid: 10,

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
 use super::order::{self, Base, For, Made};
-use super::protocol::{CAN_CLONE_PARENT, Order, PART, REQUEST, Reply, Request, WAIT_BLOCK, Way};
+use super::protocol::{Order, PART, REQUEST, Reply, Request, WAIT_BLOCK, Way};
 use crate::spawn::Step;
 use crate::spawn::post::Posted;
 use crate::sys::error::Error;
@@ -223,15 +223,7 @@ impl Server {
             full: false,
             done: false,
         };
-        let hello = Reply::Hello {
-            pid: process::own(),
-            abilities: if server.can_make_siblings() {
-                CAN_CLONE_PARENT
-            } else {
-                0
-            },
-        };
-        let _ = seqpacket::send(server.control.as_fd(), &hello.encode(), &[]);
+        let _ = seqpacket::send(server.control.as_fd(), &Reply::Hello.encode(), &[]);
         Ok(server)
     }
 
@@ -473,7 +465,6 @@ impl Server {
         let failed = |step: Step, errno: i32| Reply::Failed {
             step: step as u32,
             errno,
-            pid: 0,
         };
         let made = match Order::decode(&bytes, fds.len()) {
             Err(bad) => Err(failed(Step::Spec, Errno::from(bad) as i32)),
@@ -773,7 +764,6 @@ fn refuse(reply: Option<&OwnedFd>, errno: Errno) {
         let failed = Reply::Failed {
             step: Step::Spec as u32,
             errno: errno as i32,
-            pid: 0,
         };
         let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
     }
