@@ -223,7 +223,7 @@ impl Server {
             full: false,
             done: false,
         };
-        let _ = seqpacket::send(server.control.as_fd(), &Reply::Hello.encode(), &[]);
+        let _ = answer(&server.control, Reply::Hello);
         Ok(server)
     }
 
@@ -492,7 +492,7 @@ impl Server {
         match made {
             Ok((made, siblings)) => self.made(reply, made, siblings, polled),
             Err(failed) => {
-                let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
+                let _ = answer(&reply, failed);
             }
         }
     }
@@ -528,7 +528,7 @@ impl Server {
             // that it is ready or that it failed, and the client sees the end of file as
             // we close the socket.
             if shared || !siblings || !execs {
-                let _ = seqpacket::send(reply.as_fd(), &over.encode(), &[]);
+                let _ = answer(&reply, over);
             }
         } else if let Some(latch) = made.until_exec {
             let number = self.number();
@@ -557,7 +557,7 @@ impl Server {
                 gone, reply, latch, ..
             } = self.leaving.swap_remove(place);
             let _ = self.poll.delete(&latch);
-            let _ = seqpacket::send(reply.as_fd(), &gone.encode(), &[]);
+            let _ = answer(&reply, gone);
         }
     }
 
@@ -645,13 +645,12 @@ impl Server {
         if !child.ended || child.told || self.owed {
             return;
         }
-        let message = Reply::SigChld {
+        let ended = Reply::SigChld {
             child: child.number,
-        }
-        .encode();
+        };
         // A client that has closed its end of the socket is about to be gone.
         let full = [Errno::EAGAIN, Errno::ENOMEM, Errno::ENOBUFS];
-        let sent = seqpacket::send(self.control.as_fd(), &message, &[]);
+        let sent = answer(&self.control, ended);
         self.owed = sent.is_err_and(|error| full.contains(&error.errno));
         child.told = !self.owed;
     }
@@ -661,13 +660,9 @@ impl Server {
             // Whoever asked has given up, and would not hear the status.
             return;
         }
-        let answer = |status| send_status(reply.as_ref(), status);
         let Some(at) = self.find(number) else {
-            answer(Reply::Status {
-                child: number,
-                status: 0,
-                errno: libc::ECHILD,
-            });
+            // The client forgets it, also where it wanted no answer.
+            let _ = answer(reply.as_ref().unwrap_or(&self.control), no_child(number));
             return;
         };
         let child = &mut self.children[at];
@@ -680,18 +675,20 @@ impl Server {
             }
             return;
         }
-        match reply {
-            Some(reply) if options & WAIT_BLOCK != 0 && child.waiting.try_reserve(1).is_ok() => {
-                child.waiting.push((reply, deadline));
-            }
-            reply => send_status(
-                reply.as_ref(),
-                Reply::Status {
-                    child: 0,
-                    status: 0,
-                    errno: 0,
-                },
-            ),
+        let Some(reply) = reply else {
+            return;
+        };
+        if options & WAIT_BLOCK == 0 {
+            let lives = Reply::Status {
+                child: 0,
+                status: 0,
+                errno: 0,
+            };
+            let _ = answer(&reply, lives);
+        } else if child.waiting.try_reserve(1).is_ok() {
+            child.waiting.push((reply, deadline));
+        } else {
+            refuse(Some(&reply), Errno::ENOMEM);
         }
     }
 
@@ -701,12 +698,8 @@ impl Server {
         if let Some(pidfd) = &child.pidfd {
             let _ = self.poll.delete(pidfd);
         }
-        let none = Reply::Status {
-            child: child.number,
-            status: 0,
-            errno: libc::ECHILD,
-        };
-        let answer = match wait::waitpid(child.pid, libc::__WALL) {
+        let none = no_child(child.number);
+        let status = match wait::waitpid(child.pid, libc::__WALL) {
             Ok(Some((_, status))) => Reply::Status {
                 child: child.number,
                 status,
@@ -714,21 +707,22 @@ impl Server {
             },
             Ok(None) | Err(_) => none,
         };
-        match reply {
-            Some(reply) => send_status(Some(reply), answer),
-            None => {
-                let _ = seqpacket::send(self.control.as_fd(), &answer.encode(), &[]);
-            }
-        }
+        let _ = answer(reply.unwrap_or(&self.control), status);
         for (reply, _) in &child.waiting {
-            send_status(Some(reply), none);
+            let _ = answer(reply, none);
         }
     }
 }
 
-fn send_status(reply: Option<&OwnedFd>, status: Reply) {
-    if let Some(reply) = reply {
-        let _ = seqpacket::send(reply.as_fd(), &status.encode(), &[]);
+fn answer(to: &OwnedFd, reply: Reply) -> Result<(), Error> {
+    seqpacket::send(to.as_fd(), &reply.encode(), &[])
+}
+
+fn no_child(number: u64) -> Reply {
+    Reply::Status {
+        child: number,
+        status: 0,
+        errno: libc::ECHILD,
     }
 }
 
@@ -761,10 +755,8 @@ fn receive_part(order: &mut Incoming) -> Result<(), Error> {
 
 fn refuse(reply: Option<&OwnedFd>, errno: Errno) {
     if let Some(reply) = reply {
-        let failed = Reply::Failed {
-            step: Step::Spec as u32,
-            errno: errno as i32,
-        };
-        let _ = seqpacket::send(reply.as_fd(), &failed.encode(), &[]);
+        let step = Step::Spec as u32;
+        let errno = errno as i32;
+        let _ = answer(reply, Reply::Failed { step, errno });
     }
 }
