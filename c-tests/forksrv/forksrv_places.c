@@ -135,6 +135,55 @@ static void in_a_namespace(void *arg)
     in_child(session_of_no_number, NULL);
 }
 
+/* The server does not see it in /proc, and its order comes in several parts. */
+static void drops_root_unseen(void *arg)
+{
+    enum { STRINGS = 15, LENGTH = 100000 };
+    static const char *envp[STRINGS + 1];
+    static const char *const argv[] = { "sh", "-c", "exit $(id -u)", NULL };
+    struct sss_child_ctx *child = NULL;
+    struct sss_spawn spawn = spawn_zero();
+    struct seen seen = { 0 };
+    struct server_bed bed;
+    pid_t pid;
+    int i;
+
+    (void)arg;
+    for (i = 1; i < STRINGS; i++) {
+        char *text = malloc(LENGTH + 1);
+
+        check(text != NULL);
+        memset(text, 'x', LENGTH);
+        memcpy(text, "A=", 2);
+        text[LENGTH] = '\0';
+        envp[i] = text;
+    }
+    envp[0] = "PATH=/usr/bin:/bin";
+    spawn.path = "/bin/sh";
+    spawn.argv = argv;
+    spawn.envp = envp;
+    check_ok(unshare(CLONE_NEWPID));
+    server_bed_open(&bed, 0);
+    check_ok(setgroups(0, NULL));
+    check_ok(setresgid(101, 101, 101));
+    check_ok(setresuid(102, 102, 102));
+    check_ok(sss_forksrv_launch(NULL, bed.srv, &spawn, see, &seen, &child));
+    pid = pid_of(child);
+    loop_until(&bed.loop, &seen.calls, 1);
+    check_seen(&seen, pid, 102);
+    check_ok(sss_child_free(child));
+    server_bed_close(&bed);
+}
+
+static void no_root_child_of_a_daemon_that_is_not_seen(void **state)
+{
+    (void)state;
+    if (geteuid() != 0) {
+        test_skip("user", "needs root");
+    }
+    in_child(drops_root_unseen, NULL);
+}
+
 static void the_server_is_a_namespaces_init(void **state)
 {
     (void)state;
@@ -305,6 +354,7 @@ int main(void)
         cmocka_unit_test(the_server_is_a_namespaces_init),
         cmocka_unit_test(a_namespaces_pids_are_not_mixed_with_ours),
         cmocka_unit_test(an_ordinary_user),
+        cmocka_unit_test(no_root_child_of_a_daemon_that_is_not_seen),
         cmocka_unit_test(a_filter_forbids_clone3_and_pidfd_open),
         cmocka_unit_test(many_live_children),
         cmocka_unit_test(functions_outlive_the_server),

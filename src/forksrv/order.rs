@@ -13,7 +13,7 @@ use crate::sys::process_status::{self, Status, StatusFile};
 use crate::sys::program::{Capabilities, LETTER, Letter};
 use crate::sys::seqpacket::{self, Sender};
 use crate::sys::zygote::Hook;
-use crate::sys::{fd, limits, process, signal};
+use crate::sys::{credentials, fd, limits, process, signal};
 
 /// What the server itself has, which a child of its has too unless told otherwise.
 pub(crate) struct Base {
@@ -22,7 +22,7 @@ pub(crate) struct Base {
     /// Session and process group; None where the client's numbers are those of
     /// another pid namespace.
     home: Option<[i32; 2]>,
-    /// None where /proc is not there.
+    /// None where /proc could not be read.
     status: Option<Status>,
     /// The client's, kept open. None where /proc shows processes by other pids than those
     /// that we know them by.
@@ -199,12 +199,12 @@ struct Becomes {
 
 impl Becomes {
     fn new(whom: &For, client: Option<&Status>) -> Self {
-        let Some(own) = whom.base.status.as_ref().filter(|_| !whom.base.keep) else {
+        if whom.base.keep {
             return Becomes::default();
-        };
-        let Some(client) = client else {
+        }
+        let Some((own, client)) = whom.base.status.as_ref().zip(client) else {
             let Sender { uid, gid, .. } = whom.sender;
-            let same = own.uids == [uid; 3] && own.gids == [gid; 3];
+            let same = credentials::are(uid, gid);
             return Becomes {
                 identity: (!same).then(|| Status {
                     uids: [uid; 3],
@@ -272,4 +272,37 @@ fn collected<T>(items: impl Iterator<Item = T> + Clone) -> Result<Vec<T>, SpawnE
         .map_err(|_| memory(Errno::ENOMEM))?;
     list.extend(items);
     Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn a_client_that_gave_up_root_is_seen_without_our_own_status() {
+        let (ours, _theirs) = seqpacket::pair().unwrap();
+        let base = Base {
+            status: None,
+            client: None,
+            ..Base::of_this_process(false, false, false, 0)
+        };
+        let (uid, gid) = (credentials::uids().real, credentials::gids().real);
+        for (sent, becomes) in [((uid, gid), None), ((uid + 1, gid), Some((uid + 1, gid)))] {
+            let whom = For {
+                base: &base,
+                reply: ours.as_fd(),
+                client: None,
+                sender: Sender {
+                    pid: 1,
+                    uid: sent.0,
+                    gid: sent.1,
+                },
+                siblings: false,
+            };
+            let identity = Becomes::new(&whom, None).identity;
+            let ids = identity.map(|status| (status.uids[0], status.gids[0]));
+            assert_eq!(ids, becomes);
+        }
+    }
 }

@@ -63,6 +63,8 @@ impl Source {
 /// A launch whose order has not come in whole.
 struct Incoming {
     number: u64,
+    /// The client's credentials at the launch. It may have had others when the server began.
+    sender: Sender,
     reply: OwnedFd,
     way: Way,
     deadline: u64,
@@ -103,8 +105,8 @@ struct Child {
 struct Server {
     control: OwnedFd,
     client: Option<OwnedFd>,
-    /// The client's credentials, which every request must have.
-    sender: Sender,
+    /// The client's pid, which every request must have.
+    client_pid: i32,
     /// The client's pid is the same in its pid namespace and in ours.
     together: bool,
     base: Base,
@@ -206,7 +208,7 @@ impl Server {
         let server = Server {
             control,
             client: client_fd,
-            sender,
+            client_pid: sender.pid,
             together,
             base: Base::of_this_process(
                 options & OWN_CREDENTIALS != 0,
@@ -298,7 +300,7 @@ impl Server {
     /// Looks at what no event tells.
     fn look_around(&mut self) {
         let now = clock::now();
-        if self.client.is_none() && process::parent() != self.sender.pid {
+        if self.client.is_none() && process::parent() != self.client_pid {
             self.done = true;
             return;
         }
@@ -358,10 +360,10 @@ impl Server {
             return;
         }
         let reply = fds.into_iter().next();
-        if got.sender.map(|sender| sender.pid) != Some(self.sender.pid) {
+        let Some(sender) = got.sender.filter(|sender| sender.pid == self.client_pid) else {
             refuse(reply.as_ref(), Errno::EPERM);
             return;
-        }
+        };
         let request = if got.length > REQUEST {
             Err(Errno::EMSGSIZE)
         } else if got.truncated {
@@ -386,6 +388,7 @@ impl Server {
                 }
                 let incoming = Incoming {
                     number: self.number(),
+                    sender,
                     reply,
                     way,
                     deadline,
@@ -395,7 +398,7 @@ impl Server {
                     fds: Vec::new(),
                     polled: false,
                 };
-                self.receive_order(incoming, got.sender.unwrap_or(self.sender));
+                self.receive_order(incoming);
             }
             (
                 Ok(Request::Wait {
@@ -418,12 +421,12 @@ impl Server {
             .position(|order| order.number == number);
         if let Some(place) = place {
             let order = self.incoming.swap_remove(place);
-            self.receive_order(order, self.sender);
+            self.receive_order(order);
         }
     }
 
     /// Reads what has come of an order, and makes the process when it is whole.
-    fn receive_order(&mut self, mut order: Incoming, sender: Sender) {
+    fn receive_order(&mut self, mut order: Incoming) {
         while order.bytes.len() < order.expected || order.fds.len() < order.descriptors {
             match receive_part(&mut order) {
                 Ok(()) => {}
@@ -434,7 +437,7 @@ impl Server {
         if order.polled {
             let _ = self.poll.delete(&order.reply);
         }
-        self.launch(order, sender);
+        self.launch(order);
     }
 
     /// Keeps an order that is not complete, until more of it comes.
@@ -453,8 +456,9 @@ impl Server {
         }
     }
 
-    fn launch(&mut self, incoming: Incoming, sender: Sender) {
+    fn launch(&mut self, incoming: Incoming) {
         let Incoming {
+            sender,
             reply,
             way,
             bytes,

@@ -25,6 +25,18 @@ impl Ids {
     }
 }
 
+/// Whether the real, effective and saved ids of the process are these.
+pub(crate) fn are(uid: u32, gid: u32) -> bool {
+    let mut ids = [[0; 3]; 2];
+    let [[ruid, euid, suid], [rgid, egid, sgid]] = &mut ids;
+    // SAFETY: valid pointers; it cannot fail.
+    unsafe {
+        libc::getresuid(ruid, euid, suid);
+        libc::getresgid(rgid, egid, sgid);
+    }
+    ids == [[uid; 3], [gid; 3]]
+}
+
 pub(crate) fn uids() -> Ids {
     let (mut real, mut effective, mut saved) = (0, 0, 0);
     // SAFETY: three valid pointers; it cannot fail.
