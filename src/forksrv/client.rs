@@ -932,11 +932,10 @@ impl Shared {
     /// Takes what the server says on its own.
     fn listen(&self, link: &Link, task: TaskId) {
         let mut bytes = [0; REPLY];
-        let mut fds = Vec::new();
         loop {
-            let got = match seqpacket::receive(link.control.as_fd(), &mut bytes, &mut fds) {
+            let got = match seqpacket::receive_one(link.control.as_fd(), &mut bytes, &mut None) {
                 Ok(got) => got,
-                Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => return,
+                Err(error) if error == Errno::EAGAIN => return,
                 Err(_) => break,
             };
             if got.length == 0 {

@@ -87,8 +87,7 @@ impl Link {
         drop(theirs);
         let mut bytes = [0; REPLY];
         loop {
-            let got = seqpacket::receive(mine.as_fd(), &mut bytes, &mut Vec::new());
-            match got {
+            match seqpacket::receive_one(mine.as_fd(), &mut bytes, &mut None) {
                 Ok(got) if got.length == 0 => {
                     self.await_death(deadline);
                     return Err(self.given_up(deadline).into());
@@ -433,12 +432,9 @@ impl Stray {
     pub(crate) fn look(&mut self, put_down: impl Fn(i32) -> bool) -> Looked {
         let mut bytes = [0; REPLY];
         loop {
-            let mut fds = Vec::new();
-            let got = match seqpacket::receive(self.socket.as_fd(), &mut bytes, &mut fds) {
+            let got = match seqpacket::receive_one(self.socket.as_fd(), &mut bytes, &mut None) {
                 Ok(got) if got.length > 0 => got,
-                Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => {
-                    return Looked::MoreToCome;
-                }
+                Err(error) if error == Errno::EAGAIN => return Looked::MoreToCome,
                 Ok(_) | Err(_) => break,
             };
             let sender = got.sender.map_or(0, |sender| sender.pid);
@@ -976,8 +972,8 @@ impl Exchange {
     /// Takes the next message; None where there is none.
     fn take(&mut self) -> Result<Option<Said>, SpawnError> {
         let mut bytes = [0; REPLY];
-        let mut fds = Vec::new();
-        let got = match seqpacket::receive(self.mine.as_fd(), &mut bytes, &mut fds) {
+        let mut pidfd = None;
+        let got = match seqpacket::receive_one(self.mine.as_fd(), &mut bytes, &mut pidfd) {
             Ok(got) => got,
             Err(error) if error == Errno::EAGAIN => return Ok(None),
             Err(error) => return Err(error.into()),
@@ -1004,7 +1000,7 @@ impl Exchange {
             Ok(Reply::Made { pid, way, child }) => {
                 (self.told, self.child) = (pid, child);
                 self.way = way;
-                self.pidfd = fds.into_iter().next();
+                self.pidfd = pidfd;
                 Said::Nothing
             }
             Ok(Reply::Gone { pid, child }) => {

@@ -167,9 +167,9 @@ impl Server {
         let control = fd::above_standard(control).map_err(|_| EXIT_NO_START)?;
         let parent = process::parent();
         let mut bytes = [0; REQUEST];
-        let mut fds = Vec::new();
+        let mut client_fd = None;
         let got = loop {
-            match seqpacket::receive(control.as_fd(), &mut bytes, &mut fds) {
+            match seqpacket::receive_one(control.as_fd(), &mut bytes, &mut client_fd) {
                 Err(error) if error == Errno::EAGAIN => {
                     let mut waits = [seqpacket::Wait::readable(control.as_fd())];
                     let by = clock::now() + LOOK_AFTER;
@@ -192,7 +192,6 @@ impl Server {
             return Err(EXIT_STRANGER);
         }
         let poll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).map_err(|_| EXIT_NO_START)?;
-        let client_fd = fds.into_iter().next();
         let event = |source: Source| EpollEvent::new(EpollFlags::EPOLLIN, source.datum());
         poll.add(&control, event(Source::Control))
             .map_err(|_| EXIT_NO_START)?;
@@ -344,11 +343,10 @@ impl Server {
         }
         // With room for more, so that one that is too long is seen.
         let mut bytes = [0; REQUEST + 1];
-        let mut fds = Vec::new();
-        let got = match seqpacket::receive(self.control.as_fd(), &mut bytes, &mut fds) {
+        let mut reply = None;
+        let got = match seqpacket::receive_one(self.control.as_fd(), &mut bytes, &mut reply) {
             Ok(got) => got,
-            // No memory now: the request is read again later.
-            Err(error) if matches!(error.errno, Errno::EAGAIN | Errno::ENOMEM) => return,
+            Err(error) if error == Errno::EAGAIN => return,
             Err(_) => {
                 self.done = true;
                 return;
@@ -359,7 +357,6 @@ impl Server {
             self.done = true;
             return;
         }
-        let reply = fds.into_iter().next();
         let Some(sender) = got.sender.filter(|sender| sender.pid == self.client_pid) else {
             refuse(reply.as_ref(), Errno::EPERM);
             return;

@@ -126,6 +126,27 @@ pub(crate) fn receive(
     fds: &mut Vec<OwnedFd>,
 ) -> Result<Received, Error> {
     fds.try_reserve(DESCRIPTORS + 128).map_err(out_of_memory)?;
+    receive_with(end, buffer, &mut |fd| fds.push(fd))
+}
+
+/// The same of a message that carries one descriptor at most; others are closed. It allocates
+/// nothing: what a message tells is told once.
+pub(crate) fn receive_one(
+    end: BorrowedFd,
+    buffer: &mut [u8],
+    first: &mut Option<OwnedFd>,
+) -> Result<Received, Error> {
+    *first = None;
+    receive_with(end, buffer, &mut |fd| {
+        first.get_or_insert(fd);
+    })
+}
+
+fn receive_with(
+    end: BorrowedFd,
+    buffer: &mut [u8],
+    take: &mut dyn FnMut(OwnedFd),
+) -> Result<Received, Error> {
     let mut ancillary = Ancillary([0; ANCILLARY]);
     let mut part = libc::iovec {
         iov_base: buffer.as_mut_ptr().cast(),
@@ -163,7 +184,7 @@ pub(crate) fn receive(
                 (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
                     for at in 0..bytes / size_of::<RawFd>() {
                         let fd = data.cast::<RawFd>().add(at).read_unaligned();
-                        fds.push(OwnedFd::from_raw_fd(fd));
+                        take(OwnedFd::from_raw_fd(fd));
                     }
                 }
                 (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if bytes >= size_of::<libc::ucred>() => {
@@ -289,6 +310,7 @@ mod tests {
         pass_credentials(theirs.as_fd()).unwrap();
         let fds = [theirs.as_raw_fd(); DESCRIPTORS];
         send(ours.as_fd(), b"one", &fds).unwrap();
+        send(ours.as_fd(), b"three", &fds[..2]).unwrap();
         send(ours.as_fd(), b"two", &[]).unwrap();
         let mut buffer = [0; 16];
         let mut got = Vec::new();
@@ -300,6 +322,9 @@ mod tests {
         assert!(!first.truncated);
         let pid = i32::try_from(std::process::id()).unwrap();
         assert_eq!(first.sender.map(|sender| sender.pid), Some(pid));
+        let mut one = None;
+        let third = receive_one(theirs.as_fd(), &mut buffer, &mut one);
+        assert_eq!((third.unwrap().length, one.is_some()), (5, true));
         got.clear();
         assert_eq!(
             receive(theirs.as_fd(), &mut buffer, &mut got)
