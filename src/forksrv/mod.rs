@@ -13,7 +13,7 @@ pub(crate) mod server;
 
 use crate::spawn::{SpawnError, Step};
 use crate::sys::error::Error;
-use crate::sys::fd;
+use crate::sys::{fd, signal};
 
 fn memory(error: impl Into<Error>) -> SpawnError {
     SpawnError::during(Step::Memory, error.into())
@@ -21,6 +21,7 @@ fn memory(error: impl Into<Error>) -> SpawnError {
 
 /// The helper's whole program: its exit code.
 pub(crate) fn helper() -> i32 {
+    signal::ignore_terminal();
     fd::inherited(server::CONTROL).map_or(server::EXIT_NO_START, |control| {
         server::serve(control, false, || 0)
     })

@@ -13,7 +13,7 @@ use crate::spawn::Step;
 use crate::spawn::post::Posted;
 use crate::sys::error::Error;
 use crate::sys::seqpacket::{self, Sender};
-use crate::sys::{clock, credentials, fd, limits, process, signal, wait};
+use crate::sys::{clock, credentials, fd, limits, process, wait};
 
 /// Hello's options: children keep the server's credentials.
 pub(crate) const OWN_CREDENTIALS: u32 = 1;
@@ -124,8 +124,8 @@ struct Server {
 
 /// Serves until the client stops it or dies. `begin` runs once before the client is
 /// told that the server is ready: what it loads the children of the server have. A
-/// forked server runs functions of the client's too.
-/// Gives the exit code.
+/// forked server runs functions of the client's too. The caller has seen to it that the
+/// signals of a terminal are ignored. Gives the exit code.
 pub(crate) fn serve(control: OwnedFd, forked: bool, begin: impl FnOnce() -> i32) -> i32 {
     match Server::new(control, forked, begin) {
         Ok(mut server) => {
@@ -162,7 +162,6 @@ const EXIT_STRANGER: i32 = 76;
 
 impl Server {
     fn new(control: OwnedFd, forked: bool, begin: impl FnOnce() -> i32) -> Result<Self, i32> {
-        signal::ignore_terminal();
         limits::raise_descriptors();
         let control = fd::above_standard(control).map_err(|_| EXIT_NO_START)?;
         let parent = process::parent();
@@ -308,7 +307,8 @@ impl Server {
         for child in &mut self.children {
             child.waiting.retain(|&(_, deadline)| deadline > now);
         }
-        for at in 0..self.children.len() {
+        // Backwards: a child that is reaped is taken out of the list.
+        for at in (0..self.children.len()).rev() {
             if self.children[at].pidfd.is_none() && !self.children[at].ended {
                 self.child_ended(self.children[at].number);
             }

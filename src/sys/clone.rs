@@ -323,12 +323,12 @@ pub(crate) fn getpid() -> i32 {
 
 /// All signals blocked, also those that libc keeps to itself: neither a handler
 /// nor a cancellation runs on memory that a child is using.
-struct AllBlocked {
+pub(super) struct AllBlocked {
     old: u64,
 }
 
 impl AllBlocked {
-    fn begin() -> Self {
+    pub(super) fn begin() -> Self {
         let all = u64::MAX;
         let mut old = 0;
         // SAFETY: two masks of this frame.

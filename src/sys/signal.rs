@@ -28,30 +28,28 @@ pub(crate) fn is_signal(signum: i32) -> bool {
 }
 
 /// Ignores the signals that a terminal sends, or somebody who ends a whole process group:
-/// this process ends with another one, and not before it.
+/// this process ends with another one, and not before it. All others get their default.
+/// Rust's runtime has handlers for SIGSEGV and SIGBUS, with which a process survives the
+/// first such signal that it is sent; and were SIGCHLD ignored, our children would leave no
+/// status.
 pub(crate) fn ignore_terminal() {
-    for signum in [
-        libc::SIGHUP,
-        libc::SIGINT,
-        libc::SIGQUIT,
-        libc::SIGTERM,
-        libc::SIGTSTP,
-        libc::SIGTTIN,
-        libc::SIGTTOU,
-        libc::SIGPIPE,
-        libc::SIGALRM,
-        libc::SIGUSR1,
-        libc::SIGUSR2,
-    ] {
+    for signum in 1..=libc::SIGRTMAX() {
+        let handler = match signum {
+            libc::SIGHUP
+            | libc::SIGINT
+            | libc::SIGQUIT
+            | libc::SIGTERM
+            | libc::SIGTSTP
+            | libc::SIGTTIN
+            | libc::SIGTTOU
+            | libc::SIGPIPE
+            | libc::SIGALRM
+            | libc::SIGUSR1
+            | libc::SIGUSR2 => libc::SIG_IGN,
+            _ => libc::SIG_DFL,
+        };
         // SAFETY: no handler is set.
-        unsafe { libc::signal(signum, libc::SIG_IGN) };
-    }
-    // Rust's runtime has handlers for the first two, with which a process survives the
-    // first such signal that it is sent. SIGCHLD must not be ignored, or our children
-    // would leave no status.
-    for signum in [libc::SIGSEGV, libc::SIGBUS, libc::SIGCHLD] {
-        // SAFETY: as above.
-        unsafe { libc::signal(signum, libc::SIG_DFL) };
+        unsafe { libc::signal(signum, handler) };
     }
 }
 

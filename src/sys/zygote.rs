@@ -4,9 +4,11 @@
 use std::ffi::{c_int, c_void};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use super::clone::AllBlocked;
 use super::close_range::{LAST, close_range};
 use super::error::{Call, Error};
 use super::opaque::Opaque;
+use super::signal;
 
 /// A function of the daemon's that such a process calls.
 #[derive(Clone, Copy, Debug)]
@@ -44,11 +46,24 @@ impl Hook {
 /// The number of the descriptor that the process is given.
 const KEPT: i32 = 3;
 
+/// Ends the process where a panic passes by, which must not return into the daemon's own
+/// code: this process is a copy of it.
+struct Last;
+
+impl Drop for Last {
+    fn drop(&mut self) {
+        // SAFETY: ends the process, with the exit code of Rust's own.
+        unsafe { libc::_exit(101) }
+    }
+}
+
 /// Forks a process that calls `run` with `kept`, and ends with what that returns. It
 /// has no other descriptors than the standard ones, no handlers and no blocked
 /// signals of the daemon's. The daemon should have one thread: what the others hold
 /// at this moment stays locked.
 pub(crate) fn fork(kept: &OwnedFd, run: impl FnOnce(OwnedFd) -> i32) -> Result<i32, Error> {
+    // A signal that comes now must not run a handler of the daemon's in the child.
+    let _blocked = AllBlocked::begin();
     // SAFETY: the child stays in this function until it ends.
     let pid = Call::fork.result(unsafe { libc::fork() })?;
     if pid != 0 {
@@ -65,19 +80,20 @@ pub(crate) fn fork(kept: &OwnedFd, run: impl FnOnce(OwnedFd) -> i32) -> Result<i
         default_signals();
         OwnedFd::from_raw_fd(KEPT)
     };
+    let _last = Last;
     let code = run(kept);
     // SAFETY: ends the process: no handler of the daemon's runs at its exit.
     unsafe { libc::_exit(code) }
 }
 
+/// Lets in signals, which were blocked since the fork, once no handler is left.
+///
 /// # Safety
 /// The daemon's handlers are not wanted in this process any more.
 unsafe fn default_signals() {
     // SAFETY: a set of this frame; no handler is installed.
     unsafe {
-        for signum in 1..=libc::SIGRTMAX() {
-            libc::signal(signum, libc::SIG_DFL);
-        }
+        signal::ignore_terminal();
         let mut none = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);
         libc::pthread_sigmask(libc::SIG_SETMASK, &raw const none, std::ptr::null_mut());
