@@ -570,13 +570,12 @@ impl Server {
 
     /// A child of our own was made.
     fn adopt(&mut self, number: u64, pid: i32, pidfd: Option<OwnedFd>) {
-        if let Some(pidfd) = &pidfd {
-            let event = EpollEvent::new(
-                EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
-                Source::Child(number).datum(),
-            );
-            let _ = self.poll.add(pidfd, event);
-        }
+        let event = EpollEvent::new(
+            EpollFlags::EPOLLIN | EpollFlags::EPOLLONESHOT,
+            Source::Child(number).datum(),
+        );
+        // Where it cannot be polled the child is looked at, as one without a pidfd is.
+        let pidfd = pidfd.filter(|pidfd| self.poll.add(pidfd, event).is_ok());
         // Without memory its end stays untold, and the client's own pidfd tells.
         if self.children.try_reserve(1).is_ok() {
             self.children.push(Child {
