@@ -513,13 +513,16 @@ impl Server {
         if !gone {
             let way = if siblings { Way::Clients } else { Way::Servers };
             let fds = pidfd.as_ref().map(AsRawFd::as_raw_fd);
-            let message = Reply::Made {
+            let made = Reply::Made {
                 pid: known,
                 way,
                 child,
+            };
+            if seqpacket::send(reply.as_fd(), &made.encode(), fds.as_slice()).is_err() {
+                // This user has too many descriptors on their way: the client can do
+                // without this one.
+                let _ = answer(&reply, made);
             }
-            .encode();
-            let _ = seqpacket::send(reply.as_fd(), &message, fds.as_slice());
         }
         if !siblings {
             self.adopt(child, pid, pidfd);
