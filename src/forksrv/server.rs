@@ -104,6 +104,8 @@ struct Child {
 
 struct Server {
     control: OwnedFd,
+    /// See [`Server::keep_spare`].
+    spare: Option<OwnedFd>,
     client: Option<OwnedFd>,
     /// The client's pid, which every request must have.
     client_pid: i32,
@@ -203,8 +205,9 @@ impl Server {
             return Err(code);
         }
         let together = client == sender.pid;
-        let server = Server {
+        let mut server = Server {
             control,
+            spare: None,
             client: client_fd,
             client_pid: sender.pid,
             together,
@@ -223,6 +226,7 @@ impl Server {
             full: false,
             done: false,
         };
+        server.keep_spare();
         let _ = answer(&server.control, Reply::Hello);
         Ok(server)
     }
@@ -343,8 +347,11 @@ impl Server {
         }
         // With room for more, so that one that is too long is seen.
         let mut bytes = [0; REQUEST + 1];
+        self.spare = None;
         let mut reply = None;
-        let got = match seqpacket::receive_one(self.control.as_fd(), &mut bytes, &mut reply) {
+        let got = seqpacket::receive_one(self.control.as_fd(), &mut bytes, &mut reply);
+        self.keep_spare();
+        let got = match got {
             Ok(got) => got,
             Err(error) if error == Errno::EAGAIN => return,
             Err(_) => {
@@ -367,8 +374,37 @@ impl Server {
             // Our limit lets no more descriptors in.
             Err(Errno::EMFILE)
         } else {
-            Request::decode(&bytes[..got.length]).map_err(Errno::from)
+            match Request::decode(&bytes[..got.length]).map_err(Errno::from) {
+                // It would keep the last descriptor, which its reply's socket has.
+                Ok(
+                    Request::Launch { .. }
+                    | Request::Wait {
+                        options: WAIT_BLOCK,
+                        ..
+                    },
+                ) if self.spare.is_none() => Err(Errno::EMFILE),
+                request => request,
+            }
         };
+        self.carry_out(request, sender, reply);
+        self.keep_spare();
+    }
+
+    /// At the limit of descriptors the socket of a request's reply would not come in, and
+    /// the client could not be told so: a descriptor is kept to be closed for it.
+    #[inline(never)]
+    fn keep_spare(&mut self) {
+        if self.spare.is_none() {
+            self.spare = fd::duplicate(&self.control).ok();
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        request: Result<Request, Errno>,
+        sender: Sender,
+        reply: Option<OwnedFd>,
+    ) {
         match (request, reply) {
             (
                 Ok(Request::Launch {
@@ -498,8 +534,9 @@ impl Server {
         }
     }
 
-    /// Tells the client of a process that was made. `shared`: a process that was made since
-    /// the order came may have a copy of the reply's socket still.
+    /// Tells the client of a process that was made. `shared`: the order came in several
+    /// parts. A child forked meanwhile may still hold a copy of `reply`, so closing ours gives
+    /// the client no end of file, and Gone has to be sent.
     fn made(&mut self, reply: OwnedFd, made: Made, siblings: bool, shared: bool) {
         let Posted {
             pid,
