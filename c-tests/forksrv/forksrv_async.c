@@ -8,10 +8,15 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
 #include "support/family.h"
+#include "support/hold.h"
+#include "support/kernel.h"
 #include "support/server.h"
 
 static const uint32_t manners[] = {
@@ -695,6 +700,157 @@ static void killed_at_any_time(void **state)
     printf("%u launched, %u refused\n", launched, refused);
 }
 
+/* The thread that starts a server whose calls, and whose children's, are held. */
+struct start {
+    struct server_bed *bed;
+    struct hold holds[2];
+    uint32_t flags;
+    int listener, told;
+};
+
+static void *start_held(void *arg)
+{
+    struct start *start = arg;
+    struct sss_forksrv_params params = server_zero(start->flags, &start->bed->events);
+
+    params.event = event_told;
+    start->listener = hold_begin(start->holds);
+    check(start->listener != -1);
+    check_int(write(start->told, "", 1), 1);
+    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
+    return NULL;
+}
+
+static void start_with_holds(struct start *start)
+{
+    struct server_bed *bed = start->bed;
+    pthread_t thread;
+    int fds[2];
+    char byte;
+
+    memset(&bed->events, 0, sizeof(bed->events));
+    check_ok(pipe(fds));
+    start->told = fds[1];
+    check_ok(pthread_create(&thread, NULL, start_held, start));
+    check_int(read(fds[0], &byte, 1), 1);
+    check_ok(pthread_join(thread, NULL));
+    check_ok(close(fds[0]));
+    check_ok(close(fds[1]));
+    loop_until(&bed->loop, &bed->events.ready, 1);
+}
+
+/* A server dies while its child is about to report; the next one gives its first child the
+ * same number. False where the machine was so busy that the first child was given up. */
+static bool numbers_come_again(struct server_bed *bed)
+{
+    struct start start = {
+        .bed = bed,
+        .holds = { { SYS_sendto, ANY_ARG }, { SYS_sendto, ANY_ARG } },
+        .flags = SSS_FORKSRV_SERVERS_CHILDREN | SSS_FORKSRV_RESTART,
+    };
+    struct gate gates[2];
+    struct launch launch;
+    struct sss_child_ctx *child;
+    struct seen seen = { 0 };
+    struct held held;
+    bool launched;
+    pid_t pid;
+
+    start_with_holds(&start);
+    expect(&launch, 1);
+    gate_make(&gates[0]);
+    begin_at(bed, &launch, &gates[0], 4);
+    held = hold_await(start.listener);
+    /* It has said that the child is made. */
+    await(process_state(server_pid(bed->srv)) == 'S');
+    check_ok(kill(server_pid(bed->srv), SIGKILL));
+    loop_until(&bed->loop, &bed->events.restarted, 1);
+    hold_release(start.listener, &held);
+    loop_until(&bed->loop, &over, 1);
+    launched = launch.launched == 1;
+    gate_make(&gates[1]);
+    child = launch_at(bed->srv, &gates[1], 5, see, &seen);
+    pid = pid_of(child);
+    gate_open(&gates[1]);
+    loop_until(&bed->loop, &seen.calls, 1);
+    check_seen(&seen, pid, 5);
+    check_ok(sss_child_free(child));
+    check_int(launch.seen.calls, 0);
+    gate_open(&gates[0]);
+    if (launched) {
+        check_launched(&launch);
+        loop_until(&bed->loop, &launch.seen.calls, 1);
+        check_seen(&launch.seen, launch.pid, 4);
+    }
+    check_ok(sss_child_free(launch.child));
+    finish(bed);
+    check_ok(close(start.listener));
+    return launched;
+}
+
+static void in_a_child(void *arg)
+{
+    struct server_bed bed;
+
+    (void)arg;
+    kernel_forgets_statuses();
+    server_bed_start(&bed);
+    while (!numbers_come_again(&bed)) {
+    }
+    server_bed_stop(&bed);
+}
+
+static void a_number_that_comes_again(void **state)
+{
+    (void)state;
+    hold_needed();
+    in_child(in_a_child, NULL);
+}
+
+static struct sss_child_ctx *own;
+
+static void see_own(int pid, int wait_status, void *pvt)
+{
+    check_ok(sss_child_current(&own));
+    see(pid, wait_status, pvt);
+}
+
+/* The server is freed when the child was let go, and is not known to run its program. */
+static void nobody_has_the_handle_of_a_launch_that_is_given_up(void **state)
+{
+    struct server_bed *bed = *state;
+    struct start start = {
+        .bed = bed,
+        .holds = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } },
+        .flags = SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT,
+    };
+    struct pollfd fd = { .events = POLLIN };
+    struct launch launch;
+    struct sss_spawn *spawn;
+    struct held held;
+    pid_t pid;
+
+    hold_needed();
+    start_with_holds(&start);
+    expect(&launch, 1);
+    spawn = order_ends(&launch.order, NULL, 9);
+    spawn->mask |= SSS_SPAWN_ASYNC;
+    check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see_own, &launch.seen, NULL));
+    fd.fd = start.listener;
+    while (poll(&fd, 1, 0) == 0) {
+        loop_turn(&bed->loop, 10);
+    }
+    held = hold_await(start.listener);
+    check_ok(sss_forksrv_free(bed->srv));
+    hold_release(start.listener, &held);
+    loop_until(&bed->loop, &launch.seen.calls, 1);
+    check_int(launch.seen.status, status_of(9));
+    await_no_children(bed);
+    loop_settle(&bed->loop);
+    check_int(sss_child_pid(own, &pid), ESRCH);
+    check_ok(close(start.listener));
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -711,6 +867,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_launch_that_waits_goes_first, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_freed_server_gives_all_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(nobody_takes_the_handle, server_bed_begin, server_bed_end),
+        cmocka_unit_test(a_number_that_comes_again),
+        cmocka_unit_test_setup_teardown(nobody_has_the_handle_of_a_launch_that_is_given_up, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(a_handle_that_waits, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(what_is_refused, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(killed_at_any_time, server_bed_begin, server_bed_end),

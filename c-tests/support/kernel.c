@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "support/kernel.h"
 
+#include <errno.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -9,6 +10,7 @@
 
 #include "support/check.h"
 #include "support/child.h"
+#include "support/hold.h"
 
 /* linux/pidfd.h of 6.15; older headers do not have it. */
 struct pidfd_info_v1 {
@@ -48,4 +50,9 @@ bool kernel_keeps_status(void)
             && (info.mask & PIDFD_INFO_HAS_EXIT) != 0 && info.exit_code == status_of(7);
     check_ok(close((int)fd));
     return keeps;
+}
+
+void kernel_forgets_statuses(void)
+{
+    refuse_value(SYS_ioctl, 1, (uint32_t)PIDFD_GET_INFO_V1, ENOTTY);
 }

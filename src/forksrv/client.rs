@@ -173,7 +173,8 @@ struct State {
     stepped: usize,
     /// When to begin the next server.
     restart_at: Option<u64>,
-    /// The server's own children.
+    /// The own children of the server that `link` leads to. Another server gives the same
+    /// numbers again.
     children: Vec<Theirs>,
     /// The server's queue was full when it was to be asked to reap.
     asking: bool,
@@ -214,10 +215,19 @@ enum Whose {
 }
 
 impl State {
-    fn place(&self, number: u64) -> Option<usize> {
+    /// Whether this is the present server. The children of a former one are ours.
+    fn is_present(&self, link: &Link) -> bool {
+        self.link
+            .as_deref()
+            .is_some_and(|present| std::ptr::eq(present, link))
+    }
+
+    /// A child of this server's.
+    fn place(&self, link: &Link, number: u64) -> Option<usize> {
         self.children
             .iter()
             .position(|child| child.number == number)
+            .filter(|_| self.is_present(link))
     }
 
     /// Room for one launch more, and to tell of all.
@@ -227,12 +237,6 @@ impl State {
             .try_reserve(self.stepped + 1)
             .and_then(|()| self.over.try_reserve(going_on + 1))
             .map_err(out_of_memory)
-    }
-
-    /// Forgets a child whose status was taken, or is somebody else's to take. Its pid.
-    fn forget(&mut self, number: u64) -> Option<i32> {
-        let place = self.place(number)?;
-        Some(self.children.swap_remove(place).pid)
     }
 
     /// A child that the server can be asked to reap now: its number and pid, and whose it
@@ -327,25 +331,29 @@ impl Client {
                 deadline,
                 |number, pid| {
                     theirs = Some(number);
-                    shared.remember(number, pid, Whose::Launching)
+                    shared
+                        .remember(&link, number, pid, Whose::Launching)
+                        .map(drop)
                 },
             )
             .map_err(|(error, left)| {
                 match left {
                     Left::Nothing => {}
-                    Left::Reaped(number) => shared.forget(number),
+                    Left::Reaped(number) => shared.reaped(&link, number, None),
                     Left::Stray(stray) => shared.leave(stray, self.task),
                     Left::Child(number, pid) => {
-                        shared.give_up(link.pid, number, pid, self.task);
+                        shared.give_up(&link, number, pid, self.task);
                     }
                 }
                 error
             })
         });
-        match (theirs, &started) {
-            (Some(number), Ok(_)) => shared.launched(number, Whose::Launched, self.task),
-            (Some(number), Err(_)) => shared.launched(number, Whose::Nobodys, self.task),
-            (None, _) => {}
+        if let Some(number) = theirs {
+            let whose = match &started {
+                Ok(_) => Whose::Launched,
+                Err(_) => Whose::Nobodys,
+            };
+            shared.launched(&link, number, whose, self.task);
         }
         started
     }
@@ -422,14 +430,12 @@ impl Client {
                 clock::now().saturating_add(self.shared.settings.timeout)
             };
             let status = link.wait(number, block, deadline)?;
-            Ok((number, status))
+            if status.is_some() {
+                self.shared.reaped(&link, number, status);
+            }
+            status.ok_or(Errno::EAGAIN.into())
         });
         match asked {
-            Ok((number, Some(status))) => {
-                self.shared.reaped(number, Some(status));
-                Ok(status)
-            }
-            Ok((_, None)) => Err(Errno::EAGAIN.into()),
             // The server's children are ours by now.
             Err(error) if matches!(error.errno, Errno::ECONNRESET | Errno::ENOTCONN) => {
                 self.wait_directly(pid, until).map_err(|mut error| {
@@ -439,7 +445,7 @@ impl Client {
                     error
                 })
             }
-            Err(error) => Err(error),
+            asked => asked,
         }
     }
 
@@ -728,7 +734,8 @@ impl Shared {
             let mut state = self.state.lock();
             state.stepped -= 1;
             if over.is_none() {
-                // There is room, as one was taken out. It is not looked at again.
+                // swap_remove left room, so push does not allocate. It goes back to `at` and is
+                // passed over: each launch is stepped once.
                 state.launches.push(launch);
                 let last = state.launches.len() - 1;
                 state.launches.swap(at, last);
@@ -778,7 +785,8 @@ impl Shared {
         let servers = launch.launching.is_servers();
         starting.pid = pid;
         if servers {
-            if let Err(errno) = self.remember(number, pid, Whose::Launched) {
+            if let Err(errno) = self.remember(launch.launching.link(), number, pid, Whose::Launched)
+            {
                 launch.starting = Some(starting);
                 return Err(errno.into());
             }
@@ -790,7 +798,7 @@ impl Shared {
             starting.register(id, launch.launching.child(), callback, pvt)
         {
             if servers {
-                self.forget(number);
+                self.reaped(launch.launching.link(), number, None);
             }
             launch.starting = Some(starting);
             return Err(errno.into());
@@ -916,7 +924,7 @@ impl Shared {
             Looked::Nothing => task::unwatch_fd(task, fd),
             Looked::Child(number, pid) => {
                 task::unwatch_fd(task, fd);
-                self.give_up(stray.server, number, pid, task);
+                self.give_up(&stray.link, number, pid, task);
             }
         }
     }
@@ -942,13 +950,13 @@ impl Shared {
                 break;
             }
             match Reply::decode(&bytes[..got.length]) {
-                Ok(Reply::Hello { .. }) => self.tell(Kind::Ready, link.pid, 0, 0),
-                Ok(Reply::SigChld { child }) => self.ended_there(child),
+                Ok(Reply::Hello) => self.tell(Kind::Ready, link.pid, 0, 0),
+                Ok(Reply::SigChld { child }) => self.ended_there(link, child),
                 Ok(Reply::Status {
                     child,
                     status,
                     errno,
-                }) => self.reaped(child, (errno == 0).then_some(status)),
+                }) => self.reaped(link, child, (errno == 0).then_some(status)),
                 Ok(_) | Err(_) => {}
             }
         }
@@ -956,11 +964,15 @@ impl Shared {
         task::unwatch_fd(task, link.control.as_raw_fd());
     }
 
-    /// The server has a child of its own.
-    fn remember(&self, number: u64, pid: i32, whose: Whose) -> Result<(), Error> {
+    /// The server has a child of its own. False where the server is no more: the child is ours.
+    fn remember(&self, link: &Link, number: u64, pid: i32, whose: Whose) -> Result<bool, Error> {
         let mut state = self.state.lock();
+        if !state.is_present(link) {
+            return Ok(false);
+        }
         state.children.try_reserve(1).map_err(|_| Errno::ENOMEM)?;
-        // A former child with this pid was waited for, which we are told only later.
+        // A child that had this pid before has been reaped, but the server's Status for it has
+        // not arrived yet. Its entry is dropped.
         let had = |child: &Theirs| pid > 0 && child.pid == pid;
         if let Some(place) = state.children.iter().position(had) {
             state.children.swap_remove(place);
@@ -977,13 +989,13 @@ impl Shared {
             // Without a number the server cannot be asked.
             asked: number == 0,
         });
-        Ok(())
+        Ok(true)
     }
 
     /// A launch is over. The child may have ended before.
-    fn launched(&self, number: u64, whose: Whose, task: TaskId) {
+    fn launched(&self, link: &Link, number: u64, whose: Whose, task: TaskId) {
         let mut state = self.state.lock();
-        let Some(place) = state.place(number) else {
+        let Some(place) = state.place(link, number) else {
             return;
         };
         let child = &mut state.children[place];
@@ -996,14 +1008,14 @@ impl Shared {
     }
 
     /// A launch was given up, and has left a child of that server's behind.
-    fn give_up(&self, server: i32, number: u64, pid: i32, task: TaskId) {
-        if self.link().is_ok_and(|link| link.pid == server) {
-            // Without memory it stays a zombie of the server's.
-            if self.remember(number, pid, Whose::Nobodys).is_ok() {
-                self.launched(number, Whose::Nobodys, task);
+    fn give_up(&self, link: &Link, number: u64, pid: i32, task: TaskId) {
+        match self.remember(link, number, pid, Whose::Nobodys) {
+            Ok(true) => self.launched(link, number, Whose::Nobodys, task),
+            Ok(false) => {
+                self.put_down(pid);
             }
-        } else {
-            self.put_down(pid);
+            // Without memory it stays a zombie of the server's.
+            Err(_) => {}
         }
     }
 
@@ -1015,29 +1027,25 @@ impl Shared {
     }
 
     /// A child of the server's has ended.
-    fn ended_there(&self, number: u64) {
+    fn ended_there(&self, link: &Link, number: u64) {
         let mut state = self.state.lock();
-        if let Some(place) = state.place(number) {
+        if let Some(place) = state.place(link, number) {
             state.children[place].ask = true;
         }
     }
 
-    /// A child's status was taken.
-    fn reaped(&self, number: u64, status: Option<i32>) {
+    /// A child's status was taken; or, without one, the child is not the server's to tell of.
+    fn reaped(&self, link: &Link, number: u64, status: Option<i32>) {
         // Locked until it is told: a new child of this pid is not to be taken for it.
         let mut state = self.state.lock();
-        let Some(pid) = state.forget(number) else {
+        let Some(place) = state.place(link, number) else {
             return;
         };
+        let pid = state.children.swap_remove(place).pid;
         match status {
             Some(status) => remote::told(self.ctx, pid, status),
             None => remote::forget(self.ctx, pid),
         }
-    }
-
-    /// A child is not the server's to tell of.
-    fn forget(&self, number: u64) {
-        self.reaped(number, None);
     }
 
     /// Has the server reap what has ended; the pidfd then tells whoever watches it.
@@ -1058,7 +1066,7 @@ impl Shared {
             }
             full = wanted && link.forget(number) == Err(Errno::ETIMEDOUT.into());
             let mut state = self.state.lock();
-            let Some(place) = state.place(number) else {
+            let Some(place) = state.place(&link, number) else {
                 continue;
             };
             let child = &mut state.children[place];

@@ -405,8 +405,8 @@ impl Sent {
 /// may still come of it, which ends by itself, and has to be reaped.
 pub(crate) struct Stray {
     pub(crate) socket: OwnedFd,
-    /// The server's pid.
-    pub(crate) server: i32,
+    /// Its server.
+    pub(crate) link: Arc<Link>,
     /// The loop watches the socket.
     pub(crate) watched: bool,
     /// The process, 0 while it is not known, and its number where it is the server's.
@@ -417,17 +417,6 @@ pub(crate) struct Stray {
 }
 
 impl Stray {
-    fn new(socket: OwnedFd, known: Known) -> Self {
-        Stray {
-            socket,
-            server: known.server,
-            watched: false,
-            pid: known.pid,
-            child: known.child,
-            way: known.way,
-        }
-    }
-
     /// Takes what came. `put_down` ends the process if it is ours by now.
     pub(crate) fn look(&mut self, put_down: impl Fn(i32) -> bool) -> Looked {
         let mut bytes = [0; REPLY];
@@ -438,7 +427,7 @@ impl Stray {
                 Ok(_) | Err(_) => break,
             };
             let sender = got.sender.map_or(0, |sender| sender.pid);
-            if sender > 0 && sender != self.server {
+            if sender > 0 && sender != self.link.pid {
                 self.pid = sender;
             }
             match Reply::decode(&bytes[..got.length]) {
@@ -481,15 +470,6 @@ pub(crate) enum Looked {
     Nothing,
 }
 
-/// What is known of a launch's process.
-#[derive(Clone, Copy)]
-struct Known {
-    server: i32,
-    pid: i32,
-    child: u64,
-    way: Way,
-}
-
 /// Where a launch stands.
 struct Exchange {
     link: Arc<Link>,
@@ -510,6 +490,9 @@ struct Exchange {
 
 /// Why a launch failed, and what it leaves behind.
 pub(crate) type Failed = (SpawnError, Left);
+
+/// The same; None while something may still come of it.
+type GivenUp = (SpawnError, Option<Left>);
 
 /// What a launch that failed leaves behind.
 pub(crate) enum Left {
@@ -593,21 +576,26 @@ pub(crate) fn launch(
     order
         .send_request(&exchange)
         .map_err(|errno| (errno.into(), Left::Nothing))?;
-    order
+    let held = order
         .send_all(&exchange)
         .and_then(|()| exchange.report(spec.pidfd))
         .and_then(|()| match exchange.way {
             Way::Servers => Ok(found(exchange.child, exchange.pid)?),
             _ => Ok(()),
-        })
-        .map_err(|error| exchange.give_up(error))?;
-    exchange.let_go()?;
-    Ok(Spawned {
-        pid: exchange.pid,
-        pidfd: exchange.pidfd,
-        gate: None,
-        pty,
-    })
+        });
+    let outcome = match held {
+        Ok(()) => exchange.let_go(),
+        Err(error) => Err(exchange.give_up(error)),
+    };
+    match outcome {
+        Ok(()) => Ok(Spawned {
+            pid: exchange.pid,
+            pidfd: exchange.pidfd,
+            gate: None,
+            pty,
+        }),
+        Err((error, left)) => Err((error, left.unwrap_or_else(|| Left::Stray(exchange.stray())))),
+    }
 }
 
 /// An order on its way, in parts, and the request that goes before.
@@ -780,6 +768,11 @@ impl Launching {
         Ok((launching, needs, pty))
     }
 
+    /// Its server.
+    pub(crate) fn link(&self) -> &Link {
+        &self.exchange.link
+    }
+
     /// The socket, readable when there is something to hear.
     pub(crate) fn fd(&self) -> RawFd {
         self.exchange.mine.as_raw_fd()
@@ -880,8 +873,7 @@ impl Launching {
     /// Gives it up: a process that waits for our word ends. What may still come of it.
     pub(crate) fn give_up(self) -> Stray {
         seqpacket::finish(self.exchange.mine.as_fd());
-        let known = self.exchange.known();
-        Stray::new(self.exchange.mine, known)
+        self.exchange.stray()
     }
 }
 
@@ -915,7 +907,7 @@ impl Exchange {
             Said::Nothing => {}
             Said::Ready => self.ready = true,
             Said::Failed(error) => return Err(error),
-            // Nobody has let it exec, so it was killed.
+            // It is gone before our word was sent, so it cannot have execed: it was killed.
             Said::Gone => {
                 if self.pid == 0 && self.way != Way::Servers {
                     self.pid = self.told;
@@ -928,7 +920,8 @@ impl Exchange {
         // The server's message comes with a pidfd, where the kernel has those.
         let held = self.ready && (self.way == Way::Clients || self.child != 0);
         if held && self.way == Way::Clients && pidfd {
-            // It is held, and ours: nobody else has its pid.
+            // It is our child and still waits for our word, so its pid cannot have been
+            // reused.
             self.pidfd = pidfd::open(self.pid).ok();
         }
         Ok(held)
@@ -941,20 +934,13 @@ impl Exchange {
 
     /// Lets the process go, and waits for its exec. What has not failed when the
     /// time is over is taken for a program that runs: its end will be told.
-    fn let_go(&mut self) -> Result<(), Failed> {
+    fn let_go(&mut self) -> Result<(), GivenUp> {
         self.send_word();
         loop {
             match self.hear() {
                 Ok(Said::Nothing | Said::Ready) => {}
                 Ok(Said::Gone | Said::End) | Err(_) => return Ok(()),
-                Ok(Said::Failed(error)) => {
-                    let left = self.reap();
-                    let error = SpawnError {
-                        pid: self.pid,
-                        ..error
-                    };
-                    return Err((error, left));
-                }
+                Ok(Said::Failed(error)) => return Err(self.failed(error)),
             }
         }
     }
@@ -1049,32 +1035,27 @@ impl Exchange {
     }
 
     /// Ends the process, if there is one, and makes sure that none will run.
-    fn give_up(&mut self, error: SpawnError) -> Failed {
+    fn give_up(&mut self, error: SpawnError) -> GivenUp {
         // A process that waits for our word reads the end of file, and ends.
         seqpacket::finish(self.mine.as_fd());
         if self.pid > 0 {
-            let left = self.reap();
-            let error = SpawnError {
-                pid: self.pid,
-                ..error
-            };
-            return (error, left);
+            return self.failed(error);
         }
-        let over = matches!(error.errno, libc::ETIMEDOUT | libc::ECONNRESET);
-        let left = if over { self.stray() } else { Left::Nothing };
-        (error, left)
+        // With a step the server, or the process, has said why there is none.
+        (error, error.step.map(|_| Left::Nothing))
     }
 
-    fn stray(&self) -> Left {
-        // Without a descriptor a process that comes of it stays a zombie.
-        fd::duplicate(&self.mine).map_or(Left::Nothing, |mine| {
-            Left::Stray(Stray::new(mine, self.known()))
-        })
+    /// The process ends.
+    fn failed(&mut self, error: SpawnError) -> GivenUp {
+        let pid = self.pid;
+        (SpawnError { pid, ..error }, self.reap())
     }
 
-    fn known(&self) -> Known {
-        Known {
-            server: self.link.pid,
+    fn stray(self) -> Stray {
+        Stray {
+            socket: self.mine,
+            link: self.link,
+            watched: false,
             pid: if self.pid > 0 { self.pid } else { self.told },
             child: self.child,
             way: self.way,
@@ -1083,7 +1064,7 @@ impl Exchange {
 
     /// Waits for the end of a process that has failed, or was given up, and that
     /// nobody watches.
-    fn reap(&mut self) -> Left {
+    fn reap(&mut self) -> Option<Left> {
         // The message that tells whose child it is may still be on its way.
         while self.way == Way::Any || self.way == Way::Servers && self.child == 0 {
             match self.hear() {
@@ -1092,15 +1073,15 @@ impl Exchange {
             }
         }
         if put_down(self.pid) || self.way == Way::Clients {
-            return Left::Nothing;
+            return Some(Left::Nothing);
         }
         if self.child == 0 {
-            return self.stray();
+            return None;
         }
-        match self.link.wait(self.child, true, self.deadline) {
+        Some(match self.link.wait(self.child, true, self.deadline) {
             Err(error) if error != Errno::ECHILD => Left::Child(self.child, self.pid),
             _ => Left::Reaped(self.child),
-        }
+        })
     }
 }
 
