@@ -135,11 +135,33 @@ static void asked_in_vain(void **state)
     server_finish(bed);
 }
 
+/* A child whose handle was freed is reaped all the same, also after it was waited for in
+ * vain. */
+static void waited_for_after_its_handle_was_freed(void **state)
+{
+    struct server_bed *bed = *state;
+    struct sss_child_ctx *child;
+    struct gate gate;
+    int status;
+    pid_t pid;
+
+    server_start(bed, SSS_FORKSRV_CLONE_PARENT);
+    gate_make(&gate);
+    child = launch_at(bed->srv, &gate, 4, see, NULL);
+    pid = pid_of(child);
+    check_ok(sss_child_free(child));
+    check_int(sss_forksrv_waitpid(bed->srv, pid, WNOHANG, &status), EAGAIN);
+    gate_open(&gate);
+    loop_until_reaped(&bed->loop, pid);
+    server_finish(bed);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_traced_child, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(asked_in_vain, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(waited_for_after_its_handle_was_freed, server_bed_begin, server_bed_end),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

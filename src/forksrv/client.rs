@@ -461,10 +461,12 @@ impl Client {
             pvt: Pvt(std::ptr::null_mut()),
             handle: None,
         };
+        // A child whose handle was freed is still ours to reap.
+        let kept = watch::is_watched(self.shared.ctx, pid);
         let id = rich::watch(self.shared.ctx, params, &mut false)?;
         let waited = wait::wait(id, until);
-        // A child that nobody else watches is the daemon's again.
-        if watch::unwatch(id, How::Release, Ask::Nobody).is_err() {
+        // A child that was not watched is the daemon's again.
+        if kept || watch::unwatch(id, How::Release, Ask::Nobody).is_err() {
             let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
         }
         match waited {

@@ -58,6 +58,7 @@ pub(crate) fn pid(id: WatchId) -> Result<i32, Error> {
 }
 
 /// Whether a child with this pid is watched, or kept to be reaped.
+#[inline(never)]
 pub(crate) fn is_watched(ctx: ContextId, pid: i32) -> bool {
     lock(ctx.depth).is_ok_and(|reaper| reaper.table.find(pid).is_some())
 }
