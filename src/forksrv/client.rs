@@ -647,12 +647,16 @@ impl Shared {
 
     /// A launch was given up: the loop sees to what may still come of it.
     fn leave(&self, stray: Stray, task: TaskId) {
+        self.keep(stray);
+        task::post(task);
+    }
+
+    /// Without memory the process ends all the same, but may stay a zombie.
+    #[inline(never)]
+    fn keep(&self, stray: Stray) {
         let mut state = self.state.lock();
-        // Without memory the process ends all the same, but may stay a zombie.
         if state.strays.try_reserve(1).is_ok() {
             state.strays.push(stray);
-            drop(state);
-            task::post(task);
         }
     }
 
@@ -685,17 +689,17 @@ impl Shared {
         for launch in launches {
             if launch.launching.has_gone() {
                 // Its program runs, and its end is told.
-                spawned::unmute(launch.asked.id, true);
+                shared.settle(&Over {
+                    asked: launch.asked,
+                    pid: 0,
+                    error: None,
+                });
                 continue;
             }
             if launch.asked.handle.is_none() {
                 let _ = watch::unwatch(launch.asked.id, How::Keep, Ask::Nobody);
             }
-            let stray = launch.launching.give_up();
-            let mut state = shared.state.lock();
-            if state.strays.try_reserve(1).is_ok() {
-                state.strays.push(stray);
-            }
+            shared.keep(launch.launching.give_up());
         }
         let Ok(next) = next else {
             return;
