@@ -101,6 +101,7 @@ impl Child {
 }
 
 /// Where a new watch's handle will be.
+#[derive(Clone, Copy)]
 pub(crate) enum ChildPlace {
     /// The handle is the id itself.
     Plain,

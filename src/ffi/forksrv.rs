@@ -173,39 +173,37 @@ fn launch(
     let ctx = server.context()?;
     let place = ChildPlace::new(ctx, memctx, child_ctx)?;
     let (called, with) = place.callback(cb, pvt);
+    // With SSS_SPAWN_ASYNC the watch is there before the child.
+    let mut reserved = None;
     if given.mask & SSS_SPAWN_ASYNC != 0 {
         given.mask -= SSS_SPAWN_ASYNC;
-        let id = register::reserve(ctx.id).inspect_err(|_| place.discard())?;
-        let asked = Asked {
-            id,
-            handle: place.handle(id),
-            callback: called,
-            pvt: with,
-        };
-        let settled = given.with_pty(
-            |spec| {
-                // The loop may tell of the child before this returns, so the handle is
-                // shown now.
-                let begun = || place.show(id, child_ctx);
-                let pty = server.client.launch_later(spec, function, asked, begun)?;
-                Ok(((), pty))
-            },
-            |begun| begun,
-        );
-        if settled.is_err() {
-            let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
-            place.discard();
-        }
-        wake_own_loop(ctx);
-        return settled;
+        reserved = Some(register::reserve(ctx.id).inspect_err(|_| place.discard())?);
     }
-    let told = Told::Callback(called, with);
     let settled = given.with_pty(
         |spec| {
-            let started = server.client.launch(spec, function, told)?;
-            Ok((started.watch, started.pty))
+            let Some(id) = reserved else {
+                let told = Told::Callback(called, with);
+                let started = server.client.launch(spec, function, told)?;
+                return Ok((Some(started.watch), started.pty));
+            };
+            let asked = Asked {
+                id,
+                handle: place.handle(id),
+                callback: called,
+                pvt: with,
+            };
+            // The loop may tell of the child before this returns, so the handle is shown now.
+            let begun = || place.show(id, child_ctx);
+            let pty = server.client.launch_later(spec, function, asked, begun)?;
+            Ok((None, pty))
         },
-        |watch| place.settle(watch, child_ctx),
+        |made| {
+            if let Some(id) = reserved.filter(|_| made.is_err()) {
+                let _ = watch::unwatch(id, How::Keep, Ask::Nobody);
+            }
+            let unshown = made.transpose();
+            unshown.map_or(Ok(()), |made| place.settle(made, child_ctx))
+        },
     );
     wake_own_loop(ctx);
     settled
