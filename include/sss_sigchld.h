@@ -1087,7 +1087,7 @@ typedef void sss_siginfo_t;
 #define SSS_UNIT_CAUSE_LIMIT 5
 
 /**
- * sss_unit_event.cause: a unit that comes before it failed.
+ * sss_unit_event.cause: a unit that it waited for failed, or ended.
  */
 #define SSS_UNIT_CAUSE_DEPENDENCY 6
 
@@ -1531,7 +1531,7 @@ struct sss_room {
      */
     size_t size;
     /**
-     * The place, valid until the callback returns.
+     * The place, valid until the callback returns or frees the child's handle.
      */
     void *data;
     /**
@@ -4276,8 +4276,8 @@ errno_t sss_log_free(struct sss_log *log);
  *
  * @return 0; EINVAL for a NULL pointer, an unknown bit, SSS_SPAWN_GATE, or a pid_file
  *         without SSS_SERVICE_FORKING; ENOTSUP without a host where
- *         sss_sigchld_ctx_fd() was never called; ENOENT where /proc is not mounted or does not show children;
- *         EXDEV where /proc is that of another pid namespace; with
+ *         sss_sigchld_ctx_fd() was never called; ENOENT where /proc is not mounted or
+ *         does not show children; EXDEV where /proc is that of another pid namespace; with
  *         SSS_SERVICE_EXACT the errno for which there is no cgroup (ENOENT, EROFS,
  *         EACCES, EBUSY and so on); otherwise as sss_child_spawn().
  *
@@ -4563,7 +4563,8 @@ errno_t sss_supervisor_add(void *memctx,
  * Returns at once: the start is made by the loop, and events tell of it. A unit
  * that runs is left alone; one in BACKOFF or FAILED is started now, and its count of
  * starts begins anew. Until those that come before it are ready it stays as it is,
- * and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails.
+ * and becomes FAILED (SSS_UNIT_CAUSE_DEPENDENCY) if one of them fails, or ends and is not
+ * started again.
  *
  * @param unit  the unit.
  *

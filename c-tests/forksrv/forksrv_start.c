@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "support/family.h"
 #include "support/hold.h"
 #include "support/server.h"
 
@@ -99,7 +100,7 @@ static void until_it_answers(struct start *start)
     check(start->server != 0);
 }
 
-static void begin_thread(struct start *start)
+static void begin_thread_with(struct start *start, void *(*function)(void *))
 {
     int fds[2];
     char byte;
@@ -107,10 +108,15 @@ static void begin_thread(struct start *start)
     memset(&start->bed->events, 0, sizeof(start->bed->events));
     check_ok(pipe(fds));
     start->told = fds[1];
-    check_ok(pthread_create(&start->thread, NULL, start_held, start));
+    check_ok(pthread_create(&start->thread, NULL, function, start));
     check_int(read(fds[0], &byte, 1), 1);
     check_ok(close(fds[0]));
     check_ok(close(fds[1]));
+}
+
+static void begin_thread(struct start *start)
+{
+    begin_thread_with(start, start_held);
 }
 
 static void begin(struct start *start)
@@ -165,6 +171,60 @@ static void ended_first(void **state)
         check_ok(sss_forksrv_free(start.bed->srv));
         check_ok(close(start.listener));
     }
+}
+
+static void free_it(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt)
+{
+    server_told(srv, event, pvt);
+    if (event->event == SSS_FORKSRV_CRASHED) {
+        check_ok(sss_forksrv_free(srv));
+    }
+}
+
+static void *start_what_is_freed(void *arg)
+{
+    /* PR_SET_CHILD_SUBREAPER, which is 36: part of each start. */
+    static const struct hold holds[2] = { { SYS_prctl, 36 }, { SYS_prctl, 36 } };
+    struct start *start = arg;
+    struct sss_forksrv_params params = server_zero(0, &start->bed->events);
+
+    start->tid = gettid();
+    params.event = free_it;
+    start->listener = hold_begin(holds);
+    check_int(write(start->told, "", 1), 1);
+    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
+    __atomic_store_n(&start->server, 1, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+/* By whoever is told of its end, which may be before the start has returned. */
+static void freed_when_it_has_ended(void **state)
+{
+    struct start start = { .bed = *state };
+    struct pollfd fd = { .events = POLLIN };
+    struct held held;
+    siginfo_t info;
+
+    hold_needed();
+    begin_thread_with(&start, start_what_is_freed);
+    fd.fd = start.listener;
+    while (__atomic_load_n(&start.server, __ATOMIC_SEQ_CST) == 0) {
+        check(poll(&fd, 1, 1) != -1);
+        if ((fd.revents & POLLIN) == 0 || !hold_take(start.listener, &held)) {
+            continue;
+        }
+        if (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0) {
+            check_ok(kill(await_child_of(start.tid), SIGKILL));
+            loop_until(&start.bed->loop, &start.bed->events.crashed, 1);
+        }
+        hold_release(start.listener, &held);
+    }
+    check_ok(pthread_join(start.thread, NULL));
+    if (start.bed->events.crashed == 0) {
+        check_ok(kill(server_pid(start.bed->srv), SIGKILL));
+        loop_until(&start.bed->loop, &start.bed->events.crashed, 1);
+    }
+    check_ok(close(start.listener));
 }
 
 /* Turns the loop once. Calls that are held go on, except the server's. */
@@ -231,6 +291,7 @@ int main(void)
     static const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(ready_first, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(ended_first, server_bed_begin, server_bed_end),
+        cmocka_unit_test_setup_teardown(freed_when_it_has_ended, server_bed_begin, server_bed_end),
         cmocka_unit_test_setup_teardown(slow_to_end, server_bed_begin, server_bed_end),
     };
 

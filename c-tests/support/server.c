@@ -16,8 +16,12 @@
 void server_told(struct sss_forksrv *srv, const struct sss_forksrv_event *event, void *pvt)
 {
     struct server_events *events = pvt;
+    pid_t pid;
+    errno_t ret;
 
-    check(srv != NULL);
+    /* It can be used from its first event on. */
+    ret = sss_forksrv_pid(srv, &pid);
+    check(ret == 0 || ret == ENOTCONN);
     events->count++;
     events->ready += event->event == SSS_FORKSRV_READY;
     events->crashed += event->event == SSS_FORKSRV_CRASHED;

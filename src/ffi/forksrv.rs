@@ -59,14 +59,14 @@ pub extern "C" fn sss_forksrv_start(
         let (ctx, params, srv) = (sigchld_ctx.context()?, params.read()?, srv.required()?);
         let place = Place::<sss_forksrv>::new(ctx, memctx)?;
         let settings = params.settings(place.pointer())?;
-        let made = Client::start(ctx.id, settings)
-            .map(|client| Server {
+        let made = Client::start(ctx.id, settings, |client| {
+            place.put(Server {
                 client,
                 ctx: sigchld_ctx.as_ptr(),
                 id: ctx.id,
-            })
-            .map_err(SpawnError::source);
-        let settled = place.settle(made, srv);
+            });
+        });
+        let settled = place.settle(made.map_err(SpawnError::source), srv);
         wake_own_loop(ctx);
         settled
     })

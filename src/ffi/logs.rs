@@ -46,8 +46,7 @@ pub extern "C" fn sss_log_open(
         let object = Place::<sss_log>::new(ctx, memctx)?;
         let opened = params
             .setup(object.pointer())
-            .and_then(|setup| log::open(ctx.id, setup))
-            .map(Open);
+            .and_then(|setup| log::open(ctx.id, setup, |id| object.put(Open(id))));
         object.settle(opened, log)
     })
 }

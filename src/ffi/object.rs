@@ -6,7 +6,7 @@
 //! impl Held for sss_log { type Value = Log; const NAME: &CStr = c"struct sss_log"; }
 //!
 //! let place = Place::<sss_log>::new(ctx, memctx)?;   // before anything else happens
-//! let made = Log::open(ctx.id, place.pointer());     // callbacks may be given it already
+//! let made = Log::open(ctx.id, place.pointer(), |log| place.put(log));
 //! place.settle(made, out)                            // gives it to C, or the memory back
 //! let log = log.get()?;                              // a parameter: EINVAL for NULL
 //! log.free()                                         // drops the value: it ends itself
@@ -75,16 +75,21 @@ impl<C: Held> Place<C> {
         self.0.cast()
     }
 
-    /// Gives the object to C, or the memory back where it was not made. With a NULL
-    /// `out` the memctx owns it.
-    pub(crate) fn settle(
-        self,
-        made: Result<C::Value, Error>,
-        out: Out<*mut C>,
-    ) -> Result<(), Error> {
-        let value = made?;
+    /// Gives it its value, once, before a callback can be given it: another thread may run
+    /// the loop, and the callback may use the object, and free it.
+    pub(crate) fn put(&self, value: C::Value) {
         // SAFETY: written by new(), and known to nobody else.
         unsafe { (*self.0).value = Some(value) };
+    }
+
+    /// Gives the object, which a callback may have freed, to C; or where it was not made the
+    /// memory back. With a NULL `out` the memctx owns it.
+    pub(crate) fn settle<E: Into<Error>>(
+        self,
+        made: Result<(), E>,
+        out: Out<*mut C>,
+    ) -> Result<(), Error> {
+        made.map_err(E::into)?;
         out.write(self.pointer());
         std::mem::forget(self);
         Ok(())
@@ -93,19 +98,23 @@ impl<C: Held> Place<C> {
 
 impl<C: Held> Drop for Place<C> {
     fn drop(&mut self) {
-        // SAFETY: written by new(), holds no value, and known to nobody else.
+        // SAFETY: written by new(). What was not made is told to nobody.
         unsafe { give_back(self.0) };
     }
 }
 
+/// Ends the value, if there is one, and frees the memory; not 0 where the host refuses.
+///
 /// # Safety
 /// `memory` is from Place::new() and is not used again.
 unsafe fn give_back<T>(memory: *mut Memory<T>) -> c_int {
     // SAFETY: the caller vouches for the memory.
     unsafe {
         match (*memory).free {
+            // gone() drops the value.
             Some(free) => free(memory.cast()),
             None => {
+                drop((*memory).value.take());
                 libc::free(memory.cast());
                 0
             }
@@ -132,15 +141,9 @@ impl<'a, C: Held> Handle<'a, C> {
             return Ok(());
         }
         // SAFETY: an object of this kind, which C does not use again.
-        unsafe {
-            if (*memory).free.is_none() {
-                drop((*memory).value.take());
-            }
-            // With a host gone() drops the value.
-            match give_back(memory) {
-                0 => Ok(()),
-                _ => Err(Errno::EBUSY.into()),
-            }
+        match unsafe { give_back(memory) } {
+            0 => Ok(()),
+            _ => Err(Errno::EBUSY.into()),
         }
     }
 }
@@ -176,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_lives_from_settle_to_free() {
+    fn an_object_lives_from_put_to_free() {
         let ctx = Context {
             id: ContextId::NONE,
             memory: None,
@@ -192,15 +195,20 @@ mod tests {
         // SAFETY: NULL, or the object until it is freed.
         let handle = |object: *mut Opaque| unsafe { Handle::from_raw(object) };
         let place = || Place::<Opaque>::new(&ctx, std::ptr::null_mut()).unwrap();
-        assert_eq!(
-            place().settle(Err(Errno::ENOENT.into()), out),
-            Err(Errno::ENOENT.into())
-        );
+        let failed = |place: Place<Opaque>| place.settle(Err::<(), _>(Errno::ENOENT), out);
+        assert_eq!(failed(place()), Err(Errno::ENOENT.into()));
+        let begun = place();
+        begun.put(Thing(10));
+        assert_eq!(failed(begun), Err(Errno::ENOENT.into()));
+        assert_eq!(DROPPED.replace(0), 10);
         assert!(object.is_null());
 
         let place = place();
         let pointer = place.pointer();
-        place.settle(Ok(Thing(3)), out).unwrap();
+        place.put(Thing(3));
+        // A callback in another thread has it already.
+        assert_eq!(handle(pointer).get().unwrap().0, 3);
+        place.settle(Ok::<_, Error>(()), out).unwrap();
         assert_eq!(object, pointer);
         assert_eq!(handle(object).get().unwrap().0, 3);
         assert_eq!(DROPPED.get(), 0);
@@ -208,6 +216,13 @@ mod tests {
         assert_eq!(DROPPED.get(), 3);
         assert_eq!(handle(null).get().err(), Some(Errno::EINVAL.into()));
         handle(null).free().unwrap();
+        // A callback may free it before it is C's.
+        let early = Place::<Opaque>::new(&ctx, null.cast()).unwrap();
+        early.put(Thing(4));
+        handle(early.pointer()).free().unwrap();
+        assert_eq!(DROPPED.get(), 7);
+        early.settle(Ok::<_, Error>(()), out).unwrap();
+        assert_eq!(DROPPED.get(), 7);
         let parent = (&raw mut object).cast();
         let failed = Place::<Opaque>::new(&ctx, parent);
         assert_eq!(failed.err(), Some(Errno::EINVAL.into()));

@@ -68,7 +68,8 @@ pub extern "C" fn sss_service_spawn(
         reap::context::check(ctx.id)?;
         let place = Place::<sss_service>::new(ctx, memctx)?;
         let sink = sink(cb, &place, pvt);
-        let started = spawn.with_spec(|spec| tracker::spawn(ctx.id, spec, wish, sink).map(Service));
+        let begun = |id| place.put(Service(id));
+        let started = spawn.with_spec(|spec| tracker::spawn(ctx.id, spec, wish, sink, begun));
         let settled = place.settle(started, service);
         wake_own_loop(ctx);
         settled
@@ -113,7 +114,8 @@ pub extern "C" fn sss_service_attach(
         reap::context::check(ctx.id)?;
         let place = Place::<sss_service>::new(ctx, memctx)?;
         let sink = sink(cb, &place, pvt);
-        let attached = tracker::attach(ctx.id, pid, wish, sink).map(Service);
+        let begun = |id| place.put(Service(id));
+        let attached = tracker::attach(ctx.id, pid, wish, sink, begun);
         let settled = place.settle(attached, service);
         wake_own_loop(ctx);
         settled

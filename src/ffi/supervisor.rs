@@ -74,7 +74,8 @@ pub extern "C" fn sss_supervisor_add(
         let after = given.names()?;
         let config = given.config(settings.mode, times)?;
         let machine = Machine::new(config, given.policy()?, random::number()?)?;
-        let added = units::add(ctx.id, settings, machine, &after).map(Unit);
+        let begun = |id| place.put(Unit(id));
+        let added = units::add(ctx.id, settings, machine, &after, begun);
         if added.is_ok() {
             // If it cannot be one, the unit's start says so.
             let _ = subreaper::set(true);

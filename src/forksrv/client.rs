@@ -24,8 +24,9 @@ use crate::sys::file::Place;
 use crate::sys::lock::Mutex;
 use crate::sys::opaque::Record;
 use crate::sys::strings::CStrBuf;
+use crate::sys::subreaper::Trial;
 use crate::sys::zygote::{self, Hook};
-use crate::sys::{clock, fd, pidfd, process, seqpacket, subreaper};
+use crate::sys::{clock, fd, pidfd, process, seqpacket};
 
 /// How a server is started.
 pub(crate) enum Beginning {
@@ -270,7 +271,13 @@ fn interest(needs: Needs) -> Interest {
 }
 
 impl Client {
-    pub(crate) fn start(ctx: ContextId, settings: Settings) -> Result<Self, SpawnError> {
+    /// Starts a server. `made` gets the client before anybody can be told of the server:
+    /// whoever is told may end it while this still runs.
+    pub(crate) fn start(
+        ctx: ContextId,
+        settings: Settings,
+        made: impl FnOnce(Self),
+    ) -> Result<(), SpawnError> {
         let mut events = VecDeque::new();
         let mut begun = VecDeque::new();
         let burst = settings.restart.map_or(0, |restart| restart.burst) as usize;
@@ -302,11 +309,14 @@ impl Client {
         })?;
         let task = task::add(ctx, &shared)?;
         shared.state.lock().task = Some(task);
-        let client = Client { shared, task };
-        client.shared.begin(task)?;
-        // The server has no child yet.
-        subreaper::set(true)?;
-        Ok(client)
+        made(Client {
+            shared: shared.clone(),
+            task,
+        });
+        let trial = Trial::begin()?;
+        shared.begin(task)?;
+        trial.keep();
+        Ok(())
     }
 
     /// Launches a child and watches it: its program, or a function in its place.
@@ -1104,15 +1114,18 @@ impl Shared {
     fn ended(&self, pid: i32, status: i32, task: TaskId) {
         // First reads what the server said last: a hello, and which children it has
         // reaped. Their pids may be other processes' by now.
-        if let Ok(link) = self.link() {
-            self.listen(&link, task);
-        }
-        let (link, stopping, children) = {
+        let Ok(link) = self.link() else {
+            // It could not be begun, as whoever began it was told.
+            return;
+        };
+        self.listen(&link, task);
+        let (stopping, children) = {
             let mut state = self.state.lock();
             state.asking = false;
             state.for_room = false;
             let children = std::mem::take(&mut state.children);
-            (state.link.take(), state.stopping, children)
+            state.link = None;
+            (state.stopping, children)
         };
         // They are ours now.
         for child in &children {
@@ -1124,9 +1137,7 @@ impl Shared {
         {
             self.put_down(child.pid);
         }
-        if let Some(link) = link {
-            task::unwatch_fd(task, link.control.as_raw_fd());
-        }
+        task::unwatch_fd(task, link.control.as_raw_fd());
         self.step_orphans(task);
         let kind = if stopping {
             Kind::Stopped

@@ -67,14 +67,15 @@ pub(crate) struct LogId(pub(crate) u64);
 /// A label's length, at most.
 pub(crate) const LABEL: usize = 64;
 
-/// Opens a log.
-pub(crate) fn open(ctx: ContextId, setup: Setup) -> Result<LogId, Error> {
+/// Opens a log. `begun` gets its id before anybody can be told of it.
+pub(crate) fn open(ctx: ContextId, setup: Setup, begun: impl FnOnce(LogId)) -> Result<(), Error> {
     context::check(ctx)?;
     let id = LogId(next_id());
     let threads = &LOGS.get_or_make(make_threads)?.value;
     let mut target = Target::default();
     target.open(&setup)?;
-    begin(threads, ctx, id, setup, target).map(|_| id)
+    begun(id);
+    begin(threads, ctx, id, setup, target).map(drop)
 }
 
 /// The plugin that contains this library is being unloaded.

@@ -445,14 +445,20 @@ fn without_tag(id: ServiceId, errno: Errno) {
     }
 }
 
-/// Starts the first process of a new service.
+/// Starts the first process of a new service. `begun` gets its id before anybody can be told
+/// of it.
 pub(crate) fn spawn(
     ctx: ContextId,
     spec: &Spec,
     wish: Wish,
     sink: Sink,
-) -> Result<ServiceId, SpawnError> {
-    spawn_after(ctx, spec, wish, sink, |_| Ok(()))
+    begun: impl FnOnce(ServiceId),
+) -> Result<(), SpawnError> {
+    let prepare = |id| {
+        begun(id);
+        Ok(())
+    };
+    spawn_after(ctx, spec, wish, sink, prepare).map(drop)
 }
 
 /// The same; `prepare` comes between the making of the service, with its cgroup, and
@@ -552,17 +558,24 @@ fn give_up(id: ServiceId) {
 }
 
 /// Makes a running child the first process of a new service. ESRCH where it is no child
-/// of ours, EBUSY where a service has it.
-pub(crate) fn attach(ctx: ContextId, pid: i32, wish: Wish, sink: Sink) -> Result<ServiceId, Error> {
+/// of ours, EBUSY where a service has it. `begun` as for [`spawn`].
+pub(crate) fn attach(
+    ctx: ContextId,
+    pid: i32,
+    wish: Wish,
+    sink: Sink,
+    begun: impl FnOnce(ServiceId),
+) -> Result<(), Error> {
     if !wait::is_child_pid(pid) {
         return Err(Errno::ESRCH.into());
     }
     let exact = wish.exact;
     let starting = begin(ctx, wish, sink)?;
+    begun(starting.id);
     let attached = tracker_of(starting.id)
         .and_then(|mut tracker| tracker.attach(starting.id.key(), starting.task, pid, exact));
     starting.settle(attached.is_ok());
-    attached.map(|()| starting.id)
+    attached
 }
 
 /// Ends the events of a service. None runs once this returns, but for the

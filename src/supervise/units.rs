@@ -301,13 +301,16 @@ pub(crate) fn add(
     settings: Settings,
     machine: Machine,
     after: &[&std::ffi::CStr],
-) -> Result<UnitId, Error> {
+    begun: impl FnOnce(UnitId),
+) -> Result<(), Error> {
     let own = made()?;
     let mut notify = settings.talks.then(NotifySocket::new).transpose()?;
     let mut units = own.value.lock();
     units.drop_ended();
     let mut unwanted = None;
     let added = units.add(ctx, settings, machine, after, &mut notify, &mut unwanted);
+    // Locked until then: nobody can be told of it before.
+    let added = added.map(begun);
     drop(units);
     // Not with the lock: somebody who found the socket may have had the task stepped.
     unwanted.into_iter().for_each(task::remove);
