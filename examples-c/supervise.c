@@ -1955,18 +1955,28 @@ static bool is_socket(const char *path, struct stat *st)
 static int lock_place(const char *path)
 {
     struct stat held, named;
-    int fd;
+    int fd, ret, tries;
 
     while ((fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600)) >= 0) {
-        /* Who had the lock before has removed the file: then this one locks nothing. */
-        if (flock(fd, LOCK_EX) != 0 || fstat(fd, &held) != 0 ||
-            (lstat(path, &named) == 0 && named.st_dev == held.st_dev &&
-             named.st_ino == held.st_ino)) {
-            break;
+        /* Another one holds it for as long as it takes to look and to bind, unless that one
+         * was stopped. */
+        for (tries = 0; (ret = flock(fd, LOCK_EX | LOCK_NB)) != 0 && errno == EWOULDBLOCK; tries++) {
+            if (tries == 1000) {
+                die("%s: another process holds the lock", path);
+            }
+            poll(NULL, 0, 10);
+        }
+        if (ret == 0 && fstat(fd, &held) == 0 && lstat(path, &named) == 0 &&
+            named.st_dev == held.st_dev && named.st_ino == held.st_ino) {
+            return fd;
         }
         close(fd);
+        if (ret != 0) {
+            return -1;
+        }
+        /* Who had the lock before has removed the file: then this one locks nothing. */
     }
-    return fd;
+    return -1;
 }
 
 /* Replaces a socket file that nobody listens on: a supervisor that was killed has left it.

@@ -217,16 +217,6 @@ static int highest_descriptor(pid_t pid)
     return highest;
 }
 
-static void *wait_for_it(void *arg)
-{
-    struct waiter *waiter = arg;
-
-    __atomic_store_n(&waiter->tid, gettid(), __ATOMIC_SEQ_CST);
-    waiter->ret = sss_forksrv_waitpid(waiter->srv, waiter->child, 0, &waiter->status);
-    __atomic_store_n(&waiter->done, 1, __ATOMIC_SEQ_CST);
-    return NULL;
-}
-
 /* Whoever waits for a child keeps a descriptor of the server's. Beyond its limit it refuses,
  * and goes on to answer. */
 static void it_has_no_descriptor_left(void **state)
@@ -253,12 +243,7 @@ static void it_has_no_descriptor_left(void **state)
     limit.rlim_cur = (rlim_t)highest_descriptor(server) + 3;
     check_ok(prlimit(server, RLIMIT_NOFILE, &limit, NULL));
     for (i = 0; i < WAITERS; i++) {
-        struct waiter *waiter = &waiters[i];
-
-        *waiter = (struct waiter){ .srv = bed->srv, .child = pid, .status = -1 };
-        check_ok(pthread_create(&waiter->thread, NULL, wait_for_it, waiter));
-        await(__atomic_load_n(&waiter->done, __ATOMIC_SEQ_CST) != 0
-              || (waiter->tid != 0 && process_state(waiter->tid) == 'S'));
+        waiter_begin(&waiters[i], bed->srv, pid);
         check_int(sss_forksrv_waitpid(bed->srv, pid, WNOHANG, &status), EAGAIN);
     }
     check_int(sss_forksrv_launch(NULL, bed->srv, order_ends(&order, NULL, 0), see, NULL, &child),

@@ -516,7 +516,7 @@ static void flush_without_time_only_asks(void **state)
 /* Its child always has more to write, and its target is always behind. */
 struct endless {
     struct stuck stuck;
-    atomic_bool stop;
+    atomic_bool stop, looks_no_more;
 };
 
 static void *put_lines(void *arg)
@@ -545,6 +545,9 @@ static void *read_behind(void *arg)
                && stats.bytes_queued < 500000) {
             sched_yield();
         }
+        if (atomic_load(&endless->stop)) {
+            atomic_store(&endless->looks_no_more, true);
+        }
     } while (read(endless->stuck.pipe[0], bytes, sizeof(bytes)) > 0);
     return NULL;
 }
@@ -560,6 +563,7 @@ static void flush_beside_children_that_write(void **state)
 
     for (lines = 0; lines < 2; lines++) {
         atomic_init(&endless.stop, false);
+        atomic_init(&endless.looks_no_more, false);
         check_ok(pipe2(stuck->pipe, O_CLOEXEC));
         params.target = SSS_LOG_TO_FD;
         params.mask = SSS_LOG_FD | SSS_LOG_BLOCK | (lines ? SSS_LOG_LINES : 0);
@@ -573,6 +577,7 @@ static void flush_beside_children_that_write(void **state)
         check(stats_of_log(stuck->log).bytes_queued > 0);
         atomic_store(&endless.stop, true);
         check_ok(pthread_join(writer, NULL) | close(stuck->fd) | close(stuck->pipe[1]));
+        await(atomic_load(&endless.looks_no_more));
         check_ok(sss_log_free(stuck->log));
         check_ok(pthread_join(reader, NULL) | close(stuck->pipe[0]));
     }

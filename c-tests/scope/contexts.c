@@ -5,6 +5,8 @@
 #include <stdatomic.h>
 #include <sys/signalfd.h>
 
+#include "support/kernel.h"
+
 static void each_gets_its_own(void **state)
 {
     enum { COUNT = 3, EACH = 5 };
@@ -48,6 +50,9 @@ static void the_one_that_would_be_woken_leaves(void **state)
     int frees;
 
     (void)state;
+    if (!kernel_has_pidfds()) {
+        test_skip("linux-4.19 valgrind", "no pidfds");
+    }
     for (frees = 0; frees < 2; frees++) {
         struct sss_child_ctx *polled, *signalled;
         struct seen none = { 0 }, seen = { 0 };

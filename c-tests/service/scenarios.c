@@ -2,9 +2,7 @@
  * after any of the steps or busy: the same is told, with each evidence. */
 #include "support/test.h"
 
-#include <linux/netlink.h>
 #include <spawn.h>
-#include <sys/socket.h>
 
 #include "support/family.h"
 #include "support/kernel.h"
@@ -76,22 +74,6 @@ static void check_told(const struct scenario *scenario, const struct told *told,
         check_int(told->events[i].root, pids['P']);
     }
     (void)way;
-}
-
-/* Records of all processes come to the library, also while its loop waits for a processor and
- * other tests fork. Where the socket had no room for one, it would be lost. */
-static void give_room_to_connector(void)
-{
-    for (int fd = 3; fd < 1024; fd++) {
-        int domain = 0, protocol = 0;
-        socklen_t length = sizeof(int);
-
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_NETLINK
-            && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0
-            && protocol == NETLINK_CONNECTOR) {
-            records_room(fd);
-        }
-    }
 }
 
 static void run(const struct scenario *scenario, unsigned looks, uint32_t by, uint32_t evidence,

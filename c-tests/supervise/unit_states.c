@@ -405,7 +405,7 @@ static void a_restart_of_a_dead_main_process_spares_the_others(void **state)
     check_ok(sss_supervisor_restart(a));
     until_states(&bed, "aG aR aP aG aR");
     until_processes(&bed, a, 3);
-    check_ok(sss_supervisor_shutdown_wait(bed.loop.ctx, 0, NULL));
+    bed_kill_all(&bed);
     unit_stop(&bed, a);
     bed_end(&bed);
 }

@@ -95,3 +95,17 @@ bool records_end(struct records *records)
     check_ok(close(records->fd));
     return records->complete;
 }
+
+void give_room_to_connector(void)
+{
+    for (int fd = 3; fd < 1024; fd++) {
+        int domain = 0, protocol = 0;
+        socklen_t length = sizeof(int);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &length) == 0 && domain == AF_NETLINK
+            && getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) == 0
+            && protocol == NETLINK_CONNECTOR) {
+            records_room(fd);
+        }
+    }
+}

@@ -242,8 +242,9 @@ void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child)
 
     *waiter = (struct waiter){ .srv = srv, .child = child, .status = -1 };
     check_ok(pthread_create(&waiter->thread, NULL, wait_for_it, waiter));
-    while ((tid = __atomic_load_n(&waiter->tid, __ATOMIC_SEQ_CST)) == 0
-           || process_state(tid) != 'S') {
+    while (__atomic_load_n(&waiter->done, __ATOMIC_SEQ_CST) == 0
+           && ((tid = __atomic_load_n(&waiter->tid, __ATOMIC_SEQ_CST)) == 0
+               || process_state(tid) != 'S')) {
         check(now_ms() < late);
         sched_yield();
     }

@@ -82,8 +82,8 @@ impl<C: Held> Place<C> {
         unsafe { (*self.0).value = Some(value) };
     }
 
-    /// Gives the object, which a callback may have freed, to C; or where it was not made the
-    /// memory back. With a NULL `out` the memctx owns it.
+    /// Writes the object's pointer to `out`; the object may have been freed by a callback. On
+    /// an error frees the memory. With a NULL `out` the memctx owns it.
     pub(crate) fn settle<E: Into<Error>>(
         self,
         made: Result<(), E>,

@@ -471,8 +471,9 @@ impl Client {
             pvt: Pvt(std::ptr::null_mut()),
             handle: None,
         };
-        // A child whose handle was freed is still ours to reap.
-        let kept = watch::is_watched(self.shared.ctx, pid);
+        // A child whose handle was freed is still ours to reap. One that has a handle may be
+        // handed back meanwhile.
+        let kept = watch::is_abandoned(self.shared.ctx, pid);
         let id = rich::watch(self.shared.ctx, params, &mut false)?;
         let waited = wait::wait(id, until);
         // A child that was not watched is the daemon's again.
@@ -1115,7 +1116,7 @@ impl Shared {
         // First reads what the server said last: a hello, and which children it has
         // reaped. Their pids may be other processes' by now.
         let Ok(link) = self.link() else {
-            // It could not be begun, as whoever began it was told.
+            // begin() failed after the process was made, and its caller got the error.
             return;
         };
         self.listen(&link, task);

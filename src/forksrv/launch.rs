@@ -491,7 +491,7 @@ struct Exchange {
 /// Why a launch failed, and what it leaves behind.
 pub(crate) type Failed = (SpawnError, Left);
 
-/// The same; None while something may still come of it.
+/// The same; None if a process may still appear: then the caller leaves a Stray.
 type GivenUp = (SpawnError, Option<Left>);
 
 /// What a launch that failed leaves behind.
@@ -1041,8 +1041,13 @@ impl Exchange {
         if self.pid > 0 {
             return self.failed(error);
         }
-        // With a step the server, or the process, has said why there is none.
-        (error, error.step.map(|_| Left::Nothing))
+        // With a step the server, or the process, has said why there is none. A child of the
+        // server's own is then for the server to reap.
+        let left = match self.child {
+            0 => Left::Nothing,
+            number => Left::Child(number, 0),
+        };
+        (error, error.step.map(|_| left))
     }
 
     /// The process ends.

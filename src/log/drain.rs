@@ -241,8 +241,10 @@ impl Source {
             self.put_off_end();
         }
         drop(backlog);
-        // Whatever the target is: the end is told by the loop.
-        log.task.post();
+        // The loop tells the end, whatever the target is.
+        if told && !log.setup.tells_lines() {
+            log.task.post();
+        }
         threads.deliver(log);
         told
     }

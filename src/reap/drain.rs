@@ -317,7 +317,7 @@ impl Reaper {
         } else if self.prompt_keeper() {
             // It may be a service's.
         } else if let Some(owner) = owner {
-            if self.has_room_for_unknown(owner) {
+            if self.room_or_walk_again(owner) {
                 self.wait_unknown(owner, pid, self.at(owner).params.options);
             }
         }

@@ -160,7 +160,7 @@ impl Reaper {
         let mut found = false;
         let mut refused = None;
         loop {
-            if !self.has_room_for_unknown(owner) {
+            if !self.room_or_walk_again(owner) {
                 return Seen::Hidden;
             }
             let pid = match self.kernel.any_dead() {
@@ -232,7 +232,7 @@ impl Reaper {
                 if !self.table.slot(leader).is(Flags::ZOMBIE) {
                     self.wait_child(leader);
                 }
-            } else if !self.has_room_for_unknown(owner) {
+            } else if !self.room_or_walk_again(owner) {
                 ended.clear();
             } else {
                 self.wait_unknown(owner, pid, 0);

@@ -73,7 +73,7 @@ pub(crate) fn give(ctx: ContextId, pid: i32) -> Given {
         return Given::Done;
     }
     if let Some(owner) = reaper.for_unknown() {
-        if !reaper.has_room_for_unknown(owner) {
+        if !reaper.room_or_walk_again(owner) {
             return Given::Later;
         }
         reaper.wait_unknown(owner, pid, 0);

@@ -146,7 +146,7 @@ impl Reaper {
     /// Whether one more unknown child can be waited for. If not the others stay zombies, so
     /// nothing is lost: once those that were collected have been told, the delivery asks for
     /// another walk.
-    pub(crate) fn has_room_for_unknown(&mut self, owner: u16) -> bool {
+    pub(crate) fn room_or_walk_again(&mut self, owner: u16) -> bool {
         let told = self.at(owner).params.unknown.is_some();
         let room = self.parked.has_room(told);
         if !room {
@@ -168,7 +168,7 @@ impl Reaper {
         }
         let look_around = Look::Walk.is_dear(self.children());
         loop {
-            if !self.has_room_for_unknown(owner) {
+            if !self.room_or_walk_again(owner) {
                 return Seen::Hidden;
             }
             let found = self.wait_any(self.at(owner).params.options);

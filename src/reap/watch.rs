@@ -57,6 +57,14 @@ pub(crate) fn pid(id: WatchId) -> Result<i32, Error> {
     Ok(slot.pid)
 }
 
+/// Whether a child has no watch any more, and is still the library's to reap.
+pub(crate) fn is_abandoned(ctx: ContextId, pid: i32) -> bool {
+    lock(ctx.depth).is_ok_and(|reaper| {
+        let leader = reaper.table.find(pid);
+        leader.is_some_and(|at| reaper.table.slot(at).is(Flags::ABANDONED))
+    })
+}
+
 /// Whether a child with this pid is watched, or kept to be reaped.
 #[inline(never)]
 pub(crate) fn is_watched(ctx: ContextId, pid: i32) -> bool {

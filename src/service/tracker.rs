@@ -163,6 +163,8 @@ struct Foreign {
     since: u64,
     /// It ended, and was given to the application, or that was asked about it.
     asked: bool,
+    /// Then this tells it from a later process with its pid. None: it could not be read.
+    identity: Option<Identity>,
     spoken_of: bool,
 }
 
@@ -738,8 +740,8 @@ impl Tracker {
             .map_or((0, None), |extra| (extra.owner.unwrap_or(0), extra.session))
     }
 
-    /// Reads them where the main process is there, as a zombie too: after its end the pid
-    /// may be a stranger's.
+    /// Notes a service's user and session from its main process, which may be a zombie. Later
+    /// its pid may be a stranger's.
     pub(super) fn note_main(&mut self, service: u32) -> Result<(), Error> {
         let Some(main) = self.ledger.main_or_first(service) else {
             return Ok(());
@@ -802,7 +804,9 @@ impl Tracker {
         if self.ledger.services().next().is_none() {
             self.close_connector();
             self.environment = false;
-            self.foreign.clear();
+            // One that the application was asked about may lie there for long, and is not asked
+            // about again.
+            self.foreign.retain(|known| known.asked);
             orphan::guard(self.depth, None);
         }
     }
@@ -1006,7 +1010,9 @@ impl Tracker {
         }
         let asked = known.asked;
         let since = known.since;
-        if asked && wait::lives(pid) {
+        if asked
+            && (wait::lives(pid) || known.identity.is_some() && identity(pid)? != known.identity)
+        {
             return Ok(false); // another process has its pid by now
         }
         known.look = look;
@@ -1028,6 +1034,7 @@ impl Tracker {
             look: self.looks,
             since: clock::now(),
             asked: false,
+            identity: None,
             spoken_of: false,
         };
         self.foreign
@@ -1049,6 +1056,7 @@ impl Tracker {
         let now = clock::now();
         if let Some(known) = self.foreign.find_mut(hash(pid), |known| known.pid == pid) {
             known.asked = true;
+            known.identity = identity(pid).unwrap_or(None);
             known.since = now;
         }
         for keeper in &self.keepers {
@@ -1764,7 +1772,8 @@ impl Drop for KeeperTask {
 impl Tracker {
     /// The next ended child that nobody claims, as the scope wants it.
     fn next_unclaimed(&mut self, ctx: ContextId, asking: &AtomicI32) -> Option<Call> {
-        // One that can answer takes them, where there is one. It was posted too.
+        // They are left to a context that can answer, if there is one: its keeper was posted
+        // as well.
         let mut keepers = self.keepers.iter();
         if self.unclaimed.is_empty()
             || !orphan::answers(ctx) && keepers.any(|keeper| orphan::answers(keeper.ctx))

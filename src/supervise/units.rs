@@ -953,8 +953,8 @@ impl Units {
         if alone {
             unit.former.drain(..).for_each(run::end);
             unit.inbox.dead = unit.lives;
-            // Some of the ends were not told.
-            unit.last = LOST;
+            // Some of the ends were not told, and at most the main process's is known.
+            unit.last = unit.inbox.ended.map_or(LOST, |(status, _)| status);
         }
         self.take_inbox(index, now);
     }
@@ -1643,8 +1643,9 @@ impl Unit {
         }
     }
 
-    /// Whom a step reaches now: if the main process is not known, or has ended, all. None
-    /// where its end is still to be told and the others are left alone by then.
+    /// Whom a step reaches now: if the main process is not known, or has ended, all. None if
+    /// the main process is dead, its end is not told yet, and the other processes are to be
+    /// left alone.
     fn reach(&self, scope: Scope) -> Option<Scope> {
         if self.main == 0 {
             return Some(Scope::Tree);

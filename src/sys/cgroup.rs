@@ -189,21 +189,13 @@ impl Cgroup {
     }
 
     pub(crate) fn open_events(&self) -> Result<OwnedFd, Error> {
-        let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
-        again(|| openat(&self.directory, c"cgroup.events", flags, Mode::empty()))
-            .during(Call::openat)
+        open_events(self.directory.as_fd())
     }
 
     /// Whether no process is in it or below it; zombies do not count.
     pub(crate) fn is_empty(&self) -> bool {
-        let mut text = [0_u8; 256];
-        let got = self
-            .open_events()
-            .and_then(|events| read(&events, &mut text).during(Call::read));
-        match got {
-            Ok(got) => !text[..got]
-                .split(|&byte| byte == b'\n')
-                .any(|line| line == b"populated 1"),
+        match self.open_events().and_then(|events| is_populated(&events)) {
+            Ok(populated) => !populated,
             // The cgroup was removed. A shortage says nothing: it is looked at again
             // later.
             Err(error) => !error.is_shortage(),
@@ -237,11 +229,24 @@ impl Made {
     }
 }
 
+fn open_events(directory: BorrowedFd) -> Result<OwnedFd, Error> {
+    let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+    again(|| openat(directory, c"cgroup.events", flags, Mode::empty())).during(Call::openat)
+}
+
+/// Whether a process is in the cgroup whose cgroup.events this is, or below it.
+fn is_populated(events: &OwnedFd) -> Result<bool, Error> {
+    let mut text = [0_u8; 256];
+    let got = read(events, &mut text).during(Call::read)?;
+    let mut lines = text[..got].split(|&byte| byte == b'\n');
+    Ok(lines.any(|line| line == b"populated 1"))
+}
+
 /// How many levels of cgroups are removed.
 const DEEPEST: u32 = 8;
 
-/// Removes a cgroup and those that programs made in it, where no process is in them. A file,
-/// "." and ".." are other errors than EBUSY.
+/// Removes a cgroup and those that programs made in it, where no process is in it or below. A
+/// file, "." and ".." are passed over, as rmdir(2) fails with another errno for them.
 fn remove_tree(above: BorrowedFd, name: &CStr, levels: u32) {
     let remove = || unlinkat(above, name, UnlinkatFlags::RemoveDir);
     if levels == 0 || remove() != Err(Errno::EBUSY) {
@@ -250,6 +255,13 @@ fn remove_tree(above: BorrowedFd, name: &CStr, levels: u32) {
     let Ok(inside) = openat(above, name, DIRECTORY, Mode::empty()) else {
         return;
     };
+    // A program that lives still needs those that are empty.
+    if !matches!(
+        open_events(inside.as_fd()).and_then(|events| is_populated(&events)),
+        Ok(false)
+    ) {
+        return;
+    }
     let _ = directory::names(inside.as_fd(), &mut |name| {
         remove_tree(inside.as_fd(), name, levels - 1);
         Ok(())

@@ -30,6 +30,8 @@ const DATA: usize = EVENT + 16;
 
 /// How long the kernel may take to acknowledge, in nanoseconds.
 const PATIENCE: u64 = 200_000_000;
+/// More records than a socket holds: the acknowledgement is not behind them.
+const MOST_RECORDS: u32 = 100_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Message {
@@ -110,22 +112,28 @@ impl Connector {
     }
 
     /// Where another process listens, records come without an end, also if the kernel did
-    /// not take our request: so the patience is one for all that is read.
+    /// not take our request: so the patience is one for all that is read. What is there is
+    /// read all the same, as this thread may have stood still.
     fn await_acknowledgement(&self) -> Result<(), Error> {
         let until = clock::now() + PATIENCE;
         let mut waiting = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
+        let mut records = 0;
         loop {
+            let read = self.read()?;
             let left = until.saturating_sub(clock::now());
-            if left == 0 {
-                return Err(Call::sendmsg.failed(Errno::ENOTSUP));
-            }
-            match self.read()? {
+            match read {
                 Read::Message(Message::Acknowledged(0)) => return Ok(()),
                 Read::Message(Message::Acknowledged(_)) => {
                     return Err(Call::sendmsg.failed(Errno::EPERM));
                 }
+                Read::Nothing if left == 0 => return Err(Call::sendmsg.failed(Errno::ENOTSUP)),
                 // An overrun is told before the messages that are there.
-                Read::Message(_) | Read::Overrun => {}
+                Read::Message(_) | Read::Overrun => {
+                    records += 1;
+                    if left == 0 && records > MOST_RECORDS {
+                        return Err(Call::sendmsg.failed(Errno::ENOTSUP));
+                    }
+                }
                 Read::Nothing => {
                     let left = u8::try_from(left / 1_000_000).unwrap_or(u8::MAX);
                     match poll(&mut waiting, PollTimeout::from(left)) {

@@ -130,7 +130,7 @@ pub(crate) fn receive(
 }
 
 /// The same of a message that carries one descriptor at most; others are closed. It allocates
-/// nothing: what a message tells is told once.
+/// nothing, so it cannot fail once the kernel has handed the message over.
 pub(crate) fn receive_one(
     end: BorrowedFd,
     buffer: &mut [u8],
