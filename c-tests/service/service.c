@@ -1433,6 +1433,7 @@ static void asked_about_each_of_a_pid(void **state)
     if (test_profile_is("linux-4.19") || test_profile_is("valgrind")) {
         test_skip("linux-4.19 valgrind", "no pid can be chosen there");
     }
+    needs_root("choose a pid");
     bed_make(&bed, SSS_SCOPE_REGISTERED, WAKE_DESCRIPTOR, 0);
     check_ok(sss_sigchld_ctx_set_unknown_fn(bed.loop.ctx, answer, &asked));
     own = child_dead(9);
