@@ -89,7 +89,7 @@ static void memory_is_out(void **state)
 {
     static struct watched watched[MANY];
     struct loop *loop = *state;
-    unsigned failed = 0;
+    unsigned failed = 0, calls;
     struct gate gate;
     int i;
 
@@ -113,7 +113,10 @@ static void memory_is_out(void **state)
     for (i = 0; i < MANY; i++) {
         loop_until(loop, &watched[i].told.calls, 1);
     }
-    check_int(memory_end().calls, 0);
+    calls = memory_end().calls;
+    /* Without pidfds it may take long until all are told, and meanwhile /proc is scanned for
+     * unknown ones behind those that are kept, with a list. */
+    check(calls == 0 || !kernel_has_pidfds());
     for (i = 0; i < MANY; i++) {
         check_told(&watched[i].told, watched[i].pid, i);
         check(watched[i].told.was_zombie);
@@ -167,6 +170,7 @@ static int do_communicate(struct loop *loop, void *pvt)
 
 static void memory_is_out_for_a_command(void **state)
 {
+    int64_t deadline = now_ms() + DEADLINE_MS;
     struct loop *loop = *state;
     struct output output = { 0 };
 
@@ -176,16 +180,20 @@ static void memory_is_out_for_a_command(void **state)
     check_int(output.status, status_of(5));
     check_int(output.length, 5);
     check_ok(sss_child_free(output.child));
-    /* The output is dropped where there is none for it, and the end is told. */
-    memset(&output, 0, sizeof(output));
-    check_ok(do_communicate(loop, &output));
-    memory_begin(1);
-    loop_until(loop, &output.calls, 1);
-    check_int(memory_end().failed, 1);
-    check_int(output.status, status_of(5));
+    /* The output is dropped where there is none for it, and the end is told. Without pidfds
+     * another allocation may come first: that of a scan of /proc. */
+    do {
+        check(now_ms() < deadline);
+        memset(&output, 0, sizeof(output));
+        check_ok(do_communicate(loop, &output));
+        memory_begin(1);
+        loop_until(loop, &output.calls, 1);
+        check_int(memory_end().failed, 1);
+        check_int(output.status, status_of(5));
+        check_ok(sss_child_free(output.child));
+    } while (output.error == 0 && !kernel_has_pidfds());
     check_int(output.error, ENOMEM);
     check_int(output.length, 0);
-    check_ok(sss_child_free(output.child));
 }
 
 static void allow_descriptors(unsigned count)
