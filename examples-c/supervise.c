@@ -1430,7 +1430,7 @@ static void reply_text(struct client *client, const char *text)
 /* The last bytes of a unit's log, from the beginning of a line on. */
 static char *log_tail(const struct unit *unit, size_t most)
 {
-    /* Of a FIFO that was put in its place an open(2) would wait for a writer. */
+    /* If a FIFO was put in its place, open(2) would wait for a writer without O_NONBLOCK. */
     int fd = unit->log_path == NULL
                  ? -1
                  : open(unit->log_path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);

@@ -432,7 +432,7 @@ static void many_at_once(void **state)
  * the call returns. */
 static void a_large_order(void **state)
 {
-    enum { STRINGS = 15, LENGTH = 100000, FDS = 300 };
+    enum { STRINGS = 15, FDS = 300 };
     static const char *envp[STRINGS + 1];
     static struct sss_spawn_fd map[FDS + 1];
     struct server_bed *bed = *state;
@@ -442,15 +442,7 @@ static void a_large_order(void **state)
     size_t way;
     int i, fd;
 
-    for (i = 0; i < STRINGS; i++) {
-        char *text = malloc(LENGTH + 1);
-
-        check(text != NULL);
-        memset(text, 'x', LENGTH);
-        memcpy(text, "A=", 2);
-        text[LENGTH] = '\0';
-        envp[i] = text;
-    }
+    large_environment(envp, STRINGS);
     for (way = 0; way < ARRAY_SIZE(manners); way++) {
         server_start_with(bed, manners[way], event_told, 0);
         check_ok(kill(server_pid(bed->srv), SIGSTOP));

@@ -135,8 +135,8 @@ static void asked_in_vain(void **state)
     server_finish(bed);
 }
 
-/* A child whose handle was freed is reaped all the same, also after it was waited for in
- * vain. */
+/* A child whose handle was freed is reaped, also after sss_forksrv_waitpid() has found it
+ * alive. */
 static void waited_for_after_its_handle_was_freed(void **state)
 {
     struct server_bed *bed = *state;

@@ -138,7 +138,7 @@ static void in_a_namespace(void *arg)
 /* The server does not see it in /proc, and its order comes in several parts. */
 static void drops_root_unseen(void *arg)
 {
-    enum { STRINGS = 15, LENGTH = 100000 };
+    enum { STRINGS = 15 };
     static const char *envp[STRINGS + 1];
     static const char *const argv[] = { "sh", "-c", "exit $(id -u)", NULL };
     struct sss_child_ctx *child = NULL;
@@ -146,18 +146,9 @@ static void drops_root_unseen(void *arg)
     struct seen seen = { 0 };
     struct server_bed bed;
     pid_t pid;
-    int i;
 
     (void)arg;
-    for (i = 1; i < STRINGS; i++) {
-        char *text = malloc(LENGTH + 1);
-
-        check(text != NULL);
-        memset(text, 'x', LENGTH);
-        memcpy(text, "A=", 2);
-        text[LENGTH] = '\0';
-        envp[i] = text;
-    }
+    large_environment(envp, STRINGS);
     envp[0] = "PATH=/usr/bin:/bin";
     spawn.path = "/bin/sh";
     spawn.argv = argv;
@@ -178,18 +169,14 @@ static void drops_root_unseen(void *arg)
 static void no_root_child_of_a_daemon_that_is_not_seen(void **state)
 {
     (void)state;
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("give root up");
     in_child(drops_root_unseen, NULL);
 }
 
 static void the_server_is_a_namespaces_init(void **state)
 {
     (void)state;
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("make a pid namespace");
     in_child(server_is_init, NULL);
     in_child(in_a_namespace, NULL);
 }
@@ -197,9 +184,7 @@ static void the_server_is_a_namespaces_init(void **state)
 static void a_namespaces_pids_are_not_mixed_with_ours(void **state)
 {
     (void)state;
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("make a pid namespace");
     in_child(pids_of_its_own, NULL);
 }
 
@@ -243,9 +228,7 @@ static void an_ordinary_user(void **state)
     size_t i;
 
     (void)state;
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("become an ordinary user");
     (void)server_helper_for_all();
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
         in_child(without_root, &flags[i]);

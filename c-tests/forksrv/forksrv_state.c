@@ -154,9 +154,7 @@ static void no_root_children_of_a_daemon_that_dropped_root(void **state)
     size_t i;
 
     (void)state;
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("change its ids");
     (void)report_program();
     for (i = 0; i < ARRAY_SIZE(flags); i++) {
         in_child(drops_root, &flags[i]);
@@ -171,9 +169,7 @@ static void a_server_with_fewer_rights(void **state)
     struct sss_spawn spawn = spawn_zero();
     uint32_t i;
 
-    if (geteuid() != 0) {
-        test_skip("user", "needs root");
-    }
+    needs_root("change its ids");
     for (i = 0; i < 2; i++) {
         memset(&bed->events, 0, sizeof(bed->events));
         params = server_zero((i == 0 ? 0 : SSS_FORKSRV_FORK) | SSS_FORKSRV_UID | SSS_FORKSRV_GID

@@ -1132,6 +1132,21 @@ static void a_cgroup_of_a_living_daemon_stays(void **state)
     (void)rmdir(path); /* a daemon of another test may have found it */
 }
 
+/* A child of the first process ends and is waited for, and `other` forks one with its pid. The
+ * pid that this one has got. */
+static pid_t reuse_pid(struct bed *bed, pid_t child, struct family *family, pid_t other)
+{
+    char order[16];
+
+    family_exit(&bed->family, child, 0);
+    family_order(&bed->family, bed->first, "w");
+    family_fork(&bed->family, bed->first);
+    check_int(process_state(child), 0);
+    snprintf(order, sizeof(order), "p %d", child);
+    family_order(family, other, order);
+    return family_report(family);
+}
+
 /* A process below one service ends, and its parent waits for it. The next process with its pid
  * is below another service, and the daemon has not heard of that end yet. */
 static void a_pid_of_another(void **state)
@@ -1141,7 +1156,6 @@ static void a_pid_of_another(void **state)
     struct sss_service *second;
     struct bed bed;
     pid_t child, other, got;
-    char order[16];
     size_t count;
 
     (void)state;
@@ -1154,13 +1168,7 @@ static void a_pid_of_another(void **state)
     second = family_start(&bed.family, &bed.loop, &params, &told, &other);
     child = family_fork(&bed.family, bed.first);
     check(is_listed(bed.service, child, &count));
-    family_exit(&bed.family, child, 0);
-    family_order(&bed.family, bed.first, "w");
-    family_fork(&bed.family, bed.first);
-    check_int(process_state(child), 0);
-    snprintf(order, sizeof(order), "p %d", child);
-    family_order(&bed.family, other, order);
-    got = family_report(&bed.family);
+    got = reuse_pid(&bed, child, &bed.family, other);
     if (got == child) {
         check(is_listed(second, child, &count));
         check(!is_listed(bed.service, child, &count));
@@ -1190,7 +1198,7 @@ static void forks_of_a_stranger(bool known)
     struct sss_service_killed killed = { .size = sizeof(killed) };
     struct family strangers;
     pid_t child, other, got, below;
-    char order[16], *path;
+    char *path;
     struct bed bed;
     size_t count;
 
@@ -1218,13 +1226,7 @@ static void forks_of_a_stranger(bool known)
     if (known) {
         check(is_listed(bed.service, child, &count));
     }
-    family_exit(&bed.family, child, 0);
-    family_order(&bed.family, bed.first, "w");
-    family_fork(&bed.family, bed.first);
-    check_int(process_state(child), 0);
-    snprintf(order, sizeof(order), "p %d", child);
-    family_order(&strangers, other, order);
-    got = family_report(&strangers);
+    got = reuse_pid(&bed, child, &strangers, other);
     if (got == child) {
         below = family_fork(&strangers, child);
         check(!is_listed(bed.service, below, &count));
@@ -1373,7 +1375,7 @@ static void asked_in_two_contexts(void **state)
     check_no_children();
 }
 
-/* Whichever loop comes first, the context that has a callback is asked. */
+/* The context that has a callback is asked, whichever of the two loops turns first. */
 static void asked_where_it_can_be(void **state)
 {
     (void)state;

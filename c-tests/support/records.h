@@ -20,6 +20,9 @@ struct records {
 
 /* Gives a socket room for records that come while their reader waits for a processor. */
 void records_room(int fd);
+/* The same for the library's socket, which gets the records of all processes: one that finds no
+ * room while the loop does not run is lost. */
+void give_room_to_connector(void);
 /* Asks for records; false where nobody may have them. */
 bool records_open(struct records *records);
 /* Begins to take those that have come since. */
@@ -27,8 +30,5 @@ void records_begin(struct records *records,
                    void (*take)(const struct proc_event *event, void *pvt), void *pvt);
 /* Ends it; whether none was lost. */
 bool records_end(struct records *records);
-/* Records of all processes come to the library, also while its loop waits for a processor and
- * other tests fork. Where the socket had no room for one, it would be lost. */
-void give_room_to_connector(void);
 
 #endif

@@ -249,3 +249,19 @@ void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child)
         sched_yield();
     }
 }
+
+void large_environment(const char **envp, size_t count)
+{
+    enum { LENGTH = 100000 };
+    size_t i;
+
+    for (i = 0; i < count; i++) {
+        char *text = malloc(LENGTH + 1);
+
+        check(text != NULL);
+        memset(text, 'x', LENGTH);
+        memcpy(text, "A=", 2);
+        text[LENGTH] = '\0';
+        envp[i] = text;
+    }
+}

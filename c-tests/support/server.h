@@ -77,4 +77,7 @@ void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child);
 /* As report_spawned(), but the server starts it. */
 void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report);
 
+/* Fills an environment with strings so long that an order does not go in one message. */
+void large_environment(const char **envp, size_t count);
+
 #endif

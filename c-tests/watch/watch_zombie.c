@@ -245,7 +245,7 @@ static void register_again(int pid, int wait_status, void *pvt)
     check_ok(sss_child_register(NULL, again->ctx, pid, see, &again->second, &again->child));
 }
 
-/* Another context keeps it, which has not been told yet. */
+/* Another context keeps the zombie, as its callback has not come yet. */
 static void registered_by_its_callback_while_it_lies(void **state)
 {
     struct loop *loop = *state;

@@ -143,9 +143,9 @@ impl Reaper {
         true
     }
 
-    /// Whether one more unknown child can be waited for. If not the others stay zombies, so
-    /// nothing is lost: once those that were collected have been told, the delivery asks for
-    /// another walk.
+    /// Whether one more unknown child can be waited for; asks for another walk if not. The
+    /// others stay zombies meanwhile, so nothing is lost. The delivery makes the walk once those
+    /// that were collected have been told.
     pub(crate) fn room_or_walk_again(&mut self, owner: u16) -> bool {
         let told = self.at(owner).params.unknown.is_some();
         let room = self.parked.has_room(told);

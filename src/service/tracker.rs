@@ -1618,8 +1618,9 @@ impl Tracker {
                 None => return,
             },
         };
-        // Its parent by now is that one, or a member or we, who got its orphans. Otherwise the
-        // record is an old one, of pids that are other processes' by now.
+        // The child's parent is the one that forked it or, if that has ended, whoever adopted
+        // it: a member, or this process. Otherwise the record is an old one, and its pids are
+        // other processes' by now.
         if let Ok(stat) = procfs::stat(child) {
             let member = self.ledger.process(stat.parent);
             if stat.parent != std::process::id().to_signed()

@@ -462,8 +462,8 @@ pub(crate) enum Line {
     End,
 }
 
-/// Reads a part only: a program that writes without end keeps its pipe full, and what is
-/// left comes again.
+/// Reads for a newline, but not for ever: a program that writes without end keeps its pipe
+/// full. The loop comes back for what is left.
 pub(crate) fn read_line(fd: &OwnedFd) -> Line {
     let mut bytes = [0; 256];
     for _ in 0..MOST_READS {

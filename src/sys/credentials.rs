@@ -29,7 +29,7 @@ impl Ids {
 pub(crate) fn are(uid: u32, gid: u32) -> bool {
     let mut ids = [[0; 3]; 2];
     let [[ruid, euid, suid], [rgid, egid, sgid]] = &mut ids;
-    // SAFETY: valid pointers; it cannot fail.
+    // SAFETY: the pointers are valid, and with those the calls cannot fail.
     unsafe {
         libc::getresuid(ruid, euid, suid);
         libc::getresgid(rgid, egid, sgid);
