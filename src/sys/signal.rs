@@ -57,8 +57,8 @@ pub(crate) fn ignore_terminal() {
 pub(crate) fn changed() -> u64 {
     let mut changed = 0;
     for signum in 1..=64 {
-        // More than the kernel's struct sigaction of any architecture; libc's own
-        // function refuses the signals that libc keeps to itself.
+        // More than the kernel's struct sigaction of any architecture; the handler comes first.
+        // libc's own function refuses the signals that libc keeps to itself.
         let mut action = [0_u64; 8];
         // SAFETY: reads only, and writes less than the array.
         let code = unsafe {
@@ -70,7 +70,8 @@ pub(crate) fn changed() -> u64 {
                 size_of::<u64>(),
             )
         };
-        if code != 0 || action.iter().any(|&word| word != 0) {
+        // signal(3) leaves flags with the default too, which an exec takes away.
+        if code != 0 || action[0] != 0 {
             changed |= 1 << (signum - 1);
         }
     }
@@ -192,3 +193,30 @@ pub(crate) fn is_pending(signal: i32) -> bool {
 
 /// SIGCHLD's bit in the kernel's signal sets, which have eight bytes.
 const SIGCHLD: u64 = 1 << (libc::SIGCHLD - 1);
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use nix::sys::wait::{WaitStatus, waitpid};
+    use nix::unistd::Pid;
+
+    use super::*;
+    use crate::sys::{seqpacket, zygote};
+
+    #[test]
+    fn a_server_has_changed_no_signals_but_those_of_a_terminal() {
+        let (ours, theirs) = seqpacket::pair().unwrap();
+        let pid = zygote::fork(&theirs, |told| {
+            seqpacket::send(told.as_fd(), &changed().to_ne_bytes(), &[]).map_or(1, |()| 0)
+        })
+        .unwrap();
+        let pid = Pid::from_raw(pid);
+        assert_eq!(waitpid(pid, None), Ok(WaitStatus::Exited(pid, 0)));
+        let mut bytes = [0; 8];
+        seqpacket::receive_one(ours.as_fd(), &mut bytes, &mut None).unwrap();
+        // The C library does not let its own two be set.
+        let changed = u64::from_ne_bytes(bytes) & !(0b11 << 31);
+        assert_eq!(changed.count_ones(), 11);
+    }
+}
