@@ -7,7 +7,6 @@
 
 #include <fcntl.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <sys/syscall.h>
 
 #include "support/hold.h"
@@ -22,10 +21,8 @@ struct spawner {
     struct seen seen;
     struct sss_child_ctx *child;
     pid_t follows; /* the pid that its child's comes after, or 0 */
-    atomic_int listener;
+    int listener;
 };
-
-enum { NOT_YET = -2 };
 
 static void choose_next_pid(pid_t follows)
 {
@@ -40,10 +37,8 @@ static void choose_next_pid(pid_t follows)
 
 static void *spawn_one(void *pvt)
 {
-    static const struct hold exec[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
     struct spawner *spawner = pvt;
 
-    atomic_store(&spawner->listener, hold_begin(exec));
     if (spawner->follows != 0) {
         choose_next_pid(spawner->follows);
     }
@@ -54,12 +49,9 @@ static void *spawn_one(void *pvt)
 /* Returns when the child is about to call execve(2), where it is held. */
 static struct held spawner_start(struct spawner *spawner, void *(*spawn)(void *pvt))
 {
-    atomic_store(&spawner->listener, NOT_YET);
-    check_int(pthread_create(&spawner->thread, NULL, spawn, spawner), 0);
-    while (atomic_load(&spawner->listener) == NOT_YET) {
-        usleep(1000);
-    }
-    check(spawner->listener != -1);
+    static const struct hold exec[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
+
+    spawner->listener = hold_thread(&spawner->thread, exec, spawn, spawner);
     return hold_await(spawner->listener);
 }
 
@@ -177,14 +169,12 @@ static void registered_after_the_spawn(void **state)
  * watch is told of the end of the process that it is for. */
 static void *spawn_in_vain(void *pvt)
 {
-    static const struct hold exec[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
     static const char *const argv[] = { "true", NULL };
     struct sss_spawn spawn = spawn_zero();
     struct spawner *spawner = pvt;
 
     spawn.path = "/bin/true";
     spawn.argv = argv;
-    atomic_store(&spawner->listener, hold_begin(exec));
     check_int(sss_child_spawn(NULL, spawner->ctx, &spawn, see, &spawner->seen, &spawner->child),
               EINTR);
     return NULL;

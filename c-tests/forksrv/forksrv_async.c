@@ -692,72 +692,61 @@ static void killed_at_any_time(void **state)
     printf("%u launched, %u refused\n", launched, refused);
 }
 
-/* The thread that starts a server whose calls, and whose children's, are held. */
 struct start {
     struct server_bed *bed;
-    struct hold holds[2];
     uint32_t flags;
-    int listener, told;
 };
 
-static void *start_held(void *arg)
+static void *start_it(void *arg)
 {
     struct start *start = arg;
     struct sss_forksrv_params params = server_zero(start->flags, &start->bed->events);
 
     params.event = event_told;
-    start->listener = hold_begin(start->holds);
-    check(start->listener != -1);
-    check_int(write(start->told, "", 1), 1);
     check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
     return NULL;
 }
 
-static void start_with_holds(struct start *start)
+/* Starts a server whose calls of this kind, and its children's, are held; told by what is
+ * returned. */
+static int start_with_hold(struct server_bed *bed, uint32_t flags, int nr)
 {
-    struct server_bed *bed = start->bed;
+    const struct hold holds[2] = { { nr, ANY_ARG }, { nr, ANY_ARG } };
+    struct start start = { .bed = bed, .flags = flags };
     pthread_t thread;
-    int fds[2];
-    char byte;
+    int listener;
 
     memset(&bed->events, 0, sizeof(bed->events));
-    check_ok(pipe(fds));
-    start->told = fds[1];
-    check_ok(pthread_create(&thread, NULL, start_held, start));
-    check_int(read(fds[0], &byte, 1), 1);
+    listener = hold_thread(&thread, holds, start_it, &start);
     check_ok(pthread_join(thread, NULL));
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
     loop_until(&bed->loop, &bed->events.ready, 1);
+    return listener;
 }
 
 /* A server dies while its child is about to report; the next one gives its first child the
  * same number. False where the machine was so busy that the first child was given up. */
 static bool numbers_come_again(struct server_bed *bed)
 {
-    struct start start = {
-        .bed = bed,
-        .holds = { { SYS_sendto, ANY_ARG }, { SYS_sendto, ANY_ARG } },
-        .flags = SSS_FORKSRV_SERVERS_CHILDREN | SSS_FORKSRV_RESTART,
-    };
+    const uint32_t flags = SSS_FORKSRV_SERVERS_CHILDREN | SSS_FORKSRV_RESTART;
     struct gate gates[2];
     struct launch launch;
     struct sss_child_ctx *child;
     struct seen seen = { 0 };
     struct held held;
     bool launched;
+    int listener;
     pid_t pid;
 
-    start_with_holds(&start);
+    listener = start_with_hold(bed, flags, SYS_sendto);
     expect(&launch, 1);
     gate_make(&gates[0]);
     begin_at(bed, &launch, &gates[0], 4);
-    held = hold_await(start.listener);
+    held = hold_await(listener);
     /* It has said that the child is made. */
     await(process_state(server_pid(bed->srv)) == 'S');
     check_ok(kill(server_pid(bed->srv), SIGKILL));
     loop_until(&bed->loop, &bed->events.restarted, 1);
-    hold_release(start.listener, &held);
+    hold_release(listener, &held);
     loop_until(&bed->loop, &over, 1);
     launched = launch.launched == 1;
     gate_make(&gates[1]);
@@ -776,7 +765,7 @@ static bool numbers_come_again(struct server_bed *bed)
     }
     check_ok(sss_child_free(launch.child));
     finish(bed);
-    check_ok(close(start.listener));
+    check_ok(close(listener));
     return launched;
 }
 
@@ -811,11 +800,7 @@ static void see_own(int pid, int wait_status, void *pvt)
 static void nobody_has_the_handle_of_a_launch_that_is_given_up(void **state)
 {
     struct server_bed *bed = *state;
-    struct start start = {
-        .bed = bed,
-        .holds = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } },
-        .flags = SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT,
-    };
+    const uint32_t flags = SSS_FORKSRV_FORK | SSS_FORKSRV_CLONE_PARENT;
     struct pollfd fd = { .events = POLLIN };
     struct launch launch;
     struct sss_spawn *spawn;
@@ -823,24 +808,23 @@ static void nobody_has_the_handle_of_a_launch_that_is_given_up(void **state)
     pid_t pid;
 
     hold_needed();
-    start_with_holds(&start);
+    fd.fd = start_with_hold(bed, flags, SYS_execve);
     expect(&launch, 1);
     spawn = order_ends(&launch.order, NULL, 9);
     spawn->mask |= SSS_SPAWN_ASYNC;
     check_ok(sss_forksrv_launch(NULL, bed->srv, spawn, see_own, &launch.seen, NULL));
-    fd.fd = start.listener;
     while (poll(&fd, 1, 0) == 0) {
         loop_turn(&bed->loop, 10);
     }
-    held = hold_await(start.listener);
+    held = hold_await(fd.fd);
     check_ok(sss_forksrv_free(bed->srv));
-    hold_release(start.listener, &held);
+    hold_release(fd.fd, &held);
     loop_until(&bed->loop, &launch.seen.calls, 1);
     check_int(launch.seen.status, status_of(9));
     await_no_children(bed);
     loop_settle(&bed->loop);
     check_int(sss_child_pid(own, &pid), ESRCH);
-    check_ok(close(start.listener));
+    check_ok(close(fd.fd));
 }
 
 int main(void)

@@ -39,15 +39,11 @@ static const struct hold kinds[][2] = {
 #define ORPHAN 76
 
 struct client {
-    const struct hold *kind;
     uint32_t flags;
-    int listener;
-    int ready[2]; /* the listener is there; and was sent */
-    int sent[2];
+    int sent[2]; /* who lets its calls go on is there */
 };
 
-/* A launch, and an orderly end. The calls of this thread are held, and those of all that
- * it makes. */
+/* A launch, and an orderly end. */
 static void *launch_and_end(void *arg)
 {
     struct client *client = arg;
@@ -56,9 +52,6 @@ static void *launch_and_end(void *arg)
     struct seen seen = { 0 };
     char byte;
 
-    client->listener = hold_begin(client->kind);
-    check(client->listener != -1);
-    check_int(write(client->ready[1], "", 1), 1);
     check_int(read(client->sent[0], &byte, 1), 1);
     server_bed_open(&bed, client->flags);
     child = launch_at(bed.srv, NULL, END, see, &seen);
@@ -71,20 +64,18 @@ static void *launch_and_end(void *arg)
 
 static _Noreturn void be_client(const struct hold *kind, uint32_t flags, int tell)
 {
-    struct client client = { .kind = kind, .flags = flags };
+    struct client client = { .flags = flags };
     struct rlimit none = { 0, 0 };
     pthread_t thread;
-    char byte;
+    int listener;
 
     /* cmocka catches it. */
     check(signal(SIGSEGV, SIG_DFL) != SIG_ERR);
     check_ok(setrlimit(RLIMIT_CORE, &none));
-    check_ok(pipe(client.ready));
     check_ok(pipe(client.sent));
-    check_ok(pthread_create(&thread, NULL, launch_and_end, &client));
-    check_int(read(client.ready[0], &byte, 1), 1);
-    send_fd(tell, client.listener);
-    check_ok(close(client.listener));
+    listener = hold_thread(&thread, kind, launch_and_end, &client);
+    send_fd(tell, listener);
+    check_ok(close(listener));
     check_int(write(client.sent[1], "", 1), 1);
     check_ok(pthread_join(thread, NULL));
     _exit(EXIT_SUCCESS);

@@ -21,7 +21,6 @@ static const uint32_t manners[] = {
 struct launch {
     struct server_bed *bed;
     bool by_the_loop;
-    int listener, told;
     unsigned done;
     unsigned launched, failed;
     int error;
@@ -41,9 +40,8 @@ static void event_told(struct sss_forksrv *srv, const struct sss_forksrv_event *
     }
 }
 
-static void *launch_held(void *arg)
+static void *launch_it(void *arg)
 {
-    static const struct hold sends[2] = { { SYS_sendmsg, ANY_ARG }, { SYS_sendmsg, ANY_ARG } };
     struct launch *launch = arg;
     struct server_bed *bed = launch->bed;
     struct sss_child_ctx *child = NULL;
@@ -51,9 +49,6 @@ static void *launch_held(void *arg)
     pid_t pid;
     errno_t ret;
 
-    launch->listener = hold_begin(sends);
-    check(launch->listener != -1);
-    check_int(write(launch->told, "", 1), 1);
     order_ends(&order, NULL, END);
     order.spawn.mask |= launch->by_the_loop ? SSS_SPAWN_ASYNC : 0;
     ret = sss_forksrv_launch(NULL, bed->srv, &order.spawn, see, &launch->seen, &child);
@@ -80,34 +75,27 @@ static void *launch_held(void *arg)
 /* Has the first `fail` sends fail with ETOOMANYREFS; returns how many sends there were. */
 static unsigned run(struct launch *launch, unsigned fail)
 {
+    static const struct hold holds[2] = { { SYS_sendmsg, ANY_ARG }, { SYS_sendmsg, ANY_ARG } };
     struct pollfd fd = { .events = POLLIN };
     struct held held;
     pthread_t thread;
     unsigned sends = 0;
-    int fds[2];
-    char byte;
 
     current = launch;
-    check_ok(pipe(fds));
-    launch->told = fds[1];
-    check_ok(pthread_create(&thread, NULL, launch_held, launch));
-    check_int(read(fds[0], &byte, 1), 1);
-    fd.fd = launch->listener;
+    fd.fd = hold_thread(&thread, holds, launch_it, launch);
     while (__atomic_load_n(&launch->done, __ATOMIC_SEQ_CST) == 0) {
         check(poll(&fd, 1, 1) != -1);
-        if ((fd.revents & POLLIN) == 0 || !hold_take(launch->listener, &held)) {
+        if ((fd.revents & POLLIN) == 0 || !hold_take(fd.fd, &held)) {
             continue;
         }
         if (sends++ < fail) {
-            (void)hold_fail(launch->listener, &held, ETOOMANYREFS);
+            (void)hold_fail(fd.fd, &held, ETOOMANYREFS);
         } else {
-            (void)hold_give_back(launch->listener, &held);
+            (void)hold_give_back(fd.fd, &held);
         }
     }
     check_ok(pthread_join(thread, NULL));
-    check_ok(close(launch->listener));
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
+    check_ok(close(fd.fd));
     return sends;
 }
 

@@ -5,7 +5,6 @@
 #include <dirent.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -102,21 +101,17 @@ static void it_has_no_pidfds(void **state)
 struct start {
     struct server_bed *bed;
     int nr, error;
-    int listener, told;
+    int listener;
     unsigned refuses; /* so many of its calls from now on */
     unsigned refused, done;
 };
 
-static void *start_held(void *arg)
+static void *start_it(void *arg)
 {
     struct start *start = arg;
-    const struct hold holds[2] = { { start->nr, ANY_ARG }, { start->nr, ANY_ARG } };
     struct sss_forksrv_params params =
         server_zero(SSS_FORKSRV_SERVERS_CHILDREN, &start->bed->events);
 
-    start->listener = hold_begin(holds);
-    check(start->listener != -1);
-    check_int(write(start->told, "", 1), 1);
     check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
     return NULL;
 }
@@ -145,20 +140,16 @@ static void *let_go_on(void *arg)
 /* Launches a child of which the server's first calls fail. */
 static void launch_refused(struct start *start, unsigned refuses)
 {
+    const struct hold holds[2] = { { start->nr, ANY_ARG }, { start->nr, ANY_ARG } };
     struct server_bed *bed = start->bed;
     struct sss_child_ctx *child;
     struct seen seen = { 0 };
     pthread_t starter, holder;
     struct gate gate;
-    int fds[2];
-    char byte;
     pid_t pid;
 
     memset(&bed->events, 0, sizeof(bed->events));
-    check_ok(pipe(fds));
-    start->told = fds[1];
-    check_ok(pthread_create(&starter, NULL, start_held, start));
-    check_int(read(fds[0], &byte, 1), 1);
+    start->listener = hold_thread(&starter, holds, start_it, start);
     check_ok(pthread_create(&holder, NULL, let_go_on, start));
     check_ok(pthread_join(starter, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);
@@ -176,8 +167,6 @@ static void launch_refused(struct start *start, unsigned refuses)
     __atomic_store_n(&start->done, 1, __ATOMIC_SEQ_CST);
     check_ok(pthread_join(holder, NULL));
     check_ok(close(start->listener));
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
 }
 
 /* As beyond /proc/sys/fs/epoll/max_user_watches. */

@@ -41,8 +41,6 @@ struct point {
     bool over; /* the launch is, and its child lives or has ended */
     pid_t server;
     int listener;
-    int ready; /* readable when the listener is there */
-    int told;
     /* Of the launch. */
     unsigned launched, failed;
     int error;
@@ -64,17 +62,13 @@ static void event_told(struct sss_forksrv *srv, const struct sss_forksrv_event *
     }
 }
 
-/* Starts the server with its calls held; those of this thread are too. */
-static void *start_held(void *arg)
+static void *start_it(void *arg)
 {
     struct point *point = arg;
     struct sss_forksrv_params params = server_zero(point->flags, &point->bed->events);
 
     params.event = event_told;
     params.timeout = point->signum == SIGSTOP ? 50 * 1000 * 1000 : 0;
-    point->listener = hold_begin(point->kind);
-    check(point->listener != -1);
-    check_int(write(point->told, "", 1), 1);
     check_ok(sss_forksrv_start(NULL, point->bed->loop.ctx, &params, &point->bed->srv));
     return NULL;
 }
@@ -208,15 +202,10 @@ static bool holds_at(struct point *point, bool waits)
     struct sss_child_ctx *child = NULL;
     struct server_bed *bed = point->bed;
     pthread_t thread;
-    int fds[2];
-    char byte;
 
     memset(&bed->events, 0, sizeof(bed->events));
     current = point;
-    check_ok(pipe(fds));
-    point->told = fds[1];
-    check_ok(pthread_create(&thread, NULL, start_held, point));
-    check_int(read(fds[0], &byte, 1), 1);
+    point->listener = hold_thread(&thread, point->kind, start_it, point);
     until(point, &bed->events.ready, 1);
     check_ok(pthread_join(thread, NULL));
     point->server = server_pid(bed->srv);
@@ -237,8 +226,6 @@ static bool holds_at(struct point *point, bool waits)
     if (point->listener != -1) {
         check_ok(close(point->listener));
     }
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
     return point->sent;
 }
 

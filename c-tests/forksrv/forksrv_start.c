@@ -23,27 +23,20 @@
 struct start {
     struct server_bed *bed;
     uint32_t flags;
-    const struct hold *holds;
     pthread_t thread;
     pid_t tid;
-    int told;
     int listener;
     pid_t server;
     struct held held;
     int control; /* our end of the server's socket */
 };
 
-static const struct hold watches[2] = { { SYS_epoll_ctl, ANY_ARG }, { SYS_epoll_ctl, ANY_ARG } };
-static const struct hold exits[2] = { { SYS_exit_group, ANY_ARG }, { SYS_exit_group, ANY_ARG } };
-
-static void *start_held(void *arg)
+static void *start_it(void *arg)
 {
     struct start *start = arg;
     struct sss_forksrv_params params = server_zero(start->flags, &start->bed->events);
 
     start->tid = gettid();
-    start->listener = hold_begin(start->holds);
-    check_int(write(start->told, "", 1), 1);
     check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
     return NULL;
 }
@@ -100,28 +93,18 @@ static void until_it_answers(struct start *start)
     check(start->server != 0);
 }
 
-static void begin_thread_with(struct start *start, void *(*function)(void *))
+static void begin_thread(struct start *start, const struct hold holds[2],
+                         void *(*function)(void *))
 {
-    int fds[2];
-    char byte;
-
     memset(&start->bed->events, 0, sizeof(start->bed->events));
-    check_ok(pipe(fds));
-    start->told = fds[1];
-    check_ok(pthread_create(&start->thread, NULL, function, start));
-    check_int(read(fds[0], &byte, 1), 1);
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
-}
-
-static void begin_thread(struct start *start)
-{
-    begin_thread_with(start, start_held);
+    start->listener = hold_thread(&start->thread, holds, function, start);
 }
 
 static void begin(struct start *start)
 {
-    begin_thread(start);
+    static const struct hold watches[2] = { { SYS_epoll_ctl, ANY_ARG }, { SYS_epoll_ctl, ANY_ARG } };
+
+    begin_thread(start, watches, start_it);
     until_it_answers(start);
 }
 
@@ -140,7 +123,7 @@ static void ready_first(void **state)
     hold_needed();
     on_one_processor();
     for (round = 0; round < ROUNDS; round++) {
-        struct start start = { .bed = *state, .holds = watches };
+        struct start start = { .bed = *state };
 
         begin(&start);
         go_on(&start);
@@ -158,7 +141,7 @@ static void ended_first(void **state)
     hold_needed();
     on_one_processor();
     for (round = 0; round < ROUNDS; round++) {
-        struct start start = { .bed = *state, .holds = watches };
+        struct start start = { .bed = *state };
         pid_t pid;
 
         begin(&start);
@@ -183,15 +166,11 @@ static void free_it(struct sss_forksrv *srv, const struct sss_forksrv_event *eve
 
 static void *start_what_is_freed(void *arg)
 {
-    /* PR_GET_CHILD_SUBREAPER, which is 37: asked for before the server is made and after. */
-    static const struct hold holds[2] = { { SYS_prctl, 37 }, { SYS_prctl, 37 } };
     struct start *start = arg;
     struct sss_forksrv_params params = server_zero(0, &start->bed->events);
 
     start->tid = gettid();
     params.event = free_it;
-    start->listener = hold_begin(holds);
-    check_int(write(start->told, "", 1), 1);
     check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
     __atomic_store_n(&start->server, 1, __ATOMIC_SEQ_CST);
     return NULL;
@@ -200,13 +179,15 @@ static void *start_what_is_freed(void *arg)
 /* By whoever is told of its end, which may be before the start has returned. */
 static void freed_when_it_has_ended(void **state)
 {
+    /* PR_GET_CHILD_SUBREAPER, which is 37: asked for before the server is made and after. */
+    static const struct hold holds[2] = { { SYS_prctl, 37 }, { SYS_prctl, 37 } };
     struct start start = { .bed = *state };
     struct pollfd fd = { .events = POLLIN };
     struct held held;
     siginfo_t info;
 
     hold_needed();
-    begin_thread_with(&start, start_what_is_freed);
+    begin_thread(&start, holds, start_what_is_freed);
     fd.fd = start.listener;
     while (__atomic_load_n(&start.server, __ATOMIC_SEQ_CST) == 0) {
         check(poll(&fd, 1, 1) != -1);
@@ -244,8 +225,9 @@ static void turn(const struct start *start, struct held *servers)
  * then, and is reaped. */
 static void slow_to_end(void **state)
 {
+    static const struct hold exits[2] = { { SYS_exit_group, ANY_ARG }, { SYS_exit_group, ANY_ARG } };
     struct server_bed *bed = *state;
-    struct start start = { .bed = bed, .flags = SSS_FORKSRV_SERVERS_CHILDREN, .holds = exits };
+    struct start start = { .bed = bed, .flags = SSS_FORKSRV_SERVERS_CHILDREN };
     struct sss_child_ctx *child = NULL;
     struct seen seen = { 0 };
     struct order order;
@@ -254,7 +236,7 @@ static void slow_to_end(void **state)
     siginfo_t info;
 
     hold_needed();
-    begin_thread(&start);
+    begin_thread(&start, exits, start_it);
     loop_until(&bed->loop, &bed->events.ready, 1);
     check_ok(pthread_join(start.thread, NULL));
     start.server = server_pid(bed->srv);

@@ -18,35 +18,24 @@
 
 #define END 9
 
-struct start {
-    struct server_bed *bed;
-    int listener;
-    int ready;
-};
-
-/* The calls of this thread are held from then on, and those of all that it makes. */
-static void *start_held(void *arg)
+static void *start_it(void *arg)
 {
-    static const struct hold kind[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
-    struct start *start = arg;
-    struct sss_forksrv_params params = server_zero(SSS_FORKSRV_CLONE_PARENT, &start->bed->events);
+    struct server_bed *bed = arg;
+    struct sss_forksrv_params params = server_zero(SSS_FORKSRV_CLONE_PARENT, &bed->events);
 
-    start->listener = hold_begin(kind);
-    check(start->listener != -1);
-    check_int(write(start->ready, "", 1), 1);
-    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
     return NULL;
 }
 
 /* The launched process stands at its exec. */
 static void *stop_it(void *arg)
 {
-    struct start *start = arg;
-    struct held held = hold_await(start->listener);
-    struct pollfd fd = { .fd = start->listener, .events = POLLIN };
+    const int *listener = arg;
+    struct held held = hold_await(*listener);
+    struct pollfd fd = { .fd = *listener, .events = POLLIN };
 
     check_ok(kill(held.pid, SIGTSTP));
-    while (!hold_give_back(start->listener, &held)) {
+    while (!hold_give_back(*listener, &held)) {
         /* The signal was taken: the call begins anew, now or once the process is continued. */
         do {
             while (poll(&fd, 1, 1) == 0) {
@@ -54,7 +43,7 @@ static void *stop_it(void *arg)
                     return NULL;
                 }
             }
-        } while (!hold_take(start->listener, &held));
+        } while (!hold_take(*listener, &held));
     }
     return NULL;
 }
@@ -78,29 +67,25 @@ static void exec_until_told(struct server_bed *bed, int listener, struct seen *s
 
 static void before_its_exec(void **state)
 {
+    static const struct hold execs[2] = { { SYS_execve, ANY_ARG }, { SYS_execve, ANY_ARG } };
     struct server_bed *bed = *state;
-    struct start start = { .bed = bed };
     struct seen seen = { 0 };
     struct sss_child_ctx *child;
     struct held held;
     struct gate gate;
     pthread_t thread;
     siginfo_t info;
-    int fds[2];
-    char byte;
+    int listener;
     pid_t pid;
 
     hold_needed();
-    check_ok(pipe(fds));
-    start.ready = fds[1];
-    check_ok(pthread_create(&thread, NULL, start_held, &start));
-    check_int(read(fds[0], &byte, 1), 1);
+    listener = hold_thread(&thread, execs, start_it, bed);
     /* The helper's own. */
-    held = hold_await(start.listener);
-    hold_release(start.listener, &held);
+    held = hold_await(listener);
+    hold_release(listener, &held);
     check_ok(pthread_join(thread, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);
-    check_ok(pthread_create(&thread, NULL, stop_it, &start));
+    check_ok(pthread_create(&thread, NULL, stop_it, &listener));
     /* Its server passes the stop signal on after the exec: the program must not have ended by
      * then. */
     gate_make(&gate);
@@ -113,14 +98,12 @@ static void before_its_exec(void **state)
     check_int(seen.calls, 0);
     check_ok(kill(pid, SIGCONT));
     gate_open(&gate);
-    exec_until_told(bed, start.listener, &seen);
+    exec_until_told(bed, listener, &seen);
     loop_until(&bed->loop, &seen.calls, 1);
     check_seen(&seen, pid, END);
     check_ok(sss_child_free(child));
     server_finish(bed);
-    check_ok(close(start.listener));
-    check_ok(close(fds[0]));
-    check_ok(close(fds[1]));
+    check_ok(close(listener));
 }
 
 int main(void)

@@ -339,18 +339,15 @@ struct killing {
     struct bed *bed;
     pid_t login;
     errno_t error;
-    atomic_int listener;
     atomic_bool over;
 };
 
 static void *kill_all_but_logins(void *pvt)
 {
-    const struct hold hold = { SYS_openat, ANY_ARG };
     struct sss_service_kill how = { .size = sizeof(how), .signal = SIGKILL,
                                     .flags = SSS_SERVICE_SPARE_LOGINS };
     struct killing *killing = pvt;
 
-    atomic_store(&killing->listener, hold_begin((const struct hold[2]){ hold, hold }));
     killing->error = sss_service_kill(killing->bed->service, &how, NULL);
     atomic_store(&killing->over, true);
     return NULL;
@@ -359,8 +356,9 @@ static void *kill_all_but_logins(void *pvt)
 /* While descriptors are out it is not known whose a process is. */
 static void logins_without_descriptors(void **state)
 {
+    static const struct hold opens[2] = { { SYS_openat, ANY_ARG }, { SYS_openat, ANY_ARG } };
     struct bed bed;
-    struct killing killing = { .bed = &bed, .listener = -2 };
+    struct killing killing = { .bed = &bed };
     struct pollfd held_one = { .events = POLLIN };
     char status[32];
     unsigned refused = 0;
@@ -377,27 +375,22 @@ static void logins_without_descriptors(void **state)
     family_order(&bed.family, killing.login, "u 65534");
     family_fork(&bed.family, killing.login);
     snprintf(status, sizeof(status), "/proc/%d/status", (int)killing.login);
-    check_int(pthread_create(&killer, NULL, kill_all_but_logins, &killing), 0);
-    while (atomic_load(&killing.listener) == -2) {
-        usleep(1000);
-    }
-    check(killing.listener != -1);
-    held_one.fd = killing.listener;
+    held_one.fd = hold_thread(&killer, opens, kill_all_but_logins, &killing);
     while (!atomic_load(&killing.over)) {
         struct held held;
 
-        if (poll(&held_one, 1, 1) != 1 || !hold_take(killing.listener, &held)) {
+        if (poll(&held_one, 1, 1) != 1 || !hold_take(held_one.fd, &held)) {
             continue;
         }
         if (strcmp((const char *)(uintptr_t)held.args[1], status) == 0) {
             refused++;
-            check(hold_fail(killing.listener, &held, EMFILE));
+            check(hold_fail(held_one.fd, &held, EMFILE));
         } else {
-            hold_release(killing.listener, &held);
+            hold_release(held_one.fd, &held);
         }
     }
     check_int(pthread_join(killer, NULL), 0);
-    check_ok(close(killing.listener));
+    check_ok(close(held_one.fd));
     check(refused > 0);
     check_int(killing.error, EMFILE);
     check(process_state(killing.login) != 0 && process_state(killing.login) != 'Z');

@@ -13,26 +13,20 @@
 #include "support/family.h"
 #include "support/hold.h"
 
-enum { NOT_YET = -2 };
-
 struct bed {
     struct loop loop;
     struct family family;
     struct told told;
     struct sss_service *service;
     pid_t first, middle, last;
-    int nr; /* other code waits for the orphan before this call */
-    atomic_int listener;
     atomic_bool over;
 };
 
-/* The daemon's loop, whose calls that ask about the middle process are held. */
+/* The daemon's loop. */
 static void *turn(void *pvt)
 {
     struct bed *bed = pvt;
-    const struct hold hold = { bed->nr, (uint32_t)bed->middle };
 
-    atomic_store(&bed->listener, hold_begin((const struct hold[2]){ hold, hold }));
     while (!bed->told.dead && told_times(&bed->told, SSS_SERVICE_ADOPTED, bed->last) == 0) {
         loop_turn(&bed->loop, 10);
     }
@@ -40,12 +34,14 @@ static void *turn(void *pvt)
     return NULL;
 }
 
+/* Other code waits for the orphan before this call, which asks about it. */
 static void stolen_at(int nr)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);
-    struct bed bed = { .nr = nr, .listener = NOT_YET };
+    struct bed bed = { .over = false };
+    struct hold holds[2];
     struct held held;
-    struct pollfd more;
+    struct pollfd more = { .events = POLLIN };
     pthread_t daemon;
 
     hold_needed();
@@ -54,24 +50,20 @@ static void stolen_at(int nr)
     bed.service = family_start(&bed.family, &bed.loop, &params, &bed.told, &bed.first);
     bed.middle = family_fork(&bed.family, bed.first);
     bed.last = family_fork(&bed.family, bed.middle);
-    check_int(pthread_create(&daemon, NULL, turn, &bed), 0);
-    while (atomic_load(&bed.listener) == NOT_YET) {
-        usleep(1000);
-    }
-    check(bed.listener != -1);
+    holds[0] = holds[1] = (struct hold){ nr, (uint32_t)bed.middle };
+    more.fd = hold_thread(&daemon, holds, turn, &bed);
     family_exit(&bed.family, bed.first, 0);
-    held = hold_await(bed.listener);
+    held = hold_await(more.fd);
     family_exit(&bed.family, bed.middle, 0);
     check_int(waitpid(bed.middle, NULL, 0), bed.middle);
-    hold_release(bed.listener, &held);
-    more = (struct pollfd){ .fd = bed.listener, .events = POLLIN };
+    hold_release(more.fd, &held);
     while (!atomic_load(&bed.over)) {
-        if (poll(&more, 1, 1) == 1 && hold_take(bed.listener, &held)) {
-            hold_release(bed.listener, &held);
+        if (poll(&more, 1, 1) == 1 && hold_take(more.fd, &held)) {
+            hold_release(more.fd, &held);
         }
     }
     check_int(pthread_join(daemon, NULL), 0);
-    check_ok(close(bed.listener));
+    check_ok(close(more.fd));
     check_int(bed.told.dead, 0);
     family_exit(&bed.family, bed.last, 0);
     loop_until_dead(&bed.loop, &bed.told);

@@ -5,6 +5,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <poll.h>
+#include <semaphore.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdlib.h>
@@ -72,6 +73,40 @@ int hold_begin(const struct hold holds[2])
     }
     return (int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER,
                         &program);
+}
+
+struct beginner {
+    const struct hold *holds;
+    void *(*function)(void *);
+    void *arg;
+    int listener;
+    sem_t holding;
+};
+
+static void *begin(void *arg)
+{
+    struct beginner *beginner = arg;
+    void *(*function)(void *) = beginner->function;
+    void *its_arg = beginner->arg;
+
+    beginner->listener = hold_begin(beginner->holds);
+    check_ok(sem_post(&beginner->holding));
+    return function(its_arg);
+}
+
+int hold_thread(pthread_t *thread, const struct hold holds[2], void *(*function)(void *),
+                void *arg)
+{
+    struct beginner beginner = { .holds = holds, .function = function, .arg = arg };
+
+    check_ok(sem_init(&beginner.holding, 0, 0));
+    check_ok(pthread_create(thread, NULL, begin, &beginner));
+    while (sem_wait(&beginner.holding) != 0) {
+        check_int(errno, EINTR);
+    }
+    check_ok(sem_destroy(&beginner.holding));
+    check(beginner.listener != -1);
+    return beginner.listener;
 }
 
 static bool can_hold(void)

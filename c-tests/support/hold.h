@@ -5,6 +5,7 @@
 #ifndef SUPPORT_HOLD_H
 #define SUPPORT_HOLD_H
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -28,6 +29,9 @@ void hold_needed(void);
 /* Begins to hold two calls, which may be the same. Returns a descriptor, which has to be
  * sent to another process: that is told of the calls by it. */
 int hold_begin(const struct hold holds[2]);
+/* The same in a new thread, which then calls the function. */
+int hold_thread(pthread_t *thread, const struct hold holds[2], void *(*function)(void *),
+                void *arg);
 
 /* A call that is held. */
 struct held {

@@ -3,8 +3,6 @@
 #include "support/test.h"
 
 #include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
@@ -544,17 +542,12 @@ struct held_step {
     struct loop loop;
     struct told told;
     pid_t pid;
-    atomic_int listener;
 };
 
-static void *take_it_slowly(void *pvt)
+static void *take_it(void *pvt)
 {
     struct held_step *step = pvt;
-    const struct hold group = { SYS_getpgid, (uint32_t)step->pid };
-    const struct hold holds[2] = { group, group };
 
-    step->listener = hold_begin(holds);
-    check(step->listener != -1);
     loop_until(&step->loop, &step->told.calls, 1);
     return NULL;
 }
@@ -567,12 +560,14 @@ static void a_step_reaches_no_other_group_with_that_number(void **state)
     const struct sss_deadline deadline = {
         .size = sizeof(deadline), .steps = &kill_all, .steps_count = 1,
     };
-    struct held_step step = { .listener = 0 };
+    struct held_step step = { 0 };
+    struct hold holds[2];
     struct sss_child_ctx *child;
     struct sss_watch watch;
     struct held held;
     struct gate gate;
     pthread_t thread;
+    int listener;
 
     (void)state;
     pids_needed();
@@ -592,17 +587,15 @@ static void a_step_reaches_no_other_group_with_that_number(void **state)
     watch.events = SSS_CHILD_EVENT_EXITED | SSS_CHILD_EVENT_KILLED | SSS_CHILD_EVENT_STEP;
     watch.deadline = &deadline;
     check_ok(sss_child_watch(NULL, step.loop.ctx, &watch, &child));
-    check_ok(pthread_create(&thread, NULL, take_it_slowly, &step));
-    while (step.listener == 0) {
-        (void)sched_yield();
-    }
-    held = hold_await(step.listener);
+    holds[0] = holds[1] = (struct hold){ SYS_getpgid, (uint32_t)step.pid };
+    listener = hold_thread(&thread, holds, take_it, &step);
+    held = hold_await(listener);
     gate_open(&gate);
     reap(step.pid, 4);
     gate_make(&gate);
     child_reusing(step.pid, &gate, 5);
     check_ok(setpgid(step.pid, step.pid));
-    hold_release(step.listener, &held);
+    hold_release(listener, &held);
     check_ok(pthread_join(thread, NULL));
     check_int(step.told.events[0].event, SSS_CHILD_EVENT_STEP);
     check_int(step.told.events[0].step_errno, ESRCH);
@@ -610,7 +603,7 @@ static void a_step_reaches_no_other_group_with_that_number(void **state)
     reap(step.pid, 5); /* it was not killed */
     loop_until(&step.loop, &step.told.calls, 2);
     check_ok(sss_child_free(child));
-    check_ok(close(step.listener));
+    check_ok(close(listener));
     loop_end(&step.loop);
     check_no_children();
 }

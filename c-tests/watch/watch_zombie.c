@@ -3,7 +3,6 @@
 
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
@@ -514,17 +513,13 @@ static void unknown_ones_before_it_need_no_proc(void **state)
 
 struct scan {
     struct loop loop;
-    atomic_int listener;
     atomic_bool over;
 };
 
-static void *turn_held(void *pvt)
+static void *scan_proc(void *pvt)
 {
-    static const struct hold opens[2] = { { SYS_openat, ANY_ARG }, { SYS_openat, ANY_ARG } };
     struct scan *scan = pvt;
 
-    scan->listener = hold_begin(opens);
-    check(scan->listener != -1);
     loop_until(&scan->loop, &unknown, 1);
     scan->over = true;
     return NULL;
@@ -533,7 +528,9 @@ static void *turn_held(void *pvt)
 /* A thread is held in the middle of reading /proc: the others go on. */
 static void the_scan_holds_nobody_up(void **state)
 {
-    struct scan scan = { .listener = 0 };
+    static const struct hold opens[2] = { { SYS_openat, ANY_ARG }, { SYS_openat, ANY_ARG } };
+    struct pollfd held_ones = { .events = POLLIN };
+    struct scan scan = { .over = false };
     struct sss_child_ctx *child;
     struct told told = { 0 };
     struct loop other;
@@ -554,25 +551,20 @@ static void the_scan_holds_nobody_up(void **state)
     gate_open(&gate);
     await_zombie(pid);
     stranger = child_dead(9);
-    check_ok(pthread_create(&thread, NULL, turn_held, &scan));
-    while (scan.listener == 0) {
-        (void)sched_yield();
-    }
-    held = hold_await(scan.listener);
+    held_ones.fd = hold_thread(&thread, opens, scan_proc, &scan);
+    held = hold_await(held_ones.fd);
     check_int(stats_of(other.ctx).watches, 1);
     loop_until(&other, &told.calls, 1);
     check_told(&told, pid, 3);
     check_ok(sss_child_free(child));
-    hold_release(scan.listener, &held);
+    hold_release(held_ones.fd, &held);
     while (!scan.over) {
-        struct pollfd fd = { .fd = scan.listener, .events = POLLIN };
-
-        if (poll(&fd, 1, 10) == 1 && hold_take(scan.listener, &held)) {
-            hold_release(scan.listener, &held);
+        if (poll(&held_ones, 1, 10) == 1 && hold_take(held_ones.fd, &held)) {
+            hold_release(held_ones.fd, &held);
         }
     }
     check_ok(pthread_join(thread, NULL));
-    check_ok(close(scan.listener));
+    check_ok(close(held_ones.fd));
     loop_end(&other);
     loop_end(&scan.loop);
     check_no_children();
