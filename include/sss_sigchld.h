@@ -4007,8 +4007,8 @@ errno_t sss_forksrv_launch_function(void *memctx,
  * @return 0; EINVAL for a NULL pointer, pid <= 0 or other options; EAGAIN where the child
  *         lives, with WNOHANG; ECHILD where it is no child of either, or in a process that is
  *         not the server's client; ETIMEDOUT where the server did not answer WNOHANG in
- *         time; EMFILE, ENOMEM, here or in the server; EPERM from a thread that is not
- *         the host's loop.
+ *         time; EMFILE or ENOMEM, in the caller or in the server; EPERM from a thread that
+ *         is not the host's loop.
  *
  * Thread-safe without a host. Not for signal handlers.
  */

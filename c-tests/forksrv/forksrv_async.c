@@ -692,32 +692,13 @@ static void killed_at_any_time(void **state)
     printf("%u launched, %u refused\n", launched, refused);
 }
 
-struct start {
-    struct server_bed *bed;
-    uint32_t flags;
-};
-
-static void *start_it(void *arg)
-{
-    struct start *start = arg;
-    struct sss_forksrv_params params = server_zero(start->flags, &start->bed->events);
-
-    params.event = event_told;
-    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
-    return NULL;
-}
-
-/* Starts a server whose calls of this kind, and its children's, are held; told by what is
- * returned. */
+/* Starts a server. Its calls of this kind, and its children's, are held: returns the listener. */
 static int start_with_hold(struct server_bed *bed, uint32_t flags, int nr)
 {
     const struct hold holds[2] = { { nr, ANY_ARG }, { nr, ANY_ARG } };
-    struct start start = { .bed = bed, .flags = flags };
     pthread_t thread;
-    int listener;
+    int listener = server_start_held(bed, flags, event_told, 0, holds, &thread);
 
-    memset(&bed->events, 0, sizeof(bed->events));
-    listener = hold_thread(&thread, holds, start_it, &start);
     check_ok(pthread_join(thread, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);
     return listener;

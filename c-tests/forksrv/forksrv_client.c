@@ -40,7 +40,7 @@ static const struct hold kinds[][2] = {
 
 struct client {
     uint32_t flags;
-    int sent[2]; /* who lets its calls go on is there */
+    int sent[2]; /* readable when its parent has the listener, and lets its calls go on */
 };
 
 /* A launch, and an orderly end. */

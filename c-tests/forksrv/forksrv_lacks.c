@@ -106,16 +106,6 @@ struct start {
     unsigned refused, done;
 };
 
-static void *start_it(void *arg)
-{
-    struct start *start = arg;
-    struct sss_forksrv_params params =
-        server_zero(SSS_FORKSRV_SERVERS_CHILDREN, &start->bed->events);
-
-    check_ok(sss_forksrv_start(NULL, start->bed->loop.ctx, &params, &start->bed->srv));
-    return NULL;
-}
-
 static void *let_go_on(void *arg)
 {
     struct start *start = arg;
@@ -148,8 +138,8 @@ static void launch_refused(struct start *start, unsigned refuses)
     struct gate gate;
     pid_t pid;
 
-    memset(&bed->events, 0, sizeof(bed->events));
-    start->listener = hold_thread(&starter, holds, start_it, start);
+    start->listener = server_start_held(bed, SSS_FORKSRV_SERVERS_CHILDREN, server_told, 0, holds,
+                                        &starter);
     check_ok(pthread_create(&holder, NULL, let_go_on, start));
     check_ok(pthread_join(starter, NULL));
     loop_until(&bed->loop, &bed->events.ready, 1);

@@ -135,8 +135,8 @@ static void asked_in_vain(void **state)
     server_finish(bed);
 }
 
-/* A child whose handle was freed is reaped, also after sss_forksrv_waitpid() has found it
- * alive. */
+/* A child whose handle was freed is reaped, even if sss_forksrv_waitpid() found it alive
+ * before. */
 static void waited_for_after_its_handle_was_freed(void **state)
 {
     struct server_bed *bed = *state;

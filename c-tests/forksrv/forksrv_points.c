@@ -62,17 +62,6 @@ static void event_told(struct sss_forksrv *srv, const struct sss_forksrv_event *
     }
 }
 
-static void *start_it(void *arg)
-{
-    struct point *point = arg;
-    struct sss_forksrv_params params = server_zero(point->flags, &point->bed->events);
-
-    params.event = event_told;
-    params.timeout = point->signum == SIGSTOP ? 50 * 1000 * 1000 : 0;
-    check_ok(sss_forksrv_start(NULL, point->bed->loop.ctx, &params, &point->bed->srv));
-    return NULL;
-}
-
 static void go_on(const struct point *point)
 {
     if (point->sent && point->signum == SIGSTOP) {
@@ -203,9 +192,10 @@ static bool holds_at(struct point *point, bool waits)
     struct server_bed *bed = point->bed;
     pthread_t thread;
 
-    memset(&bed->events, 0, sizeof(bed->events));
     current = point;
-    point->listener = hold_thread(&thread, point->kind, start_it, point);
+    point->listener = server_start_held(bed, point->flags, event_told,
+                                        point->signum == SIGSTOP ? 50 * 1000 * 1000 : 0,
+                                        point->kind, &thread);
     until(point, &bed->events.ready, 1);
     check_ok(pthread_join(thread, NULL));
     point->server = server_pid(bed->srv);

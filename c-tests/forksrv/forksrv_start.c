@@ -179,7 +179,8 @@ static void *start_what_is_freed(void *arg)
 /* By whoever is told of its end, which may be before the start has returned. */
 static void freed_when_it_has_ended(void **state)
 {
-    /* PR_GET_CHILD_SUBREAPER, which is 37: asked for before the server is made and after. */
+    /* The library calls PR_GET_CHILD_SUBREAPER, which is 37, before it makes the server and
+     * after: so the start is held where the server lives already. */
     static const struct hold holds[2] = { { SYS_prctl, 37 }, { SYS_prctl, 37 } };
     struct start start = { .bed = *state };
     struct pollfd fd = { .events = POLLIN };

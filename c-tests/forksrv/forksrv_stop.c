@@ -18,15 +18,6 @@
 
 #define END 9
 
-static void *start_it(void *arg)
-{
-    struct server_bed *bed = arg;
-    struct sss_forksrv_params params = server_zero(SSS_FORKSRV_CLONE_PARENT, &bed->events);
-
-    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
-    return NULL;
-}
-
 /* The launched process stands at its exec. */
 static void *stop_it(void *arg)
 {
@@ -79,7 +70,7 @@ static void before_its_exec(void **state)
     pid_t pid;
 
     hold_needed();
-    listener = hold_thread(&thread, execs, start_it, bed);
+    listener = server_start_held(bed, SSS_FORKSRV_CLONE_PARENT, server_told, 0, execs, &thread);
     /* The helper's own. */
     held = hold_await(listener);
     hold_release(listener, &held);

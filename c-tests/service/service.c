@@ -1132,8 +1132,8 @@ static void a_cgroup_of_a_living_daemon_stays(void **state)
     (void)rmdir(path); /* a daemon of another test may have found it */
 }
 
-/* A child of the first process ends and is waited for, and `other` forks one with its pid. The
- * pid that this one has got. */
+/* Has a child of the first process end and its parent wait for it, and then has `other` fork a
+ * child with the same pid. Returns the pid that this child has got. */
 static pid_t reuse_pid(struct bed *bed, pid_t child, struct family *family, pid_t other)
 {
     char order[16];
@@ -1375,7 +1375,7 @@ static void asked_in_two_contexts(void **state)
     check_no_children();
 }
 
-/* The context that has a callback is asked, whichever of the two loops turns first. */
+/* Of two contexts the one that has a callback is asked, whichever loop runs first. */
 static void asked_where_it_can_be(void **state)
 {
     (void)state;
@@ -1410,7 +1410,7 @@ static void asked_where_it_can_be(void **state)
     }
 }
 
-/* The kernel's time of a process's start is in these. */
+/* The time since boot in clock ticks, in which the kernel tells when a process started. */
 static int64_t start_ticks(void)
 {
     struct timespec now;
@@ -1445,7 +1445,8 @@ static void asked_about_each_of_a_pid(void **state)
     loop_until(&bed.loop, &asked.calls, 1);
     check_ok(sss_service_free(bed.service)); /* no service is left: nobody looks */
     reap(own, 9);
-    /* Processes with one pid are told apart by their start, in ticks. */
+    /* The library tells processes with the same pid apart by when they started, in ticks: the
+     * next one has to start in a later tick. */
     while (start_ticks() <= ticks) {
     }
     gate_make(&gate);

@@ -34,7 +34,7 @@ static void *turn(void *pvt)
     return NULL;
 }
 
-/* Other code waits for the orphan before this call, which asks about it. */
+/* Other code waits for the orphan right before the library makes this system call about it. */
 static void stolen_at(int nr)
 {
     struct sss_service_params params = service_params(SSS_SERVICE_BY_TAG, 0);

@@ -29,7 +29,8 @@ void hold_needed(void);
 /* Begins to hold two calls, which may be the same. Returns a descriptor, which has to be
  * sent to another process: that is told of the calls by it. */
 int hold_begin(const struct hold holds[2]);
-/* The same in a new thread, which then calls the function. */
+/* The same in a new thread, which then calls the function. The calling thread's own calls
+ * are not held: it may be the one that is told. */
 int hold_thread(pthread_t *thread, const struct hold holds[2], void *(*function)(void *),
                 void *arg);
 

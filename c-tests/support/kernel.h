@@ -7,7 +7,7 @@
 bool kernel_has_pidfds(void);
 /* Whether a pidfd still tells a status after other code has taken it. */
 bool kernel_keeps_status(void);
-/* From now on no pidfd tells a status in this process, as before Linux 6.15. */
+/* From now on no pidfd of this process tells a status, as on kernels before Linux 6.15. */
 void kernel_forgets_statuses(void);
 
 #endif

@@ -20,8 +20,8 @@ struct records {
 
 /* Gives a socket room for records that come while their reader waits for a processor. */
 void records_room(int fd);
-/* The same for the library's socket, which gets the records of all processes: one that finds no
- * room while the loop does not run is lost. */
+/* The same for the library's own socket, which gets the records of all processes: a record for
+ * which there is no room, as the loop does not run, is lost. */
 void give_room_to_connector(void);
 /* Asks for records; false where nobody may have them. */
 bool records_open(struct records *records);

@@ -123,17 +123,37 @@ int server_bed_end(void **state)
     return 0;
 }
 
+static void prepare(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
+                    int64_t timeout)
+{
+    memset(&bed->events, 0, sizeof(bed->events));
+    bed->params = server_zero(flags, &bed->events);
+    bed->params.event = event;
+    bed->params.timeout = timeout;
+}
+
+static void *start_it(void *arg)
+{
+    struct server_bed *bed = arg;
+
+    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &bed->params, &bed->srv));
+    return NULL;
+}
+
 void server_start_with(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
                        int64_t timeout)
 {
-    struct sss_forksrv_params params = server_zero(flags, &bed->events);
-
-    memset(&bed->events, 0, sizeof(bed->events));
-    params.event = event;
-    params.timeout = timeout;
-    check_ok(sss_forksrv_start(NULL, bed->loop.ctx, &params, &bed->srv));
+    prepare(bed, flags, event, timeout);
+    start_it(bed);
     check(bed->srv != NULL);
     loop_until(&bed->loop, &bed->events.ready, 1);
+}
+
+int server_start_held(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
+                      int64_t timeout, const struct hold holds[2], pthread_t *thread)
+{
+    prepare(bed, flags, event, timeout);
+    return hold_thread(thread, holds, start_it, bed);
 }
 
 void server_start(struct server_bed *bed, uint32_t flags)

@@ -6,6 +6,7 @@
 #include <sss_sigchld.h>
 
 #include "support/child.h"
+#include "support/hold.h"
 #include "support/loop.h"
 #include "support/spawn.h"
 
@@ -30,6 +31,7 @@ struct server_bed {
     struct loop loop;
     struct server_events events;
     struct sss_forksrv *srv;
+    struct sss_forksrv_params params;
 };
 void server_bed_start(struct server_bed *bed);
 /* Frees the context; no child may be left. */
@@ -42,6 +44,10 @@ void server_start(struct server_bed *bed, uint32_t flags);
 /* The same with another callback, and a limit of this many ns for each launch. */
 void server_start_with(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
                        int64_t timeout);
+/* Starts it in a new thread, which the caller joins. Two calls of the thread, of the server and
+ * of its children are held: returns the listener. */
+int server_start_held(struct server_bed *bed, uint32_t flags, sss_forksrv_fn_t event,
+                      int64_t timeout, const struct hold holds[2], pthread_t *thread);
 /* Stops the server, which has to end with 0, and frees it. */
 void server_finish(struct server_bed *bed);
 /* The bed and its server, together. */
@@ -77,7 +83,7 @@ void waiter_begin(struct waiter *waiter, struct sss_forksrv *srv, pid_t child);
 /* As report_spawned(), but the server starts it. */
 void server_report(struct server_bed *bed, struct sss_spawn *spawn, struct report *report);
 
-/* Fills an environment with strings so long that an order does not go in one message. */
+/* Fills an environment with long strings: an order that has it does not fit into one message. */
 void large_environment(const char **envp, size_t count);
 
 #endif

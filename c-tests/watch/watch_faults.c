@@ -112,8 +112,8 @@ static void memory_is_out(void **state)
         loop_until(loop, &watched[i].told.calls, 1);
     }
     calls = memory_end().calls;
-    /* Without pidfds it may take long until all are told, and meanwhile /proc is scanned for
-     * unknown ones behind those that are kept, with a list. */
+    /* Without pidfds it may take long until all are told. Meanwhile the library scans /proc for
+     * unknown children behind the kept zombies, and a scan allocates a list. */
     check(calls == 0 || !kernel_has_pidfds());
     for (i = 0; i < MANY; i++) {
         check_told(&watched[i].told, watched[i].pid, i);
@@ -178,8 +178,8 @@ static void memory_is_out_for_a_command(void **state)
     check_int(output.status, status_of(5));
     check_int(output.length, 5);
     check_ok(sss_child_free(output.child));
-    /* The output is dropped where there is none for it, and the end is told. Without pidfds
-     * another allocation may come first: that of a scan of /proc. */
+    /* Where there is no memory for the output it is dropped, and the end is told. Without pidfds
+     * a scan of /proc may take the allocation that fails: then all is done once more. */
     do {
         check(now_ms() < deadline);
         memset(&output, 0, sizeof(output));

@@ -143,9 +143,9 @@ impl Reaper {
         true
     }
 
-    /// Whether one more unknown child can be waited for; asks for another walk if not. The
-    /// others stay zombies meanwhile, so nothing is lost. The delivery makes the walk once those
-    /// that were collected have been told.
+    /// Whether one more unknown child can be waited for. If not, it asks for another walk, which
+    /// the delivery makes once it has told the children that were collected. Until then the
+    /// others stay zombies, so nothing is lost.
     pub(crate) fn room_or_walk_again(&mut self, owner: u16) -> bool {
         let told = self.at(owner).params.unknown.is_some();
         let room = self.parked.has_room(told);

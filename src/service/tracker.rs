@@ -1619,8 +1619,8 @@ impl Tracker {
             },
         };
         // The child's parent is the one that forked it or, if that has ended, whoever adopted
-        // it: a member, or this process. Otherwise the record is an old one, and its pids are
-        // other processes' by now.
+        // it: a member, or this process. Otherwise the record is old, and its pids belong to
+        // other processes by now.
         if let Ok(stat) = procfs::stat(child) {
             let member = self.ledger.process(stat.parent);
             if stat.parent != std::process::id().to_signed()

@@ -462,8 +462,8 @@ pub(crate) enum Line {
     End,
 }
 
-/// Reads for a newline, but not for ever: a program that writes without end keeps its pipe
-/// full. The loop comes back for what is left.
+/// Reads until a newline, but only so many times: a program that writes without end keeps its
+/// pipe full, and would keep the loop here. The loop calls again for the rest.
 pub(crate) fn read_line(fd: &OwnedFd) -> Line {
     let mut bytes = [0; 256];
     for _ in 0..MOST_READS {

@@ -57,8 +57,9 @@ pub(crate) fn ignore_terminal() {
 pub(crate) fn changed() -> u64 {
     let mut changed = 0;
     for signum in 1..=64 {
-        // More than the kernel's struct sigaction of any architecture; the handler comes first.
-        // libc's own function refuses the signals that libc keeps to itself.
+        // Room for the kernel's struct sigaction of each architecture; its first word is the
+        // handler. By the system call, as libc's function refuses the signals that libc keeps
+        // to itself.
         let mut action = [0_u64; 8];
         // SAFETY: reads only, and writes less than the array.
         let code = unsafe {
@@ -70,7 +71,8 @@ pub(crate) fn changed() -> u64 {
                 size_of::<u64>(),
             )
         };
-        // signal(3) leaves flags with the default too, which an exec takes away.
+        // Flags do not count: signal(3) sets some even with the default, and an exec clears
+        // them.
         if code != 0 || action[0] != 0 {
             changed |= 1 << (signum - 1);
         }
